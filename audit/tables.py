@@ -1,0 +1,87 @@
+"""The log's tables. SQLAlchemy Core; the same on SQLite and PostgreSQL.
+
+- `audit_entries`: one row an entry. Rows are only added; afterwards only `leaf_index` is set once (by the
+  sequencer) and particulars and salt are removed once (redaction). `leaf` is the truth; the other columns
+  repeat it for queries, and the walker compares them.
+- `audit_tree`: one row, the tree as far as it is committed: its size and frontier.
+- `audit_checkpoints`: every signed tree head ever published.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Table,
+    Text,
+)
+
+metadata = MetaData()
+
+# SQLite numbers rows itself only for a column declared exactly INTEGER PRIMARY KEY.
+_RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+audit_entries = Table(
+    "audit_entries",
+    metadata,
+    Column("row", _RowNumber, primary_key=True, autoincrement=True),
+    Column("entry_id", String, nullable=False, unique=True),
+    Column("leaf_index", BigInteger, unique=True),
+    Column("at_us", BigInteger, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("actor_kind", String, nullable=False),
+    Column("action", String, nullable=False),
+    Column("outcome", String, nullable=False),
+    Column("reason", String),
+    Column("tenant", String),
+    Column("case_id", String),
+    Column("bundle", String),
+    Column("subject", String),
+    Column("leaf", LargeBinary, nullable=False),
+    Column("particulars", Text),
+    Column("salt", LargeBinary),
+    Column("redacted_at", BigInteger),
+    sqlite_autoincrement=True,  # a row number is never used twice, even if the last row was deleted
+)
+
+audit_tree = Table(
+    "audit_tree",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("size", BigInteger, nullable=False),
+    Column("frontier", LargeBinary, nullable=False),
+    Column("checkpoint_size", BigInteger, nullable=False),
+)
+
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("size", BigInteger, primary_key=True, autoincrement=False),
+    Column("note", Text, nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+)
+
+_entry = audit_entries.c
+
+# Newest first within one filter: the second column gives the order. Where a column is often empty, the
+# index holds only the rows that have it, so appending the others costs nothing.
+for _name in ("actor", "action"):
+    Index(f"ix_audit_entries_{_name}", _entry[_name], _entry.at_us)
+for _name in ("case_id", "bundle", "tenant"):
+    _present = _entry[_name].is_not(None)
+    Index(
+        f"ix_audit_entries_{_name}",
+        _entry[_name],
+        _entry.at_us,
+        sqlite_where=_present,
+        postgresql_where=_present,
+    )
+Index("ix_audit_entries_at", _entry.at_us)
+_unsequenced = _entry.leaf_index.is_(None)
+Index("ix_audit_entries_unsequenced", _entry.row, sqlite_where=_unsequenced, postgresql_where=_unsequenced)
