@@ -1,0 +1,59 @@
+"""Opaque ids: three letters for the kind, an underscore, 128 random bits in base32.
+
+Nothing can be read out of an id, so audit leaves may hold it for ever.
+A confirmation number is for people on the telephone: sixteen digits, the last a Luhn check digit.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from enum import StrEnum
+
+
+class Kind(StrEnum):
+    """The kind of thing that an id names; the value is the id's prefix."""
+
+    ACTOR = "act"
+    BUNDLE = "bun"
+    CASE = "cas"
+    CONSENT = "con"
+    ENTRY = "ent"
+    ERASURE = "ers"
+    GRANT = "grn"
+    PART = "prt"
+    STAMP = "stp"
+    TENANT = "ten"
+
+
+def new_id(kind: Kind) -> str:
+    """A fresh id, e.g. `bun_` and 26 characters of a-z and 2-7."""
+    return f"{kind.value}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+
+
+def _luhn(digits: str) -> int:
+    total = 0
+    for place, digit in enumerate(reversed(digits)):
+        value = int(digit) * (2 if place % 2 == 0 else 1)
+        total += value - 9 if value > 9 else value
+    return -total % 10
+
+
+def new_confirmation() -> str:
+    """A confirmation number, e.g. `4821-7739-0156-3304`."""
+    digits = "".join(str(secrets.randbelow(10)) for _ in range(15))
+    digits += str(_luhn(digits))
+    return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
+
+
+def read_confirmation(text: str) -> str | None:
+    """The number in its written form, or None when a digit was misheard or is missing."""
+    digits = "".join(c for c in text if c not in "- ")
+    if (
+        len(digits) != 16
+        or not digits.isascii()
+        or not digits.isdigit()
+        or _luhn(digits[:-1]) != int(digits[-1])
+    ):
+        return None
+    return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
