@@ -1,0 +1,102 @@
+"""Data keys, wrapped keys, and the contract of whatever wraps them.
+
+1. A data key is 32 random bytes, made for one bundle, and lives unwrapped in memory only.
+2. At rest it is a WrappedKey: sealed by the key-encryption key, bound to its bundle's id.
+3. Rotating the key-encryption key re-wraps data keys; bundles are never sealed anew.
+4. Nothing here shows key bytes in a repr, a log, an exception or a pickle.
+"""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import json
+import os
+from dataclasses import dataclass, field
+from typing import NoReturn, Protocol, Self
+
+from retention.envelope.errors import WrappedKeyBroken
+
+DATA_KEY_LENGTH = 32
+
+
+class DataKey:
+    """A bundle's key. Compare with ==; take the bytes with reveal(), only to derive from or to wrap."""
+
+    __slots__ = ("_secret",)
+    __hash__ = None  # type: ignore[assignment]  # a key is not for looking things up by
+
+    def __init__(self, secret: bytes) -> None:
+        if len(secret) != DATA_KEY_LENGTH:
+            raise ValueError(f"a data key has {DATA_KEY_LENGTH} bytes")
+        self._secret = bytes(secret)
+
+    @classmethod
+    def generate(cls) -> Self:
+        return cls(os.urandom(DATA_KEY_LENGTH))
+
+    def reveal(self) -> bytes:
+        return self._secret
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DataKey) and hmac.compare_digest(self._secret, other._secret)
+
+    def __repr__(self) -> str:
+        return "DataKey(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a data key is not pickled or copied")
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A data key under a key-encryption key: the small object kept in the key store."""
+
+    kek_id: str
+    algorithm: str
+    sealed: bytes = field(repr=False)
+
+    def to_json(self) -> bytes:
+        return json.dumps(
+            {
+                "kek_id": self.kek_id,
+                "algorithm": self.algorithm,
+                "wrapped": base64.b64encode(self.sealed).decode("ascii"),
+            },
+            separators=(",", ":"),
+        ).encode("ascii")
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Self:
+        try:
+            fields = json.loads(raw)
+            kek_id, algorithm, wrapped = (fields[name] for name in ("kek_id", "algorithm", "wrapped"))
+            if len(fields) != 3 or not (isinstance(kek_id, str) and isinstance(algorithm, str)):
+                raise TypeError
+            return cls(kek_id, algorithm, base64.b64decode(wrapped, validate=True))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            # `from None`: the decoder's message may quote what it read.
+            raise WrappedKeyBroken("the stored object is not a wrapped key") from None
+
+
+class KeyWrapper(Protocol):
+    """Holds the key-encryption key and never hands it out. Every wrapper passes tests/contracts/.
+
+    - `wrap` uses the current key-encryption key; two wraps of one key differ; each names the key that can unwrap it.
+    - The bundle id is bound in: a wrapped key moved to another bundle does not unwrap.
+    - After a rotation, by this process or another, `wrap` uses the new key and earlier wrapped keys still unwrap.
+    - Safe from many threads. Stateless towards callers, so every call may be repeated.
+    """
+
+    @property
+    def current_kek_id(self) -> str:
+        """Id of the key that `wrap` would use now. A wrapped key with another id is due for re-wrapping."""
+
+    def wrap(self, data_key: DataKey, bundle_id: str) -> WrappedKey:
+        """Wrap for this bundle. `KeyWrapperUnavailable`, or `KeyFileRefused` for a local file."""
+
+    def unwrap(self, wrapped: WrappedKey, bundle_id: str) -> DataKey:
+        """Unwrap. `WrappedKeyBroken`: altered, another bundle's, another algorithm's.
+
+        `UnknownKeyEncryptionKey`: wrapped by a key not held here. Both are final, unlike `KeyWrapperUnavailable`.
+        """
