@@ -1,0 +1,97 @@
+"""° Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
+
+Rules, in this order (RFC 7519 section 4.1, RFC 9068 section 4):
+1. exp, iss, aud and sub are there and of the right type; so are the optional ones we read;
+2. the issuer equals ours, character by character;
+3. one of the audiences is one of ours;
+4. now < exp + leeway ("on or after" exp is too late); now >= nbf - leeway; now >= iat - leeway;
+5. at least one known role.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from intake_api.identity.refusals import InvalidToken, Refusal
+from intake_api.identity.roles import Caller
+from intake_api.identity.settings import IssuerSettings
+from retention.actor import Role
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_TEXT = 512
+
+Claims = Mapping[str, object]
+
+
+def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller:
+    for required in ("exp", "iss", "aud", "sub"):
+        if claims.get(required) is None:
+            raise InvalidToken(Refusal.CLAIM_MISSING, f"the token has no {required} claim")
+    issuer, subject = _text(claims, "iss"), _text(claims, "sub")
+    audiences, expires = _texts(claims, "aud"), _instant(claims, "exp")
+    if issuer is None or subject is None or expires is None:
+        raise InvalidToken(Refusal.CLAIM_MISSING, "the token has an empty claim")
+    if issuer != settings.issuer:
+        raise InvalidToken(Refusal.WRONG_ISSUER, "the token is from another issuer")
+    if not audiences & set(settings.audiences):
+        raise InvalidToken(Refusal.WRONG_AUDIENCE, "the token is for another audience")
+    _check_times(claims, expires, settings.leeway, now)
+    return Caller(
+        issuer=issuer,
+        subject=subject,
+        roles=_roles(claims, settings),
+        expires=expires,
+        directory=_text(claims, settings.directory_claim),
+        partner=_text(claims, settings.partner_claim),
+        token_id=_text(claims, "jti"),
+        name=_text(claims, settings.name_claim),
+    )
+
+
+def _check_times(claims: Claims, expires: datetime, leeway: timedelta, now: datetime) -> None:
+    # Differences, not sums: exp may be the last representable instant.
+    if now - expires >= leeway:
+        raise InvalidToken(Refusal.EXPIRED, "the token has expired")
+    for claim in ("nbf", "iat"):
+        begins = _instant(claims, claim)
+        if begins is not None and begins - now > leeway:
+            raise InvalidToken(Refusal.NOT_YET_VALID, "the token is not valid yet")
+
+
+def _roles(claims: Claims, settings: IssuerSettings) -> frozenset[Role]:
+    values = _texts(claims, settings.roles_claim)
+    roles = frozenset(settings.roles[value] for value in values if value in settings.roles)
+    if not roles:
+        raise InvalidToken(Refusal.NO_ROLE, "the token grants no role of this service")
+    return roles
+
+
+def _text(claims: Claims, claim: str) -> str | None:
+    """The claim as text; an absent or empty one is None."""
+    value = claims.get(claim)
+    if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
+        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a short text")
+    return value or None
+
+
+def _texts(claims: Claims, claim: str) -> frozenset[str]:
+    """The claim as a set; RFC 7519 section 4.1.3 allows one bare string in place of a list."""
+    value = claims.get(claim)
+    values = value if isinstance(value, list) else [] if value is None else [value]
+    if not all(isinstance(each, str) for each in values):
+        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a list of texts")
+    return frozenset(values)
+
+
+def _instant(claims: Claims, claim: str) -> datetime | None:
+    """A NumericDate (RFC 7519 section 2): seconds, a fraction allowed; true is no number here."""
+    value = claims.get(claim)
+    if value is None:
+        return None
+    try:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise TypeError  # noqa: TRY301 - one refusal for every way of not being an instant
+        return EPOCH + timedelta(seconds=value)
+    except (TypeError, ValueError, OverflowError):
+        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a time") from None

@@ -1,0 +1,125 @@
+"""The development issuer: tokens for anybody who asks, on this machine only. NOT FOR PRODUCTION.
+
+It signs with a key of its own (ES256), kept in a file of mode 0600 in the state folder and made at the first start.
+Its address must be loopback (loopback.py). The door to it (development_routes.py) holds the service to the same rule.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+import jwt
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
+from jwt.utils import base64url_encode
+
+from intake_api.identity.jwks import StaticKeys, VerificationKey
+from intake_api.identity.loopback import ensure_loopback
+from intake_api.identity.settings import IssuerSettings
+from retention.actor import Role
+from retention.clock import Clock
+
+ALGORITHM = "ES256"
+LIFETIME = timedelta(hours=1)
+
+
+class IssuerKeyRefused(Exception):
+    """The file of the development issuer's key cannot be used as it is."""
+
+
+class DevelopmentIssuer:
+    def __init__(self, key_path: Path, issuer: str, audience: str, clock: Clock) -> None:
+        ensure_loopback(urlsplit(issuer).hostname or "")
+        self.issuer = issuer
+        self.audience = audience
+        self._clock = clock
+        self._key = _kept_key(key_path)
+        public_key = self._key.public_key()
+        self._jwk = ECAlgorithm.to_jwk(public_key, as_dict=True)
+        self._kid = _thumbprint(self._jwk)
+        self._verification_key = VerificationKey(self._kid, frozenset({ALGORITHM}), public_key)
+
+    def token(
+        self,
+        subject: str,
+        roles: Iterable[Role],
+        directory: str | None = None,
+        partner: str | None = None,
+        name: str | None = None,
+        lifetime: timedelta = LIFETIME,
+    ) -> str:
+        now = self._clock.now()
+        claims = {
+            "iss": self.issuer,
+            "aud": self.audience,
+            "sub": subject,
+            "iat": int(now.timestamp()),
+            "exp": int((now + lifetime).timestamp()),
+            "jti": uuid4().hex,
+            "roles": sorted(roles),
+        }
+        optional = {"tid": directory, "partner": partner, "name": name}
+        claims.update({claim: value for claim, value in optional.items() if value})
+        return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self._kid, "typ": "at+jwt"})
+
+    def settings(self) -> IssuerSettings:
+        """What a verifier needs to accept these tokens and no others."""
+        return IssuerSettings(issuer=self.issuer, audiences=(self.audience,), algorithms=(ALGORITHM,))
+
+    def key_source(self) -> StaticKeys:
+        return StaticKeys([self._verification_key])
+
+    def key_set(self) -> dict[str, object]:
+        """The public key, as RFC 7517 writes it."""
+        return {"keys": [{**self._jwk, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
+
+
+def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
+    if not path.exists():
+        _make_key(path)
+    if path.stat().st_mode & 0o077:
+        raise IssuerKeyRefused(
+            f"{path} can be read by others: run `chmod 600` on it, or delete it for a new key"
+        )
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
+        raise IssuerKeyRefused(f"{path} holds no P-256 private key in PEM: delete it for a new one") from None
+    return key
+
+
+def _make_key(path: Path) -> None:
+    """Whole or not at all: two processes that start at once end up with one key, never with half of one."""
+    pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(pem)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            return  # another process was first: its key counts
+    finally:
+        draft.unlink()
+
+
+def _thumbprint(jwk: Mapping[str, object]) -> str:
+    """RFC 7638: the members that make the key, in the order of their names, no space between."""
+    canonical = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
+    return base64url_encode(hashlib.sha256(canonical.encode()).digest()).decode()

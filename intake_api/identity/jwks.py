@@ -1,0 +1,88 @@
+"""° Published keys: a JSON Web Key Set (RFC 7517) -> keys that may verify a signature.
+
+- Only what is public and asymmetric is taken: RSA of 2048 to 8192 bits, and EC on P-256. A key for encryption, a
+  symmetric key, a key of a kind we do not know, a key without an id or a broken one is passed over (RFC 7517
+  section 5), so that one odd key does not lock everybody out.
+- A key verifies the algorithms of its kind only, and only its own where it names one (RFC 8725 section 3.1).
+- Only the public members are read: a private key published by mistake is never loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from jwt.exceptions import PyJWTError
+
+MOST_KEYS = 100
+RSA_BITS = range(2048, 8192 + 1)  # shorter is weak; longer makes every check of a signature slow
+PublicKey = RSAPublicKey | EllipticCurvePublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class VerificationKey:
+    kid: str
+    algorithms: frozenset[str]
+    public_key: PublicKey = field(repr=False)
+
+
+class KeySource(Protocol):
+    """Where keys come from. Thread safe."""
+
+    def key(self, kid: str) -> VerificationKey | None:
+        """The key of that id; None when the issuer has none; KeysUnavailable when that cannot be known."""
+        ...
+
+
+class StaticKeys:
+    """Keys known from the start; they never change."""
+
+    def __init__(self, keys: Iterable[VerificationKey]) -> None:
+        self._keys = {key.kid: key for key in keys}
+
+    def key(self, kid: str) -> VerificationKey | None:
+        return self._keys.get(kid)
+
+
+def parse_key_set(document: Mapping[str, object]) -> dict[str, VerificationKey]:
+    """The usable keys by id. An empty set is valid (the issuer withdrew them all); ValueError when it is no set."""
+    entries = document.get("keys")
+    if not isinstance(entries, list) or len(entries) > MOST_KEYS:
+        raise ValueError("the issuer's key set is not a list of keys of reasonable length")
+    keys: dict[str, VerificationKey] = {}
+    for entry in entries:
+        key = parse_key(entry) if isinstance(entry, dict) else None
+        if key is not None:
+            keys.setdefault(key.kid, key)
+    return keys
+
+
+def parse_key(entry: Mapping[str, object]) -> VerificationKey | None:
+    kid, operations = entry.get("kid"), entry.get("key_ops", ["verify"])
+    if not isinstance(kid, str) or not kid or entry.get("use", "sig") != "sig":
+        return None
+    if not isinstance(operations, list) or "verify" not in operations:
+        return None
+    public_key = _public_key(entry)
+    if public_key is None:
+        return None
+    kind = ("ES256",) if isinstance(public_key, EllipticCurvePublicKey) else ("RS256", "PS256")
+    algorithms = frozenset(name for name in kind if entry.get("alg", name) == name)
+    return VerificationKey(kid, algorithms, public_key) if algorithms else None
+
+
+def _public_key(entry: Mapping[str, object]) -> PublicKey | None:
+    try:
+        if entry.get("kty") == "RSA":
+            rsa = RSAAlgorithm.from_jwk({name: entry[name] for name in ("kty", "n", "e")})
+            return rsa if isinstance(rsa, RSAPublicKey) and rsa.key_size in RSA_BITS else None
+        if entry.get("kty") == "EC" and entry.get("crv") == "P-256":
+            ec = ECAlgorithm.from_jwk({name: entry[name] for name in ("kty", "crv", "x", "y")})
+            return ec if isinstance(ec, EllipticCurvePublicKey) else None
+    except (PyJWTError, KeyError, TypeError, ValueError, AttributeError):
+        return None
+    return None

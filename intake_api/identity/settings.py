@@ -1,0 +1,36 @@
+"""What the deployment says about its issuer. Values only: where they come from is the caller's business."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE
+from retention.actor import Role
+
+ALGORITHMS = ("RS256", "PS256", "ES256")
+"""All that can ever be configured: asymmetric only (RFC 8725 section 3.2), so a public key never is a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    issuer: str
+    audiences: tuple[str, ...]  # a token for any one of them is for us
+    algorithms: tuple[str, ...] = ALGORITHMS
+    roles: Mapping[str, Role] = ROLE_OF_CLAIM_VALUE
+    roles_claim: str = "roles"
+    directory_claim: str = "tid"
+    partner_claim: str = "partner"
+    name_claim: str = "name"
+    leeway: timedelta = timedelta(seconds=60)
+
+    def __post_init__(self) -> None:
+        if not self.issuer or not self.audiences or "" in self.audiences:
+            raise ValueError("an issuer and at least one audience must be configured")
+        if not self.algorithms or not set(self.algorithms) <= set(ALGORITHMS):
+            raise ValueError(f"algorithms must be some of {', '.join(ALGORITHMS)}")
+        if Role.CLOCK in self.roles.values():
+            raise ValueError("no claim value may stand for the clock: it has no token")
+        if not timedelta(0) <= self.leeway <= timedelta(minutes=5):
+            raise ValueError("the leeway must be between 0 and 5 minutes")

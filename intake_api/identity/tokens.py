@@ -1,0 +1,154 @@
+"""Bearer token -> Caller. The only place where a token becomes a caller.
+
+1. One Authorization header, scheme Bearer, one token of bounded length (RFC 6750 section 2.1).
+2. Exactly three unpadded base64url parts (RFC 7515 section 3.1): no other spelling of a token exists.
+3. The header names an accepted algorithm (pinned by the settings), an accepted type and a key id; it carries no key,
+   no address of one (jwk, jku, x5u, x5c), and nothing we must understand (crit): RFC 8725 sections 3.1, 3.10, 3.11.
+4. The key comes from the issuer by its id, and may be used with that algorithm.
+5. The signature holds. Before this line nothing in the payload is looked at.
+6. The claims hold (claims.py) and grant a role.
+
+A verified token is remembered by its SHA-256, so that a range read does not pay for a signature again: a few minutes at
+most and never past exp, so a key that the issuer withdraws stops counting within `REMEMBERED`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections import OrderedDict
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from threading import Lock
+
+from jwt import PyJWS
+from jwt.exceptions import InvalidSignatureError, PyJWTError
+
+from intake_api.identity.claims import caller_of
+from intake_api.identity.jwks import KeySource
+from intake_api.identity.refusals import InvalidToken, Refusal
+from intake_api.identity.roles import Caller
+from intake_api.identity.settings import IssuerSettings
+from retention.clock import Clock
+
+LONGEST_TOKEN = 16 * 1024
+LONGEST_KID = 256
+REMEMBERED = timedelta(minutes=5)
+MOST_REMEMBERED = 4096
+
+COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
+ACCEPTED_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+REFUSED_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
+
+
+class TokenVerifier:
+    """Thread safe."""
+
+    def __init__(self, settings: IssuerSettings, keys: KeySource, clock: Clock) -> None:
+        self._settings = settings
+        self._keys = keys
+        self._clock = clock
+        self._signatures = PyJWS(algorithms=settings.algorithms)  # it does not even know the others
+        self._remembered = _Remembered(MOST_REMEMBERED)
+
+    def verify(self, authorization_header: str | None) -> Caller:
+        """The caller, or InvalidToken; KeysUnavailable when the issuer cannot be asked."""
+        token = _bearer_token(authorization_header)
+        digest, now = hashlib.sha256(token.encode()).digest(), self._clock.now()
+        caller = self._remembered.get(digest, now)
+        if caller is None:
+            caller = caller_of(self._verified_claims(token), self._settings, now)
+            self._remembered.put(digest, caller, now)
+        return caller
+
+    def _verified_claims(self, token: str) -> dict[str, object]:
+        algorithm, kid = self._checked_header(token)
+        key = self._keys.key(kid)
+        if key is None:
+            raise InvalidToken(
+                Refusal.UNKNOWN_KEY, "the token is signed with a key the issuer does not publish"
+            )
+        if algorithm not in key.algorithms:
+            raise InvalidToken(Refusal.ALGORITHM_REFUSED, "the token's key is not for the token's algorithm")
+        try:
+            payload = self._signatures.decode(token, key=key.public_key, algorithms=[algorithm])
+        except InvalidSignatureError:
+            raise InvalidToken(Refusal.BAD_SIGNATURE, "the token's signature does not hold") from None
+        except PyJWTError:
+            raise InvalidToken(Refusal.MALFORMED, "the token is not a JSON Web Token") from None
+        return _json_object(payload)
+
+    def _checked_header(self, token: str) -> tuple[str, str]:
+        try:
+            header = self._signatures.get_unverified_header(token)
+        except PyJWTError:
+            raise InvalidToken(Refusal.MALFORMED, "the token is not a JSON Web Token") from None
+        algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ")
+        if algorithm not in self._settings.algorithms:
+            raise InvalidToken(Refusal.ALGORITHM_REFUSED, "the token's algorithm is not accepted")
+        if not isinstance(kind, str) or kind.lower() not in ACCEPTED_TYPES:
+            raise InvalidToken(Refusal.TYPE_REFUSED, "the token is not an access token by its type")
+        if REFUSED_HEADERS & header.keys():
+            raise InvalidToken(
+                Refusal.HEADER_REFUSED, "the token brings its own key or asks for an extension"
+            )
+        if not isinstance(kid, str) or not 0 < len(kid) <= LONGEST_KID:
+            raise InvalidToken(Refusal.UNKNOWN_KEY, "the token does not name its key")
+        return algorithm, kid
+
+
+def _bearer_token(authorization_header: str | None) -> str:
+    if authorization_header is None or not authorization_header.strip():
+        raise InvalidToken(Refusal.MISSING, "a bearer token is required")
+    if len(authorization_header) > LONGEST_TOKEN:
+        raise InvalidToken(Refusal.TOO_LONG, f"the token is longer than {LONGEST_TOKEN} characters")
+    scheme, _, token = authorization_header.strip().partition(" ")
+    if scheme.lower() != "bearer":
+        raise InvalidToken(Refusal.MISSING, "a bearer token is required; another scheme was offered")
+    # A second scheme or a second token, joined by a comma or a space, falls through here as well.
+    if not COMPACT.fullmatch(token):
+        raise InvalidToken(Refusal.MALFORMED, "the bearer token is not one JSON Web Token")
+    return token
+
+
+def _json_object(payload: bytes) -> dict[str, object]:
+    try:
+        claims = json.loads(payload)
+    except (ValueError, RecursionError):
+        claims = None
+    if not isinstance(claims, dict):
+        raise InvalidToken(Refusal.MALFORMED, "the token's payload is not a JSON object")
+    return claims
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    caller: Caller
+    since: datetime
+    until: datetime
+
+
+class _Remembered:
+    """Verified tokens by digest; the longest unused goes first. Forged ones never get here."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._memories: OrderedDict[bytes, _Memory] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, digest: bytes, now: datetime) -> Caller | None:
+        with self._lock:
+            memory = self._memories.get(digest)
+            # A clock set back may make a token not valid yet: then it is verified anew.
+            if memory is None or not memory.since <= now < memory.until:
+                return None
+            self._memories.move_to_end(digest)
+            return memory.caller
+
+    def put(self, digest: bytes, caller: Caller, now: datetime) -> None:
+        with self._lock:
+            self._memories[digest] = _Memory(caller, now, min(caller.expires, now + REMEMBERED))
+            self._memories.move_to_end(digest)
+            if len(self._memories) > self._most:
+                self._memories.popitem(last=False)
