@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 
 from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE
@@ -18,7 +18,7 @@ class IssuerSettings:
     issuer: str
     audiences: tuple[str, ...]  # a token for any one of them is for us
     algorithms: tuple[str, ...] = ALGORITHMS
-    roles: Mapping[str, Role] = ROLE_OF_CLAIM_VALUE
+    roles: Mapping[str, Role] = field(default_factory=lambda: ROLE_OF_CLAIM_VALUE)
     roles_claim: str = "roles"
     directory_claim: str = "tid"
     partner_claim: str = "partner"

@@ -1,0 +1,359 @@
+"""Good tokens, the zoo of forged ones, and what is remembered."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from intake_api.identity import InvalidToken, IssuerSettings, Refusal, StaticKeys, TokenVerifier
+from intake_api.identity.jwks import VerificationKey, parse_key_set
+from intake_api.identity.tokens import LONGEST_TOKEN, MOST_REMEMBERED
+from retention.actor import Role
+
+FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def refusal(verifier: TokenVerifier, authorization: str | None) -> Refusal:
+    with pytest.raises(InvalidToken) as caught:
+        verifier.verify(authorization)
+    return caught.value.code
+
+
+class CountingKeys:
+    """A key source that counts how often it is asked: once for every signature that is checked."""
+
+    def __init__(self, keys: dict[str, VerificationKey]) -> None:
+        self._keys = StaticKeys(keys.values())
+        self.asked = 0
+
+    def key(self, kid: str) -> VerificationKey | None:
+        self.asked += 1
+        return self._keys.key(kid)
+
+
+@pytest.fixture
+def counted(signer: Any) -> CountingKeys:
+    return CountingKeys(parse_key_set(signer.key_set()))
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256"])
+@pytest.mark.parametrize("kind", ["at+jwt", "JWT", "jwt", "application/at+jwt"])
+def test_a_token_of_the_issuer_is_accepted(verifier: Any, signer: Any, algorithm: str, kind: str) -> None:
+    caller = verifier.verify(signer.bearer(algorithm=algorithm, header={"typ": kind}))
+    assert (caller.subject, caller.roles) == ("subject-1", {Role.SUPPORT_ENGINEER})
+
+
+def test_a_caller_carries_what_the_token_says(verifier: Any, signer: Any) -> None:
+    claims = signer.claims(
+        roles=["CaseVault.Operator", "CaseVault.Auditor", "Something.Else"],
+        tid="directory-1",
+        partner="oem-1",
+        name="Ada Example",
+        jti="token-1",
+    )
+    caller = verifier.verify(signer.bearer(claims))
+    assert caller.issuer == claims["iss"]
+    assert caller.roles == {Role.OPERATOR, Role.AUDITOR}
+    assert (caller.directory, caller.partner, caller.token_id) == ("directory-1", "oem-1", "token-1")
+    assert caller.expires == datetime.fromtimestamp(claims["exp"], UTC)
+    assert caller.name == "Ada Example"
+    assert "Ada" not in repr(caller)
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_the_scheme_may_be_written_in_any_case(verifier: Any, signer: Any, scheme: str) -> None:
+    assert verifier.verify(f"{scheme} {signer.token()}").subject == "subject-1"
+
+
+def test_the_roles_claim_and_its_values_can_be_named_by_the_deployment(
+    signer: Any, clock: Any, counted: Any
+) -> None:
+    ours = IssuerSettings(
+        issuer="https://login.example/customer",
+        audiences=("api://casevault",),
+        roles={"log-readers": Role.SUPPORT_ENGINEER},
+        roles_claim="groups",
+    )
+    verifier = TokenVerifier(ours, counted, clock)
+    assert verifier.verify(signer.bearer(signer.claims(groups="log-readers"))).roles == {
+        Role.SUPPORT_ENGINEER
+    }
+    assert refusal(verifier, signer.bearer()) is Refusal.NO_ROLE
+
+
+@pytest.mark.parametrize("header", [None, "", "   ", "Basic dTpw", "DPoP a.b.c", "Bearertoken"])
+def test_a_request_without_a_bearer_token_is_told_so(verifier: Any, header: str | None) -> None:
+    assert refusal(verifier, header) is Refusal.MISSING
+
+
+def test_two_schemes_or_two_tokens_are_refused(verifier: Any, signer: Any) -> None:
+    token = signer.token()
+    for header in (
+        f"Bearer {token}, Basic dTpw",
+        f"Bearer {token} {token}",
+        f"Bearer {token},Bearer {token}",
+        f"Bearer Bearer {token}",
+    ):
+        assert refusal(verifier, header) is Refusal.MALFORMED
+    assert refusal(verifier, f"Basic dTpw, Bearer {token}") is Refusal.MISSING
+
+
+def test_a_token_has_one_spelling_only(verifier: Any, signer: Any) -> None:
+    token = signer.token()
+    for spelling in (
+        f"{token}=",
+        f"{token}==",
+        f"{token}.",
+        f".{token}",
+        token.replace(".", ".."),
+        f"{token}\n.",
+    ):
+        assert refusal(verifier, f"Bearer {spelling}") is Refusal.MALFORMED
+
+
+def test_an_enormous_token_is_refused_before_it_is_looked_at(
+    verifier: Any, counted: Any, signer: Any
+) -> None:
+    token = signer.token(signer.claims(padding="x" * LONGEST_TOKEN))
+    assert refusal(verifier, f"Bearer {token}") is Refusal.TOO_LONG
+
+
+def test_an_unsigned_token_is_refused(verifier: Any, signer: Any, encoded: Any) -> None:
+    for algorithm in ("none", "None", "NONE", "", None):
+        header = encoded({"alg": algorithm, "typ": "JWT", "kid": "rsa-1"})
+        body = encoded(signer.claims())
+        assert (
+            refusal(verifier, f"Bearer {header}.{body}.{encoded(b'signature')}") is Refusal.ALGORITHM_REFUSED
+        )
+        assert refusal(verifier, f"Bearer {header}.{body}.") is Refusal.MALFORMED
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
+def test_a_public_key_used_as_a_shared_secret_is_refused(
+    verifier: Any, signer: Any, encoded: Any, algorithm: str
+) -> None:
+    public = signer.private["rsa-1"].public_key()
+    pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    signed = f"{encoded({'alg': algorithm, 'typ': 'JWT', 'kid': 'rsa-1'})}.{encoded(signer.claims())}"
+    mac = hmac.new(pem, signed.encode(), getattr(hashlib, f"sha{algorithm[2:]}")).digest()
+    assert refusal(verifier, f"Bearer {signed}.{encoded(mac)}") is Refusal.ALGORITHM_REFUSED
+
+
+def test_an_algorithm_outside_the_settings_is_refused_though_the_key_could_do_it(
+    signer: Any, clock: Any, counted: Any, settings: IssuerSettings
+) -> None:
+    only = IssuerSettings(issuer=settings.issuer, audiences=settings.audiences, algorithms=("ES256",))
+    verifier = TokenVerifier(only, counted, clock)
+    assert refusal(verifier, signer.bearer(algorithm="PS256")) is Refusal.ALGORITHM_REFUSED
+    assert verifier.verify(signer.bearer(algorithm="ES256")).subject == "subject-1"
+
+
+def test_a_key_is_used_only_for_its_own_algorithm(signer: Any, clock: Any, settings: IssuerSettings) -> None:
+    keys = StaticKeys(parse_key_set({"keys": [signer.jwk("rsa-1", alg="PS256")]}).values())
+    verifier = TokenVerifier(settings, keys, clock)
+    assert refusal(verifier, signer.bearer(algorithm="RS256")) is Refusal.ALGORITHM_REFUSED
+    mixed = signer.bearer(algorithm="ES256", kid="rsa-1", key=signer.private["ec-1"])
+    assert refusal(verifier, mixed) is Refusal.ALGORITHM_REFUSED
+    assert verifier.verify(signer.bearer(algorithm="PS256")).subject == "subject-1"
+
+
+def test_a_stranger_who_borrows_a_key_id_is_refused(verifier: Any, signer: Any) -> None:
+    stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    assert refusal(verifier, signer.bearer(key=stranger)) is Refusal.BAD_SIGNATURE
+
+
+def test_a_key_id_that_nobody_published_is_refused(verifier: Any, signer: Any) -> None:
+    assert refusal(verifier, signer.bearer(header={"kid": "nobody"})) is Refusal.UNKNOWN_KEY
+
+
+@pytest.mark.parametrize("kid", ["", "k" * 257, None, 7, ["rsa-1"]])
+def test_a_token_that_does_not_name_its_key_is_refused(
+    verifier: Any, signer: Any, encoded: Any, kid: object
+) -> None:
+    header = {"alg": "RS256", "typ": "JWT"} | ({} if kid is None else {"kid": kid})
+    token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
+    assert refusal(verifier, f"Bearer {token}") in {Refusal.UNKNOWN_KEY, Refusal.MALFORMED}
+
+
+@pytest.mark.parametrize("kind", ["", "id+jwt", "logout+jwt", "dpop+jwt", "JWS", None, 1])
+def test_a_token_of_another_type_is_refused(verifier: Any, signer: Any, encoded: Any, kind: object) -> None:
+    header = {"alg": "RS256", "kid": "rsa-1"} | ({} if kind is None else {"typ": kind})
+    token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
+    assert refusal(verifier, f"Bearer {token}") is Refusal.TYPE_REFUSED
+
+
+def test_a_token_that_brings_its_own_key_is_refused(verifier: Any, signer: Any, encoded: Any) -> None:
+    for extra in (
+        {"jwk": signer.jwk("rsa-1")},
+        {"jku": "https://attacker.example/jwks"},
+        {"x5u": "https://attacker.example/chain.pem"},
+        {"x5c": ["MIIB"]},
+        {"crit": ["exp"], "exp": 1},
+    ):
+        header = {"alg": "RS256", "typ": "JWT", "kid": "rsa-1", **extra}
+        token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
+        assert refusal(verifier, f"Bearer {token}") in {Refusal.HEADER_REFUSED, Refusal.MALFORMED}
+    assert (
+        refusal(verifier, signer.bearer(header={"jku": "https://attacker.example"})) is Refusal.HEADER_REFUSED
+    )
+    # An x5t is a mere name of a certificate; Entra's tokens carry one.
+    assert verifier.verify(signer.bearer(header={"x5t": "bmFtZQ"})).subject == "subject-1"
+
+
+@pytest.mark.parametrize(
+    "header", [b"[]", b"null", b"{", b'{"alg":"RS256"', b"\xff\xfe", b"[" * 5000, b'{"a":1e999}']
+)
+def test_a_header_that_is_no_header_is_refused(
+    verifier: Any, signer: Any, encoded: Any, header: bytes
+) -> None:
+    token = f"{encoded(header)}.{encoded(signer.claims())}.{encoded(b'signature')}"
+    assert refusal(verifier, f"Bearer {token}") in {Refusal.MALFORMED, Refusal.ALGORITHM_REFUSED}
+
+
+@pytest.mark.parametrize("payload", [b"[]", b"null", b"not JSON", b"\xff", b"[" * 5000, b"1" * 5000])
+def test_a_signed_payload_that_is_no_object_is_refused(verifier: Any, signer: Any, payload: bytes) -> None:
+    import jwt
+
+    token = jwt.PyJWS().encode(
+        payload, signer.private["rsa-1"], "RS256", headers={"kid": "rsa-1", "typ": "JWT"}
+    )
+    assert refusal(verifier, f"Bearer {token}") is Refusal.MALFORMED
+
+
+@FEW
+@given(data=st.data())
+def test_a_mangled_token_never_verifies(verifier: Any, signer: Any, data: st.DataObject) -> None:
+    token = data.draw(st.sampled_from([signer.token(), signer.token(algorithm="ES256")]))
+    at = data.draw(st.integers(0, len(token) - 1))
+    change = data.draw(st.sampled_from(["replace", "insert", "drop", "cut", "swap"]))
+    other = data.draw(st.sampled_from("ABCDEFabcdef0123456789-_.="))
+    mangled = {
+        "replace": token[:at] + other + token[at + 1 :],
+        "insert": token[:at] + other + token[at:],
+        "drop": token[:at] + token[at + 1 :],
+        "cut": token[:at],
+        "swap": token[at:] + token[:at],
+    }[change]
+    if mangled != token:
+        assert refusal(verifier, f"Bearer {mangled}") is not Refusal.NO_ROLE
+
+
+@FEW
+@given(header=st.binary(max_size=80), body=st.binary(max_size=80), signature=st.binary(max_size=80))
+def test_noise_in_the_shape_of_a_token_is_refused_and_nothing_else_happens(
+    verifier: Any, encoded: Any, header: bytes, body: bytes, signature: bytes
+) -> None:
+    refusal(verifier, f"Bearer {encoded(header)}.{encoded(body)}.{encoded(signature)}")
+
+
+@FEW
+@given(text=st.text(max_size=200))
+def test_any_text_at_all_is_refused(verifier: Any, text: str) -> None:
+    refusal(verifier, text)
+    refusal(verifier, f"Bearer {text}")
+
+
+def test_no_refusal_repeats_the_token(verifier: Any, signer: Any) -> None:
+    for header in (
+        signer.bearer(header={"kid": "nobody"}),
+        signer.bearer(signer.claims(roles=["secret-role"])),
+    ):
+        with pytest.raises(InvalidToken) as caught:
+            verifier.verify(header)
+        shown = f"{caught.value!r} {caught.value}"
+        assert (
+            "nobody" not in shown and "secret-role" not in shown and "." + header.split(".")[1] not in shown
+        )
+
+
+def test_a_verified_token_is_remembered_for_five_minutes(
+    signer: Any, clock: Any, counted: CountingKeys, settings: IssuerSettings
+) -> None:
+    verifier, header = TokenVerifier(settings, counted, clock), signer.bearer()
+    first = verifier.verify(header)
+    clock.advance(299.999)
+    assert verifier.verify(header) is first
+    assert counted.asked == 1
+    clock.advance(0.001)
+    assert verifier.verify(header) == first
+    assert counted.asked == 2
+
+
+def test_a_remembered_token_is_not_accepted_past_its_expiry(
+    signer: Any, clock: Any, counted: CountingKeys, settings: IssuerSettings
+) -> None:
+    issued = int(clock.now().timestamp())
+    verifier, header = TokenVerifier(settings, counted, clock), signer.bearer(signer.claims(exp=issued + 10))
+    verifier.verify(header)
+    clock.advance(10)
+    verifier.verify(header)  # within the leeway, but verified anew
+    assert counted.asked == 2
+    clock.advance(60)
+    assert refusal(verifier, header) is Refusal.EXPIRED
+
+
+def test_a_remembered_token_is_verified_anew_when_the_clock_is_set_back(
+    signer: Any, clock: Any, counted: CountingKeys, settings: IssuerSettings
+) -> None:
+    verifier, header = TokenVerifier(settings, counted, clock), signer.bearer()
+    verifier.verify(header)
+    clock.advance(-120)
+    assert refusal(verifier, header) is Refusal.NOT_YET_VALID
+
+
+def test_a_refused_token_is_not_remembered(
+    signer: Any, clock: Any, counted: CountingKeys, settings: IssuerSettings
+) -> None:
+    verifier, header = TokenVerifier(settings, counted, clock), signer.bearer(signer.claims(roles=[]))
+    assert [refusal(verifier, header) for _ in range(2)] == [Refusal.NO_ROLE] * 2
+    assert counted.asked == 2
+
+
+def test_memory_is_bounded_and_the_longest_unused_goes_first(
+    signer: Any, clock: Any, counted: CountingKeys, settings: IssuerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert MOST_REMEMBERED <= 10_000
+    monkeypatch.setattr("intake_api.identity.tokens.MOST_REMEMBERED", 2)
+    verifier = TokenVerifier(settings, counted, clock)
+    first, second, third = (signer.bearer(signer.claims(sub=f"subject-{n}")) for n in range(3))
+    for header in (first, second, first, third):  # `second` is now the longest unused
+        verifier.verify(header)
+    assert counted.asked == 3
+    verifier.verify(first)
+    assert counted.asked == 3
+    verifier.verify(second)
+    assert counted.asked == 4
+
+
+def test_a_base64_alias_of_a_remembered_token_is_not_taken_for_it(verifier: Any, signer: Any) -> None:
+    """The last character of an RS256 signature carries four unused bits: other spellings decode to the same bytes."""
+    token = signer.token()
+    verifier.verify(f"Bearer {token}")
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    raw = base64.urlsafe_b64decode(token.rpartition(".")[2] + "==")
+    aliases = [
+        token[:-1] + last
+        for last in alphabet
+        if last != token[-1]
+        and base64.urlsafe_b64decode((token[:-1] + last).rpartition(".")[2] + "==") == raw
+    ]
+    assert aliases
+    for alias in aliases:
+        assert refusal(verifier, f"Bearer {alias}") is Refusal.MALFORMED
+
+
+def test_expiry_and_start_are_checked_against_the_clock_passed_in(
+    verifier: Any, signer: Any, clock: Any
+) -> None:
+    header = signer.bearer()
+    clock.time += timedelta(days=90)
+    assert refusal(verifier, header) is Refusal.EXPIRED
