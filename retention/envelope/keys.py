@@ -70,13 +70,15 @@ class WrappedKey:
     def from_json(cls, raw: bytes) -> Self:
         try:
             fields = json.loads(raw)
-            kek_id, algorithm, wrapped = (fields[name] for name in ("kek_id", "algorithm", "wrapped"))
-            if len(fields) != 3 or not (isinstance(kek_id, str) and isinstance(algorithm, str)):
-                raise TypeError
-            return cls(kek_id, algorithm, base64.b64decode(wrapped, validate=True))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            # `from None`: the decoder's message may quote what it read.
-            raise WrappedKeyBroken("the stored object is not a wrapped key") from None
+            well_formed = fields.keys() == {"kek_id", "algorithm", "wrapped"} and all(
+                isinstance(value, str) for value in fields.values()
+            )
+            sealed = base64.b64decode(fields["wrapped"], validate=True) if well_formed else None
+        except (ValueError, AttributeError):
+            sealed = None
+        if sealed is None:  # raised here, not in the handler: the decoder's message may quote what it read
+            raise WrappedKeyBroken("the stored object is not a wrapped key")
+        return cls(fields["kek_id"], fields["algorithm"], sealed)
 
 
 class KeyWrapper(Protocol):

@@ -42,12 +42,14 @@ class PartWriter(Protocol):
     def reserve(self, length: int) -> memoryview:
         """Exactly `length` writable bytes (at most RESERVE_MAX), valid until the next call on this writer.
 
-        The caller writes in place and then says by `advance` how much of it counts. May write out earlier bytes,
-        so `StoreFull` and `StoreUnavailable` can come from here; the writer is aborted then.
+        The caller writes in place and then says by `advance` how much of it counts.
         """
 
     def advance(self, length: int) -> None:
-        """The first `length` bytes of the last reservation belong to the part. Once a reservation."""
+        """The first `length` bytes of the last reservation belong to the part. Once a reservation.
+
+        May write bytes out, so `StoreFull` and `StoreUnavailable` can come from here; the part is aborted then.
+        """
 
     def commit(self) -> None:
         """Make the part durable under its name, data and name both. The only point at which it appears.
@@ -152,7 +154,10 @@ class KeyStore(Protocol):
         """Put the re-wrapped key in the place of the old, which is not recoverable. `KeyMissing`, `KeyDestroyed`."""
 
     def get(self, bundle_id: str) -> WrappedKey:
-        """The key. `KeyMissing` if there never was one, `KeyDestroyed` if it was destroyed."""
+        """The key. `KeyMissing` if there never was one, `KeyDestroyed` if it was destroyed.
+
+        `WrappedKeyBroken` if what is stored is not a wrapped key.
+        """
 
     def destroy(self, bundle_id: str) -> None:
         """Destroy the key, and refuse one for this bundle ever after. Also where there was none. Idempotent."""
@@ -166,7 +171,7 @@ class KeyStore(Protocol):
         The note that a key was destroyed holds no key bytes and is not listed.
         """
 
-    def list(self) -> Iterator[str]:
+    def list_bundles(self) -> Iterator[str]:
         """Ids of the bundles with a key; in no order. For re-wrapping."""
 
     def check(self) -> None:

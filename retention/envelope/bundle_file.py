@@ -1,0 +1,147 @@
+"""Reading a whole bundle: plaintext ranges over its ordered parts, and the same as a seekable file.
+
+1. A part is checked against the manifest's digest before the first byte of it is read: a part sealed with the right
+   key under the right name, but not the one that was received, is refused.
+2. From then on each segment is checked against that digest and its own tag before a byte of it leaves.
+3. Few parts are open at a time; readers are closed with the opener.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from retention.envelope import format as fmt
+from retention.envelope.keys import DataKey
+from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.stream import PartOpener
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+
+OPEN_PARTS = 4
+CACHED_SEGMENTS = 2
+
+
+class StoredPart(Protocol):
+    """What opening needs of a stored part: two calls of `PartReader`."""
+
+    def read_at(self, offset: int, length: int) -> bytes: ...
+
+    def close(self) -> None: ...
+
+
+class BundleOpener:
+    """Opens plaintext ranges of one bundle; `open_part` opens a stored part by its id. One thread at a time."""
+
+    def __init__(self, data_key: DataKey, manifest: Manifest, open_part: Callable[[str], StoredPart]) -> None:
+        self._data_key = data_key
+        self._manifest = manifest
+        self._open_part = open_part
+        self._opened: OrderedDict[str, tuple[StoredPart, PartOpener]] = OrderedDict()
+
+    @property
+    def length(self) -> int:
+        """Plaintext bytes of the bundle."""
+        return self._manifest.length
+
+    def read(self, offset: int, length: int) -> Iterator[bytes]:
+        """The plaintext range, piece by piece, each checked before it is yielded."""
+        if offset < 0 or length < 0 or offset + length > self.length:
+            raise ValueError(f"a bundle of {self.length} bytes has no range {offset}+{length}")
+        end = offset + length
+        while offset < end:
+            start, opened = self.segment_at(offset)
+            piece = opened[offset - start : end - start]
+            offset += len(piece)
+            yield piece
+
+    def segment_at(self, offset: int) -> tuple[int, bytes]:
+        """The whole segment that holds this byte of the bundle: where its plaintext starts, and the plaintext."""
+        entry = self._manifest.part_at(offset)
+        number, inside = fmt.segment_of(offset - entry.offset)
+        return offset - inside, self._part(entry).open_segment(number)
+
+    def _part(self, entry: PartEntry) -> PartOpener:
+        if entry.part_id in self._opened:
+            self._opened.move_to_end(entry.part_id)
+            return self._opened[entry.part_id][1]
+        while len(self._opened) >= OPEN_PARTS:
+            self._opened.popitem(last=False)[1][0].close()
+        stored = self._open_part(entry.part_id)
+        try:
+            size = fmt.ciphertext_length(entry.length)
+            opener = PartOpener(self._data_key, self._manifest.bundle_id, entry.part_id, size, stored.read_at)
+            opener.verify_digest(entry.digest)
+        except BaseException:
+            stored.close()
+            raise
+        self._opened[entry.part_id] = (stored, opener)
+        return opener
+
+    def close(self) -> None:
+        while self._opened:
+            self._opened.popitem()[1][0].close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class SealedFile(io.RawIOBase):
+    """A bundle as a seekable, readable file for archive readers. Keeps the last opened segments at hand.
+
+    A broken seal raises `SealBroken` from any read. Closing it leaves the opener open. One thread at a time.
+    """
+
+    def __init__(self, bundle: BundleOpener) -> None:
+        super().__init__()
+        self._bundle = bundle
+        self._position = 0
+        self._segments: OrderedDict[int, bytes] = OrderedDict()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._bundle.length}[whence]
+        if origin + offset < 0:
+            raise ValueError("a position is not negative")
+        self._position = origin + offset
+        return self._position
+
+    def readinto(self, buffer: WriteableBuffer) -> int:
+        """Fill from one segment at most; 0 at the end, as raw files do."""
+        out = memoryview(buffer).cast("B")
+        if len(out) == 0 or self._position >= self._bundle.length:
+            return 0
+        start, opened = self._segment()
+        piece = memoryview(opened)[self._position - start :][: len(out)]
+        out[: len(piece)] = piece
+        self._position += len(piece)
+        return len(piece)
+
+    def _segment(self) -> tuple[int, bytes]:
+        for start, opened in self._segments.items():
+            if start <= self._position < start + len(opened):
+                self._segments.move_to_end(start)
+                return start, opened
+        start, opened = self._bundle.segment_at(self._position)
+        self._segments[start] = opened
+        if len(self._segments) > CACHED_SEGMENTS:
+            self._segments.popitem(last=False)
+        return start, opened

@@ -1,0 +1,121 @@
+"""Tink streaming AEAD, AES256_GCM_HKDF_1MB: the bytes and the arithmetic, without cryptography and without I/O.
+
+    sealed part = header | segment 0 | segment 1 | ... | segment n
+    header      = header length (1 byte, 40) | salt (32) | nonce prefix (7)
+    segment     = AES-256-GCM ciphertext | tag (16), GCM's own associated data empty
+
+Header and segment 0 together, and every later segment but the last, are exactly 1 MiB; so segment k starts at k MiB
+(segment 0 after the header) and holds 1,048,520 plaintext bytes (k = 0) or 1,048,560. The last segment may be shorter;
+only that of an empty part is empty. A part ending with a full segment gets no empty one behind it.
+
+Key        HKDF-SHA256(ikm = data key, salt, info = associated data) -> 32 bytes: one AES key a part.
+Nonce      prefix (7) | segment number (4, big-endian) | 1 if the segment is the last, else 0
+           - The pair (AES key, nonce) never repeats: the salt, hence the AES key, is drawn afresh for each part and
+             never given from outside, and within a part each segment number is used once. The prefix is random too,
+             as the format has it; uniqueness does not rest on it.
+           - The number pins a segment's place: swapped, dropped, doubled segments do not open.
+           - The flag pins the end: cutting at a segment boundary makes a segment the last that was not sealed as last.
+Associated data pins the part to its bundle and its name: a part moved to another name derives another key.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Self
+
+from retention.envelope.errors import ImpossibleLength
+
+NAME = "AES256_GCM_HKDF_1MB"
+
+SEGMENT = 1 << 20
+TAG = 16
+SALT = 32
+NONCE_PREFIX = 7
+HEADER = 1 + SALT + NONCE_PREFIX
+FIRST_PLAINTEXT = SEGMENT - HEADER - TAG
+LATER_PLAINTEXT = SEGMENT - TAG
+SEGMENTS_MAX = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The first 40 bytes of a sealed part."""
+
+    salt: bytes
+    nonce_prefix: bytes
+
+    def encode(self) -> bytes:
+        return bytes([HEADER]) + self.salt + self.nonce_prefix
+
+    @classmethod
+    def parse(cls, raw: bytes) -> Self:
+        if len(raw) != HEADER or raw[0] != HEADER:
+            raise ValueError("not the header of a sealed part")
+        return cls(raw[1 : 1 + SALT], raw[1 + SALT :])
+
+
+def nonce(prefix: bytes, number: int, *, last: bool) -> bytes:
+    """The nonce of one segment; see above for why none repeats."""
+    if not 0 <= number < SEGMENTS_MAX:
+        raise ImpossibleLength(f"a part has no segment {number}")
+    return struct.pack(">7sIB", prefix, number, last)
+
+
+def associated_data(bundle_id: str, part_id: str) -> bytes:
+    """`casevault part v1` | length, bundle id | length, part id (lengths 4 bytes big-endian, ids UTF-8).
+
+    Length before content: no two pairs of ids give the same bytes.
+    """
+    fields = (bundle_id.encode(), part_id.encode())
+    return b"casevault part v1" + b"".join(struct.pack(">I", len(field)) + field for field in fields)
+
+
+def segment_of(plaintext_offset: int) -> tuple[int, int]:
+    """The segment that holds this plaintext byte, and its place within that segment's plaintext."""
+    if plaintext_offset < FIRST_PLAINTEXT:
+        return 0, plaintext_offset
+    number, inside = divmod(plaintext_offset - FIRST_PLAINTEXT, LATER_PLAINTEXT)
+    return number + 1, inside
+
+
+def segment_start(number: int) -> int:
+    """Plaintext offset of the segment's first byte."""
+    return 0 if number == 0 else FIRST_PLAINTEXT + (number - 1) * LATER_PLAINTEXT
+
+
+def segment_plaintext(number: int) -> int:
+    """Plaintext bytes that fill this segment."""
+    return FIRST_PLAINTEXT if number == 0 else LATER_PLAINTEXT
+
+
+def segment_count(ciphertext: int) -> int:
+    """Segments in a sealed part of this length."""
+    count = -(-ciphertext // SEGMENT)
+    smallest = HEADER + TAG if count <= 1 else (count - 1) * SEGMENT + TAG + 1
+    if ciphertext < smallest or count > SEGMENTS_MAX:
+        raise ImpossibleLength(f"no sealed part has {ciphertext} bytes")
+    return count
+
+
+def segment_extent(number: int, ciphertext: int) -> tuple[int, int, bool]:
+    """Where the segment lies in a sealed part of this length: offset, length with tag, whether it is the last."""
+    count = segment_count(ciphertext)
+    if not 0 <= number < count:
+        raise ImpossibleLength(f"a sealed part of {ciphertext} bytes has no segment {number}")
+    start = HEADER if number == 0 else number * SEGMENT
+    end = min((number + 1) * SEGMENT, ciphertext)
+    return start, end - start, number == count - 1
+
+
+def ciphertext_length(plaintext: int) -> int:
+    """Bytes of the sealed part that holds this many plaintext bytes."""
+    if plaintext < 0:
+        raise ImpossibleLength("a length is not negative")
+    last, _ = segment_of(max(plaintext - 1, 0))
+    return plaintext + HEADER + (last + 1) * TAG
+
+
+def plaintext_length(ciphertext: int) -> int:
+    """Plaintext bytes in a sealed part of this length. `ImpossibleLength` where no part has it."""
+    return ciphertext - HEADER - segment_count(ciphertext) * TAG

@@ -1,0 +1,81 @@
+"""The manifest: which parts, in which order, are a bundle. Its hash is what the audit log and the receipts bind.
+
+Rules: parts lie end to end from offset 0 without gap or overlap; each holds at least one byte; no part id comes twice.
+An empty bundle has no parts. A list that breaks a rule is no manifest.
+
+Canonical bytes: JSON (RFC 8259), ASCII, keys sorted, no white space, lengths as integers, digests as lower-case hex:
+    {"bundle":...,"format":"casevault-manifest-v1","parts":[{"digest":...,"length":...,"offset":...,"part":...}],
+     "seal":"AES256_GCM_HKDF_1MB"}          (in one line)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from retention.envelope import format as fmt
+
+DIGEST = 32
+
+
+@dataclass(frozen=True, slots=True)
+class PartEntry:
+    """One part: its plaintext run within the bundle, and the digest of its sealed form."""
+
+    part_id: str
+    offset: int
+    length: int
+    digest: bytes
+
+
+class Manifest:
+    """The ordered parts of one bundle; cannot exist with a rule broken."""
+
+    def __init__(self, bundle_id: str, parts: Sequence[PartEntry]) -> None:
+        self.bundle_id = bundle_id
+        self.parts = tuple(parts)
+        self._offsets = [part.offset for part in self.parts]
+        self.length = sum(part.length for part in self.parts)
+        self._check()
+
+    def _check(self) -> None:
+        expected = 0
+        for part in self.parts:
+            if part.offset != expected:
+                raise ValueError(
+                    f"part {part.part_id} starts at {part.offset}, the one before ends at {expected}"
+                )
+            if part.length < 1 or len(part.digest) != DIGEST:
+                raise ValueError(
+                    f"part {part.part_id} needs at least one byte and a digest of {DIGEST} bytes"
+                )
+            expected += part.length
+        if len({part.part_id for part in self.parts}) != len(self.parts):
+            raise ValueError("a part comes twice")
+
+    def part_at(self, offset: int) -> PartEntry:
+        """The part that holds this plaintext byte of the bundle."""
+        if not 0 <= offset < self.length:
+            raise ValueError(f"a bundle of {self.length} bytes has no byte {offset}")
+        return self.parts[bisect_right(self._offsets, offset) - 1]
+
+    def to_bytes(self) -> bytes:
+        """The canonical bytes."""
+        parts = [
+            {"digest": part.digest.hex(), "length": part.length, "offset": part.offset, "part": part.part_id}
+            for part in self.parts
+        ]
+        fields = {
+            "bundle": self.bundle_id,
+            "format": "casevault-manifest-v1",
+            "parts": parts,
+            "seal": fmt.NAME,
+        }
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
+
+    def hash(self) -> bytes:
+        """SHA-256 of the canonical bytes."""
+        return hashlib.sha256(self.to_bytes()).digest()
