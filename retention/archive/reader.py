@@ -1,0 +1,185 @@
+"""Listing the files inside a bundle, and reading one of them singly, without opening the rest.
+
+1. What an archive is, its magic bytes say; names are hints for people.
+2. Nothing is written anywhere (P1): a stored nested archive is read in place, a packed one is inflated into memory
+   up to a limit.
+3. `outer.zip!/inner.zip!/path`: each `!/` goes one archive deeper. A file's key is its name exactly as the archive
+   has it, behind the keys of the archives around it.
+4. Of several files of one name the first is the one that is read; the later ones are listed, and not readable. So
+   reading never has to go past the file it looks for.
+5. What must not be read is listed with its reason, and the same rule refuses it when it is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterator
+
+from retention.archive import tar_archive, zip_archive
+from retention.archive.errors import (
+    ArchiveDamaged,
+    ArchiveTooLarge,
+    FileNotReadable,
+    NoSuchFile,
+    NotAnArchive,
+)
+from retention.archive.inflate import GzipStream
+from retention.archive.limits import Budget, Limits
+from retention.archive.member import Member, since_epoch
+from retention.archive.model import ArchivedFile, ArchiveKind, FileKind, OpenedFile, Reason
+from retention.archive.names import SEPARATOR, inner_name, looks_archive, name_trick, shown
+from retention.archive.source import CHUNK, Source, whole
+
+_ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # a first entry, or the end record of an empty zip
+_GZIP_MAGIC = b"\x1f\x8b\x08"
+_DEFAULTS = Limits()
+_BY_KIND = {
+    FileKind.FOLDER: Reason.FOLDER,
+    FileKind.LINK: Reason.LINK,
+    FileKind.DEVICE: Reason.DEVICE,
+}
+
+
+def detect(source: Source, limits: Limits = _DEFAULTS) -> ArchiveKind:
+    """What the bytes are, by their first block (of a gzip: also by what it inflates to)."""
+    head = whole(source).read(tar_archive.BLOCK)
+    if head.startswith(_ZIP_MAGICS):
+        return ArchiveKind.ZIP
+    if head.startswith(_GZIP_MAGIC):
+        return ArchiveKind.TAR_GZIP if tar_archive.is_tar(_gzip_head(source, limits)) else ArchiveKind.GZIP
+    return ArchiveKind.TAR if tar_archive.is_tar(head) else ArchiveKind.PLAIN
+
+
+def _gzip_head(source: Source, limits: Limits) -> bytes:
+    try:
+        return io.BufferedReader(GzipStream(whole(source), limits, Budget(limits))).read(tar_archive.BLOCK)
+    except ArchiveDamaged:
+        return b""  # still a gzip; reading it will say what is wrong
+
+
+def list_files(
+    source: Source, name: str, limits: Limits = _DEFAULTS, *, inside: str = ""
+) -> Iterator[ArchivedFile]:
+    """The files of the archive called `name`, or of the nested archive with the key `inside`, in their stored order.
+
+    Raises at once when there is no such archive; while iterating when damage or a limit is met, after the files before.
+    """
+    keys = inside.split(SEPARATOR) if inside else []
+    members = _inside(source, name, keys, limits)
+    deeper = len(keys) + 1 < limits.max_depth
+    return (
+        _listed(inside, member, reason, limits, deeper=deeper) for member, reason in _judged(members, limits)
+    )
+
+
+def open_file(source: Source, name: str, path: str, limits: Limits = _DEFAULTS) -> OpenedFile:
+    """The file with the key `path`. Raises before the first byte if there is none or it must not be read."""
+    *around, last = path.split(SEPARATOR)
+    member = _find(_inside(source, name, around, limits), last, limits)
+    deeper = len(around) + 1 < limits.max_depth
+    listed = _listed(SEPARATOR.join(around), member, None, limits, deeper=deeper)
+    return OpenedFile(listed, member.chunks())
+
+
+def _inside(source: Source, name: str, keys: list[str], limits: Limits) -> Iterator[Member]:
+    """The members of the archive that lies behind `keys`, one archive deeper for each."""
+    if len(keys) >= limits.max_depth:
+        raise FileNotReadable(Reason.DEPTH)
+    budget = Budget(limits)
+    for key in keys:
+        member = _find(_members(source, name, limits, budget), key, limits)
+        source, name = member.window() or _in_memory(member, limits), key
+    return _members(source, name, limits, budget)
+
+
+def _find(members: Iterator[Member], key: str, limits: Limits) -> Member:
+    for member, reason in _judged(members, limits):
+        if member.name == key:
+            if reason is not None:
+                raise FileNotReadable(reason)
+            return member
+    raise NoSuchFile
+
+
+def _in_memory(member: Member, limits: Limits) -> Source:
+    """A packed archive has no place to be read in: it is inflated, up to the limit, and kept while it is read."""
+    buffer = io.BytesIO()
+    if (member.size or 0) <= limits.max_nested_bytes:
+        for chunk in member.chunks():
+            buffer.write(chunk)
+            if buffer.tell() > limits.max_nested_bytes:
+                break
+        else:
+            return buffer
+    raise ArchiveTooLarge("a packed archive inside it is larger than is inflated into memory")
+
+
+def _members(source: Source, name: str, limits: Limits, budget: Budget) -> Iterator[Member]:
+    match detect(source, limits):
+        case ArchiveKind.ZIP:
+            return zip_archive.members(source, limits, budget)
+        case ArchiveKind.TAR:
+            return tar_archive.members(source, limits)
+        case ArchiveKind.TAR_GZIP:
+            return tar_archive.packed_members(source, limits, budget)
+        case ArchiveKind.GZIP:
+            return iter([_single(source, name, limits, budget)])
+        case ArchiveKind.PLAIN:
+            raise NotAnArchive
+
+
+def _single(source: Source, name: str, limits: Limits, budget: Budget) -> Member:
+    """A gzip that holds one file. Its size is known only by inflating (the length at its end is modulo 4 GiB)."""
+    window = whole(source)
+    seconds = int.from_bytes(window.read(8)[4:], "little")  # RFC 1952 2.3.1 MTIME; 0 is none
+    stream = GzipStream(whole(source), limits, budget)
+    return Member(
+        name=inner_name(name),
+        kind=FileKind.FILE,
+        size=None,
+        packed_size=window.seek(0, io.SEEK_END),
+        modified=since_epoch(seconds) if seconds else None,
+        reason=None,
+        chunks=lambda: iter(lambda: stream.read(CHUNK) or b"", b""),
+        window=lambda: None,
+    )
+
+
+def _judged(members: Iterator[Member], limits: Limits) -> Iterator[tuple[Member, Reason | None]]:
+    seen: set[bytes] = set()  # digests: a hundred thousand long names would be a hundred megabytes
+    for count, member in enumerate(members, start=1):
+        if count > limits.max_entries:
+            raise ArchiveTooLarge("it holds too many files")
+        digest = hashlib.blake2b(member.name.encode(errors="surrogatepass"), digest_size=16).digest()
+        again = digest in seen
+        seen.add(digest)
+        yield member, _reason(member, limits) or (Reason.DUPLICATE if again else None)
+
+
+def _reason(member: Member, limits: Limits) -> Reason | None:
+    """Why this file must not be read; the first that holds."""
+    size, packed = member.size or 0, member.packed_size
+    return (
+        _BY_KIND.get(member.kind)
+        or name_trick(member.name, limits.max_name)
+        or member.reason
+        or (Reason.TOO_LARGE if size > limits.max_inflated_bytes else None)
+        or (Reason.RATIO if packed is not None and limits.bomb_like(size, packed) else None)
+    )
+
+
+def _listed(
+    inside: str, member: Member, reason: Reason | None, limits: Limits, *, deeper: bool
+) -> ArchivedFile:
+    archive = deeper and reason is None and member.kind is FileKind.FILE and looks_archive(member.name)
+    outer = [shown(key, limits.max_name) for key in inside.split(SEPARATOR)] if inside else []
+    return ArchivedFile(
+        key=SEPARATOR.join([inside, member.name] if inside else [member.name]),
+        path=SEPARATOR.join([*outer, shown(member.name, limits.max_name)]),
+        kind=FileKind.ARCHIVE if archive else member.kind,
+        size=member.size,
+        packed_size=member.packed_size,
+        modified=member.modified,
+        reason=reason,
+    )

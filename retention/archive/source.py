@@ -1,0 +1,137 @@
+"""Where an archive's bytes come from, and the guards the standard library's parsers read them through.
+
+1. A source is opened bundle bytes: reading a range opens only the segments under it, so reads stay local.
+2. A `Window` is a run of a source: a stored nested archive is read in place, without a copy.
+3. zipfile and tarfile trust the lengths they find. They see the bytes through `GuardedReads`, which refuses a read
+   before it happens when the archive's own headers ask for more than the limits give.
+4. A fault of the source (a store that errs, a segment that does not open) is never reported as a damaged archive.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from retention.archive.errors import ArchiveDamaged, ArchiveTooLarge
+
+CHUNK = 256 * 1024
+READ_AHEAD = 64 * 1024  # headers lie beside their data: one read brings both
+_EMPTY_READS = 8  # tarfile reads on for ever when a map of holes is cut short
+_PARSER_ERRORS = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    struct.error,
+    ValueError,
+    IndexError,
+    OverflowError,
+    NotImplementedError,
+    RecursionError,
+    EOFError,
+)
+
+
+class Source(Protocol):
+    """Read-only, seekable bytes: an `io.RawIOBase` or `io.BufferedIOBase` serves."""
+
+    def seek(self, offset: int, whence: int = 0, /) -> int: ...
+
+    def readinto(self, buffer: memoryview, /) -> int | None: ...
+
+
+def size_of(source: Source) -> int:
+    return source.seek(0, io.SEEK_END)
+
+
+class Window(io.RawIOBase):
+    """`length` bytes of a source from `start`, as a file of its own. A read is full unless the source ends first."""
+
+    def __init__(self, source: Source, start: int, length: int) -> None:
+        super().__init__()
+        self._source, self._start, self._length, self._position = source, start, length, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
+        if target < 0:
+            raise io.UnsupportedOperation("a seek before the start")
+        self._position = target
+        return target
+
+    def read(self, size: int = -1, /) -> bytes:
+        return super().read(size) or b""
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        want = memoryview(buffer)[: max(0, self._length - self._position)]
+        self._source.seek(self._start + self._position)
+        filled = 0
+        while filled < len(want) and (got := self._source.readinto(want[filled:])):
+            filled += got
+        self._position += filled
+        return filled
+
+
+def whole(source: Source) -> Window:
+    return Window(source, 0, size_of(source))
+
+
+class GuardedReads:
+    """The file object handed to a standard library parser: it reads at most what `allow` last granted."""
+
+    def __init__(self, raw: io.RawIOBase | io.BufferedReader, allowed: int, what: str) -> None:
+        self._raw, self._left, self._what = raw, allowed, what
+        self.fault: Exception | None = None
+        self._empty_reads = 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        with self._noting_faults():
+            return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def allow(self, size: int) -> None:
+        self._left, self._empty_reads = size, 0
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self._left:
+            raise ArchiveTooLarge(self._what)
+        with self._noting_faults():
+            data = self._raw.read(size if size >= 0 else self._left + 1) or b""
+        self._empty_reads += bool(size) and not data
+        if self._empty_reads > _EMPTY_READS:
+            raise ArchiveDamaged("it ends in the middle of a header")
+        self._left -= len(data)
+        if self._left < 0:
+            raise ArchiveTooLarge(self._what)
+        return data
+
+    @contextmanager
+    def _noting_faults(self) -> Iterator[None]:
+        try:
+            yield
+        except io.UnsupportedOperation:  # the parser asked for a place that is not there
+            raise
+        except Exception as fault:
+            self.fault = fault
+            raise
+
+
+@contextmanager
+def parsing(reads: GuardedReads, what: str) -> Iterator[None]:
+    """Turns whatever the parser trips over into one clear error, unless the source itself was at fault."""
+    try:
+        yield
+    except _PARSER_ERRORS as error:
+        if reads.fault is not None:
+            raise reads.fault from None
+        raise ArchiveDamaged(what) from error
