@@ -17,14 +17,14 @@ from typing import Any
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
 from audit.entry import Entry, canonical, parse_leaf
-from audit.tables import audit_entries
+from audit.tables import audit_checkpoints, audit_entries
 from audit.times import from_microseconds, to_microseconds
 
 _WRITTEN = tuple(
     column.name
     for column in audit_entries.columns
-    if column.name
-    not in ("row", "leaf_index", "redacted_at")  # set by the database, the sequencer, redaction
+    # Those are set by the database, the sequencer and redaction.
+    if column.name not in ("row", "leaf_index", "redacted_at")
 )
 # Positional for tuples: a driver that takes named parameters (pyformat) takes %s as well.
 _POSITIONAL = {"qmark": "qmark", "format": "format", "pyformat": "format"}
@@ -43,14 +43,15 @@ class LoggedEntry:
     leaf: bytes = field(repr=False)
     fields: Mapping[str, Any]
     particulars: Mapping[str, str] | None = field(repr=False)
+    salt: bytes | None = field(repr=False)
     redacted_at: datetime | None
 
 
 def append(connection: Connection, entries: Sequence[Entry]) -> None:
     """Write the entries, in order, in the caller's transaction."""
     if entries:
-        dialect = connection.dialect
-        sql = _insert_sql(type(dialect), dialect.paramstyle)
+        dialect: Any = type(connection.dialect)
+        sql = _insert_sql(dialect, connection.dialect.paramstyle)
         connection.exec_driver_sql(sql, [_row(entry) for entry in entries])
 
 
@@ -73,6 +74,13 @@ def read_entry(connection: Connection, entry_id: str) -> LoggedEntry:
     return logged_entry(row)
 
 
+def latest_note(connection: Connection) -> str | None:
+    """The newest checkpoint on record, as signed; its tiles are published."""
+    newest = select(audit_checkpoints.c.note).order_by(audit_checkpoints.c.size.desc()).limit(1)
+    note: str | None = connection.execute(newest).scalar()
+    return note
+
+
 def logged_entry(row: Row[Any]) -> LoggedEntry:
     """The entry in a full row of `audit_entries`."""
     at = row.redacted_at
@@ -82,6 +90,7 @@ def logged_entry(row: Row[Any]) -> LoggedEntry:
         leaf=row.leaf,
         fields=parse_leaf(row.leaf),
         particulars=None if at is not None else json.loads(row.particulars or "{}"),
+        salt=row.salt,
         redacted_at=None if at is None else from_microseconds(at),
     )
 

@@ -1,0 +1,216 @@
+"""Signed notes (C2SP signed-note) and checkpoints (C2SP tlog-checkpoint), with Ed25519. Pure.
+
+- A note is a text ending in a newline, an empty line, and signature lines `— name base64(key id || signature)`.
+  The signature covers the text alone. The key id is SHA-256(name || \\n || 0x01 || public key)[:4].
+- Opening a note needs one good signature by the given key. Lines of other keys (witnesses) are tolerated and say
+  nothing; a bad signature under the given key is an error even beside a good one.
+- A checkpoint is a note whose text is: origin, tree size, base64 root hash, then extension lines. Its origin is
+  the key's name, so no other note signed by the same key (a receipt) can pass for one.
+- No clock and no randomness: the same tree under the same key is the same note, whoever signs it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+_ED25519 = b"\x01"
+_DASH = "\u2014 "
+_MAX_SIGNATURES = 100
+_MAX_SIZE = 2**63 - 1
+_SIZE = re.compile(r"0|[1-9][0-9]*", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
+
+
+class NoteError(ValueError):
+    """The note is malformed, or not signed by the given key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verifier:
+    """A public key and its name; `key` is its text form `name+hash+base64`, to be handed to outsiders."""
+
+    name: str
+    public_key: bytes
+
+    def __post_init__(self) -> None:
+        _check_name(self.name)
+        if len(self.public_key) != 32:
+            raise NoteError("an Ed25519 public key has 32 bytes")
+
+    @property
+    def key_id(self) -> bytes:
+        named = self.name.encode() + b"\n" + _ED25519 + self.public_key
+        return hashlib.sha256(named).digest()[:4]
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}+{self.key_id.hex()}+{_base64(_ED25519 + self.public_key)}"
+
+    @classmethod
+    def parse(cls, key: str) -> Verifier:
+        parts = key.split("+", 2)  # the base64 part may hold a + of its own
+        if len(parts) != 3:
+            raise NoteError("a verifier key has the form name+hash+base64")
+        name, key_id, data = parts
+        raw = _unbase64(data)
+        if raw[:1] != _ED25519:
+            raise NoteError("the verifier key is not an Ed25519 key")
+        verifier = cls(name, raw[1:])
+        if verifier.key_id.hex() != key_id:
+            raise NoteError("the verifier key's hash does not match its name and key")
+        return verifier
+
+    def verifies(self, message: bytes, signature: bytes) -> bool:
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+class Signer:
+    """Holds a signing key. Shows only its name and public key."""
+
+    __slots__ = ("_private", "verifier")
+
+    def __init__(self, name: str, seed: bytes) -> None:
+        self._private = Ed25519PrivateKey.from_private_bytes(seed)
+        public = self._private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        self.verifier = Verifier(name, public)
+
+    @property
+    def name(self) -> str:
+        return self.verifier.name
+
+    def sign(self, message: bytes) -> bytes:
+        return self._private.sign(message)
+
+    def __repr__(self) -> str:
+        return f"Signer({self.verifier.key!r})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a signing key is not written anywhere by pickling")
+
+
+def sign_note(text: str, signer: Signer) -> str:
+    """The text as a note with one signature."""
+    _check_text(text)
+    signed = signer.verifier.key_id + signer.sign(text.encode())
+    return f"{text}\n{_DASH}{signer.name} {_base64(signed)}\n"
+
+
+def open_note(note: str, verifier: Verifier) -> str:
+    """The text of a note that the verifier's key has signed."""
+    text, lines = _split_note(note)
+    signed = False
+    for line in lines:
+        name, key_id, signature = _parse_signature(line)
+        if (name, key_id) != (verifier.name, verifier.key_id):
+            continue
+        if not verifier.verifies(text.encode(), signature):
+            raise NoteError(f"the note's signature by {verifier.name} is wrong")
+        signed = True
+    if not signed:
+        raise NoteError(f"the note has no signature by {verifier.name}")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A tree head: the log's name, its size, its root."""
+
+    origin: str
+    size: int
+    root: bytes
+    extensions: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        lines = (self.origin, str(self.size), _base64(self.root), *self.extensions)
+        return "".join(f"{line}\n" for line in lines)
+
+    @classmethod
+    def parse(cls, text: str) -> Checkpoint:
+        lines = text.split("\n")
+        if len(lines) < 4 or lines[-1]:
+            raise NoteError("a checkpoint has three lines or more: origin, size, root")
+        origin, size, root, *extensions = lines[:-1]
+        if not origin or not all(extensions):
+            raise NoteError("a checkpoint has no empty lines")
+        if not _SIZE.fullmatch(size) or len(size) > 19 or int(size) > _MAX_SIZE:
+            raise NoteError("a checkpoint's size is a decimal number without leading zeros")
+        raw = _unbase64(root)
+        if len(raw) != 32:
+            raise NoteError("a checkpoint's root is a SHA-256 hash")
+        return cls(origin, int(size), raw, tuple(extensions))
+
+
+def sign_checkpoint(size: int, root: bytes, signer: Signer) -> str:
+    """The note of the signer's own log at this size."""
+    return sign_note(Checkpoint(signer.name, size, root).text(), signer)
+
+
+def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
+    """The checkpoint in a note, signed by the key whose log it is."""
+    checkpoint = Checkpoint.parse(open_note(note, verifier))
+    if checkpoint.origin != verifier.name:
+        raise NoteError("the checkpoint is of another log")
+    return checkpoint
+
+
+def _split_note(note: str) -> tuple[str, list[str]]:
+    body, separator, signatures = note.rpartition("\n\n")
+    if not separator or not signatures.endswith("\n"):
+        raise NoteError("a note is a text, an empty line and signature lines, each ended by a newline")
+    text = body + "\n"
+    _check_text(text)
+    lines = signatures[:-1].split("\n")
+    if len(lines) > _MAX_SIGNATURES:
+        raise NoteError("the note has too many signatures")
+    return text, lines
+
+
+def _parse_signature(line: str) -> tuple[str, bytes, bytes]:
+    name, space, data = line.removeprefix(_DASH).partition(" ")
+    if not line.startswith(_DASH) or not space:
+        raise NoteError("a signature line has the form '\u2014 name base64'")
+    _check_name(name)
+    raw = _unbase64(data)
+    if len(raw) < 5:
+        raise NoteError("a signature line holds a key id of four bytes and a signature")
+    return name, raw[:4], raw[4:]
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise NoteError("a note is valid UTF-8") from None
+    if not text.endswith("\n") or _CONTROL.search(text):
+        raise NoteError("a note's text ends in a newline and has no other control characters")
+
+
+def _check_name(name: str) -> None:
+    if not name or "+" in name or any(char.isspace() or ord(char) < 0x20 for char in name):
+        raise NoteError("a key's name is not empty and has neither spaces nor a plus")
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unbase64(text: str) -> bytes:
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise NoteError("not base64") from None
+    if _base64(raw) != text:  # one text per value: no stray bits behind the last byte
+        raise NoteError("not base64")
+    return raw

@@ -1,0 +1,113 @@
+"""Finding entries: newest first by page for people, oldest first as a stream for export.
+
+- The order is (time, row), which is total, so a page's cursor is a place in it: entries appended meanwhile neither
+  repeat nor skip any. A cursor is opaque to its holder and only ever narrows what the filter allows.
+- `iterate` ends at the last row present when it began, and holds one page at a time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, literal, select, tuple_
+
+from audit.entry import Action, Outcome
+from audit.log import LoggedEntry, logged_entry
+from audit.tables import audit_entries
+from audit.times import to_microseconds
+
+_entry = audit_entries.c
+_EQUAL = {
+    "case": _entry.case_id,
+    "actor": _entry.actor,
+    "action": _entry.action,
+    "bundle": _entry.bundle,
+    "outcome": _entry.outcome,
+    "tenant": _entry.tenant,
+}
+_CURSOR = re.compile(r"(-?[0-9]{1,18})\.([0-9]{1,18})", re.ASCII)
+_STREAM_PAGE = 1000
+
+
+class CursorError(ValueError):
+    """The cursor did not come from a page."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filter:
+    """Every condition given must hold. `since` is inclusive, `until` exclusive."""
+
+    case: str | None = None
+    actor: str | None = None
+    action: Action | None = None
+    bundle: str | None = None
+    outcome: Outcome | None = None
+    tenant: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """`next` is the cursor of the page after this one, if there is one."""
+
+    rows: tuple[LoggedEntry, ...]
+    next: str | None
+
+
+def find(connection: Connection, where: Filter, after: str | None, limit: int) -> Page:
+    """One page, newest first."""
+    conditions = _conditions(where)
+    if after is not None:
+        conditions.append(_place() < _parse_cursor(after))
+    newest = select(audit_entries).where(*conditions).order_by(_entry.at_us.desc(), _entry.row.desc())
+    rows = connection.execute(newest.limit(limit + 1)).all()  # one more tells whether a page follows
+    shown = rows[:limit]
+    more = len(rows) > limit
+    return Page(
+        rows=tuple(logged_entry(row) for row in shown),
+        next=f"{shown[-1].at_us}.{shown[-1].row}" if more and shown else None,
+    )
+
+
+def iterate(connection: Connection, where: Filter) -> Iterator[LoggedEntry]:
+    """All of them, oldest first."""
+    last = connection.execute(select(func.max(_entry.row))).scalar()
+    if last is None:
+        return
+    oldest = (
+        select(audit_entries)
+        .where(*_conditions(where), _entry.row <= last)
+        .order_by(_entry.at_us, _entry.row)
+        .limit(_STREAM_PAGE)
+    )
+    page = connection.execute(oldest).all()
+    while page:
+        yield from (logged_entry(row) for row in page)
+        beyond = _place() > tuple_(literal(page[-1].at_us), literal(page[-1].row))
+        page = connection.execute(oldest.where(beyond)).all()
+
+
+def _conditions(where: Filter) -> list[ColumnElement[bool]]:
+    wanted = ((column, getattr(where, name)) for name, column in _EQUAL.items())
+    conditions: list[ColumnElement[bool]] = [column == str(value) for column, value in wanted if value]
+    if where.since is not None:
+        conditions.append(_entry.at_us >= to_microseconds(where.since))
+    if where.until is not None:
+        conditions.append(_entry.at_us < to_microseconds(where.until))
+    return conditions
+
+
+def _place() -> Any:
+    return tuple_(_entry.at_us, _entry.row)
+
+
+def _parse_cursor(cursor: str) -> Any:
+    place = _CURSOR.fullmatch(cursor)
+    if place is None:
+        raise CursorError("the cursor did not come from a page")
+    return tuple_(literal(int(place[1])), literal(int(place[2])))

@@ -1,0 +1,210 @@
+"""The sequencer gives committed entries their place in the tree and publishes signed checkpoints.
+
+Order of writing (the commit points are marked *); a crash after any step is made good by the next run:
+1. publish whatever an earlier run committed and did not publish (steps 3 to 5);
+2. * under the lock: number unsequenced rows in row order, extend the frontier, commit both together;
+3. write the tiles that the new leaves touch, each derived from the database and from tiles already covered by
+   a checkpoint, so writing them again writes the same; read the right edge back;
+4. * under the lock: sign and record the checkpoint; nothing is signed whose tiles are not durable, or do not
+   lead to the frontier;
+5. under the lock: publish the newest recorded checkpoint. Holding the lock, a slow run cannot publish an
+   older checkpoint over a newer one.
+One at a time by a database lock; two runs at once are safe, only wasteful. Appenders wait for steps 2, 4 and 5
+on SQLite and for none of them on PostgreSQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
+
+from audit.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
+from audit.log import latest_note
+from audit.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root
+from audit.tables import audit_checkpoints, audit_entries, audit_tree
+from audit.tiles import (
+    CHECKPOINT_PATH,
+    TILE_WIDTH,
+    TileMissingError,
+    TileReader,
+    TileStore,
+    encode_entries,
+    entries_path,
+    tile_path,
+)
+from audit.times import to_microseconds
+
+# Taken at the start of the transaction, released with it. SQLite's engine begins each one IMMEDIATE.
+_LOCK = {"postgresql": text("SELECT pg_advisory_xact_lock(4153697012)"), "sqlite": None}
+_NUMBER_ROW = (
+    update(audit_entries)
+    .where(audit_entries.c.row == bindparam("of_row"))
+    .values(leaf_index=bindparam("to_index"))
+)
+
+
+class Clock(Protocol):
+    def now(self) -> datetime: ...
+
+
+class TreeDamagedError(RuntimeError):
+    """What the log holds does not lead to what it signed: nothing more is signed until somebody has looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Tree:
+    frontier: Frontier
+    published: int  # the size of the last recorded checkpoint
+
+
+class Sequencer:
+    """`engine` must begin a SQLite transaction IMMEDIATE; `tiles` is this log's own store."""
+
+    def __init__(self, engine: Engine, tiles: TileStore, signer: Signer, clock: Clock) -> None:
+        self._engine = engine
+        self._tiles = tiles
+        self._signer = signer
+        self._clock = clock
+
+    def run_once(self, limit: int = 5000) -> Checkpoint | None:
+        """Sequence up to `limit` entries; the newest checkpoint, or None if nothing was ever logged."""
+        self._catch_up()  # 1
+        if self._sequence(limit):  # 2
+            self._catch_up()  # 3 to 5
+        with self._locked() as connection:
+            return self._latest(connection)
+
+    def _catch_up(self) -> None:
+        with self._locked() as connection:
+            tree = _read_tree(connection)
+            leaves = _read_leaves(connection, tree)
+            latest = self._latest(connection)
+        if tree.frontier.size > tree.published:
+            self._write_tiles(tree, leaves, latest)  # 3
+            self._record(tree.frontier)  # 4
+        self._publish()  # 5
+
+    def _sequence(self, limit: int) -> bool:
+        with self._locked() as connection:
+            frontier = _read_tree(connection).frontier
+            unsequenced = (
+                select(audit_entries.c.row, audit_entries.c.leaf)
+                .where(audit_entries.c.leaf_index.is_(None))
+                .order_by(audit_entries.c.row)
+                .limit(limit)
+            )
+            rows = connection.execute(unsequenced).all()
+            if not rows:
+                return False
+            numbers = [{"of_row": row.row, "to_index": frontier.size + at} for at, row in enumerate(rows)]
+            for row in rows:
+                frontier.append(leaf_hash(row.leaf))
+            connection.execute(_NUMBER_ROW, numbers)
+            connection.execute(update(audit_tree).values(size=frontier.size, frontier=frontier.to_bytes()))
+        return True
+
+    def _write_tiles(self, tree: _Tree, leaves: Sequence[bytes], latest: Checkpoint | None) -> None:
+        """The tiles of every level that the leaves from `published` on touch, lowest level first."""
+        old, new = tree.published, tree.frontier.size
+        known = TileReader(self._tiles, old)
+        if root(old, known.get_node) != (latest.root if latest else EMPTY_ROOT):
+            raise TreeDamagedError(f"the tiles do not lead to the checkpoint at {old}")
+        start = old - old % TILE_WIDTH
+        for number, width in _touched(old, new):
+            at = number * TILE_WIDTH - start
+            self._tiles.put(entries_path(number, width), encode_entries(leaves[at : at + width]))
+        level, hashes = 0, [leaf_hash(leaf) for leaf in leaves]
+        while hashes:  # from the start of the first touched tile to the end of this level
+            roots = []
+            for number, width in _touched(old, new):
+                at = number * TILE_WIDTH - start
+                tile = hashes[at : at + width]
+                self._tiles.put(tile_path(level, number, width), b"".join(tile))
+                if width == TILE_WIDTH:
+                    roots.append(_subtree_root(tile))
+            level, old, new = level + 1, old // TILE_WIDTH, new // TILE_WIDTH
+            start = old - old % TILE_WIDTH
+            hashes = known.hashes(level, start // TILE_WIDTH) + roots if roots else []
+        size = tree.frontier.size
+        if root(size, TileReader(self._tiles, size).get_node) != tree.frontier.root():
+            raise TreeDamagedError(f"the leaves from {tree.published} on are not those that were sequenced")
+
+    def _record(self, frontier: Frontier) -> None:
+        with self._locked() as connection:
+            if _read_tree(connection).published >= frontier.size:
+                return  # another run was here first
+            at_us = to_microseconds(self._clock.now())
+            last = connection.execute(select(func.max(audit_checkpoints.c.at_us))).scalar()
+            connection.execute(
+                insert(audit_checkpoints).values(
+                    size=frontier.size,
+                    note=sign_checkpoint(frontier.size, frontier.root(), self._signer),
+                    at_us=max(at_us, last or at_us),  # a clock set back must not look like a rewritten log
+                )
+            )
+            connection.execute(update(audit_tree).values(checkpoint_size=frontier.size))
+
+    def _publish(self) -> None:
+        with self._locked() as connection:
+            note = latest_note(connection)
+            if note is not None and note.encode() != self._published_note():
+                self._tiles.put(CHECKPOINT_PATH, note.encode())
+
+    def _published_note(self) -> bytes | None:
+        try:
+            return self._tiles.get(CHECKPOINT_PATH)
+        except TileMissingError:
+            return None
+
+    def _latest(self, connection: Connection) -> Checkpoint | None:
+        note = latest_note(connection)
+        return None if note is None else open_checkpoint(note, self._signer.verifier)
+
+    @contextmanager
+    def _locked(self) -> Iterator[Connection]:
+        with self._engine.begin() as connection:
+            lock = _LOCK[self._engine.dialect.name]
+            if lock is not None:
+                connection.execute(lock)
+            yield connection
+
+
+def _read_tree(connection: Connection) -> _Tree:
+    row = connection.execute(select(audit_tree)).first()
+    if row is None:
+        tree = _Tree(Frontier(), 0)
+        connection.execute(
+            insert(audit_tree).values(id=1, size=0, frontier=tree.frontier.to_bytes(), checkpoint_size=0)
+        )
+        return tree
+    return _Tree(Frontier.from_bytes(row.frontier), row.checkpoint_size)
+
+
+def _read_leaves(connection: Connection, tree: _Tree) -> list[bytes]:
+    """The sequenced leaves not yet under a checkpoint, from the start of the tile in which they begin."""
+    if tree.frontier.size == tree.published:
+        return []
+    start = tree.published - tree.published % TILE_WIDTH
+    index = audit_entries.c.leaf_index
+    found = connection.execute(select(audit_entries.c.leaf).where(index >= start).order_by(index))
+    leaves = list(found.scalars())
+    if len(leaves) < tree.frontier.size - start:
+        raise TreeDamagedError(f"leaves are missing between {start} and {tree.frontier.size}")
+    return leaves[: tree.frontier.size - start]
+
+
+def _touched(old: int, new: int) -> list[tuple[int, int]]:
+    """Number and width of each tile of a level that growing from `old` to `new` hashes writes."""
+    numbers = range(old // TILE_WIDTH, -(-new // TILE_WIDTH)) if new > old else range(0)
+    return [(number, min(TILE_WIDTH, new - number * TILE_WIDTH)) for number in numbers]
+
+
+def _subtree_root(hashes: Sequence[bytes]) -> bytes:
+    while len(hashes) > 1:
+        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
+    return hashes[0]

@@ -1,0 +1,166 @@
+"""The tree as static files: C2SP tlog-tiles. What a mirror copies and an outsider verifies.
+
+- `tile/<L>/<N>`: 256 hashes of the tree's level 8 * L, from number 256 * N on; `.p/<W>` after it is a partial
+  tile, its first W hashes. `tile/entries/<N>[.p/<W>]`: the leaves, each after its length (uint16, big-endian).
+  N is written in groups of three digits, all but the last with an x: 1234067 is x001/x234/067.
+- A path's bytes never change, for a leaf never changes; writing them again writes the same. Only `checkpoint`
+  changes, and it is written last: whoever reads it finds every tile it needs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import tempfile
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from audit.merkle import HASH_BYTES, node_hash
+
+TILE_HEIGHT = 8
+TILE_WIDTH = 1 << TILE_HEIGHT
+CHECKPOINT_PATH = "checkpoint"
+_LENGTH = struct.Struct(">H")
+
+
+class TileMissingError(LookupError):
+    """The store has nothing at this path."""
+
+
+class TileError(ValueError):
+    """A tile's bytes are not in the form of a tile."""
+
+
+class TileStore(Protocol):
+    """Where tiles live: written by one sequencer, read by anybody.
+
+    - `put` has made the bytes durable when it returns, and replaces the whole object at once: a reader sees the
+      bytes before or the bytes after. Repeating it changes nothing. If it raises, they may be there or not.
+    - `get` returns the last bytes put, or raises `TileMissingError`; any other error may be tried again.
+    """
+
+    def put(self, path: str, data: bytes) -> None: ...
+
+    def get(self, path: str) -> bytes: ...
+
+
+def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
+    return f"tile/{level}/{_number(index)}{_partial(width)}"
+
+
+def entries_path(index: int, width: int = TILE_WIDTH) -> str:
+    return f"tile/entries/{_number(index)}{_partial(width)}"
+
+
+def encode_entries(leaves: Sequence[bytes]) -> bytes:
+    return b"".join(_LENGTH.pack(len(leaf)) + leaf for leaf in leaves)
+
+
+def decode_entries(data: bytes) -> list[bytes]:
+    leaves, at = [], 0
+    while at < len(data):
+        if at + _LENGTH.size > len(data):
+            raise TileError("an entries tile ends within a length")
+        (length,) = _LENGTH.unpack_from(data, at)
+        at += _LENGTH.size
+        leaf = data[at : at + length]
+        if len(leaf) != length:
+            raise TileError("an entries tile ends within a leaf")
+        leaves.append(leaf)
+        at += length
+    return leaves
+
+
+class TileReader:
+    """`get_node` for a tree of `size` leaves, whose checkpoint is published, over its tiles."""
+
+    def __init__(self, store: TileStore, size: int) -> None:
+        self._store = store
+        self._size = size
+        self._load = lru_cache(maxsize=16)(self._read)
+
+    def get_node(self, level: int, index: int) -> bytes:
+        tile_level, height = divmod(level, TILE_HEIGHT)
+        number, offset = divmod(index << height, TILE_WIDTH)
+        hashes = self._load(tile_level, number)[offset : offset + (1 << height)]
+        if len(hashes) != 1 << height:
+            raise TileError(f"node {index} of level {level} is outside a tree of {self._size}")
+        while len(hashes) > 1:
+            pairs = zip(hashes[::2], hashes[1::2], strict=True)
+            hashes = [node_hash(left, right) for left, right in pairs]
+        return hashes[0]
+
+    def hashes(self, level: int, number: int) -> list[bytes]:
+        """The hashes of one tile, as many as this tree has."""
+        return list(self._load(level, number))
+
+    def _read(self, level: int, number: int) -> list[bytes]:
+        width = min(TILE_WIDTH, (self._size >> (TILE_HEIGHT * level)) - number * TILE_WIDTH)
+        if width < 1:
+            return []
+        path = tile_path(level, number, width)
+        data = self._store.get(path)
+        if len(data) != width * HASH_BYTES:
+            raise TileError(f"{path} does not hold {width} hashes")
+        return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
+
+
+class LocalTileStore:
+    """Tiles in a folder, readable by its owner only."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def put(self, path: str, data: bytes) -> None:
+        target = self._folder / path
+        self._make_folder(target.parent)
+        # mkstemp: a name of its own and mode 0600, in the same folder so that the rename is atomic.
+        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(target)
+        except BaseException:
+            with contextlib.suppress(FileNotFoundError):
+                Path(temporary).unlink()
+            raise
+        _sync_folder(target.parent)
+
+    def get(self, path: str) -> bytes:
+        try:
+            return (self._folder / path).read_bytes()
+        except FileNotFoundError:
+            raise TileMissingError(path) from None
+
+    def _make_folder(self, folder: Path) -> None:
+        if not folder.is_dir():
+            self._make_folder(folder.parent)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """A rename or a new folder is durable only when the folder that names it is."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _number(index: int) -> str:
+    text = f"{index % 1000:03d}"
+    while index := index // 1000:
+        text = f"x{index % 1000:03d}/{text}"
+    return text
+
+
+def _partial(width: int) -> str:
+    if not 1 <= width <= TILE_WIDTH:
+        raise ValueError(f"a tile is 1 to {TILE_WIDTH} wide")
+    return "" if width == TILE_WIDTH else f".p/{width}"
