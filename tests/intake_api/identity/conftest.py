@@ -41,7 +41,7 @@ class Signer:
             "ec-1": ec.generate_private_key(ec.SECP256R1()),
         }
 
-    def jwk(self, kid: str, **members: object) -> dict[str, object]:
+    def jwk(self, kid: str, /, **members: object) -> dict[str, object]:
         key = self.private[kid].public_key()
         algorithm = RSAAlgorithm if isinstance(key, rsa.RSAPublicKey) else ECAlgorithm
         return {**algorithm.to_jwk(key, as_dict=True), "kid": kid, "use": "sig", **members}

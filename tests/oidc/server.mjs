@@ -1,0 +1,80 @@
+// A certified OpenID provider on https://localhost:<free port>, for tests.
+//
+// Arguments: certificate file, key file, JSON of {audience, clients: {id: {secret, claims}}}.
+// Says one JSON line when it is up: {"issuer", "kids"}. Then takes commands on stdin, one a line, and answers each with a line:
+//   rotate   a new signing key; the former ones stay published
+//   withdraw only the newest key stays published
+//   requests how often the key set was fetched
+// It ends when stdin does, so it never outlives the tests.
+
+import { createServer } from 'node:https'
+import { readFileSync } from 'node:fs'
+import { createInterface } from 'node:readline'
+import { generateKeyPairSync, randomUUID } from 'node:crypto'
+import { Provider } from 'oidc-provider'
+
+// Its notices go to stderr: stdout is ours.
+globalThis.console = new console.Console(process.stderr)
+
+const [certificate, key, settings] = process.argv.slice(2)
+const { audience, clients } = JSON.parse(settings)
+
+let keys = []
+let serve = null
+let fetches = 0
+
+function addKey() {
+  const { privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+  keys = [{ ...privateKey.export({ format: 'jwk' }), kid: randomUUID(), use: 'sig', alg: 'RS256' }, ...keys]
+}
+
+function restart(issuer) {
+  const provider = new Provider(issuer, {
+    jwks: { keys },
+    clients: Object.entries(clients).map(([id, { secret }]) => ({
+      client_id: id,
+      client_secret: secret,
+      grant_types: ['client_credentials'],
+      redirect_uris: [],
+      response_types: [],
+    })),
+    features: {
+      devInteractions: { enabled: false },
+      clientCredentials: { enabled: true },
+      resourceIndicators: {
+        enabled: true,
+        defaultResource: () => audience,
+        getResourceServerInfo: () => ({
+          audience,
+          scope: '',
+          accessTokenFormat: 'jwt',
+          accessTokenTTL: 600,
+          jwt: { sign: { alg: 'RS256' } },
+        }),
+      },
+    },
+    extraTokenClaims: (_ctx, token) => clients[token.clientId].claims,
+  })
+  serve = provider.callback()
+}
+
+const server = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, (request, response) => {
+  if (request.url === '/jwks') fetches += 1
+  serve(request, response)
+})
+
+server.listen(0, '127.0.0.1', () => {
+  const issuer = `https://localhost:${server.address().port}`
+  const say = (value) => process.stdout.write(`${JSON.stringify(value)}\n`)
+  const state = () => ({ issuer, kids: keys.map(({ kid }) => kid), fetches })
+  const commands = {
+    rotate: () => { addKey(); restart(issuer) },
+    withdraw: () => { keys = keys.slice(0, 1); restart(issuer) },
+    requests: () => {},
+  }
+  commands.rotate()
+  say(state())
+  createInterface({ input: process.stdin })
+    .on('line', (line) => { commands[line](); say(state()) })
+    .on('close', () => process.exit(0))
+})
