@@ -56,7 +56,7 @@ def shown(name: str, max_name: int) -> str:
     safe = "".join(
         "\ufffd" if unicodedata.category(c) in _UNSHOWABLE else c for c in _BIDI.sub("\ufffd", cut)
     )
-    return safe.removeprefix("./") + ("…" if len(name) > max_name else "")
+    return (safe.removeprefix("./") or safe) + ("…" if len(name) > max_name else "")
 
 
 def looks_archive(name: str) -> bool:
