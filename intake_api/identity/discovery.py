@@ -96,13 +96,14 @@ class DiscoveredKeys:
         held = self._usable(now)
         if held is None or kid not in held.keys:
             return self._fetched_key(kid, self._begun)
-        if now - held.at >= self._policy.fresh:
+        if abs(now - held.at) >= self._policy.fresh:
             self._renew_behind(now)
         return held.keys[kid]
 
     def _usable(self, now: datetime) -> _KeySet | None:
         held = self._held
-        return held if held is not None and now - held.at < self._policy.stale else None
+        # A set from the future: the clock was set back. Its age is unknown, and distance stands for it.
+        return held if held is not None and abs(now - held.at) < self._policy.stale else None
 
     def _fetched_key(self, kid: str, begun_when_asked: int) -> VerificationKey | None:
         if not self._fetching.acquire(timeout=self._policy.patience):

@@ -107,6 +107,7 @@ def _bearer_token(authorization_header: str | None) -> str:
     if scheme.lower() != "bearer":
         raise InvalidToken(Refusal.MISSING, "a bearer token is required; another scheme was offered")
     # A second scheme or a second token, joined by a comma or a space, falls through here as well.
+    token = token.lstrip(" ")  # RFC 6750 allows several
     if not COMPACT.fullmatch(token):
         raise InvalidToken(Refusal.MALFORMED, "the bearer token is not one JSON Web Token")
     return token

@@ -97,8 +97,13 @@ def node_modules() -> None:
 
 
 @pytest.fixture
-def provider(node_modules: None, tmp_path: Path) -> Iterator[Provider]:
-    authorities, certificate, key = make_certificates(tmp_path)
+def certificates(tmp_path: Path) -> tuple[Path, Path, Path]:
+    return make_certificates(tmp_path)
+
+
+@pytest.fixture
+def provider(node_modules: None, tmp_path: Path, certificates: tuple[Path, Path, Path]) -> Iterator[Provider]:
+    authorities, certificate, key = certificates
     settings = json.dumps({"audience": AUDIENCE, "clients": CLIENTS})
     with (
         (tmp_path / "stderr").open("w") as stderr,

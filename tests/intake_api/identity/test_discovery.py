@@ -161,6 +161,43 @@ def test_while_the_issuer_is_down_renewals_are_spaced(
     assert issuer.fetches == 1 + 120 // POLICY.retry.total_seconds()
 
 
+def test_a_clock_that_was_ahead_for_a_while_does_not_keep_old_keys_alive(
+    keys: DiscoveredKeys, issuer: Issuer, signer: Any, clock: Any
+) -> None:
+    clock.advance(POLICY.stale.total_seconds())
+    keys.key("rsa-1")
+    issuer.keys = [signer.jwk("ec-1")]
+    clock.advance(-POLICY.stale.total_seconds())
+    clock.advance(POLICY.refill.total_seconds() * 2)
+    assert keys.key("rsa-1") is not None  # renewed behind this answer
+    assert keys.key("rsa-1") is None
+
+
+def test_keys_from_a_far_future_are_not_served(
+    keys: DiscoveredKeys, issuer: Issuer, signer: Any, clock: Any
+) -> None:
+    clock.advance(2 * POLICY.stale.total_seconds())
+    keys.key("rsa-1")
+    issuer.keys = [signer.jwk("ec-1")]
+    clock.advance(-2 * POLICY.stale.total_seconds())
+    with pytest.raises(KeysUnavailable):  # the bucket cannot tell either: it gives again after one refill
+        keys.key("rsa-1")
+    clock.advance(POLICY.refill.total_seconds())
+    assert keys.key("rsa-1") is None
+
+
+def test_a_renewal_that_failed_in_the_future_does_not_put_off_the_next(
+    keys: DiscoveredKeys, issuer: Issuer, clock: Any
+) -> None:
+    keys.key("rsa-1")
+    issuer.down = True
+    clock.advance(2 * POLICY.fresh.total_seconds())
+    keys.key("rsa-1")
+    clock.advance(-POLICY.fresh.total_seconds())
+    keys.key("rsa-1")
+    assert issuer.fetches == 3
+
+
 def test_an_unknown_key_is_neither_accepted_nor_refused_while_the_issuer_is_down(
     keys: DiscoveredKeys, issuer: Issuer, signer: Any, clock: Any
 ) -> None:
@@ -273,6 +310,24 @@ def test_a_key_published_while_a_fetch_was_under_way_is_found_by_who_came_meanwh
     late.join()
     assert found[0] is not None
     assert issuer.fetches == 2
+
+
+def test_who_waits_for_the_same_fetch_shares_the_next(issuer: Issuer, clock: Any) -> None:
+    keys = DiscoveredKeys(ISSUER, issuer, clock)
+    keys.key("rsa-1")
+    waiters = [threading.Thread(target=keys.key, args=(f"forged-{number}",)) for number in range(4)]
+
+    def let_them_come() -> None:
+        issuer.meanwhile = lambda: None
+        for waiter in waiters:
+            waiter.start()
+        waiters[-1].join(0.3)  # all four are now waiting for this very fetch
+
+    issuer.meanwhile = let_them_come
+    keys.key("forged")
+    for waiter in waiters:
+        waiter.join()
+    assert issuer.fetches == 3  # the first, the one they waited for, and one for all four
 
 
 def test_nobody_waits_for_a_fetch_that_does_not_end(issuer: Issuer, signer: Any, clock: Any) -> None:

@@ -70,7 +70,7 @@ def test_a_caller_carries_what_the_token_says(verifier: Any, signer: Any) -> Non
     assert "Ada" not in repr(caller)
 
 
-@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER", " Bearer "])
 def test_the_scheme_may_be_written_in_any_case(verifier: Any, signer: Any, scheme: str) -> None:
     assert verifier.verify(f"{scheme} {signer.token()}").subject == "subject-1"
 
