@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +14,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from intake_api.identity import IssuerSettings, StaticKeys, TokenVerifier
-from intake_api.identity.jwks import parse_key_set
+from intake_api.identity.documents import DocumentUnavailable
+from intake_api.identity.jwks import VerificationKey, parse_key_set
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ISSUER = "https://login.example/customer"
@@ -30,6 +31,40 @@ class StandingClock:
 
     def advance(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
+
+
+class CountingKeys:
+    """A key source that counts how often it is asked: once for every signature that is checked."""
+
+    def __init__(self, keys: dict[str, VerificationKey]) -> None:
+        self._keys = StaticKeys(keys.values())
+        self.asked = 0
+
+    def key(self, kid: str) -> VerificationKey | None:
+        self.asked += 1
+        return self._keys.key(kid)
+
+
+class Issuer:
+    """A document source that stands for an issuer and counts how often its keys are fetched."""
+
+    def __init__(self, *keys: dict[str, object]) -> None:
+        self.keys = list(keys)
+        self.discovery: dict[str, object] = {"issuer": ISSUER, "jwks_uri": "https://keys.example/jwks"}
+        self.down = False
+        self.fetches = 0
+        self.meanwhile: Callable[[], None] = lambda: None
+
+    def get(self, url: str) -> Mapping[str, object]:
+        if url == f"{ISSUER}/.well-known/openid-configuration":
+            self.fetches += 1
+            if self.down:
+                raise DocumentUnavailable("down")
+            return self.discovery
+        assert url == "https://keys.example/jwks"
+        published = list(self.keys)
+        self.meanwhile()
+        return {"keys": published}
 
 
 class Signer:
@@ -109,3 +144,13 @@ def verifier(signer: Signer, clock: StandingClock, settings: IssuerSettings) -> 
 @pytest.fixture(scope="session")
 def encoded() -> Callable[[object], str]:
     return part
+
+
+@pytest.fixture
+def counted(signer: Any) -> CountingKeys:
+    return CountingKeys(parse_key_set(signer.key_set()))
+
+
+@pytest.fixture
+def issuer(signer: Any) -> Issuer:
+    return Issuer(signer.jwk("rsa-1"))
