@@ -130,7 +130,7 @@ def _name_errors(c: Collection) -> dict[str, str]:
         or set(name) & set("/\\")
     ):
         return {
-            "file_name": f"must be a plain name of 1 to {MAX_FILE_NAME} bytes: no path, no control or invisible characters"
+            "file_name": f"must be a plain name, 1 to {MAX_FILE_NAME} bytes, no path, no invisible characters"
         }
     return {}
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Protocol
 
 
@@ -17,3 +18,29 @@ class SystemClock:
 
     def now(self) -> datetime:
         return datetime.now(UTC)
+
+
+class DevelopmentClock:
+    """The machine's clock moved by the number of seconds that a file holds; for rehearsals, never for service.
+
+    The file is shared by the processes of one state folder, so all of them move together.
+    """
+
+    def __init__(self, offset_file: Path) -> None:
+        self._file = offset_file
+
+    def now(self) -> datetime:
+        return datetime.now(UTC) + self._offset()
+
+    def set(self, now: datetime) -> None:
+        """Let it be `now`."""
+        seconds = (now - datetime.now(UTC)).total_seconds()
+        fresh = self._file.with_suffix(".new")
+        fresh.write_text(f"{seconds!r}\n")
+        fresh.replace(self._file)
+
+    def _offset(self) -> timedelta:
+        try:
+            return timedelta(seconds=float(self._file.read_text()))
+        except FileNotFoundError:
+            return timedelta(0)

@@ -1,0 +1,225 @@
+"""Cases: opened, assigned, unassigned, closed and reopened by the case system.
+
+Rules:
+- Closing and unassigning end the grants at once, in the same transaction.
+- Every step recomputes the deadlines of the case's bundles in the same transaction, so the sweep's index never lags.
+- A close may be heard late, with the time when the case really closed; see `retention.case`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, select, update
+
+from audit.entry import Action
+from audit.times import rfc3339
+from retention.actor import Actor, Role
+from retention.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
+from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.ending import end_grants
+from retention.custody.people import actor_id
+from retention.errors import Conflict, Invalid
+from retention.ids import Kind, new_id
+from retention.records.pages import Page, fetch_page
+from retention.records.queries import case_history, find_case, refresh_due
+from retention.records.tables import actors, assignments, bundles, case_events, cases, grants, tenants
+from retention.records.unit_of_work import Transaction
+from retention.records.visibility import visible_cases
+
+_ACTIONS = {
+    CaseEventKind.CLOSED: (Action.CASE_CLOSED, "closed_at"),
+    CaseEventKind.REOPENED: (Action.CASE_REOPENED, "reopened_at"),
+}
+
+
+def open_case(
+    custody: Custody, actor: Actor, number: str, directory: str, opened_at: datetime | None = None
+) -> Row[Any]:
+    """Open a case for the tenant known as `directory`. Role: case system."""
+    now = custody.clock.now()
+    check_number(number, custody.limits.case_number_pattern)
+    id_ = new_id(Kind.CASE)
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        if denied := lacks_role(actor, Role.CASE_SYSTEM):
+            return refuse(tx, actor, Action.CASE_OPENED, now, denied)
+        tenant = tx.execute(select(tenants.c.id).where(tenants.c.directory == directory)).scalar()
+        if tenant is None:
+            raise Invalid(
+                "the customer is not registered", {"directory": "is not the directory of a registered tenant"}
+            )
+        if tx.execute(select(cases.c.id).where(cases.c.number == number)).first():
+            raise Conflict(f"case {number} is open already, or was before", reason="exists")
+        event = next_event((), CaseEventKind.OPENED, opened_at or now, now)
+        row = {
+            "id": id_,
+            "number": number,
+            "tenant_id": tenant,
+            "state": CaseState.OPEN,
+            "opened_at": event.effective_at,
+        }
+        tx.change(insert(cases).values(row))
+        _record(tx, id_, event)
+        tx.audit(
+            entry(
+                actor,
+                Action.CASE_OPENED,
+                now,
+                tenant=tenant,
+                case=id_,
+                details={"opened_at": rfc3339(event.effective_at)},
+                particulars={"case_number": number},
+            )
+        )
+        return tx.execute(select(cases).where(cases.c.id == id_)).one()
+
+    return commit(custody, work)
+
+
+def close_case(custody: Custody, actor: Actor, number: str, closed_at: datetime | None = None) -> Row[Any]:
+    """Close a case as of `closed_at` (now, if it is not given)."""
+    return _step(custody, actor, number, CaseEventKind.CLOSED, closed_at)
+
+
+def reopen_case(custody: Custody, actor: Actor, number: str, reopened_at: datetime | None = None) -> Row[Any]:
+    """Reopen a case: its deadline is cancelled; what was erased stays erased."""
+    return _step(custody, actor, number, CaseEventKind.REOPENED, reopened_at)
+
+
+def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: datetime | None) -> Row[Any]:
+    now = custody.clock.now()
+    action, detail = _ACTIONS[kind]
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        case = find_case(tx, actor, number, now)
+        if case is None:
+            return unseen(tx, actor, action, now, "case", number)
+        if denied := lacks_role(actor, Role.CASE_SYSTEM):
+            return refuse(tx, actor, action, now, denied, tenant=case.tenant_id, case=case.id)
+        event = next_event(case_history(tx, case.id), kind, at or now, now)
+        state = step(CaseState(case.state), kind)
+        tx.change(update(cases).where(cases.c.id == case.id).values(state=state))
+        _record(tx, case.id, event)
+        refresh_due(tx, bundles.c.case_id == case.id)
+        tx.audit(
+            entry(
+                actor,
+                action,
+                now,
+                tenant=case.tenant_id,
+                case=case.id,
+                details={detail: rfc3339(event.effective_at)},
+                particulars={"case_number": number},
+            )
+        )
+        if state is CaseState.CLOSED:
+            end_grants(tx, actor, grants.c.case_id == case.id, "case-closed", now)
+        return tx.execute(select(cases).where(cases.c.id == case.id)).one()
+
+    return commit(custody, work)
+
+
+def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:
+    """Assign an engineer (the subject at the issuer) to a case; repeating it changes nothing."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Turned | None:
+        case = find_case(tx, actor, number, now)
+        if case is None:
+            return unseen(tx, actor, Action.CASE_ASSIGNED, now, "case", number)
+        if denied := lacks_role(actor, Role.CASE_SYSTEM):
+            return refuse(tx, actor, Action.CASE_ASSIGNED, now, denied, tenant=case.tenant_id, case=case.id)
+        if case.state != CaseState.OPEN:
+            raise Conflict("engineers are assigned to open cases only; reopen it first", reason="case-closed")
+        engineer = actor_id(tx, custody, issuer, subject)
+        if not tx.execute(select(assignments.c.row).where(_live(case.id, engineer))).first():
+            tx.change(insert(assignments).values(case_id=case.id, actor_id=engineer, assigned_at=now))
+            tx.audit(
+                entry(
+                    actor,
+                    Action.CASE_ASSIGNED,
+                    now,
+                    tenant=case.tenant_id,
+                    case=case.id,
+                    subject=engineer,
+                    particulars={"engineer": subject},
+                )
+            )
+        return None
+
+    commit(custody, work)
+
+
+def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:
+    """Take an engineer off a case; their grants for it end at once."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Turned | None:
+        case = find_case(tx, actor, number, now)
+        if case is None:
+            return unseen(tx, actor, Action.CASE_UNASSIGNED, now, "case", number)
+        if denied := lacks_role(actor, Role.CASE_SYSTEM):
+            return refuse(tx, actor, Action.CASE_UNASSIGNED, now, denied, tenant=case.tenant_id, case=case.id)
+        engineer = actor_id(tx, custody, issuer, subject)
+        if tx.change(update(assignments).where(_live(case.id, engineer)).values(unassigned_at=now)):
+            tx.audit(
+                entry(
+                    actor,
+                    Action.CASE_UNASSIGNED,
+                    now,
+                    tenant=case.tenant_id,
+                    case=case.id,
+                    subject=engineer,
+                    particulars={"engineer": subject},
+                )
+            )
+        theirs = and_(grants.c.case_id == case.id, grants.c.actor_id == engineer)
+        end_grants(tx, actor, theirs, "unassigned", now)
+        return None
+
+    commit(custody, work)
+
+
+def get_case(custody: Custody, actor: Actor, number: str) -> Row[Any]:
+    """One case; NotFound when the actor may not know of it."""
+    now = custody.clock.now()
+    with custody.records.read() as reads:
+        case = find_case(reads, actor, number, now)
+    if case is None:
+        return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "case", number))
+    return case
+
+
+def list_cases(custody: Custody, actor: Actor, cursor: str | None, limit: int) -> Page[Row[Any]]:
+    """The cases that the actor may see, newest first."""
+    statement = select(cases).where(visible_cases(actor, custody.clock.now()))
+    with custody.records.read() as reads:
+        return fetch_page(reads, statement, cases.c.opened_at, cases.c.id, cursor, limit)
+
+
+def case_details(custody: Custody, case: Row[Any]) -> tuple[list[CaseEvent], Sequence[Any]]:
+    """A case's events, and its assignments (subject, assigned_at, unassigned_at), in order."""
+    with custody.records.read() as reads:
+        history = case_history(reads, case.id)
+        columns = (actors.c.subject, actors.c.issuer, assignments.c.assigned_at, assignments.c.unassigned_at)
+        joined = select(*columns).join_from(assignments, actors).where(assignments.c.case_id == case.id)
+        return history, reads.execute(joined.order_by(assignments.c.row)).all()
+
+
+def _live(case_id: str, engineer: str) -> Any:
+    return and_(
+        assignments.c.case_id == case_id,
+        assignments.c.actor_id == engineer,
+        assignments.c.unassigned_at.is_(None),
+    )
+
+
+def _record(tx: Transaction, case_id: str, event: CaseEvent) -> None:
+    tx.change(
+        insert(case_events).values(
+            case_id=case_id, kind=event.kind, effective_at=event.effective_at, recorded_at=event.recorded_at
+        )
+    )

@@ -1,0 +1,225 @@
+"""Bundles before and beside their bytes: announced by a stamp, listed, claimed by a case.
+
+Rules:
+- Only a registered stamp uploads; its operator may send a saved bundle in its name.
+- A proactive collection needs the live consent for that stamp and a known trigger; it may come without a case.
+- An on-demand collection is for a case of the same tenant. A closed case takes bundles: they share its deadline.
+- An engineer assigned to an open case can claim an unclaimed bundle of the same tenant for it; from then on the case's
+  clock alone counts.
+"""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, and_, insert, select, update
+
+from audit.entry import Action
+from retention.actor import Actor, Role
+from retention.bundle import BundleState, Collection, CollectionType, check_collection
+from retention.case import CaseState
+from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.deadline import BundleHistory, due
+from retention.errors import Conflict, Erased, Invalid
+from retention.grants import Denied
+from retention.ids import Kind, new_id
+from retention.records.pages import Page, fetch_page
+from retention.records.queries import case_history, find_bundle, is_assigned, refresh_due
+from retention.records.tables import bundles, cases, stamps
+from retention.records.unit_of_work import Transaction
+from retention.records.visibility import visible_bundles, visible_cases
+
+IN_PROGRESS = (BundleState.RECEIVING, BundleState.RECEIVED)
+
+
+def create_upload(
+    custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
+) -> Row[Any]:
+    """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own."""
+    now = custody.clock.now()
+    id_ = new_id(Kind.BUNDLE)
+    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
+            return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
+        stamp = _sender(tx, actor, stamp_id)
+        if stamp is None:
+            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "(your own)")
+        denied = _may_collect(stamp, collection)
+        if denied:
+            return refuse(
+                tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id
+            )
+        case_id = None
+        if case_number is not None:
+            held = and_(cases.c.number == case_number, cases.c.tenant_id == stamp.tenant_id)
+            case_id = tx.execute(select(cases.c.id).where(held)).scalar()
+            if case_id is None:
+                return unseen(tx, actor, Action.UPLOAD_CREATED, now, "case", case_number)
+        elif collection.type is CollectionType.ON_DEMAND:
+            raise Invalid(
+                "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
+            )
+        _insert(tx, custody, id_, actor, stamp, case_id, collection, now)
+        tx.audit(
+            entry(
+                actor,
+                Action.UPLOAD_CREATED,
+                now,
+                tenant=stamp.tenant_id,
+                case=case_id,
+                bundle=id_,
+                subject=stamp.id,
+                details={"type": collection.type.value, "size": collection.size},
+                particulars={"file_name": collection.file_name},
+            )
+        )
+        return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
+
+    return commit(custody, work)
+
+
+def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | None:
+    live = stamps.c.deregistered_at.is_(None)
+    if actor.stamp is not None and stamp_id in (None, actor.stamp):
+        return tx.execute(select(stamps).where(stamps.c.id == actor.stamp, live)).first()
+    own = and_(stamps.c.id == stamp_id, stamps.c.tenant_id == actor.tenant, live)
+    return tx.execute(select(stamps).where(own)).first() if actor.has(Role.OPERATOR) else None
+
+
+def _may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
+    if collection.type is CollectionType.PROACTIVE and not stamp.proactive:
+        return Denied(
+            "no-proactive-consent", "the operator has not consented to proactive collection from this stamp"
+        )
+    return None
+
+
+def _insert(
+    tx: Transaction,
+    custody: Custody,
+    id_: str,
+    actor: Actor,
+    stamp: Row[Any],
+    case_id: str | None,
+    c: Collection,
+    now: datetime,
+) -> None:
+    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
+    row = {
+        "id": id_,
+        "tenant_id": stamp.tenant_id,
+        "stamp_id": stamp.id,
+        "case_id": case_id,
+        "uploader_id": actor.id,
+        "state": BundleState.RECEIVING,
+        "type": c.type,
+        "send_logs_now": c.send_logs_now,
+        "logs_start": c.logs_start,
+        "logs_end": c.logs_end,
+        "time_collected": c.time_collected,
+        "trigger": c.trigger,
+        "roles": json.dumps(list(c.roles)),
+        "file_name": c.file_name,
+        "size": c.size,
+        "announced_sha256": c.sha256,
+        "created_at": now,
+        "expires_at": now + custody.limits.upload_lifetime,
+        "offset": 0,
+        "due_at": due(history)[0],
+    }
+    tx.change(insert(bundles).values(row))
+
+
+def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str) -> Row[Any]:
+    """Claim an unclaimed bundle for a case. Role: an engineer assigned to that case."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        bundle = find_bundle(tx, actor, bundle_id, now)
+        if bundle is None:
+            return unseen(tx, actor, Action.BUNDLE_CLAIMED, now, "bundle", bundle_id)
+        case = tx.execute(
+            select(cases).where(cases.c.number == case_number, visible_cases(actor, now))
+        ).first()
+        if case is None or case.tenant_id != bundle.tenant_id:
+            return unseen(tx, actor, Action.BUNDLE_CLAIMED, now, "case", case_number)
+        if denied := _may_claim(tx, actor, case):
+            return refuse(
+                tx,
+                actor,
+                Action.BUNDLE_CLAIMED,
+                now,
+                denied,
+                tenant=case.tenant_id,
+                case=case.id,
+                bundle=bundle_id,
+            )
+        refuse_if_erased(bundle)
+        if bundle.case_id is not None:
+            raise Conflict("a case holds this bundle already", reason="claimed")
+        tx.change(update(bundles).where(bundles.c.id == bundle_id).values(case_id=case.id))
+        refresh_due(tx, bundles.c.id == bundle_id)
+        tx.audit(
+            entry(actor, Action.BUNDLE_CLAIMED, now, tenant=case.tenant_id, case=case.id, bundle=bundle_id)
+        )
+        return tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+
+    return commit(custody, work)
+
+
+def _may_claim(tx: Transaction, actor: Actor, case: Row[Any]) -> Denied | None:
+    if denied := lacks_role(actor, Role.SUPPORT_ENGINEER):
+        return denied
+    if not is_assigned(tx, case.id, actor.id):
+        return Denied("not-assigned", "you are not assigned to this case")
+    if case.state != CaseState.OPEN:
+        return Denied("case-closed", "the case is closed; it takes no more bundles by claim")
+    return None
+
+
+def refuse_if_erased(bundle: Row[Any]) -> None:
+    """Raise the tombstone's answer when the bundle is erased or being erased."""
+    if bundle.state in (BundleState.ERASING, BundleState.ERASED):
+        raise Erased(
+            bundle.id, state=str(bundle.state), cause=bundle.erased_cause, erased_at=bundle.erased_at
+        )
+
+
+def get_bundle(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """One bundle's record, tombstones too; NotFound when the actor may not know of it."""
+    now = custody.clock.now()
+    with custody.records.read() as reads:
+        bundle = find_bundle(reads, actor, bundle_id, now)
+    if bundle is None:
+        return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "bundle", bundle_id))
+    return bundle
+
+
+def list_bundles(
+    custody: Custody,
+    actor: Actor,
+    cursor: str | None,
+    limit: int,
+    *,
+    case_id: str | None = None,
+    stamp_id: str | None = None,
+    type_: str | None = None,
+    in_progress: bool | None = None,
+    unclaimed: bool = False,
+) -> Page[Row[Any]]:
+    """Collection history: newest first by the time collected, with the case's number beside each bundle."""
+    joined = select(bundles, cases.c.number).join_from(bundles, cases, isouter=True)
+    wanted = [visible_bundles(actor, custody.clock.now())]
+    wanted += [bundles.c.case_id == case_id] if case_id else []
+    wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
+    wanted += [bundles.c.type == type_] if type_ else []
+    wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
+    if in_progress is not None:
+        running = bundles.c.state.in_(IN_PROGRESS)
+        wanted.append(running if in_progress else ~running)
+    with custody.records.read() as reads:
+        return fetch_page(reads, joined.where(*wanted), bundles.c.time_collected, bundles.c.id, cursor, limit)

@@ -1,0 +1,202 @@
+"""From the last byte to the receipt: a bundle is complete when what is stored has been read back.
+
+Order of writing:
+  objects.complete (idempotent) -> * state `received` + entry            `finish_upload`, in the upload's last request
+  read back, open, hash -> * state `complete` + receipt + entry          `verify_bundle`, beside the upload path
+The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
+else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from audit.entry import Action, Detail, Outcome
+from audit.times import rfc3339
+from retention.actor import CLOCK, Actor
+from retention.bundle import BundleState
+from retention.custody import receipts
+from retention.custody.context import Custody, entry
+from retention.deadline import due
+from retention.envelope.bundle_file import BundleOpener
+from retention.envelope.errors import SealBroken
+from retention.envelope.format import NAME
+from retention.envelope.manifest import Manifest
+from retention.objects.errors import KeyDestroyed, PartMissing
+from retention.receipt import INTAKE, body_hash
+from retention.records.queries import bundle_history, bundle_parts
+from retention.records.tables import bundles, cases
+from retention.records.unit_of_work import Reads, Transaction
+
+
+def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
+    """All bytes are recorded: fix the parts, then * record the completion with its entry. Idempotent."""
+    manifest = read_manifest(custody, bundle_id)
+    try:
+        custody.objects.complete(bundle_id, [part.part_id for part in manifest.parts])
+    except PartMissing:
+        if _state(custody, bundle_id) == BundleState.RECEIVING:
+            raise
+        return  # an erasure came between
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        of = bundles.c.id == bundle_id
+        whole = (of, bundles.c.state == BundleState.RECEIVING, bundles.c.size == manifest.length)
+        if not tx.change(update(bundles).where(*whole).values(_received(now, manifest))):
+            return  # completed, or erased, meanwhile
+        bundle = tx.execute(select(bundles).where(of)).one()
+        at, _reason = due(bundle_history(tx, bundle))
+        tx.change(update(bundles).where(of).values(due_at=at))
+        details: dict[str, Detail] = {
+            "received_at": rfc3339(now),
+            "size": manifest.length,
+            "parts": len(manifest.parts),
+            "manifest": manifest.hash().hex(),
+        }
+        tx.audit(
+            entry(
+                actor,
+                Action.BUNDLE_RECEIVED,
+                now,
+                tenant=bundle.tenant_id,
+                case=bundle.case_id,
+                bundle=bundle_id,
+                details=details,
+            )
+        )
+
+    custody.records.write(work)  # * the bundle is received from here
+
+
+def _received(now: datetime, manifest: Manifest) -> dict[str, Any]:
+    return {
+        "state": BundleState.RECEIVED,
+        "received_at": now,
+        "manifest": manifest.hash().hex(),
+        "writer": None,
+    }
+
+
+def read_manifest(custody: Custody, bundle_id: str) -> Manifest:
+    """The ordered parts as recorded."""
+    with custody.records.read() as reads:
+        return Manifest(bundle_id, bundle_parts(reads, bundle_id))
+
+
+def opener(custody: Custody, manifest: Manifest) -> BundleOpener:
+    """Opens the stored bundle. Only the read-back and `reading` (which demands an Allowed) call this."""
+    bundle_id = manifest.bundle_id
+    key = custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
+    return BundleOpener(key, manifest, lambda part_id: custody.objects.open_part(bundle_id, part_id))
+
+
+def verify_bundle(custody: Custody, bundle_id: str) -> BundleState:
+    """Read a received bundle back, and record what was found. The state that it has now."""
+    with custody.records.read() as reads:
+        bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+    if bundle.state != BundleState.RECEIVED:
+        return BundleState(bundle.state)
+    try:
+        sha256, broken = _read_back(custody, bundle)
+    except (KeyDestroyed, PartMissing):
+        if _state(custody, bundle_id) == BundleState.RECEIVED:
+            return _record_damage(custody, bundle, "part-missing")
+        return _state(custody, bundle_id)  # an erasure came between
+    if broken is not None:
+        return _record_damage(custody, bundle, broken)
+    return _record_complete(custody, bundle, sha256)
+
+
+def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
+    """The SHA-256 of what is stored, and what is wrong with it (a code) or None."""
+    manifest = read_manifest(custody, bundle.id)
+    if manifest.hash().hex() != bundle.manifest or manifest.length != bundle.size:
+        return "", "manifest-mismatch"
+    digest = hashlib.sha256()
+    try:
+        with opener(custody, manifest) as sealed:
+            for piece in sealed.read(0, sealed.length):
+                digest.update(piece)
+    except SealBroken:
+        return "", "seal-broken"
+    announced = bundle.announced_sha256
+    wrong = announced is not None and announced != digest.hexdigest()
+    return digest.hexdigest(), "digest-mismatch" if wrong else None
+
+
+def _record_complete(custody: Custody, bundle: Row[Any], sha256: str) -> BundleState:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> BundleState:
+        held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
+        done = {"state": BundleState.COMPLETE, "sha256": sha256, "verified_at": now}
+        if not tx.change(update(bundles).where(*held).values(done)):
+            return BundleState(
+                tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one()
+            )
+        body = receipts.body(_receipt(tx, bundle, sha256, now))
+        verified = entry(
+            CLOCK,
+            Action.BUNDLE_VERIFIED,
+            now,
+            tenant=bundle.tenant_id,
+            case=bundle.case_id,
+            bundle=bundle.id,
+            details={"sha256": sha256, "manifest": bundle.manifest, "receipt": body_hash(body)},
+        )
+        tx.audit(verified)
+        receipts.keep(tx, bundle.id, INTAKE, body, verified.id, now)
+        return BundleState.COMPLETE
+
+    return custody.records.write(work)  # * the bundle can be opened from here
+
+
+def _receipt(reads: Reads, bundle: Row[Any], sha256: str, now: datetime) -> dict[str, Any]:
+    number = reads.execute(select(cases.c.number).where(cases.c.id == bundle.case_id)).scalar()
+    return {
+        "format": INTAKE,
+        "bundle": bundle.id,
+        "stamp": bundle.stamp_id,
+        "case": number or "",
+        "size": bundle.size,
+        "sha256": sha256,
+        "manifest": bundle.manifest,
+        "seal": NAME,
+        "received_at": rfc3339(bundle.received_at),
+        "verified_at": rfc3339(now),
+    }
+
+
+def _record_damage(custody: Custody, bundle: Row[Any], reason: str) -> BundleState:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> BundleState:
+        held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
+        if tx.change(update(bundles).where(*held).values(state=BundleState.DAMAGED)):
+            tx.audit(
+                entry(
+                    CLOCK,
+                    Action.BUNDLE_DAMAGED,
+                    now,
+                    outcome=Outcome.FAILED,
+                    reason=reason,
+                    tenant=bundle.tenant_id,
+                    case=bundle.case_id,
+                    bundle=bundle.id,
+                )
+            )
+        return BundleState(tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one())
+
+    return custody.records.write(work)
+
+
+def _state(custody: Custody, bundle_id: str) -> BundleState:
+    with custody.records.read() as reads:
+        return BundleState(
+            reads.execute(select(bundles.c.state).where(bundles.c.id == bundle_id)).scalar_one()
+        )

@@ -1,0 +1,159 @@
+"""What every verb of custody works with, and how it speaks.
+
+Rules:
+- The clock, the stores and the keys are passed in here; no verb looks for its own.
+- A verb decides, writes its records and its entry in one transaction, and returns. A refusal is an entry too (P3): the
+  transaction commits it, then the caller hears of it.
+- What a caller may not see is answered as if it did not exist; the entry tells the auditor the difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import TypeVar
+
+from audit.checkpoint import Signer
+from audit.entry import Action, Detail, Entry, Outcome
+from audit.tiles import TileStore
+from retention.actor import Actor, Role
+from retention.bundle import Triggers
+from retention.case import NUMBER_PATTERN
+from retention.clock import Clock
+from retention.envelope.keys import KeyWrapper
+from retention.errors import CustodyError, NotFound, Refused
+from retention.grants import Denied
+from retention.ids import Kind, new_id
+from retention.objects.store import KeyStore, ObjectStore
+from retention.records.unit_of_work import Records, Transaction
+
+T = TypeVar("T")
+
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a deployment allows. Sizes in bytes."""
+
+    max_bundle_size: int = 64 * GIB
+    upload_lifetime: timedelta = timedelta(days=7)
+    case_number_pattern: str = NUMBER_PATTERN
+    max_consent: timedelta = timedelta(days=365)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Custody:
+    """The parts that custody is made of."""
+
+    clock: Clock
+    records: Records
+    objects: ObjectStore
+    keys: KeyStore
+    wrapper: KeyWrapper
+    receipt_signer: Signer
+    tiles: TileStore
+    triggers: Triggers
+    limits: Limits = field(default_factory=Limits)
+
+
+class Turned:
+    """A work's answer: the change was not made, its entry was; `error` is for the caller."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: CustodyError) -> None:
+        self.error = error
+
+
+def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
+    """Run `work`; its value once durable. A Turned commits its entry and is raised."""
+    value = custody.records.write(work)
+    if isinstance(value, Turned):
+        raise value.error
+    return value
+
+
+def entry(
+    actor: Actor,
+    action: Action,
+    now: datetime,
+    *,
+    outcome: Outcome = Outcome.SUCCESS,
+    reason: str | None = None,
+    tenant: str | None = None,
+    case: str | None = None,
+    bundle: str | None = None,
+    subject: str | None = None,
+    details: Mapping[str, Detail] | None = None,
+    particulars: Mapping[str, str] | None = None,
+) -> Entry:
+    """An entry by `actor`, with the actor's own particulars beside it."""
+    return Entry(
+        id=new_id(Kind.ENTRY),
+        at=now,
+        action=action,
+        outcome=outcome,
+        actor=actor.id,
+        actor_kind=actor.kind,
+        reason=reason,
+        tenant=tenant,
+        case=case,
+        bundle=bundle,
+        subject=subject,
+        details=details or {},
+        particulars={**actor.particulars, **(particulars or {})},
+    )
+
+
+def refuse(
+    tx: Transaction,
+    actor: Actor,
+    action: Action,
+    now: datetime,
+    denied: Denied,
+    *,
+    tenant: str | None = None,
+    case: str | None = None,
+    bundle: str | None = None,
+    subject: str | None = None,
+) -> Turned:
+    """Refuse in the open: an entry, and `Refused` for the caller."""
+    tx.audit(
+        entry(
+            actor,
+            action,
+            now,
+            outcome=Outcome.REFUSED,
+            reason=denied.reason,
+            tenant=tenant,
+            case=case,
+            bundle=bundle,
+            subject=subject,
+        )
+    )
+    return Turned(Refused(denied.message, reason=denied.reason))
+
+
+def unseen(tx: Transaction, actor: Actor, action: Action, now: datetime, kind: str, asked: str) -> Turned:
+    """Answer as if `asked` did not exist, whether or not it does; what was asked for is a particular."""
+    tx.audit(
+        entry(
+            actor,
+            action,
+            now,
+            outcome=Outcome.REFUSED,
+            reason=f"{kind}-not-visible",
+            particulars={"asked": asked[:256]},
+        )
+    )
+    return Turned(NotFound(f"there is no {kind} {asked[:64]!r} that you may see", kind=kind))
+
+
+def lacks_role(actor: Actor, *roles: Role) -> Denied | None:
+    """None when the actor holds one of `roles`."""
+    if actor.has(*roles):
+        return None
+    names = " or ".join(role.value for role in roles)
+    return Denied("role-missing", f"this needs the role {names}")

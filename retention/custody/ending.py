@@ -1,0 +1,36 @@
+"""Ending grants: one way, whatever the cause. An ended grant stays listed; nothing brings it back."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+
+from audit.entry import Action
+from retention.actor import Actor
+from retention.custody.context import entry
+from retention.records.tables import cases, grants
+from retention.records.unit_of_work import Transaction
+
+
+def end_grants(
+    tx: Transaction, actor: Actor, which: Any, cause: str, now: datetime, action: Action = Action.GRANT_ENDED
+) -> int:
+    """End every live grant in `which`, an entry each; how many ended."""
+    live = select(grants, cases.c.tenant_id).join_from(grants, cases)
+    rows = tx.execute(live.where(which, grants.c.ended_at.is_(None), grants.c.expires_at > now)).all()
+    for row in rows:
+        tx.change(update(grants).where(grants.c.id == row.id).values(ended_at=now, end_cause=cause))
+        tx.audit(
+            entry(
+                actor,
+                action,
+                now,
+                tenant=row.tenant_id,
+                case=row.case_id,
+                subject=row.id,
+                details={"cause": cause, "engineer": row.actor_id},
+            )
+        )
+    return len(rows)

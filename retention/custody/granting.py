@@ -1,0 +1,146 @@
+"""Grants: who may read, until when (P2). The rules are in `retention.grants`; here they meet the records.
+
+Engineers grant themselves; nobody grants to another. The release is theirs, the revocation the operator's.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row, insert, or_, select, true
+
+from audit.entry import Action
+from audit.times import rfc3339
+from retention.actor import Actor, Role
+from retention.case import CaseState
+from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.ending import end_grants
+from retention.grants import CaseFacts, Denied, decide_grant
+from retention.ids import Kind, new_id
+from retention.records.pages import Page, fetch_page
+from retention.records.queries import case_consents, is_assigned
+from retention.records.tables import actors, cases, grants
+from retention.records.unit_of_work import Reads, Transaction
+
+
+def case_facts(reads: Reads, case: Row[Any], actor: Actor) -> CaseFacts:
+    """What the rules need to know of this case and this actor."""
+    given = case_consents(reads, case.id) if actor.has(Role.PARTNER_ENGINEER) else ()
+    return CaseFacts(case.id, CaseState(case.state), is_assigned(reads, case.id, actor.id), given)
+
+
+def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duration: timedelta) -> Row[Any]:
+    """Grant oneself read-only access to a case for `duration`, with a reason."""
+    now = custody.clock.now()
+    id_ = new_id(Kind.GRANT)
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        # Looked up without the visibility clause: an engineer who is not assigned is told just that (and no more).
+        case = tx.execute(select(cases).where(cases.c.number == number)).first()
+        if case is None or not actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
+            return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
+        decided = decide_grant(actor, case_facts(tx, case, actor), reason, duration, now)
+        if isinstance(decided, Denied):
+            return refuse(tx, actor, Action.GRANT_GIVEN, now, decided, tenant=case.tenant_id, case=case.id)
+        until, consent = decided
+        row = {
+            "id": id_,
+            "case_id": case.id,
+            "actor_id": actor.id,
+            "consent_id": consent.id if consent else None,
+            "reason": reason.strip(),
+            "granted_at": now,
+            "expires_at": until,
+        }
+        tx.change(insert(grants).values(row))
+        tx.audit(
+            entry(
+                actor,
+                Action.GRANT_GIVEN,
+                now,
+                tenant=case.tenant_id,
+                case=case.id,
+                subject=id_,
+                details={"expires_at": rfc3339(until), **({"consent": consent.id} if consent else {})},
+                particulars={"reason": reason.strip(), "case_number": number},
+            )
+        )
+        return _grant(tx, id_)
+
+    return commit(custody, work)
+
+
+def release_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
+    """Give one's own grant back early; repeating it changes nothing."""
+    return _end(custody, actor, grant_id, Action.GRANT_RELEASED, "released")
+
+
+def revoke_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
+    """Take a grant away. Role: operator of the customer whose case it is."""
+    return _end(custody, actor, grant_id, Action.GRANT_REVOKED, "revoked")
+
+
+def _end(custody: Custody, actor: Actor, grant_id: str, action: Action, cause: str) -> Row[Any]:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        grant = tx.execute(_grants().where(grants.c.id == grant_id, _visible(actor))).first()
+        if grant is None:
+            return unseen(tx, actor, action, now, "grant", grant_id)
+        denied = _may_end(actor, grant, action)
+        if denied:
+            return refuse(
+                tx, actor, action, now, denied, tenant=grant.tenant_id, case=grant.case_id, subject=grant_id
+            )
+        end_grants(tx, actor, grants.c.id == grant_id, cause, now, action)
+        return _grant(tx, grant_id)
+
+    return commit(custody, work)
+
+
+def _may_end(actor: Actor, grant: Row[Any], action: Action) -> Denied | None:
+    if action is Action.GRANT_REVOKED:
+        return lacks_role(actor, Role.OPERATOR)
+    return (
+        None
+        if grant.actor_id == actor.id
+        else Denied("not-your-grant", "only its holder can release a grant")
+    )
+
+
+def get_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
+    """One grant, live or ended."""
+    now = custody.clock.now()
+    with custody.records.read() as reads:
+        grant = reads.execute(_grants().where(grants.c.id == grant_id, _visible(actor))).first()
+    if grant is None:
+        return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "grant", grant_id))
+    return grant
+
+
+def list_grants(
+    custody: Custody, actor: Actor, case: Row[Any], cursor: str | None, limit: int
+) -> Page[Row[Any]]:
+    """The grants of a case, ended ones too, newest first."""
+    with custody.records.read() as reads:
+        statement = _grants().where(grants.c.case_id == case.id, _visible(actor))
+        return fetch_page(reads, statement, grants.c.granted_at, grants.c.id, cursor, limit)
+
+
+def _grants() -> Any:
+    joined = select(grants, cases.c.tenant_id, cases.c.number, actors.c.subject, actors.c.name)
+    return joined.join_from(grants, cases).join(actors, actors.c.id == grants.c.actor_id)
+
+
+def _grant(tx: Transaction, grant_id: str) -> Row[Any]:
+    row: Row[Any] = tx.execute(_grants().where(grants.c.id == grant_id)).one()
+    return row
+
+
+def _visible(actor: Actor) -> Any:
+    """Engineers see their own; the customer those to their cases; auditors and the case system all."""
+    if actor.has(Role.AUDITOR, Role.CASE_SYSTEM):
+        return true()
+    own = grants.c.actor_id == actor.id
+    return or_(own, cases.c.tenant_id == actor.tenant) if actor.has(Role.OPERATOR) else own

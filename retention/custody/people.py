@@ -1,0 +1,100 @@
+"""Actors: an opaque id for each person or machine that an issuer vouches for.
+
+The id is random, so an entry tells nothing about who it was once the name beside it is redacted. Somebody can be
+assigned before they first sign in: the id is made when it is first needed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+
+from sqlalchemy import insert, select, update
+
+from retention.actor import Actor, Role
+from retention.custody.context import Custody
+from retention.ids import Kind, new_id
+from retention.records.tables import actors, stamps, tenants
+from retention.records.unit_of_work import Transaction
+
+
+def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name: str | None = None) -> str:
+    """The opaque id of `subject` at `issuer`, made now if it is new."""
+    row = tx.execute(
+        select(actors.c.id, actors.c.name).where(actors.c.issuer == issuer, actors.c.subject == subject)
+    ).first()
+    if row is None:
+        fresh = new_id(Kind.ACTOR)
+        now = custody.clock.now()
+        tx.change(
+            insert(actors).values(id=fresh, issuer=issuer, subject=subject, name=name, first_seen_at=now)
+        )
+        return fresh
+    if name is not None and row.name != name:
+        tx.change(update(actors).where(actors.c.id == row.id).values(name=name))
+    return str(row.id)
+
+
+class Directory:
+    """Resolves callers to actors. Ids and tenants never change, so they are remembered; stamps are looked up."""
+
+    _MAX = 10_000
+
+    def __init__(self, custody: Custody) -> None:
+        self._custody = custody
+        self._lock = threading.Lock()
+        self._ids: dict[tuple[str, str, str | None], str] = {}
+        self._tenants: dict[str, str] = {}
+
+    def resolve(
+        self,
+        *,
+        issuer: str,
+        subject: str,
+        roles: frozenset[Role],
+        directory: str | None,
+        partner: str | None,
+        name: str | None,
+        particulars: Mapping[str, str],
+    ) -> Actor:
+        """The actor behind a verified caller. The clock's role is never taken from a caller."""
+        stamp = self._stamp(subject) if Role.STAMP in roles else None
+        return Actor(
+            id=self._id(issuer, subject, name),
+            roles=roles - {Role.CLOCK},
+            tenant=stamp[1] if stamp else self._tenant(directory),
+            stamp=stamp[0] if stamp else None,
+            partner=partner,
+            particulars={"subject": subject, **({"name": name} if name else {}), **particulars},
+        )
+
+    def _id(self, issuer: str, subject: str, name: str | None) -> str:
+        key = (issuer, subject, name)
+        known = self._ids.get(key)
+        if known is None:
+            known = self._custody.records.write(lambda tx: actor_id(tx, self._custody, issuer, subject, name))
+            with self._lock:
+                if len(self._ids) >= self._MAX:
+                    self._ids.clear()
+                self._ids[key] = known
+        return known
+
+    def _tenant(self, directory: str | None) -> str | None:
+        if directory is None:
+            return None
+        known = self._tenants.get(directory)
+        if known is None:
+            with self._custody.records.read() as reads:
+                known = reads.execute(select(tenants.c.id).where(tenants.c.directory == directory)).scalar()
+            if known is not None:
+                self._tenants[directory] = known
+        return known
+
+    def _stamp(self, subject: str) -> tuple[str, str] | None:
+        with self._custody.records.read() as reads:
+            row = reads.execute(
+                select(stamps.c.id, stamps.c.tenant_id).where(
+                    stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)
+                )
+            ).first()
+        return (row.id, row.tenant_id) if row else None

@@ -1,0 +1,190 @@
+"""Reading: the one way to plaintext (P2, P3).
+
+Order of writing:
+  decide (`retention.grants`) -> * entry `bundle.opened` durable -> data key unwrapped -> first plaintext byte
+  the end of the read (bytes, complete or cut) is a second entry, `bundle.read-ended`
+- `_unseal` takes an Allowed, which only `retention.grants` makes: no door can reach plaintext around the decision.
+- A grant that ends cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
+- Nothing here can write to a bundle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from audit.entry import Action, Detail, Outcome
+from retention.actor import Actor
+from retention.bundle import BundleState
+from retention.custody.collecting import refuse_if_erased
+from retention.custody.completing import opener, read_manifest
+from retention.custody.context import Custody, Turned, commit, entry, refuse, unseen
+from retention.custody.granting import case_facts
+from retention.envelope.bundle_file import BundleOpener
+from retention.errors import Refused
+from retention.grants import Allowed, Denied, decide_open
+from retention.records.queries import find_bundle, live_grants
+from retention.records.tables import bundles, cases, grants
+from retention.records.unit_of_work import Transaction
+
+RECHECK_SECONDS = 2.0
+Span = tuple[int, int]
+"""A run of a bundle's plaintext: offset and length, in bytes."""
+Choose = Callable[[Row[Any]], Sequence[Span]]
+"""Which runs are wanted, once the bundle is known; may raise Invalid."""
+
+
+class OpenBundle:
+    """A bundle opened under a grant for one read. Close it: closing writes the entry of the end."""
+
+    def __init__(
+        self,
+        custody: Custody,
+        actor: Actor,
+        allowed: Allowed,
+        bundle: Row[Any],
+        spans: Sequence[Span],
+        opened: str,
+    ) -> None:
+        self.bundle = bundle
+        self.spans = spans
+        self._custody, self._actor, self._allowed, self._opened = custody, actor, allowed, opened
+        self._sealed = _unseal(custody, allowed)
+        self._checked = time.monotonic()
+        self._delivered = 0
+        self._complete = False
+        self._closed = False
+
+    @property
+    def sealed(self) -> BundleOpener:
+        """For readers that seek (archives); what they deliver goes through `deliver`."""
+        return self._sealed
+
+    def pieces(self, span: Span) -> Iterator[bytes]:
+        """The plaintext of a run, each piece verified before it leaves."""
+        return self.deliver(self._sealed.read(*span))
+
+    def deliver(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass pieces on while the grant lives, and count them."""
+        for piece in pieces:
+            self._check_grant()
+            self._delivered += len(piece)
+            yield piece
+
+    def done(self) -> None:
+        """All that was asked for was handed over."""
+        self._complete = True
+
+    def _check_grant(self) -> None:
+        if self._custody.clock.now() >= self._allowed.until:
+            raise Refused("your grant has expired", reason="grant-expired")
+        if time.monotonic() - self._checked < RECHECK_SECONDS:
+            return
+        self._checked = time.monotonic()
+        with self._custody.records.read() as reads:
+            ended = reads.execute(
+                select(grants.c.ended_at).where(grants.c.id == self._allowed.grant.id)
+            ).scalar()
+            state = reads.execute(select(bundles.c.state).where(bundles.c.id == self.bundle.id)).scalar()
+        if ended is not None or state != BundleState.COMPLETE:
+            raise Refused("your grant has ended, or the bundle is being erased", reason="grant-ended")
+
+    def close(self) -> None:
+        """Let go, and write down how the read ended. Repeating it does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        self._sealed.close()
+        now = self._custody.clock.now()
+        ended = entry(
+            self._actor,
+            Action.BUNDLE_READ_ENDED,
+            now,
+            outcome=Outcome.SUCCESS if self._complete else Outcome.FAILED,
+            reason=None if self._complete else "cut",
+            tenant=self.bundle.tenant_id,
+            case=self.bundle.case_id,
+            bundle=self.bundle.id,
+            subject=self._allowed.grant.id,
+            details={"bytes": self._delivered, "opened": self._opened},
+        )
+        self._custody.records.write(lambda tx: tx.audit(ended))
+
+
+def open_bundle(
+    custody: Custody,
+    actor: Actor,
+    bundle_id: str,
+    choose: Choose,
+    *,
+    action: Action = Action.BUNDLE_OPENED,
+    particulars: Mapping[str, str] | None = None,
+) -> OpenBundle:
+    """Open a complete bundle under the actor's grant, to read the runs that `choose` names.
+
+    NotFound, Refused (with an entry), Erased (the tombstone answers), Invalid (from `choose`).
+    """
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> tuple[Allowed, Row[Any], Sequence[Span], str] | Turned:
+        bundle = find_bundle(tx, actor, bundle_id, now)
+        if bundle is None:
+            return unseen(tx, actor, action, now, "bundle", bundle_id)
+        refuse_if_erased(bundle)
+        decided = _decide(tx, actor, bundle, now)
+        if isinstance(decided, Denied):
+            return refuse(
+                tx,
+                actor,
+                action,
+                now,
+                decided,
+                tenant=bundle.tenant_id,
+                case=bundle.case_id,
+                bundle=bundle_id,
+            )
+        spans = choose(bundle)
+        opened = entry(
+            actor,
+            action,
+            now,
+            tenant=bundle.tenant_id,
+            case=bundle.case_id,
+            bundle=bundle_id,
+            subject=decided.grant.id,
+            details=_span_details(spans),
+            particulars=particulars,
+        )
+        tx.audit(opened)
+        return decided, bundle, spans, opened.id
+
+    allowed, bundle, spans, opened = commit(custody, work)  # * the entry is durable; plaintext may follow
+    return OpenBundle(custody, actor, allowed, bundle, spans, opened)
+
+
+def _decide(tx: Transaction, actor: Actor, bundle: Row[Any], now: Any) -> Allowed | Denied:
+    state = BundleState(bundle.state)
+    if bundle.case_id is None:
+        return decide_open(actor, None, bundle.id, state, (), now)
+    case = tx.execute(select(cases).where(cases.c.id == bundle.case_id)).one()
+    held = live_grants(tx, case.id, actor.id, now)
+    return decide_open(actor, case_facts(tx, case, actor), bundle.id, state, held, now)
+
+
+def _unseal(custody: Custody, allowed: Allowed) -> BundleOpener:
+    if not isinstance(allowed, Allowed):
+        raise TypeError("opening a bundle takes an Allowed")
+    return opener(custody, read_manifest(custody, allowed.bundle))
+
+
+def _span_details(spans: Sequence[Span]) -> dict[str, Detail]:
+    """What is read, for the leaf; a long list of ranges is summed up."""
+    shown = [f"{offset}+{length}" for offset, length in spans[:32]]
+    return {
+        "ranges": shown,
+        "range_count": len(spans),
+        "asked_bytes": sum(length for _offset, length in spans),
+    }

@@ -1,0 +1,60 @@
+"""Opening the database: SQLite as the embedded default.
+
+Rules:
+- Every commit is on the disk when it returns: WAL with synchronous=FULL.
+- What is deleted is gone: secure_delete overwrites it, and `truncate_wal` empties the log that still held it.
+- A write transaction takes the lock at once (BEGIN IMMEDIATE), so it never fails half way for want of it; a read-only
+  connection (execution option `read_only`) sees one snapshot and does not wait for writers.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.pool import QueuePool
+
+BUSY_TIMEOUT_MS = 30_000
+_PRAGMAS = (
+    "PRAGMA journal_mode=WAL",
+    "PRAGMA synchronous=FULL",
+    "PRAGMA foreign_keys=ON",
+    "PRAGMA secure_delete=ON",
+    f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}",
+    "PRAGMA cache_size=-32768",
+)
+
+
+def sqlite_engine(path: Path) -> Engine:
+    """An engine on the file at `path`, made with mode 0600 when it is missing."""
+    if not path.exists():
+        path.touch(mode=0o600)
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=QueuePool,
+        pool_size=40,
+        max_overflow=40,
+        connect_args={"check_same_thread": False, "isolation_level": None},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _connected(dbapi_connection: Any, _record: Any) -> None:
+        for pragma in _PRAGMAS:
+            dbapi_connection.execute(pragma)
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        read_only = connection.get_execution_options().get("read_only")
+        connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def truncate_wal(engine: Engine) -> None:
+    """Move the write-ahead log into the database and empty it, so that no deleted value lingers there (P7)."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        raw.close()

@@ -1,0 +1,62 @@
+"""Keyset pages: newest first by a moment and an id, so that a page never shifts while rows are added.
+
+A cursor is opaque to callers: the last row's moment and id.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Column, Row, Select, and_, or_
+
+from audit.times import from_microseconds, to_microseconds
+from retention.errors import Invalid
+from retention.records.unit_of_work import Reads
+
+T = TypeVar("T")
+MAX_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some items, newest first; `next` is the cursor of the following page, None at the end."""
+
+    items: Sequence[T]
+    next: str | None
+
+
+def encode_cursor(at: datetime, id_: str) -> str:
+    """The cursor behind a row."""
+    return base64.urlsafe_b64encode(f"{to_microseconds(at)}|{id_}".encode()).decode().rstrip("=")
+
+
+def decode_cursor(cursor: str) -> tuple[datetime, str]:
+    """The moment and id in a cursor; Invalid when it is not one of ours."""
+    try:
+        at, id_ = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|")
+        return from_microseconds(int(at)), id_
+    except (ValueError, binascii.Error, OverflowError):
+        raise Invalid(
+            "this cursor is not one of ours", {"cursor": "use the one that the previous page gave"}
+        ) from None
+
+
+def fetch_page(
+    reads: Reads, statement: Select[Any], at: Column[Any], id_: Column[Any], cursor: str | None, limit: int
+) -> Page[Row[Any]]:
+    """A page of `statement`, whose rows carry the columns `at` and `id_`."""
+    if not 1 <= limit <= MAX_LIMIT:
+        raise Invalid("this page size is not allowed", {"limit": f"must be 1 to {MAX_LIMIT}"})
+    if cursor is not None:
+        last_at, last_id = decode_cursor(cursor)
+        statement = statement.where(or_(at < last_at, and_(at == last_at, id_ < last_id)))
+    rows = reads.execute(statement.order_by(at.desc(), id_.desc()).limit(limit + 1)).all()
+    if len(rows) <= limit:
+        return Page(rows, None)
+    last = rows[limit - 1]
+    return Page(rows[:limit], encode_cursor(getattr(last, at.name), getattr(last, id_.name)))

@@ -1,0 +1,288 @@
+"""The records: what custody knows of tenants, stamps, cases, bundles, grants, consents and erasures.
+
+Rules:
+- Moments are BIGINT microseconds since the epoch, UTC. Ids are opaque (`retention.ids`).
+- Nothing is deleted but parts of an erased bundle: ended grants, revoked consents and tombstones stay listed.
+- No key material stands here, wrapped or not (P7).
+- `bundles.due_at` repeats what `retention.deadline` computes, so that the sweep can find the due by an index; the
+  decision to erase is made from the history again.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    TypeDecorator,
+    text,
+)
+
+from audit.times import from_microseconds, to_microseconds
+
+metadata = MetaData()
+
+
+class Moment(TypeDecorator[datetime]):
+    """An aware datetime in Python, microseconds since the epoch in the database."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        return None if value is None else to_microseconds(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else from_microseconds(value)
+
+
+# SQLite numbers rows itself only for a column declared exactly INTEGER PRIMARY KEY.
+_RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+actors = Table(
+    "actors",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("issuer", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("name", String),
+    Column("first_seen_at", Moment, nullable=False),
+    Index("ux_actors_subject", "issuer", "subject", unique=True),
+)
+
+tenants = Table(
+    "tenants",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False),
+    Column("directory", String, nullable=False, unique=True),
+    Column("registered_at", Moment, nullable=False),
+)
+
+stamps = Table(
+    "stamps",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False, index=True),
+    Column("name", String, nullable=False),
+    Column("subject", String, nullable=False),
+    Column("proactive", Boolean, nullable=False),
+    Column("registered_at", Moment, nullable=False),
+    Column("deregistered_at", Moment),
+    # One live registration a subject; a deregistered stamp may be registered anew.
+    Index(
+        "ux_stamps_subject",
+        "subject",
+        unique=True,
+        sqlite_where=text("deregistered_at IS NULL"),
+        postgresql_where=text("deregistered_at IS NULL"),
+    ),
+)
+
+proactive_consents = Table(
+    "proactive_consents",
+    metadata,
+    Column("row", _RowNumber, primary_key=True, autoincrement=True),
+    Column("stamp_id", ForeignKey("stamps.id"), nullable=False, index=True),
+    Column("enabled", Boolean, nullable=False),
+    Column("set_at", Moment, nullable=False),
+    Column("actor_id", String, nullable=False),
+)
+
+cases = Table(
+    "cases",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("number", String, nullable=False, unique=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("state", String, nullable=False),
+    Column("opened_at", Moment, nullable=False),
+    Index("ix_cases_tenant", "tenant_id", "opened_at", "id"),
+    Index("ix_cases_opened", "opened_at", "id"),
+)
+
+case_events = Table(
+    "case_events",
+    metadata,
+    Column("row", _RowNumber, primary_key=True, autoincrement=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False, index=True),
+    Column("kind", String, nullable=False),
+    Column("effective_at", Moment, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+)
+
+assignments = Table(
+    "assignments",
+    metadata,
+    Column("row", _RowNumber, primary_key=True, autoincrement=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("actor_id", ForeignKey("actors.id"), nullable=False),
+    Column("assigned_at", Moment, nullable=False),
+    Column("unassigned_at", Moment),
+    Index("ix_assignments_case", "case_id", "actor_id"),
+    Index("ix_assignments_actor", "actor_id", "case_id"),
+)
+
+bundles = Table(
+    "bundles",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("stamp_id", ForeignKey("stamps.id"), nullable=False),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("uploader_id", String, nullable=False),
+    Column("state", String, nullable=False),
+    # The collection, as declared.
+    Column("type", String, nullable=False),
+    Column("send_logs_now", Boolean, nullable=False),
+    Column("logs_start", Moment, nullable=False),
+    Column("logs_end", Moment, nullable=False),
+    Column("time_collected", Moment, nullable=False),
+    Column("trigger", String),
+    Column("roles", Text, nullable=False),
+    Column("file_name", String, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("announced_sha256", String),
+    # The upload.
+    Column("created_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("writer", String),
+    # Custody.
+    Column("received_at", Moment),
+    Column("manifest", String),
+    Column("sha256", String),
+    Column("verified_at", Moment),
+    Column("cap_at", Moment),
+    Column("due_at", Moment),
+    Column("erased_at", Moment),
+    Column("erased_cause", String),
+    Index("ix_bundles_case", "case_id", "state"),
+    Index("ix_bundles_tenant", "tenant_id", "time_collected", "id"),
+    Index("ix_bundles_collected", "time_collected", "id"),
+    Index("ix_bundles_stamp", "stamp_id", "time_collected", "id"),
+    # What the clock looks for; each index holds only the rows that are waiting.
+    Index(
+        "ix_bundles_due",
+        "due_at",
+        "id",
+        sqlite_where=text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
+        postgresql_where=text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
+    ),
+    Index(
+        "ix_bundles_expiring",
+        "expires_at",
+        "id",
+        sqlite_where=text("state = 'receiving'"),
+        postgresql_where=text("state = 'receiving'"),
+    ),
+    Index(
+        "ix_bundles_received",
+        "received_at",
+        "id",
+        sqlite_where=text("state = 'received'"),
+        postgresql_where=text("state = 'received'"),
+    ),
+)
+
+parts = Table(
+    "parts",
+    metadata,
+    Column("bundle_id", ForeignKey("bundles.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("part_id", String, nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("recorded_at", Moment, nullable=False),
+)
+
+consents = Table(
+    "consents",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False, index=True),
+    Column("partner", String, nullable=False),
+    Column("whole_case", Boolean, nullable=False),
+    Column("given_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("actor_id", String, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+consent_bundles = Table(
+    "consent_bundles",
+    metadata,
+    Column("consent_id", ForeignKey("consents.id"), primary_key=True),
+    Column("bundle_id", ForeignKey("bundles.id"), primary_key=True),
+)
+
+grants = Table(
+    "grants",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("actor_id", ForeignKey("actors.id"), nullable=False),
+    Column("consent_id", ForeignKey("consents.id")),
+    Column("reason", Text, nullable=False),
+    Column("granted_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("ended_at", Moment),
+    Column("end_cause", String),
+    Index("ix_grants_case", "case_id", "granted_at", "id"),
+    Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
+)
+
+erasures = Table(
+    "erasures",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("confirmation", String, nullable=False, unique=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("scope", String, nullable=False),
+    Column("cause", String, nullable=False),
+    Column("on_demand", Boolean, nullable=False),
+    Column("requested_at", Moment, nullable=False),
+    Column("actor_id", String, nullable=False),
+    Column("proven_at", Moment),
+    Index("ix_erasures_case", "case_id", "requested_at", "id"),
+    Index("ix_erasures_tenant", "tenant_id", "requested_at", "id"),
+    # The erase work list: on-demand goes ahead of scheduled work.
+    Index(
+        "ix_erasures_pending",
+        "on_demand",
+        "requested_at",
+        "id",
+        sqlite_where=text("proven_at IS NULL"),
+        postgresql_where=text("proven_at IS NULL"),
+    ),
+)
+
+erasure_bundles = Table(
+    "erasure_bundles",
+    metadata,
+    Column("erasure_id", ForeignKey("erasures.id"), primary_key=True),
+    Column("bundle_id", ForeignKey("bundles.id"), primary_key=True),
+    Index("ix_erasure_bundles_bundle", "bundle_id"),
+)
+
+receipts = Table(
+    "receipts",
+    metadata,
+    Column("subject_id", String, primary_key=True),
+    Column("kind", String, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("entry_id", String, nullable=False),
+    Column("issued_at", Moment, nullable=False),
+)

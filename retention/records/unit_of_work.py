@@ -1,0 +1,192 @@
+"""The unit of work: one change of the records and its audit entries, durable together or not at all (P3).
+
+Rules:
+- `write(work)` runs `work(tx)` in a write transaction and returns its value only after COMMIT. Whatever `work` gave to
+  `tx.audit` is in that same commit; when the entries cannot be written, nothing is (fail closed).
+- `work` does no other I/O and keeps no state outside `tx`: it holds the writers' lock. A refusal is a value that `work`
+  returns (its entry commits) and that the caller raises afterwards; an exception undoes what `work` did.
+- SQLite: one transaction carries the works of all threads that wait (group commit: one fsync for many). Each work is
+  fenced by a savepoint, set only before its first change, so one that fails undoes itself alone.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Generic, Protocol, TypeVar
+
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, Select
+
+from audit import log
+from audit.entry import Entry
+
+T = TypeVar("T")
+Rows = Sequence[Mapping[str, Any]]
+
+
+class Reads(Protocol):
+    """What a query needs: a Transaction, or a read-only Connection."""
+
+    def execute(self, statement: Executable, /) -> Result[Any]:
+        """Run a SELECT."""
+        ...
+
+
+class Transaction:
+    """What a work may use: statements on the records, and entries that commit with them."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._entries: list[Entry] = []
+        self._changed = False
+
+    def execute(self, statement: Executable, rows: Rows | None = None) -> Result[Any]:
+        """Run a statement (once for each of `rows`)."""
+        if not (self._changed or isinstance(statement, Select)):
+            self._connection.exec_driver_sql("SAVEPOINT work")
+            self._changed = True
+        return self._connection.execute(statement, rows)
+
+    def change(self, statement: Executable, rows: Rows | None = None) -> int:
+        """Run an INSERT, UPDATE or DELETE; the number of rows it changed."""
+        result = self.execute(statement, rows)
+        return result.rowcount if isinstance(result, CursorResult) else 0
+
+    def audit(self, *entries: Entry) -> None:
+        """Add entries to this commit."""
+        self._entries.extend(entries)
+
+    def _keep(self) -> list[Entry]:
+        if self._changed:
+            self._connection.exec_driver_sql("RELEASE SAVEPOINT work")
+        return self._entries
+
+    def _undo(self) -> None:
+        if self._changed:
+            self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
+            self._connection.exec_driver_sql("RELEASE SAVEPOINT work")
+
+
+Work = Callable[[Transaction], T]
+
+
+class Records(Protocol):
+    """Where the records are kept."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    def write(self, work: Work[T]) -> T:
+        """Run `work` in a write transaction; its value, once durable. Raises what `work` or the commit raised."""
+        ...
+
+    def read(self) -> AbstractContextManager[Connection]:
+        """A context manager for a Connection that sees one snapshot and cannot write."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the database."""
+        ...
+
+
+class _Waiting(Generic[T]):
+    """One thread's work in the queue, and what became of it. `wake` is held until it is done, or its turn to lead."""
+
+    __slots__ = ("done", "error", "value", "wake", "work")
+
+    def __init__(self, work: Work[T]) -> None:
+        self.work = work
+        self.value: T | None = None
+        self.error: BaseException | None = None
+        self.done = False
+        self.wake = threading.Lock()
+        self.wake.acquire()
+
+
+class SqliteRecords:
+    """Records in one SQLite file: a single write connection.
+
+    Whoever comes when nobody commits leads: it runs every work in the queue, commits them together, wakes their
+    threads, and hands the lead to the first thread that has come since.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._gate = threading.Lock()  # guards _queue and _led; held for moments
+        self._queue: deque[_Waiting[Any]] = deque()
+        self._led = False
+        self._writer: Connection | None = None
+
+    def write(self, work: Work[T]) -> T:
+        waiting: _Waiting[T] = _Waiting(work)
+        with self._gate:
+            self._queue.append(waiting)
+            lead, self._led = not self._led, True
+        if not lead:
+            waiting.wake.acquire()  # done by a leader, or chosen to lead
+        if not waiting.done:
+            self._lead()
+        if waiting.error is not None:
+            raise waiting.error
+        return waiting.value  # type: ignore[return-value]  # None only if T admits it
+
+    def _lead(self) -> None:
+        with self._gate:
+            group = list(self._queue)
+            self._queue.clear()
+        try:
+            self._commit(group)
+        finally:
+            for waiting in group:
+                waiting.done = True
+                waiting.wake.release()
+            with self._gate:
+                self._led = bool(self._queue)
+                if self._queue:
+                    self._queue[0].wake.release()
+
+    def _commit(self, group: Sequence[_Waiting[Any]]) -> None:
+        try:
+            if self._writer is None:
+                self._writer = self.engine.connect()
+            with self._writer.begin():
+                entries: list[Entry] = []
+                for waiting in group:
+                    entries += _run(self._writer, waiting)
+                log.append(self._writer, entries)
+            # * commit point: COMMIT has returned (synchronous=FULL), the group is durable
+        except BaseException as error:  # the whole group is undone: every caller must hear of it
+            self._drop_writer()
+            for waiting in group:
+                waiting.error = waiting.error or error
+
+    def _drop_writer(self) -> None:
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.invalidate()
+            writer.close()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        with self.engine.connect() as connection:
+            connection.execution_options(read_only=True)
+            with connection.begin():
+                yield connection
+
+    def close(self) -> None:
+        self._drop_writer()
+        self.engine.dispose()
+
+
+def _run(connection: Connection, waiting: _Waiting[Any]) -> list[Entry]:
+    """Run one work inside the group; its entries, or none when it failed and was undone."""
+    tx = Transaction(connection)
+    try:
+        waiting.value = waiting.work(tx)
+        return tx._keep()
+    except Exception as error:
+        waiting.error = error
+        tx._undo()
+        return []

@@ -1,0 +1,85 @@
+"""Which cases and bundles an actor may know of: one clause for lists and for single look-ups alike.
+
+| role | cases | bundles |
+|---|---|---|
+| auditor, case system, clock | all | all |
+| operator | the tenant's | the tenant's |
+| stamp | none | its own |
+| engineer | those assigned to | of those cases; unclaimed ones of a tenant with such a case |
+| partner's engineer | those assigned to, under a live consent | of those cases, within the consent's scope |
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, false, or_, select, true
+
+from retention.actor import Actor, Role
+from retention.case import CaseState
+from retention.records.tables import assignments, bundles, cases, consent_bundles, consents
+
+_ALL = (Role.AUDITOR, Role.CASE_SYSTEM, Role.CLOCK)
+
+
+def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
+    """The WHERE clause on `cases`."""
+    if actor.has(*_ALL):
+        return true()
+    clauses: list[ColumnElement[bool]] = []
+    if actor.has(Role.OPERATOR) and actor.tenant:
+        clauses.append(cases.c.tenant_id == actor.tenant)
+    if actor.has(Role.SUPPORT_ENGINEER):
+        clauses.append(cases.c.id.in_(_assigned(actor)))
+    if actor.has(Role.PARTNER_ENGINEER) and actor.partner:
+        consented = select(consents.c.case_id).where(_live_consent(actor.partner, now))
+        clauses.append(and_(cases.c.id.in_(_assigned(actor)), cases.c.id.in_(consented)))
+    return or_(*clauses) if clauses else false()
+
+
+def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
+    """The WHERE clause on `bundles`."""
+    if actor.has(*_ALL):
+        return true()
+    clauses: list[ColumnElement[bool]] = []
+    if actor.has(Role.OPERATOR) and actor.tenant:
+        clauses.append(bundles.c.tenant_id == actor.tenant)
+    if actor.has(Role.STAMP) and actor.stamp:
+        clauses.append(bundles.c.stamp_id == actor.stamp)
+    if actor.has(Role.SUPPORT_ENGINEER):
+        clauses.append(bundles.c.case_id.in_(_assigned(actor)))
+        helped = select(cases.c.tenant_id).where(
+            cases.c.id.in_(_assigned(actor)), cases.c.state == CaseState.OPEN
+        )
+        clauses.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
+    if actor.has(Role.PARTNER_ENGINEER) and actor.partner:
+        clauses.append(and_(bundles.c.case_id.in_(_assigned(actor)), _in_scope(actor.partner, now)))
+    return or_(*clauses) if clauses else false()
+
+
+def _assigned(actor: Actor):  # type: ignore[no-untyped-def]  # a Select, used as a subquery only
+    return select(assignments.c.case_id).where(
+        assignments.c.actor_id == actor.id, assignments.c.unassigned_at.is_(None)
+    )
+
+
+def _live_consent(partner: str, now: datetime) -> ColumnElement[bool]:
+    return and_(consents.c.partner == partner, consents.c.revoked_at.is_(None), consents.c.expires_at > now)
+
+
+def _in_scope(partner: str, now: datetime) -> ColumnElement[bool]:
+    """A live consent of the bundle's case whose scope is the whole case or names the bundle."""
+    named = (
+        select(consent_bundles.c.bundle_id)
+        .where(consent_bundles.c.consent_id == consents.c.id, consent_bundles.c.bundle_id == bundles.c.id)
+        .exists()
+    )
+    return (
+        select(consents.c.id)
+        .where(
+            consents.c.case_id == bundles.c.case_id,
+            _live_consent(partner, now),
+            or_(consents.c.whole_case, named),
+        )
+        .exists()
+    )

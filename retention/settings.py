@@ -1,0 +1,149 @@
+"""What custody is configured with. The only module of this package that reads the environment.
+
+| variable | meaning | default |
+|---|---|---|
+| CASEVAULT_STATE | folder of the embedded default | ./casevault-state |
+| CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
+| CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
+| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept | 7 |
+| CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
+| CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
+| CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
+| CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from importlib.resources import files
+from pathlib import Path
+
+from retention.bundle import Triggers
+from retention.custody.context import Limits
+
+
+class SettingError(ValueError):
+    """A setting has no usable value; the text names it and says what would do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Everything that assembly needs."""
+
+    state: Path
+    log_origin: str = "casevault.local/log"
+    development: bool = False
+    limits: Limits = field(default_factory=Limits)
+    trigger_prefixes: tuple[str, ...] = ()
+    triggers_file: Path | None = None
+
+    @property
+    def records_file(self) -> Path:
+        return self.state / "records.db"
+
+    @property
+    def objects_folder(self) -> Path:
+        return self.state / "objects"
+
+    @property
+    def data_keys_folder(self) -> Path:
+        return self.state / "data-keys"
+
+    @property
+    def key_file(self) -> Path:
+        """The key-encryption key: back it up apart from the rest."""
+        return self.state / "key-encryption-key.json"
+
+    @property
+    def log_key_file(self) -> Path:
+        return self.state / "log-signing-key"
+
+    @property
+    def receipt_key_file(self) -> Path:
+        return self.state / "receipt-signing-key"
+
+    @property
+    def log_folder(self) -> Path:
+        """Tiles and checkpoint: what the witness mirrors."""
+        return self.state / "log"
+
+    @property
+    def clock_file(self) -> Path:
+        return self.state / "development-clock"
+
+    @property
+    def receipt_key_name(self) -> str:
+        """The receipt key's name in notes: beside the log's."""
+        return f"{self.log_origin.rsplit('/', 1)[0]}/receipts"
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Settings from `environ`; SettingError names the variable that is wrong."""
+    pattern = environ.get("CASEVAULT_CASE_NUMBER_PATTERN", Limits().case_number_pattern)
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise SettingError(f"CASEVAULT_CASE_NUMBER_PATTERN is not a regular expression: {error}") from None
+    limits = Limits(
+        max_bundle_size=_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
+        upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
+        case_number_pattern=pattern,
+    )
+    triggers_file = environ.get("CASEVAULT_TRIGGERS_FILE")
+    return Settings(
+        state=Path(environ.get("CASEVAULT_STATE", "casevault-state")).resolve(),
+        log_origin=_origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log")),
+        development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
+        limits=limits,
+        trigger_prefixes=tuple(
+            p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
+        ),
+        triggers_file=Path(triggers_file) if triggers_file else None,
+    )
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)+", text):
+        raise SettingError("CASEVAULT_LOG_ORIGIN must look like logs.example.com/casevault")
+    return text
+
+
+def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise SettingError(f"{name} must be a whole number of 1 or more, not {text!r}")
+    return int(text)
+
+
+def _flag(environ: Mapping[str, str], name: str) -> bool:
+    text = environ.get(name, "0")
+    if text not in ("0", "1"):
+        raise SettingError(f"{name} must be 0 or 1, not {text!r}")
+    return text == "1"
+
+
+def read_triggers(settings: Settings) -> Triggers:
+    """The alert table, the deployment's own rows, and the prefixes of hidden failure events."""
+    titles = _read_table(files("retention").joinpath("fault-ids.csv").read_text("utf-8"), "fault-ids.csv")
+    if settings.triggers_file is not None:
+        try:
+            text = settings.triggers_file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"CASEVAULT_TRIGGERS_FILE cannot be read: {error}") from None
+        titles |= _read_table(text, "CASEVAULT_TRIGGERS_FILE")
+    return Triggers(titles, settings.trigger_prefixes)
+
+
+def _read_table(text: str, name: str) -> dict[str, str]:
+    rows = list(csv.DictReader(text.splitlines()))
+    if (
+        not rows
+        or set(rows[0]) != {"fault_id_type", "alert_title"}
+        or any(None in row.values() for row in rows)
+    ):
+        raise SettingError(f"{name} must be CSV with the columns fault_id_type,alert_title")
+    return {row["fault_id_type"].strip(): row["alert_title"].strip() for row in rows}

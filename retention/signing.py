@@ -1,0 +1,49 @@
+"""Signing keys in local files: one for the log's checkpoints, one for receipts.
+
+A file holds an Ed25519 seed in hex, mode 0600. It is made when the state folder is, and never made again: a new key in
+the place of a lost one would sign what nobody can compare with what was signed before.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+from pathlib import Path
+
+from audit.checkpoint import Signer
+
+SEED_BYTES = 32
+
+
+class SigningKeyRefused(Exception):
+    """The file is missing, open to others, or not a seed; the text says what to do."""
+
+
+def create_signing_key(path: Path) -> None:
+    """Make a new key file; an error when anything is at `path`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(SEED_BYTES).hex().encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def load_signing_key(path: Path, name: str) -> Signer:
+    """The signer behind the file, known to verifiers as `name`."""
+    try:
+        mode = path.stat().st_mode
+        text = path.read_text().strip()
+    except FileNotFoundError:
+        raise SigningKeyRefused(f"{path} is missing; put the key back from where you keep it") from None
+    except (OSError, UnicodeDecodeError):
+        raise SigningKeyRefused(f"{path} cannot be read as a signing key") from None
+    if not stat.S_ISREG(mode) or mode & 0o077:
+        raise SigningKeyRefused(f"{path} is open to other users; run: chmod 600 {path}")
+    try:
+        seed = bytes.fromhex(text)
+    except ValueError:
+        seed = b""
+    if len(seed) != SEED_BYTES:
+        raise SigningKeyRefused(f"{path} does not hold a signing key; put the right file back")
+    return Signer(name, seed)

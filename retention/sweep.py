@@ -1,0 +1,205 @@
+"""The sweep: what the clock makes happen (P4, P9). Work is derived from state, never from messages.
+
+Rules:
+- Bounded and resumable: every call does at most what it is told to, and the next goes on from the records. Running it
+  twice, late, or in several places at once changes nothing but time.
+- The index finds what may be due; `retention.deadline` decides again from the history before anything is erased.
+- On-demand erasures go ahead of scheduled ones. One bundle that cannot be erased now does not stop the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Row, and_, or_, select
+
+from audit.entry import Action, Outcome
+from retention.actor import CLOCK
+from retention.bundle import LIVE, BundleState
+from retention.custody.completing import finish_upload, verify_bundle
+from retention.custody.context import Custody, entry
+from retention.custody.erasing import BUNDLE, CASE, erase_bundle, start
+from retention.deadline import Erase, decide
+from retention.envelope.errors import EnvelopeError
+from retention.errors import CustodyError
+from retention.objects.errors import StoreError
+from retention.records.queries import bundle_history, refresh_due
+from retention.records.tables import bundles, erasure_bundles, erasures
+from retention.records.unit_of_work import Transaction
+
+LOG = logging.getLogger(__name__)
+BATCH = 200
+"""Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
+_STOPPED = (StoreError, EnvelopeError, CustodyError, OSError)
+
+
+@dataclass(slots=True)
+class SweepReport:
+    """What one sweep did."""
+
+    begun: int = 0
+    expired: int = 0
+    erased: int = 0
+    failed: int = 0
+    verified: int = 0
+
+
+def begin_due(custody: Custody, limit: int = BATCH) -> int:
+    """Begin the erasure of up to `limit` bundles whose deadline has come; how many."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> int:
+        over = bundles.c.due_at <= now, bundles.c.state.in_(LIVE)
+        found = tx.execute(
+            select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
+        ).all()
+        due = [bundle for bundle in found if isinstance(decide(bundle_history(tx, bundle), now), Erase)]
+        refresh_due(tx, bundles.c.id.in_({bundle.id for bundle in found} - {bundle.id for bundle in due}))
+        for case_id, held in _by_case(due):
+            scope, cause = (CASE, "deadline") if case_id else (BUNDLE, "unclaimed")
+            for group in [held] if case_id else [[bundle] for bundle in held]:
+                start(tx, CLOCK, group, group[0].tenant_id, case_id, scope, cause, now, on_demand=False)
+        return len(due)
+
+    return custody.records.write(work)
+
+
+def _by_case(found: Sequence[Row[Any]]) -> Iterator[tuple[str | None, list[Row[Any]]]]:
+    ordered = sorted(found, key=lambda bundle: bundle.case_id or "")
+    for case_id, held in groupby(ordered, key=lambda bundle: bundle.case_id):
+        yield case_id, list(held)
+
+
+def begin_expired(custody: Custody, limit: int = BATCH) -> int:
+    """Begin the erasure of up to `limit` uploads that nobody finished in time; how many."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> int:
+        late = (
+            bundles.c.state == BundleState.RECEIVING,
+            bundles.c.expires_at <= now,
+            bundles.c.offset < bundles.c.size,
+        )
+        found = tx.execute(select(bundles).where(*late).order_by(bundles.c.expires_at).limit(limit)).all()
+        for bundle in found:
+            tx.audit(
+                entry(
+                    CLOCK,
+                    Action.UPLOAD_EXPIRED,
+                    now,
+                    tenant=bundle.tenant_id,
+                    case=bundle.case_id,
+                    bundle=bundle.id,
+                    details={"kept": bundle.offset, "size": bundle.size},
+                )
+            )
+            cause = "upload-expired"
+            start(tx, CLOCK, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, cause, now, on_demand=False)
+        return len(found)
+
+    return custody.records.write(work)
+
+
+def pending_erasures(
+    custody: Custody, limit: int, after: tuple[str, str] | None = None
+) -> list[tuple[str, str]]:
+    """Up to `limit` (erasure id, bundle id) waiting to be erased: on-demand first, then by age.
+
+    `after` goes on behind an earlier answer's last row, so that what fails now is not met again in this round.
+    """
+    going = and_(erasures.c.proven_at.is_(None), bundles.c.state == BundleState.ERASING)
+    joined = (
+        select(erasures.c.id, bundles.c.id.label("bundle_id"), erasures.c.on_demand, erasures.c.requested_at)
+        .join_from(erasures, erasure_bundles)
+        .join(bundles, bundles.c.id == erasure_bundles.c.bundle_id)
+        .where(going)
+    )
+    with custody.records.read() as reads:
+        if after is not None:
+            mark = reads.execute(select(erasures).where(erasures.c.id == after[0])).one()
+            joined = joined.where(_behind(mark, after[1]))
+        ordered = joined.order_by(
+            erasures.c.on_demand.desc(), erasures.c.requested_at, erasures.c.id, bundles.c.id
+        ).limit(limit)
+        return [(row.id, row.bundle_id) for row in reads.execute(ordered)]
+
+
+def _behind(mark: Row[Any], bundle_id: str) -> Any:
+    e = erasures.c
+    same = and_(e.on_demand == mark.on_demand, e.requested_at == mark.requested_at)
+    return or_(
+        and_(mark.on_demand, ~e.on_demand) if mark.on_demand else False,
+        and_(e.on_demand == mark.on_demand, e.requested_at > mark.requested_at),
+        and_(same, e.id > mark.id),
+        and_(same, e.id == mark.id, bundles.c.id > bundle_id),
+    )
+
+
+def erase_pending(custody: Custody, report: SweepReport, limit: int) -> int:
+    """Carry up to `limit` begun erasures through; how many were tried."""
+    tried, after = 0, None
+    while tried < limit:
+        found = pending_erasures(custody, min(BATCH, limit - tried), after)
+        if not found:
+            break
+        for _erasure_id, bundle_id in found:
+            erase_one(custody, bundle_id, report)
+        tried, after = tried + len(found), found[-1]
+    return tried
+
+
+def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
+    """Erase one bundle; a failure is an entry and stays work for the next round."""
+    try:
+        erase_bundle(custody, bundle_id)
+    except _STOPPED as error:
+        report.failed += 1
+        LOG.warning("erasing %s failed, it is tried again: %s", bundle_id, type(error).__name__)
+        now = custody.clock.now()
+        reason = getattr(error, "reason", None) or type(error).__name__
+        failed = entry(
+            CLOCK, Action.BUNDLE_ERASED, now, outcome=Outcome.FAILED, reason=reason, bundle=bundle_id
+        )
+        custody.records.write(lambda tx: tx.audit(failed))
+        return False
+    report.erased += 1
+    return True
+
+
+def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
+    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles."""
+    full = and_(bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size)
+    with custody.records.read() as reads:
+        unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
+    for bundle_id in unfinished:
+        finish_upload(custody, CLOCK, bundle_id)
+    waiting = (
+        select(bundles.c.id).where(bundles.c.state == BundleState.RECEIVED).order_by(bundles.c.received_at)
+    )
+    with custody.records.read() as reads:
+        received = reads.execute(waiting.limit(limit)).scalars().all()
+    for bundle_id in received:
+        try:
+            verify_bundle(custody, bundle_id)
+            report.verified += 1
+        except _STOPPED as error:
+            report.failed += 1
+            LOG.warning("reading %s back failed, it is tried again: %s", bundle_id, type(error).__name__)
+
+
+def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
+    """One round: begin what is due or expired, carry out erasures (up to `limit`), read back what was received."""
+    report = SweepReport()
+    erase_pending(custody, report, limit)  # on-demand work does not wait for the search
+    while report.begun < limit and (begun := begin_due(custody, min(BATCH, limit - report.begun))):
+        report.begun += begun
+    while report.expired < limit and (begun := begin_expired(custody)):
+        report.expired += begun
+    if report.begun or report.expired:
+        erase_pending(custody, report, limit)
+    verify_received(custody, report, limit=8)
+    return report
