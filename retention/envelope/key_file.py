@@ -92,10 +92,12 @@ def _read(path: Path) -> tuple[tuple[int, int, int], tuple[_Key, ...]]:
         ) from None
     except OSError as error:
         raise KeyFileRefused(f"the key file {path} cannot be read: {error.strerror}.") from None
-    with os.fdopen(fd, "rb") as file:
+    try:
         status = os.fstat(fd)
         _refuse_unsafe(path, status)
-        keys = _decode(file.read())
+        keys = _decode(os.read(fd, status.st_size))
+    finally:
+        os.close(fd)
     if keys is None:
         raise KeyFileRefused(
             f"{path} is not a key file, or it is damaged. Restore it from where it was kept; do not edit it."
@@ -189,7 +191,11 @@ class LocalKeyWrapper:
             _, keys = _read(self._path)
             key = _new_key(now)
             fresh = _write_new(self._path, (*keys, key))
-            fresh.rename(self._path)
+            try:
+                fresh.rename(self._path)  # *
+            except BaseException:
+                fresh.unlink()
+                raise
             _sync_folder(self._path.parent)
         return key.kek_id
 
