@@ -23,7 +23,7 @@ _LEAF_CELLS = tuple(name for name in (*REQUIRED_FIELDS, *OPTIONAL_IDS) if name !
 CSV_HEADER = ("leaf_index", *_LEAF_CELLS, "details", "particulars", "redacted_at")
 # With the full-width forms, which some locales' spreadsheets read the same way.
 _FORMULA_STARTS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
-_CONTROL_STARTS = frozenset("\t\r\n")
+_CONTROLS = frozenset("\t\r\n")
 
 
 def json_lines(entries: Iterable[LoggedEntry]) -> Iterator[str]:
@@ -73,8 +73,9 @@ def _csv_row(cells: Iterable[object]) -> str:
 
 def _safe(cell: object) -> str:
     text = "" if cell is None else str(cell)
-    formula = text.lstrip()[:1] in _FORMULA_STARTS or text[:1] in _CONTROL_STARTS
-    return f"'{text}" if formula else text
+    shown = text.lstrip()  # a spreadsheet may drop the spaces first
+    space = text[: len(text) - len(shown)]
+    return f"'{text}" if shown[:1] in _FORMULA_STARTS or _CONTROLS & set(space) else text
 
 
 def _json_cell(value: Mapping[str, Any] | None) -> str | None:

@@ -54,7 +54,7 @@ class Rebuild:
         self._checked: set[str] = set()  # the partial tiles last seen
         self._suspects: dict[int, str] = {}  # leaf index -> the tile it differs from
         self._last_different = -1
-        self._agrees = True
+        self.agrees = True  # with the last signed root
         self._agreed_at = 0
 
     def add(self, leaf: bytes) -> None:
@@ -84,7 +84,7 @@ class Rebuild:
     def hold_to(self, root: bytes, name: str) -> None:
         """A signed root at this size: it must follow from the leaves. Settles which of leaf and tile is wrong."""
         agrees = self.root() == root
-        if not agrees and self._agrees:  # once is enough: every later root follows from the same leaf
+        if not agrees and self.agrees:  # once is enough: every later root follows from the same leaf
             only = self._agreed_at if self.size - self._agreed_at == 1 else None
             self._findings.add(
                 self.size,
@@ -93,7 +93,7 @@ class Rebuild:
                 f"{self._agreed_at} to {self.size - 1} is not what was signed",
             )
         self.settle(agrees)
-        self._agrees = agrees
+        self.agrees = agrees
         if agrees:
             self._agreed_at = self.size
 

@@ -32,7 +32,7 @@ audit_entries = Table(
     metadata,
     Column("row", _RowNumber, primary_key=True, autoincrement=True),
     Column("entry_id", String, nullable=False, unique=True),
-    Column("leaf_index", BigInteger, unique=True),
+    Column("leaf_index", BigInteger),
     Column("at_us", BigInteger, nullable=False),
     Column("actor", String, nullable=False),
     Column("actor_kind", String, nullable=False),
@@ -83,5 +83,14 @@ for _name in ("case_id", "bundle", "tenant"):
         postgresql_where=_present,
     )
 Index("ix_audit_entries_at", _entry.at_us)
+# Two indexes that share the rows: an append touches the one, the sequencer moves its rows to the other.
+_sequenced = _entry.leaf_index.is_not(None)
+Index(
+    "ux_audit_entries_leaf_index",
+    _entry.leaf_index,
+    unique=True,
+    sqlite_where=_sequenced,
+    postgresql_where=_sequenced,
+)
 _unsequenced = _entry.leaf_index.is_(None)
 Index("ix_audit_entries_unsequenced", _entry.row, sqlite_where=_unsequenced, postgresql_where=_unsequenced)

@@ -129,7 +129,9 @@ def _walk(
 
 def _add(leaf: bytes, rebuild: Rebuild, tree: Row[Any] | None, findings: Findings) -> None:
     rebuild.add(leaf)
-    if tree is not None and tree.size == rebuild.size and tree.frontier != rebuild.frontier():  # 7
+    if tree is None or tree.size != rebuild.size or not rebuild.agrees:
+        return
+    if tree.frontier != rebuild.frontier():  # 7
         findings.add(rebuild.size, None, "the sequencer's frontier does not follow from the leaves")
 
 
@@ -153,7 +155,9 @@ def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[byte
                 return
             for what in _row_problems(row):
                 findings.add(expected, expected, what)
-            yield row.leaf
+            yield (
+                row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
+            )  # SQLite lets it be text
             expected += 1
         if not rows:
             return
@@ -189,7 +193,7 @@ def _particulars_problem(row: Row[Any], bound: str | None) -> str | None:
         return "the row has particulars that its leaf does not bind"
     try:
         found = particulars_hash(row.salt, json.loads(row.particulars))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         return "the particulars or their salt are malformed"
     return None if found == bound else "the particulars are not those that the leaf binds"
 
@@ -227,7 +231,7 @@ def _published(tiles: TileStore, verifier: Verifier, findings: Findings) -> _Sig
 
 def _open(note: str, name: str, verifier: Verifier, findings: Findings, place: int = 0) -> _Signed | None:
     try:
-        checkpoint: Checkpoint = open_checkpoint(note, verifier)
+        checkpoint: Checkpoint = open_checkpoint(str(note), verifier)
     except NoteError as error:
         at = f" at {place}" if place else ""
         findings.add(place, None, f"{name}{at} does not verify: {error}")

@@ -1,0 +1,129 @@
+"""A log of its own for each test: SQLite with IMMEDIATE transactions, a local tile store, a key, a clock."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, create_engine, event
+
+from audit.checkpoint import Signer
+from audit.entry import Action, Entry
+from audit.log import append
+from audit.sequencer import Sequencer
+from audit.tables import metadata
+from audit.tiles import LocalTileStore, TileStore
+from audit.verify import Verdict, verify_database
+
+START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
+
+
+def make_engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    metadata.create_all(engine)
+    return engine
+
+
+@dataclass
+class SteppingClock:
+    """Moves one second each time it is asked."""
+
+    at: datetime = START
+
+    def now(self) -> datetime:
+        self.at += timedelta(seconds=1)
+        return self.at
+
+
+def make_entry(number: int, **changes: Any) -> Entry:
+    values: dict[str, Any] = {
+        "id": f"entry-{number}",
+        "at": START + timedelta(seconds=number),
+        "action": Action.BUNDLE_OPENED,
+        "actor": f"actor-{number % 3}",
+        "actor_kind": "engineer",
+        "tenant": "tenant-1",
+        "case": f"case-{number % 2}",
+        "bundle": f"bundle-{number}",
+        "details": {"size": number},
+        "particulars": {"name": f"Ada Lovelace {number}", "ip": "192.0.2.7"},
+        "salt": bytes([number % 256]) * 16,
+    }
+    return Entry(**{**values, **changes})
+
+
+@dataclass
+class Log:
+    """The whole log under test."""
+
+    engine: Engine
+    tiles: TileStore
+    signer: Signer
+    folder: Path
+    clock: SteppingClock = field(default_factory=SteppingClock)
+    written: int = 0
+
+    def write(self, count: int) -> None:
+        with self.engine.begin() as connection:
+            append(connection, [make_entry(self.written + at) for at in range(count)])
+        self.written += count
+
+    def sequence(self, limit: int = 5000) -> None:
+        Sequencer(self.engine, self.tiles, self.signer, self.clock).run_once(limit)
+
+    def grow(self, sizes: Sequence[int]) -> None:
+        """Write and sequence one batch after the other: one checkpoint each."""
+        for size in sizes:
+            self.write(size - self.written)
+            self.sequence()
+
+    def change(self, sql: str, *values: object) -> None:
+        with self.engine.begin() as connection:
+            changed = connection.exec_driver_sql(sql, values)
+            assert changed.rowcount, "the tampering hit nothing"
+
+    def verify(self, **options: Any) -> Verdict:
+        options = {"tiles": self.tiles, **options}
+        with self.engine.connect() as connection:
+            return verify_database(connection, self.signer.verifier, **options)
+
+
+@pytest.fixture(scope="session", name="make_entry")
+def make_entry_fixture() -> Callable[..., Entry]:
+    return make_entry
+
+
+@pytest.fixture
+def make_log(tmp_path: Path) -> Iterator[Callable[[], Log]]:
+    logs: list[Log] = []
+
+    def make() -> Log:
+        folder = tmp_path / f"log-{len(logs)}"
+        folder.mkdir()
+        engine = make_engine(folder / "audit.db")
+        tiles = LocalTileStore(folder / "tiles")
+        logs.append(Log(engine, tiles, Signer("casevault.test/log", bytes(range(32))), folder))
+        return logs[-1]
+
+    yield make
+    for log in logs:
+        log.engine.dispose()
+
+
+@pytest.fixture
+def log(make_log: Callable[[], Log]) -> Log:
+    return make_log()

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import hashlib
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.merkle import leaf_hash, node_hash, root
+from audit.tiles import (
+    LocalTileStore,
+    TileError,
+    TileMissingError,
+    TileReader,
+    decode_entries,
+    encode_entries,
+    entries_path,
+    tile_path,
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        (tile_path(0, 0), "tile/0/000"),
+        (tile_path(0, 999), "tile/0/999"),
+        (tile_path(0, 1000), "tile/0/x001/000"),
+        (tile_path(1, 1234067), "tile/1/x001/x234/067"),  # the example of C2SP tlog-tiles
+        (tile_path(2, 0, 1), "tile/2/000.p/1"),
+        (entries_path(1234067), "tile/entries/x001/x234/067"),
+        (entries_path(273, 112), "tile/entries/273.p/112"),
+    ],
+)
+def test_paths_are_those_of_tlog_tiles(path: str, expected: str) -> None:
+    assert path == expected
+
+
+@pytest.mark.parametrize("width", [0, 257, -1])
+def test_there_is_no_tile_of_another_width(width: int) -> None:
+    with pytest.raises(ValueError, match="1 to 256"):
+        tile_path(0, 0, width)
+
+
+@given(st.lists(st.binary(max_size=40) | st.just(b"x" * 65535), max_size=20))
+def test_entries_survive_their_tile(leaves: list[bytes]) -> None:
+    assert decode_entries(encode_entries(leaves)) == leaves
+
+
+@pytest.mark.parametrize("data", [b"\x00", b"\x00\x02a", b"\x00\x01a\x00"])
+def test_an_entries_tile_cut_short_is_refused(data: bytes) -> None:
+    with pytest.raises(TileError):
+        decode_entries(data)
+
+
+class _Memory(dict[str, bytes]):
+    def put(self, path: str, data: bytes) -> None:
+        self[path] = data
+
+    def get(self, path: str) -> bytes:  # type: ignore[override]
+        try:
+            return self[path]
+        except KeyError:
+            raise TileMissingError(path) from None
+
+
+def _memory_of(size: int) -> tuple[_Memory, Callable[[int, int], bytes]]:
+    """The tiles of a tree of `size` as C2SP tlog-tiles defines each hash, and the definition itself."""
+    levels = [[leaf_hash(number.to_bytes(3, "big")) for number in range(size)]]
+    while len(levels[-1]) > 1:
+        row = levels[-1]
+        levels.append([node_hash(row[at], row[at + 1]) for at in range(0, len(row) - 1, 2)])
+    memory = _Memory()
+    for level in range(0, len(levels), 8):
+        for start in range(0, len(levels[level]), 256):
+            tile = levels[level][start : start + 256]
+            memory[tile_path(level // 8, start // 256, len(tile))] = b"".join(tile)
+    return memory, lambda level, index: levels[level][index]
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 70_000), st.data())
+def test_any_node_of_the_tree_is_read_from_its_tile(size: int, data: st.DataObject) -> None:
+    memory, node = _memory_of(size)
+    reader = TileReader(memory, size)
+    level = data.draw(st.integers(0, size.bit_length() - 1))
+    index = data.draw(st.integers(0, (size >> level) - 1))
+    assert reader.get_node(level, index) == node(level, index)
+    assert root(size, reader.get_node) == root(size, node)
+    with pytest.raises(TileError):
+        reader.get_node(level, size >> level)
+
+
+def test_a_tile_of_the_wrong_length_is_refused() -> None:
+    memory, _ = _memory_of(5)
+    memory["tile/0/000.p/5"] += b"x"
+    with pytest.raises(TileError, match="5 hashes"):
+        TileReader(memory, 5).get_node(0, 0)
+
+
+def test_a_local_store_gives_back_what_was_put(tmp_path: Path) -> None:
+    store = LocalTileStore(tmp_path / "deep" / "tiles")
+    with pytest.raises(TileMissingError):
+        store.get("tile/0/000.p/1")
+    for data in (b"one", b"two", hashlib.sha256().digest()):
+        store.put("tile/0/x001/000.p/1", data)
+        assert store.get("tile/0/x001/000.p/1") == data
+    store.put("tile/0/x001/000", b"full")
+    assert store.get("tile/0/x001/000") == b"full"
+
+
+def test_a_local_store_is_its_owners_only_and_leaves_no_scraps(tmp_path: Path) -> None:
+    LocalTileStore(tmp_path / "tiles").put("tile/0/000", b"data")
+    found = [path for path in (tmp_path / "tiles").rglob("*") if path.is_file()]
+    assert [path.relative_to(tmp_path / "tiles").as_posix() for path in found] == ["tile/0/000"]
+    for path in (tmp_path / "tiles").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_a_put_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = LocalTileStore(tmp_path)
+    store.put("checkpoint", b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("audit.tiles.os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.put("checkpoint", b"new")
+    assert store.get("checkpoint") == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
