@@ -1,7 +1,7 @@
 """How much of an archive is believed. An archive is written by others: every size in it is a claim until counted.
 
-Memory for one call stays below about: 40 x max_directory_bytes (parsed entries) + max_nested_bytes x (max_depth - 1)
-+ max_dictionary_bytes + a few chunks.
+Memory for one call stays below about: 5 x max_directory_bytes (measured: 65 MiB for 90,000 entries with long names),
+max_nested_bytes x (max_depth - 1), max_dictionary_bytes, and a few chunks.
 """
 
 from __future__ import annotations

@@ -7,15 +7,14 @@ someone saved under it is refused, not repaired: a repaired name could be that o
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 
 from retention.archive.model import Reason
 
 SEPARATOR = "!/"
-# Controls, surrogates and line breaks; below, the characters that reverse the direction of text.
-_UNSHOWABLE = {"Cc", "Cs", "Zl", "Zp"}
-_BIDI = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Beside those: line breaks, and the characters that reverse the direction of text.
+_UNSHOWABLE = re.compile(_CONTROL.pattern[:-1] + "\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"(\./+)*[A-Za-z]:")
 _ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
 
@@ -30,15 +29,12 @@ def _climbs(name: str) -> bool:
 
 
 _RULES: tuple[tuple[Reason, Callable[[str], bool]], ...] = (
-    (
-        Reason.EMPTY_NAME,
-        lambda name: not name.strip("/. ") and not _climbs(name) and not name.startswith("/"),
-    ),
-    (Reason.CONTROL_NAME, lambda name: any(unicodedata.category(c) in ("Cc", "Cs") for c in name)),
+    (Reason.CONTROL_NAME, lambda name: _CONTROL.search(name) is not None),
     (Reason.ABSOLUTE_PATH, lambda name: name.startswith("/")),
     (Reason.DRIVE_PATH, lambda name: _DRIVE.match(name) is not None),
     (Reason.PARENT_PATH, _climbs),
     (Reason.SEPARATOR_NAME, lambda name: SEPARATOR in name),
+    (Reason.EMPTY_NAME, lambda name: not name.strip("/. ")),
 )
 
 
@@ -52,10 +48,7 @@ def name_trick(name: str, max_name: int) -> Reason | None:
 
 def shown(name: str, max_name: int) -> str:
     """The name for a screen: one kind of slash, nothing that moves a cursor, hides or reverses text."""
-    cut = _slashed(name[:max_name])
-    safe = "".join(
-        "\ufffd" if unicodedata.category(c) in _UNSHOWABLE else c for c in _BIDI.sub("\ufffd", cut)
-    )
+    safe = _UNSHOWABLE.sub("\ufffd", _slashed(name[:max_name]))
     return (safe.removeprefix("./") or safe) + ("…" if len(name) > max_name else "")
 
 

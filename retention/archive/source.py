@@ -21,7 +21,6 @@ from retention.archive.errors import ArchiveDamaged, ArchiveTooLarge
 
 CHUNK = 256 * 1024
 READ_AHEAD = 64 * 1024  # headers lie beside their data: one read brings both
-_EMPTY_READS = 8  # tarfile reads on for ever when a map of holes is cut short
 _PARSER_ERRORS = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -90,7 +89,6 @@ class GuardedReads:
     def __init__(self, raw: io.RawIOBase | io.BufferedReader, allowed: int, what: str) -> None:
         self._raw, self._left, self._what = raw, allowed, what
         self.fault: Exception | None = None
-        self._empty_reads = 0
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         with self._noting_faults():
@@ -100,16 +98,13 @@ class GuardedReads:
         return self._raw.tell()
 
     def allow(self, size: int) -> None:
-        self._left, self._empty_reads = size, 0
+        self._left = size
 
     def read(self, size: int = -1) -> bytes:
         if size > self._left:
             raise ArchiveTooLarge(self._what)
         with self._noting_faults():
             data = self._raw.read(size if size >= 0 else self._left + 1) or b""
-        self._empty_reads += bool(size) and not data
-        if self._empty_reads > _EMPTY_READS:
-            raise ArchiveDamaged("it ends in the middle of a header")
         self._left -= len(data)
         if self._left < 0:
             raise ArchiveTooLarge(self._what)

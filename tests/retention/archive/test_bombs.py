@@ -17,16 +17,17 @@ import pytest
 
 from retention.archive import (
     ArchiveDamaged,
-    ArchiveError,
     ArchiveTooLarge,
     FileNotReadable,
     Limits,
     Reason,
+    list_files,
     open_file,
 )
 from tests.retention.archive.making import (
     MAKERS,
     SMALL,
+    CountingSource,
     Entry,
     content,
     hand_made,
@@ -145,10 +146,14 @@ def test_too_many_entries_stop_the_listing(made_as: str) -> None:
         listing(data, replace(SMALL, max_entries=100))
 
 
-def test_a_directory_past_the_limit_is_refused_before_it_is_read() -> None:
-    data = zip_of({f"{n:0200}": b"" for n in range(2000)})
+def test_a_zip_directory_past_either_limit_is_refused_before_it_is_parsed() -> None:
+    source = CountingSource(zip_of({f"{n:0200}": b"" for n in range(2000)}))
     with pytest.raises(ArchiveTooLarge):
-        listing(data, replace(SMALL, max_directory_bytes=200_000))
+        list_files(source, "bundle", replace(SMALL, max_entries=1999))
+    source.ranges.clear()
+    with pytest.raises(ArchiveTooLarge):
+        list_files(source, "bundle", replace(SMALL, max_directory_bytes=200_000))
+    assert source.total < 10_000
 
 
 def test_a_directory_that_claims_more_bytes_than_the_file_has_is_damage() -> None:
@@ -256,16 +261,28 @@ def _tar_header(type_: bytes, size: int) -> bytes:
 
 @pytest.mark.parametrize("type_", [b"x", b"g", b"L", b"K"])
 def test_an_extended_header_past_the_limit_is_refused_before_it_is_read(type_: bytes) -> None:
-    data = gzip.compress(_tar_header(type_, 40_000) + bytes(40_960) + tar_of({"a": b"x"}))
+    source = CountingSource(_tar_header(type_, 4_000_000) + bytes(4_000_256) + tar_of({"a": b"x"}))
     with pytest.raises(ArchiveTooLarge):
-        listing(data)
+        list(list_files(source, "bundle", SMALL))
+    assert source.total < 100_000
 
 
-@pytest.mark.parametrize("type_", [b"0", b"x", b"L", b"S", b"5"])
-@pytest.mark.parametrize("size", [-1, -512, -100_000])
-def test_negative_sizes_never_walk_backwards_for_ever(type_: bytes, size: int) -> None:
-    with pytest.raises(ArchiveError):
-        content(tar_of({"first": b"x"})[:1024] + _tar_header(type_, size) + tar_of({"z": b"x"}), "zz")
+@pytest.mark.parametrize(
+    ("type_", "size"),
+    [
+        (b"0", -1),
+        (b"0", -512),
+        (b"0", -100_000),
+        (b"S", -512),
+        (b"S", -100_000),
+        (b"x", -512),
+        (b"L", -100_000),
+    ],
+)
+def test_negative_sizes_are_damage_and_never_walk_backwards(type_: bytes, size: int) -> None:
+    before = tar_of({"first": b"x"})[:1024]
+    with pytest.raises(ArchiveDamaged):
+        listing(before + _tar_header(type_, size) + bytes(512) + tar_of({"z": b"x"}))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from retention.archive import (
     detect,
     list_files,
 )
+from retention.archive.source import CHUNK
 from tests.retention.archive.making import (
     MAKERS,
     SMALL,
@@ -65,6 +66,14 @@ def test_any_files_are_listed_in_order_and_each_reads_equal(made_as: str, files:
 def test_every_supported_zip_method_reads_equal(method: int, seed: bytes, repeats: int) -> None:
     expected = seed * repeats
     assert content(zip_of({"log": expected}, method), "log", Limits()) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(beyond=st.integers(-2, 600), chunks=st.integers(1, 3))
+def test_what_deflate_still_holds_when_a_chunk_is_full_is_not_lost(beyond: int, chunks: int) -> None:
+    expected = bytes(chunks * CHUNK + beyond)
+    assert content(zip_of({"log": expected}), "log", Limits()) == expected
+    assert content(gzip.compress(expected), "bundle", Limits()) == expected
 
 
 @settings(max_examples=30, deadline=None)
