@@ -94,7 +94,9 @@ def iterate(connection: Connection, where: Filter) -> Iterator[LoggedEntry]:
 
 def _conditions(where: Filter) -> list[ColumnElement[bool]]:
     wanted = ((column, getattr(where, name)) for name, column in _EQUAL.items())
-    conditions: list[ColumnElement[bool]] = [column == str(value) for column, value in wanted if value]
+    conditions: list[ColumnElement[bool]] = [
+        column == str(value) for column, value in wanted if value is not None
+    ]
     if where.since is not None:
         conditions.append(_entry.at_us >= to_microseconds(where.since))
     if where.until is not None:

@@ -76,13 +76,18 @@ class _Signed(NamedTuple):
 def verify_database(
     connection: Connection, verifier: Verifier, tiles: TileStore | None = None, witnessed: Sequence[str] = ()
 ) -> Verdict:
-    """Walk the rows, and the tiles if given. A log that grows meanwhile is read up to where it stood."""
+    """Walk the rows, and the tiles if given. `connection` has read nothing yet in its transaction.
+
+    A log that grows meanwhile is read up to where it stood.
+    """
     findings = Findings()
+    # First of all: a checkpoint read after the rows could be of leaves that came in between.
+    published = None if tiles is None else _read_published(tiles)
     tree = connection.execute(select(audit_tree)).first()
     recorded = connection.execute(select(func.max(audit_checkpoints.c.size))).scalar() or 0
     outside = [_open(note, "the witnessed checkpoint", verifier, findings) for note in witnessed]
-    if tiles is not None and recorded:
-        outside.append(_published(tiles, verifier, findings))
+    if tiles is not None and (recorded or published is not None):
+        outside.append(_open_published(published, verifier, findings))
     known = sorted(signed for signed in outside if signed is not None)
     signed = merge(_recorded(connection, recorded, verifier, findings), known)
     end = max(recorded, tree.size if tree is not None else 0)
@@ -93,7 +98,7 @@ def verify_database(
 def verify_folder(tiles: TileStore, verifier: Verifier, witnessed: Sequence[str] = ()) -> Verdict:
     """Walk a mirror: its entries, its tiles, its checkpoint. Needs no database."""
     findings = Findings()
-    published = _published(tiles, verifier, findings)
+    published = _open_published(_read_published(tiles), verifier, findings)
     size = 0 if published is None else published.size
     outside = [_open(note, "the witnessed checkpoint", verifier, findings) for note in witnessed]
     signed = sorted(signed for signed in (published, *outside) if signed is not None)
@@ -219,11 +224,16 @@ def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Fi
             return
 
 
-def _published(tiles: TileStore, verifier: Verifier, findings: Findings) -> _Signed | None:
+def _read_published(tiles: TileStore) -> str | None:
     try:
-        note = tiles.get(CHECKPOINT_PATH).decode()
-    except (TileMissingError, UnicodeDecodeError):
-        findings.add(0, None, "the published checkpoint is missing or unreadable")
+        return tiles.get(CHECKPOINT_PATH).decode(errors="replace")  # what is not UTF-8 will not verify
+    except TileMissingError:
+        return None
+
+
+def _open_published(note: str | None, verifier: Verifier, findings: Findings) -> _Signed | None:
+    if note is None:
+        findings.add(0, None, "the published checkpoint is missing")
         return None
     signed = _open(note, "the published checkpoint", verifier, findings)
     return None if signed is None else signed._replace(has_tiles=True)

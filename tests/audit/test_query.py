@@ -107,6 +107,14 @@ def test_entries_written_between_pages_are_neither_repeated_nor_skipped(log: Any
     assert second.next is None
 
 
+@pytest.mark.parametrize("name", ["case", "actor", "bundle", "tenant"])
+def test_an_empty_condition_is_still_a_condition(log: Any, name: str) -> None:
+    values: dict[str, Any] = {name: ""}
+    log.write(3)
+    with log.engine.connect() as connection:
+        assert find(connection, Filter(**values), None, 3).rows == ()
+
+
 def test_a_page_that_ends_with_the_last_entry_has_no_next(log: Any) -> None:
     log.write(3)
     with log.engine.connect() as connection:
