@@ -48,7 +48,10 @@ def sync_folder(folder: Path) -> None:
 def make_private(folder: Path) -> None:
     """The folder, for this user alone, made if it is not there."""
     with named_errors(f"the folder {folder} cannot be made"):
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for path in missing:
+            sync_folder(path.parent)
 
 
 def check_private(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import fcntl
 import json
 import os
 import pickle
@@ -229,3 +230,22 @@ def test_what_is_no_wrapped_key_is_refused_without_quoting_it(raw: bytes) -> Non
     with pytest.raises(WrappedKeyBroken, match=r"not a wrapped key$") as caught:
         WrappedKey.from_json(raw)
     assert caught.value.__context__ is None
+
+
+def test_a_rotation_that_waited_for_a_replaced_file_waits_for_the_new_one_too(path: Path) -> None:
+    waiting = threading.Thread(target=LocalKeyWrapper(path).rotate, args=(NOW,))
+    with path.open("rb") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        waiting.start()
+        fresh = path.with_name("fresh")
+        fresh.touch(mode=0o600)
+        fresh.write_bytes(path.read_bytes())
+        with fresh.open("rb") as new:
+            fcntl.flock(new, fcntl.LOCK_EX)
+            fresh.rename(path)
+            fcntl.flock(old, fcntl.LOCK_UN)
+            waiting.join(timeout=0.2)
+            assert waiting.is_alive()
+    waiting.join(timeout=30)
+    assert not waiting.is_alive()
+    assert len(json.loads(path.read_text())["keys"]) == 2

@@ -203,3 +203,21 @@ def test_a_damaged_key_is_told_apart_from_none(keys: LocalKeyStore, folder: Path
     (folder / f"{B}.key").write_bytes(b"damaged")
     with pytest.raises(WrappedKeyBroken):
         keys.get(B)
+
+
+def test_a_put_that_was_let_in_before_a_destruction_ends_before_it(
+    keys: LocalKeyStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The destruction comes right after the put has looked; it must wait, or the key would outlive it."""
+    real = keys._refuse_destroyed
+    destruction = threading.Thread(target=LocalKeyStore(folder).destroy, args=(B,))
+
+    def look_and_be_overtaken(bundle_id: str) -> None:
+        real(bundle_id)
+        destruction.start()
+        destruction.join(timeout=0.2)
+
+    monkeypatch.setattr(keys, "_refuse_destroyed", look_and_be_overtaken)
+    keys.put(B, OLD)
+    destruction.join(timeout=30)
+    assert keys.remains(B) == []
