@@ -232,18 +232,28 @@ def test_what_is_no_wrapped_key_is_refused_without_quoting_it(raw: bytes) -> Non
     assert caught.value.__context__ is None
 
 
-def test_a_rotation_that_waited_for_a_replaced_file_waits_for_the_new_one_too(path: Path) -> None:
+def test_a_rotation_that_waited_for_a_replaced_file_waits_for_the_new_one_too(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, at_the_lock = fcntl.flock, threading.Event()
+
+    def noted(fd: int, operation: int) -> None:
+        at_the_lock.set()
+        lock(fd, operation)
+
     waiting = threading.Thread(target=LocalKeyWrapper(path).rotate, args=(NOW,))
     with path.open("rb") as old:
-        fcntl.flock(old, fcntl.LOCK_EX)
+        lock(old, fcntl.LOCK_EX)
+        monkeypatch.setattr(fcntl, "flock", noted)
         waiting.start()
+        assert at_the_lock.wait(timeout=30)
         fresh = path.with_name("fresh")
         fresh.touch(mode=0o600)
         fresh.write_bytes(path.read_bytes())
         with fresh.open("rb") as new:
-            fcntl.flock(new, fcntl.LOCK_EX)
+            lock(new, fcntl.LOCK_EX)
             fresh.rename(path)
-            fcntl.flock(old, fcntl.LOCK_UN)
+            lock(old, fcntl.LOCK_UN)
             waiting.join(timeout=0.2)
             assert waiting.is_alive()
     waiting.join(timeout=30)
