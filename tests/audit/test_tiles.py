@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -131,3 +132,25 @@ def test_a_put_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pyt
         store.put("checkpoint", b"new")
     assert store.get("checkpoint") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
+
+
+def test_a_put_is_durable_file_first_then_every_folder_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[int, bool]] = []
+    target = tmp_path / "tile" / "0" / "000"
+    fsync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append((os.fstat(descriptor).st_ino, target.exists()))
+        fsync(descriptor)
+
+    monkeypatch.setattr("audit.tiles.os.fsync", record)
+    LocalTileStore(tmp_path).put("tile/0/000", b"data")
+    number = {path: path.stat().st_ino for path in (tmp_path, tmp_path / "tile", target.parent, target)}
+    assert synced == [
+        (number[tmp_path], False),  # the two new folders
+        (number[tmp_path / "tile"], False),
+        (number[target], False),  # the bytes, before they have their name
+        (number[target.parent], True),  # the name
+    ]
