@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, create_engine, event
 
 from audit.checkpoint import Signer
-from audit.entry import Action, Entry
+from audit.entry import Action, Entry, canonical
 from audit.log import append
 from audit.sequencer import Sequencer
 from audit.tables import metadata
@@ -96,6 +97,25 @@ class Log:
             changed = connection.exec_driver_sql(sql, values)
             assert changed.rowcount, "the tampering hit nothing"
 
+    def leaf_fields(self, index: int) -> dict[str, Any]:
+        sql = "SELECT leaf FROM audit_entries WHERE leaf_index = ?"
+        with self.engine.connect() as connection:
+            fields: dict[str, Any] = json.loads(connection.exec_driver_sql(sql, (index,)).scalar() or "")
+        return fields
+
+    def set_leaf(self, index: int, leaf: bytes) -> None:
+        self.change("UPDATE audit_entries SET leaf = ? WHERE leaf_index = ?", leaf, index)
+
+    def rewrite_actor(self, index: int) -> None:
+        """The careful forger: leaf and columns agree, and the leaf is in canonical form."""
+        self.set_leaf(index, canonical({**self.leaf_fields(index), "actor": "somebody-else"}))
+        self.change("UPDATE audit_entries SET actor = 'somebody-else' WHERE leaf_index = ?", index)
+
+    def tile(self, path: str) -> Path:
+        found = self.folder / "tiles" / path
+        assert found.is_file()
+        return found
+
     def verify(self, **options: Any) -> Verdict:
         options = {"tiles": self.tiles, **options}
         with self.engine.connect() as connection:
@@ -127,3 +147,11 @@ def make_log(tmp_path: Path) -> Iterator[Callable[[], Log]]:
 @pytest.fixture
 def log(make_log: Callable[[], Log]) -> Log:
     return make_log()
+
+
+@pytest.fixture
+def grown(log: Log) -> Log:
+    """Six checkpoints over 600 leaves: two full tiles and a partial one, and one level above."""
+    log.grow([1, 5, 200, 256, 300, 600])
+    assert log.verify() == Verdict(leaves=600, checkpoints=7, problems=())
+    return log
