@@ -1,0 +1,66 @@
+"""The erase queue and its poison queue.
+
+- `erase`: one message, one bundle. What custody raises is left to the host, which delivers the message again after the
+  visibility timeout of host.json and gives it up to the poison queue after maxDequeueCount deliveries.
+- `erase_poison`: tries a last time through the sweep's own path, so that a failure is an audit entry; it never gives
+  work up, because a bundle that is still pending gets a new message with the next sweep.
+- A bad message is refused by both: it goes to the poison queue, and there it is entered in the log and ends. Its text
+  is written nowhere.
+"""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from audit.entry import Action, Outcome
+from functions.message import BadMessage, read_message
+from functions.settings import CONNECTION, Settings
+from functions.triggers import LOG, GetServices, new_blueprint
+from retention.actor import Actor
+from retention.custody.context import Custody, entry
+from retention.custody.erasing import erase_bundle
+from retention.sweep import SweepReport, erase_one
+
+UNKNOWN = Actor(id="act_unknown", roles=frozenset())
+"""Whoever put a bad message on the queue: the queue does not tell."""
+
+
+def erasing_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
+    """The functions `erase` and `erase_poison`."""
+    blueprint = new_blueprint()
+
+    @blueprint.function_name("erase")
+    @blueprint.queue_trigger(arg_name="message", queue_name=settings.erase_queue, connection=CONNECTION)
+    def erase(message: func.QueueMessage) -> None:
+        bundle_id = read_message(message.get_body())
+        state = erase_bundle(services().custody, bundle_id)
+        LOG.info("erase: %s is %s", bundle_id, state)
+
+    @blueprint.function_name("erase_poison")
+    @blueprint.queue_trigger(arg_name="message", queue_name=settings.poison_queue, connection=CONNECTION)
+    def erase_poison(message: func.QueueMessage) -> None:
+        custody = services().custody
+        try:
+            bundle_id = read_message(message.get_body())
+        except BadMessage as error:
+            LOG.error("a message on the erase queue is refused: %s", error)
+            _enter_refusal(custody)
+            return
+        done = erase_one(custody, bundle_id, SweepReport())
+        LOG.error("erasing %s was given up by the queue; %s", bundle_id, "done now" if done else _AGAIN)
+
+    return blueprint
+
+
+_AGAIN = "it failed again, the next sweep sends it anew"
+
+
+def _enter_refusal(custody: Custody) -> None:
+    refused = entry(
+        UNKNOWN,
+        Action.CALLER_REFUSED,
+        custody.clock.now(),
+        outcome=Outcome.REFUSED,
+        reason="message-malformed",
+    )
+    custody.records.write(lambda tx: tx.audit(refused))

@@ -1,0 +1,34 @@
+"""The one app of this worker process: settings from its environment, services assembled by its first invocation.
+
+- Indexing must not need the state: the host indexes where nothing else is there yet.
+- Services are made once and kept, because opening the database and reading keys is slow against an erasure. An assembly
+  that failed is not kept: the next invocation tries again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from functions.app import create_app
+from functions.settings import this_process
+from retention.assembly import Services, assemble
+
+
+class Once:
+    """Calls `make` on the first call, whichever thread it is; afterwards answers what was made."""
+
+    def __init__(self, make: Callable[[], Services]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: Services | None = None
+
+    def __call__(self) -> Services:
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+
+_SETTINGS = this_process()
+app = create_app(_SETTINGS, Once(lambda: assemble(_SETTINGS.custody)))

@@ -1,0 +1,40 @@
+"""The timers beside the sweep: the log's sequencer, and the read-back of received bundles.
+
+Two timers, not one: reading bundles back takes minutes, a signed checkpoint is promised within seconds, and the host
+does not start a timer again while it still runs.
+"""
+
+from __future__ import annotations
+
+import azure.functions as func
+
+from functions.settings import Settings
+from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
+from retention.sweep import SweepReport, verify_received
+
+READ_BACK = 4
+"""Bundles read back in one run: all of them must fit in the host's functionTimeout."""
+
+
+def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
+    """The functions `sequence` and `read_back`."""
+    blueprint = new_blueprint()
+
+    @blueprint.function_name("sequence")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.sequence_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def sequence(timer: func.TimerRequest) -> None:
+        note_lateness("the sequencer", timer)
+        checkpoint = services().sequencer.run_once()
+        LOG.info("sequence: the log has %d entries", checkpoint.size if checkpoint else 0)
+
+    @blueprint.function_name("read_back")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.read_back_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def read_back(timer: func.TimerRequest) -> None:
+        note_lateness("the read-back", timer)
+        report = SweepReport()
+        verify_received(services().custody, report, limit=READ_BACK)
+        LOG.info("read_back: %d read back, %d failed", report.verified, report.failed)
+
+    return blueprint

@@ -1,0 +1,83 @@
+"""What the function app is configured with. The only module of this package that reads the environment.
+
+| app setting | meaning | default |
+|---|---|---|
+| CASEVAULT_SWEEP_SCHEDULE | when the sweep looks for work; keep it at least hourly | 0 * * * * * |
+| CASEVAULT_SEQUENCE_SCHEDULE | when entries get their place in the tree and a signed checkpoint | */10 * * * * * |
+| CASEVAULT_READ_BACK_SCHEDULE | when received bundles are read back | */30 * * * * * |
+| CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
+
+- A schedule has the six fields of the Functions host, seconds first, UTC.
+- Where the app setting exists, the trigger names it (`%CASEVAULT_ERASE_QUEUE%`) and the host resolves it; where it does
+  not, the default stands: a forgotten setting must not stop the clock.
+- The settings of custody are `retention.settings`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from retention import settings as custody_settings
+from retention.settings import SettingError
+
+CONNECTION = "AzureWebJobsStorage"
+"""The connection of the queues: the storage account that the host itself runs on."""
+POISON = "-poison"
+"""What the host appends to a queue's name for the messages that it gives up."""
+
+DEFAULTS: Mapping[str, str] = {
+    "CASEVAULT_SWEEP_SCHEDULE": "0 * * * * *",
+    "CASEVAULT_SEQUENCE_SCHEDULE": "*/10 * * * * *",
+    "CASEVAULT_READ_BACK_SCHEDULE": "*/30 * * * * *",
+    "CASEVAULT_ERASE_QUEUE": "casevault-erase",
+}
+# Queue names have 3 to 63 characters; seven are kept for the poison queue's suffix.
+_QUEUE = re.compile(r"(?=.{3,56}$)[a-z0-9]+(-[a-z0-9]+)*")
+_SCHEDULE = re.compile(r"[0-9A-Za-z*/,-]+( [0-9A-Za-z*/,-]+){5}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Schedules and queue as the triggers name them, and custody's own settings."""
+
+    sweep_schedule: str
+    sequence_schedule: str
+    read_back_schedule: str
+    erase_queue: str
+    custody: custody_settings.Settings
+
+    @property
+    def poison_queue(self) -> str:
+        """Where the host puts an erasure that it gives up."""
+        return self.erase_queue + POISON
+
+
+def from_environment(environ: Mapping[str, str]) -> Settings:
+    """Settings from `environ`; SettingError names the app setting that is wrong."""
+    return Settings(
+        sweep_schedule=_expression(environ, "CASEVAULT_SWEEP_SCHEDULE"),
+        sequence_schedule=_expression(environ, "CASEVAULT_SEQUENCE_SCHEDULE"),
+        read_back_schedule=_expression(environ, "CASEVAULT_READ_BACK_SCHEDULE"),
+        erase_queue=_expression(environ, "CASEVAULT_ERASE_QUEUE"),
+        custody=custody_settings.from_environment(environ),
+    )
+
+
+def this_process() -> Settings:
+    """Settings from this process's environment: the host hands app settings to the worker as its environment."""
+    return from_environment(os.environ)
+
+
+def _expression(environ: Mapping[str, str], name: str) -> str:
+    value = environ.get(name)
+    if value is None:
+        return DEFAULTS[name]
+    if name.endswith("_SCHEDULE"):
+        if not _SCHEDULE.fullmatch(value):
+            raise SettingError(f"{name} must be six fields, seconds first, such as {DEFAULTS[name]!r}")
+    elif not _QUEUE.fullmatch(value):
+        raise SettingError(f"{name} must be 3 to 56 of a-z, 0-9 and single hyphens between them")
+    return f"%{name}%"

@@ -1,0 +1,51 @@
+"""The sweep timer: begins what is due or expired, then puts one message per pending bundle on the erase queue.
+
+Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a message that is lost, costs time
+only: every sweep sends messages for all bundles that are pending, whoever began them, on-demand ones first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import List  # noqa: UP035  # the worker cannot index Out[list[str]]
+
+import azure.functions as func
+
+from functions.message import write_message
+from functions.settings import CONNECTION, Settings
+from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
+from retention.custody.context import Custody
+from retention.sweep import BATCH, begin_due, begin_expired, pending_erasures
+
+MOST = 2000
+"""Bundles begun, and messages sent, in one sweep: the host sends them one by one within its timeout."""
+
+
+def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
+    """The function `sweep`."""
+    blueprint = new_blueprint()
+
+    @blueprint.function_name("sweep")
+    @blueprint.timer_trigger(
+        arg_name="timer", schedule=settings.sweep_schedule, run_on_startup=False, use_monitor=True
+    )
+    @blueprint.queue_output(arg_name="erase", queue_name=settings.erase_queue, connection=CONNECTION)
+    @retried(blueprint)
+    def sweep(timer: func.TimerRequest, erase: func.Out[List[str]]) -> None:  # noqa: UP006
+        note_lateness("the sweep", timer)
+        custody = services().custody
+        due, expired = _until_dry(begin_due, custody), _until_dry(begin_expired, custody)
+        # A bundle can be waiting under several erasures: one message is enough.
+        pending = dict.fromkeys(bundle_id for _erasure_id, bundle_id in pending_erasures(custody, MOST))
+        LOG.info("sweep: %d due, %d expired, %d to erase", due, expired, len(pending))
+        if pending:
+            erase.set([write_message(bundle_id) for bundle_id in pending])
+
+    return blueprint
+
+
+def _until_dry(begin: Callable[[Custody, int], int], custody: Custody) -> int:
+    begun = 0
+    while begun < MOST and (more := begin(custody, min(BATCH, MOST - begun))):
+        begun += more
+    return begun

@@ -1,0 +1,34 @@
+"""What the functions share: how they get their services, and how a timer that fails is repeated.
+
+A timer that fails is not run again before its next tick unless it has a retry policy; queues have none, they count
+deliveries instead (host.json).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import azure.functions as func
+
+from retention.assembly import Services
+
+GetServices = Callable[[], Services]
+LOG = logging.getLogger("casevault.functions")
+
+
+def new_blueprint() -> func.Blueprint:
+    """An empty blueprint."""
+    return func.Blueprint()  # type: ignore[no-untyped-call]
+
+
+def retried(blueprint: func.Blueprint) -> Callable[..., Any]:
+    """A decorator: the host runs the timer three times more, 20 seconds apart, before it waits for the next tick."""
+    return blueprint.retry(strategy="fixed_delay", max_retry_count="3", delay_interval="00:00:20")
+
+
+def note_lateness(name: str, timer: func.TimerRequest) -> None:
+    """A tick was missed while no host ran. Nothing else is to be done: the work is derived from state."""
+    if timer.past_due:
+        LOG.warning("%s runs late: the host was down when it was due", name)
