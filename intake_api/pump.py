@@ -6,7 +6,8 @@ Rules:
   fast; a slow client is read in small pieces and is never taken for a stalled one.
 - Stalled: no piece for `stall_seconds`. Cut: the body ended before its announced length (a server shows a closed
   connection as a clean end, RFC 9112 section 8). Either way the session keeps what came; parking it is the caller's.
-- While it waits it looks at `session.stop`, so a writer that was taken over lets go at once, however silent its client.
+- While it waits it feeds nothing again and again: a writer that was stopped, taken over or erased hears of it at once,
+  however silent its client.
 - At most AHEAD pieces wait. A reader whose request is over ends with its connection, which the server closes once the
   answer is sent; there are never more than READERS of them.
 """
@@ -41,8 +42,6 @@ class Body(Protocol):
 
 class Sink(Protocol):
     """What is used of `UploadSession`."""
-
-    stop: threading.Event
 
     def feed(self, piece: bytes) -> None: ...
 
@@ -80,11 +79,10 @@ def _next_piece(pieces: _Pieces, session: Sink, stall_seconds: float) -> bytes |
     """The next piece; empty where the body ends; None after `stall_seconds` without one."""
     give_up = time.monotonic() + stall_seconds
     while (left := give_up - time.monotonic()) > 0:
-        if session.stop.is_set():
-            session.feed(b"")  # says by whom it was stopped
         piece = pieces.take(min(left, LOOK_SECONDS))
         if piece is not None:
             return piece
+        session.feed(b"")  # nothing to take: raises when the session was stopped, taken over or erased
     return None
 
 

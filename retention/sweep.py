@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, islice
 from typing import Any
 
 from sqlalchemy import Row, and_, or_, select
@@ -27,6 +28,7 @@ from retention.deadline import Erase, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError
 from retention.objects.errors import StoreError
+from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
 from retention.records.tables import bundles, erasure_bundles, erasures
 from retention.records.unit_of_work import Transaction
@@ -176,23 +178,46 @@ def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
     with custody.records.read() as reads:
         unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
     for bundle_id in unfinished:
-        finish_upload(custody, CLOCK, bundle_id)
+        with _noted(report, f"completing {bundle_id}"):
+            finish_upload(custody, CLOCK, bundle_id)
     waiting = (
         select(bundles.c.id).where(bundles.c.state == BundleState.RECEIVED).order_by(bundles.c.received_at)
     )
     with custody.records.read() as reads:
         received = reads.execute(waiting.limit(limit)).scalars().all()
     for bundle_id in received:
-        try:
+        with _noted(report, f"reading {bundle_id} back"):
             verify_bundle(custody, bundle_id)
             report.verified += 1
-        except _STOPPED as error:
-            report.failed += 1
-            LOG.warning("reading %s back failed, it is tried again: %s", bundle_id, type(error).__name__)
 
 
-def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
-    """One round: begin what is due or expired, carry out erasures (up to `limit`), read back what was received."""
+@contextmanager
+def _noted(report: SweepReport, what: str) -> Iterator[None]:
+    """A failure is counted, and stays work for the next round."""
+    try:
+        yield
+    except _STOPPED as error:
+        report.failed += 1
+        LOG.warning("%s failed, it is tried again: %s", what, type(error).__name__)
+
+
+def remove_orphans(custody: Custody) -> int:
+    """Remove what no record accounts for: parts of writers that died, and objects of a bundle that is erased or
+    unknown (a part that became durable while its bundle was erased). It looks at every bundle: at the start of a
+    service and once a day is enough. How many objects went."""
+    removed = custody.objects.discard_abandoned()
+    found = custody.objects.list_bundles()
+    while some := list(islice(found, BATCH)):
+        with custody.records.read() as reads:
+            held = bundles.c.id.in_(some), bundles.c.state != BundleState.ERASED
+            kept = set(reads.execute(select(bundles.c.id).where(*held)).scalars())
+        for bundle_id in set(some) - kept:
+            removed += custody.objects.destroy(bundle_id)
+    return removed
+
+
+def erase_due(custody: Custody, limit: int = 10_000) -> SweepReport:
+    """Begin what is due or expired and carry erasures out, up to `limit` of each."""
     report = SweepReport()
     erase_pending(custody, report, limit)  # on-demand work does not wait for the search
     while report.begun < limit and (begun := begin_due(custody, min(BATCH, limit - report.begun))):
@@ -201,5 +226,13 @@ def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
         report.expired += begun
     if report.begun or report.expired:
         erase_pending(custody, report, limit)
+    return report
+
+
+def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
+    """One round of all: erase what is due (up to `limit`), read back what was received."""
+    report = erase_due(custody, limit)
+    if report.erased:
+        truncate_wal(custody.records.engine)  # what the tombstones dropped leaves the write-ahead log too (P7)
     verify_received(custody, report, limit=8)
     return report

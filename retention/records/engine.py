@@ -51,10 +51,17 @@ def sqlite_engine(path: Path) -> Engine:
     return engine
 
 
-def truncate_wal(engine: Engine) -> None:
-    """Move the write-ahead log into the database and empty it, so that no deleted value lingers there (P7)."""
+def truncate_wal(engine: Engine) -> bool:
+    """Move the write-ahead log into the database and empty it, so that no deleted value lingers there (P7).
+
+    False when a reader is in the way. It does not wait for one: whoever writes would wait with it.
+    """
     raw = engine.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        cursor = raw.cursor()
+        cursor.execute("PRAGMA busy_timeout=50")
+        busy, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_MS}")
     finally:
         raw.close()
+    return not busy

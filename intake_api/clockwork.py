@@ -1,0 +1,125 @@
+"""The clock process: what happens without a caller, beside the server so that it never slows an upload.
+
+Three beats, each in a thread of its own, so that none waits for another's long work:
+  sequence   new audit entries into the tree, a signed checkpoint (P3)
+  erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
+             emptied, so that no deleted value lingers there (P7)
+  read back  what was received, to its receipt (P1)
+
+Rules:
+- Work is derived from state; a beat that is killed anywhere is made good by the next.
+- A beat that fails is logged and tried again, each time after a longer pause; it stops nobody else.
+- It stops between two rounds when asked to, and when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from intake_api.logs import LOGGING
+from intake_api.processes import end_with_parent, leave_terminal_group
+from intake_api.settings import ServerSettings
+from retention.assembly import Services, assemble
+from retention.records.engine import truncate_wal
+from retention.sweep import SweepReport, erase_due, verify_received
+
+LOG = logging.getLogger(__name__)
+ERASURES = 1000
+"""Bundles a round of the erase beat carries through at most."""
+LONGEST_PAUSE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One kind of work. `round` does a bounded amount of it and says whether more waits."""
+
+    name: str
+    round: Callable[[], bool]
+
+    def run(self, pause: float, stop: threading.Event) -> None:
+        """Round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
+        wait = pause
+        while not stop.is_set():
+            try:
+                more = self.round()
+                wait = 0 if more else pause
+            except Exception:
+                wait = min(max(wait, pause) * 2, LONGEST_PAUSE)
+                LOG.exception("the %s beat failed; again in %.1f seconds", self.name, wait)
+            stop.wait(wait)
+
+
+class Clockwork:
+    """The three beats over one set of services."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._wal_holds_erased = True  # unknown at the start: a process before this one may have been killed
+
+    def beats(self) -> tuple[Beat, ...]:
+        """Each for a thread of its own."""
+        return (
+            Beat("sequence", self._sequence),
+            Beat("erase", self._erase),
+            Beat("read-back", self._read_back),
+        )
+
+    def prepare(self) -> None:
+        """Once, before the beats: remove what writers that died left half-written."""
+        if removed := self._services.custody.objects.discard_abandoned():
+            LOG.info("removed %d half-written parts of writers that died", removed)
+
+    def _sequence(self) -> bool:
+        self._services.sequencer.run_once()
+        return False
+
+    def _erase(self) -> bool:
+        report = erase_due(self._services.custody, ERASURES)
+        if report.begun or report.expired or report.erased or report.failed:
+            facts = {"begun": report.begun, "expired": report.expired, "erased": report.erased}
+            LOG.info("swept", extra={"facts": {**facts, "failed": report.failed}})
+        self._wal_holds_erased = self._wal_holds_erased or report.erased > 0
+        if self._wal_holds_erased:
+            self._wal_holds_erased = not truncate_wal(self._services.custody.records.engine)
+        return report.erased >= ERASURES
+
+    def _read_back(self) -> bool:
+        report = SweepReport()
+        verify_received(self._services.custody, report, limit=1)
+        return report.verified > 0
+
+
+def run(services: Services, pause: float, stop: threading.Event) -> None:
+    """Beat until `stop`, then once more sequence what is left."""
+    clockwork = Clockwork(services)
+    clockwork.prepare()
+    beats = [
+        threading.Thread(target=beat.run, args=(pause, stop), name=beat.name, daemon=True)
+        for beat in clockwork.beats()
+    ]
+    for beat in beats:
+        beat.start()
+    for beat in beats:
+        beat.join()
+    services.sequencer.run_once()
+
+
+def main(settings: ServerSettings) -> None:
+    """The clock process, from its start to SIGTERM."""
+    leave_terminal_group()
+    logging.config.dictConfig(LOGGING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    end_with_parent(settings.stop_seconds)
+    services = assemble(settings.custody)
+    try:
+        run(services, settings.beat_seconds, stop)
+    finally:
+        services.close()

@@ -1,0 +1,93 @@
+"""What the processes of the service write to standard error: one JSON object a line.
+
+Rules:
+- No query string, no header, no body: a token or a signature may stand there.
+- A request is told by its route, not by its path: paths hold file names and case numbers, which are particulars.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+REQUESTS = logging.getLogger("casevault.requests")
+
+
+class JsonLines(logging.Formatter):
+    """A record as one line; what `extra={"facts": {...}}` brings stands beside the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        line: dict[str, Any] = {
+            "time": at.replace("+00:00", "Z"),
+            "level": record.levelname.lower(),
+            "from": record.name,
+            "message": record.getMessage(),
+            **getattr(record, "facts", {}),
+        }
+        if record.exc_info:
+            line["trace"] = self.formatException(record.exc_info).splitlines()
+        return json.dumps(line, ensure_ascii=False)
+
+
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": JsonLines}},
+    "handlers": {
+        "console": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
+    },
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"_granian": {"level": "INFO"}},
+}
+"""For logging.config.dictConfig."""
+
+
+class RequestLog:
+    """WSGI middleware: a line for each request, once its last byte was handed over or its caller left."""
+
+    def __init__(self, app: WSGIApplication) -> None:
+        self._app = app
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        begun = perf_counter()
+        facts: dict[str, Any] = {"method": environ["REQUEST_METHOD"]}
+
+        def started(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+            facts["status"] = int(status[:3])
+            facts["request_id"] = next((value for name, value in headers if name == "X-Request-Id"), None)
+            return start_response(status, headers, *more)
+
+        def ended() -> None:
+            rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+            facts["route"] = rule.rule if rule else None
+            facts["ms"] = round((perf_counter() - begun) * 1000, 3)
+            REQUESTS.info("request", extra={"facts": facts})
+
+        return _Watched(self._app(environ, started), ended)
+
+
+class _Watched:
+    """A response's body; the server iterates over the original, so watching costs nothing a piece."""
+
+    def __init__(self, body: Iterable[bytes], ended: Callable[[], None]) -> None:
+        self._body = body
+        self._ended = ended
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._body)
+
+    def close(self) -> None:
+        close = getattr(self._body, "close", None)
+        try:
+            if close is not None:
+                close()
+        finally:
+            self._ended()

@@ -1,0 +1,33 @@
+"""What the processes of one service owe each other.
+
+- None outlives its parent: one that was killed takes the others along, so no half of a service serves on.
+- A signal to the terminal's group reaches the parent alone, which stops its children in order.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+
+LOOK_SECONDS = 0.5
+
+
+def end_with_parent(grace_seconds: float) -> None:
+    """Ask this process to stop when its parent is gone; end it if it has not after `grace_seconds`."""
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_seconds)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def leave_terminal_group() -> None:
+    """A process group of its own: Ctrl-C is the parent's to act on."""
+    os.setpgid(0, 0)

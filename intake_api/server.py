@@ -1,0 +1,147 @@
+"""`casevault serve`: the parent of two processes, and nothing else.
+
+    parent ─┬─ worker   granian: TLS, HTTP/1.1, a pool of threads that run the application
+            └─ clock    clockwork.py
+
+Rules:
+- Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew.
+- Stop: the worker first, which keeps what arrived; then the clock, which signs the last entries into the log.
+- Bounded: a head that is not complete within HEAD_SECONDS, a body that stalls, an answer that nobody takes, each end
+  their connection; a stop that takes longer than `stop_seconds` ends by force, and a resume loses less than one part.
+- HTTP/1.1 only: an upload is one stream, and a connection that does nothing else is what bounds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import logging.config
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+
+from granian.constants import HTTPModes, Interfaces, SSLProtocols
+from granian.http import HTTP1Settings
+from granian.server.mp import MPServer
+
+from intake_api import clockwork
+from intake_api.logs import LOGGING
+from intake_api.settings import ServerSettings
+from intake_api.tls import TlsFiles, local_certificate
+from intake_api.worker import load
+from retention.assembly import initialise, is_initialised
+from retention.clock import SystemClock
+from retention.settings import SettingError
+
+LOG = logging.getLogger(__name__)
+HEAD_SECONDS = 20
+
+
+class Server(MPServer):
+    """Granian's, which also stops when a process beside its worker has ended."""
+
+    def __init__(self, settings: ServerSettings, tls: TlsFiles) -> None:
+        super().__init__(
+            "casevault",
+            address=settings.host,
+            port=settings.port,
+            interface=Interfaces.WSGI,
+            blocking_threads=settings.threads,
+            http=HTTPModes.http1,
+            http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
+            websockets=False,
+            ssl_cert=tls.certificate,
+            ssl_key=tls.key,
+            ssl_protocol_min=SSLProtocols.tls12,
+            workers_kill_timeout=settings.stop_seconds,
+            log_dictconfig=LOGGING,
+        )
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        self.signal_handler_interrupt()
+
+
+def serve(settings: ServerSettings) -> int:
+    """Serve until SIGTERM or SIGINT; the exit code. SettingError when it cannot be begun."""
+    if not is_initialised(settings.custody):
+        initialise(settings.custody)
+    tls = _tls_files(settings)
+    with _alone(settings):
+        server = Server(settings, tls)
+        clock = multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
+        clock.start()
+        _stop_when_ended(clock, server)
+        try:
+            server.serve(target_loader=partial(load, settings, tls.authority), wrap_loader=False)
+            code = 0
+        except SystemExit as ended:
+            code = int(ended.code or 0)
+        return max(code, _stop_clock(clock, settings.stop_seconds))
+
+
+def _tls_files(settings: ServerSettings) -> TlsFiles:
+    if settings.certificate is not None and settings.key is not None:
+        return TlsFiles(settings.certificate, settings.key, None)
+    return local_certificate(settings.tls_folder, SystemClock().now())
+
+
+def _stop_when_ended(clock: multiprocessing.Process, server: Server) -> None:
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if clock.exitcode is not None:
+            server.stop()
+
+    signal.signal(signal.SIGCHLD, look)
+
+
+def _stop_clock(clock: multiprocessing.Process, patience: float) -> int:
+    """Stop it; 1 if it had ended before."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    if clock.exitcode is not None:
+        LOG.error("the clock process ended with code %s; the service ends with it", clock.exitcode)
+        return 1
+    clock.terminate()
+    clock.join(patience)
+    if clock.is_alive():
+        LOG.warning("the clock process did not stop; its work goes on at the next start")
+        clock.kill()
+        clock.join()
+    return 0
+
+
+@contextmanager
+def _alone(settings: ServerSettings) -> Iterator[None]:
+    """One service a state folder, one an address: the server's socket option would let a second one share both."""
+    descriptor = os.open(
+        settings.custody.state / "serving.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+    )
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise SettingError(
+                f"another casevault serves {settings.custody.state}: stop it, or set CASEVAULT_STATE"
+            ) from None
+        _refuse_taken_address(settings)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_taken_address(settings: ServerSettings) -> None:
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that lingers is no server
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
+            raise SettingError(
+                f"cannot listen on {settings.host}:{settings.port}: {why}; set CASEVAULT_LISTEN"
+            ) from None

@@ -1,0 +1,160 @@
+"""What the service is configured with. With retention/settings.py, the only module here that reads the environment.
+
+| variable | meaning | default |
+|---|---|---|
+| CASEVAULT_LISTEN | IP address (or localhost) and port | 127.0.0.1:8443 |
+| CASEVAULT_TLS_CERTIFICATE | PEM file: certificate, then its intermediates | made here by a local CA (loopback only) |
+| CASEVAULT_TLS_KEY | PEM file: its private key, PKCS #8, mode 0600 | made here |
+| CASEVAULT_ISSUER | the OpenID Connect issuer whose tokens count | none: only in development |
+| CASEVAULT_AUDIENCE | audiences of tokens meant for this service, comma separated | casevault |
+| CASEVAULT_ISSUER_CA | PEM file of authorities to trust for the issuer | the well-known ones |
+| CASEVAULT_ROLES_CLAIM | claim that holds the roles | roles |
+| CASEVAULT_DIRECTORY_CLAIM | claim that holds the customer's directory | tid |
+| CASEVAULT_PARTNER_CLAIM | claim that holds the partner | partner |
+| CASEVAULT_THREADS | requests served at once | 128 |
+| CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
+| CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
+| CASEVAULT_BEAT_MILLISECONDS | pause between two rounds of the clock process | 500 |
+
+CASEVAULT_DEVELOPMENT=1 (retention/settings.py) brings the development issuer, on loopback only. Without it an issuer
+must be named: there is no way to serve without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from intake_api.identity.loopback import ensure_loopback, is_loopback_address
+from intake_api.identity.settings import IssuerSettings
+from retention.settings import SettingError, Settings
+from retention.settings import from_environment as custody_from_environment
+
+AUDIENCE = "casevault"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Everything that `serve` needs. SettingError when it cannot be served like this."""
+
+    custody: Settings
+    host: str = "127.0.0.1"
+    port: int = 8443
+    certificate: Path | None = None
+    key: Path | None = None
+    issuer: IssuerSettings | None = None
+    issuer_authorities: Path | None = None
+    threads: int = 128
+    stall_seconds: float = 60
+    stop_seconds: int = 30
+    beat_seconds: float = 0.5
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) is not (self.key is None):
+            raise SettingError(
+                "CASEVAULT_TLS_CERTIFICATE and CASEVAULT_TLS_KEY go together: set both, or neither"
+            )
+        if self.certificate is None and not is_loopback_address(self.host):
+            raise SettingError(
+                f"listening on {self.host} needs a certificate that callers trust: set CASEVAULT_TLS_CERTIFICATE and "
+                "CASEVAULT_TLS_KEY (the generated one is for loopback only)"
+            )
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        if not self.custody.development:
+            if self.issuer is None:
+                raise SettingError(
+                    "no issuer is configured: set CASEVAULT_ISSUER to your OpenID Connect issuer, or "
+                    "CASEVAULT_DEVELOPMENT=1 for a rehearsal on this machine"
+                )
+            return
+        if self.issuer is not None:
+            raise SettingError(
+                "CASEVAULT_ISSUER and CASEVAULT_DEVELOPMENT=1 exclude each other: unset one of them"
+            )
+        try:
+            ensure_loopback(self.host)
+        except ValueError as error:
+            raise SettingError(f"CASEVAULT_DEVELOPMENT=1: {error}") from None
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as callers on this machine write them."""
+        return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def tls_folder(self) -> Path:
+        """Where the generated certificate and its authority are kept."""
+        return self.custody.state / "tls"
+
+    @property
+    def issuer_key_file(self) -> Path:
+        """The development issuer's key."""
+        return self.custody.state / "development-issuer-key"
+
+
+def from_environment(environ: Mapping[str, str]) -> ServerSettings:
+    """Settings from `environ`; SettingError names the variable that is wrong."""
+    host, port = _listen(environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
+    return ServerSettings(
+        custody=custody_from_environment(environ),
+        host=host,
+        port=port,
+        certificate=_file(environ, "CASEVAULT_TLS_CERTIFICATE"),
+        key=_file(environ, "CASEVAULT_TLS_KEY"),
+        issuer=_issuer(environ),
+        issuer_authorities=_file(environ, "CASEVAULT_ISSUER_CA"),
+        threads=_number(environ, "CASEVAULT_THREADS", 128, least=4, most=1024),
+        stall_seconds=_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
+        stop_seconds=_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
+        beat_seconds=_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
+    )
+
+
+def _listen(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    wrong = f"CASEVAULT_LISTEN must be an address and a port, like 127.0.0.1:8443, not {text!r}"
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise SettingError(wrong)
+    try:
+        return str(ip_address(host)), int(port)
+    except ValueError:
+        raise SettingError(wrong) from None
+
+
+def _file(environ: Mapping[str, str], name: str) -> Path | None:
+    if not (text := environ.get(name)):
+        return None
+    path = Path(text).resolve()
+    if not path.is_file():
+        raise SettingError(f"{name} names a file that is not there: {path}")
+    return path
+
+
+def _issuer(environ: Mapping[str, str]) -> IssuerSettings | None:
+    if not (issuer := environ.get("CASEVAULT_ISSUER")):
+        return None
+    if not issuer.startswith("https://"):
+        raise SettingError(f"CASEVAULT_ISSUER must be an https address, not {issuer!r}")
+    audiences = environ.get("CASEVAULT_AUDIENCE", AUDIENCE).split(",")
+    try:
+        return IssuerSettings(
+            issuer=issuer,
+            audiences=tuple(audience.strip() for audience in audiences),
+            roles_claim=environ.get("CASEVAULT_ROLES_CLAIM", "roles"),
+            directory_claim=environ.get("CASEVAULT_DIRECTORY_CLAIM", "tid"),
+            partner_claim=environ.get("CASEVAULT_PARTNER_CLAIM", "partner"),
+        )
+    except ValueError as error:
+        raise SettingError(f"CASEVAULT_AUDIENCE: {error}") from None
+
+
+def _number(environ: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
+    text = environ.get(name, str(default))
+    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+        raise SettingError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
+    return int(text)
