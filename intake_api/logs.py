@@ -14,9 +14,12 @@ from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+from flask import Flask, request, request_started
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+ROUTE = "casevault.route"
 REQUESTS = logging.getLogger("casevault.requests")
 
 
@@ -53,8 +56,9 @@ LOGGING: dict[str, Any] = {
 class RequestLog:
     """WSGI middleware: a line for each request, once its last byte was handed over or its caller left."""
 
-    def __init__(self, app: WSGIApplication) -> None:
+    def __init__(self, app: Flask) -> None:
         self._app = app
+        request_started.connect(_note_route, app, weak=False)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         begun = perf_counter()
@@ -66,12 +70,15 @@ class RequestLog:
             return start_response(status, headers, *more)
 
         def ended() -> None:
-            rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
-            facts["route"] = rule.rule if rule else None
+            facts["route"] = environ.get(ROUTE)
             facts["ms"] = round((perf_counter() - begun) * 1000, 3)
             REQUESTS.info("request", extra={"facts": facts})
 
         return _Watched(self._app(environ, started), ended)
+
+
+def _note_route(_app: Flask, **_more: Any) -> None:
+    request.environ[ROUTE] = request.url_rule.rule if request.url_rule else None
 
 
 class _Watched:
