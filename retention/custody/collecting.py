@@ -190,10 +190,10 @@ def refuse_if_erased(bundle: Row[Any]) -> None:
 
 
 def get_bundle(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """One bundle's record, tombstones too; NotFound when the actor may not know of it."""
+    """One bundle's record, with the case's number, tombstones too; NotFound when the actor may not know of it."""
     now = custody.clock.now()
     with custody.records.read() as reads:
-        bundle = find_bundle(reads, actor, bundle_id, now)
+        bundle = reads.execute(_with_case().where(bundles.c.id == bundle_id, visible_bundles(actor, now))).first()
     if bundle is None:
         return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "bundle", bundle_id))
     return bundle
@@ -205,16 +205,15 @@ def list_bundles(
     cursor: str | None,
     limit: int,
     *,
-    case_id: str | None = None,
+    case_number: str | None = None,
     stamp_id: str | None = None,
     type_: str | None = None,
     in_progress: bool | None = None,
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
     """Collection history: newest first by the time collected, with the case's number beside each bundle."""
-    joined = select(bundles, cases.c.number).join_from(bundles, cases, isouter=True)
     wanted = [visible_bundles(actor, custody.clock.now())]
-    wanted += [bundles.c.case_id == case_id] if case_id else []
+    wanted += [cases.c.number == case_number] if case_number else []
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
     wanted += [bundles.c.type == type_] if type_ else []
     wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
@@ -222,4 +221,10 @@ def list_bundles(
         running = bundles.c.state.in_(IN_PROGRESS)
         wanted.append(running if in_progress else ~running)
     with custody.records.read() as reads:
-        return fetch_page(reads, joined.where(*wanted), bundles.c.time_collected, bundles.c.id, cursor, limit)
+        return fetch_page(
+            reads, _with_case().where(*wanted), bundles.c.time_collected, bundles.c.id, cursor, limit
+        )
+
+
+def _with_case() -> Any:
+    return select(bundles, cases.c.number).join_from(bundles, cases, isouter=True)
