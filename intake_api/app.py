@@ -1,0 +1,65 @@
+"""The HTTP API as a Flask application: rules before and after every route, the routes, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g
+from flask_smorest import Api  # type: ignore[import-untyped]
+
+from intake_api import calling, problems
+from intake_api.door import Door
+from intake_api.identity import development_blueprint
+from intake_api.method_override import MethodOverride
+from intake_api.routes import RESOURCES
+from intake_api.schemas.problem import ProblemDetails
+
+_CONFIG = {
+    "API_TITLE": "casevault",
+    "API_VERSION": "1",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": "/",
+    "API_SPEC_OPTIONS": {"security": [{"bearer": []}]},
+    "MAX_CONTENT_LENGTH": calling.MOST_BODY,
+    "PROVIDE_AUTOMATIC_OPTIONS": False,
+}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+
+
+class _Api(Api):  # type: ignore[misc]
+    """flask-smorest without its own error answers: `problems` is the only table."""
+
+    ERROR_SCHEMA = ProblemDetails
+
+    def _register_error_handlers(self) -> None:
+        pass
+
+
+def create_app(door: Door) -> Flask:
+    """The API over `door`."""
+    app = Flask("casevault", static_folder=None)
+    app.config.update(_CONFIG)
+    app.url_map.merge_slashes = False  # a file's path inside a bundle is taken as it is
+    calling.install(app, door)
+    problems.install(app)
+    app.after_request(_finish)
+    api = _Api(app)
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for routes in RESOURCES:
+        api.register_blueprint(routes)
+    if door.development is not None:
+        bind = urlsplit(door.development.issuer).hostname or ""
+        app.register_blueprint(development_blueprint(door.development, bind=bind))
+    app.wsgi_app = MethodOverride(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _finish(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = g.request_id
+    return response

@@ -1,0 +1,99 @@
+"""Who calls: each request's id, its token turned into an actor, and the bounds on its body.
+
+Order, before any route is reached:
+1. the request gets an id of its own (a caller's is not taken: ids stand in the log);
+2. a body must announce its length, and only uploads take a large one;
+3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3).
+"""
+
+from __future__ import annotations
+
+import secrets
+
+from flask import Flask, current_app, g, request
+
+from intake_api.calls import CallRefused
+from intake_api.door import Door
+from intake_api.identity import InvalidToken
+from intake_api.refused_callers import RefusedCallers
+from retention.actor import Actor
+from retention.custody.context import Custody
+
+PUBLIC = frozenset(
+    {
+        "service.health",
+        "service.readiness",
+        "service.problem_page",
+        "audit.checkpoint",
+        "audit.keys",
+        "audit.hash_tile",
+        "api-docs.openapi_json",
+    }
+)
+"""Endpoints that need no token. The development issuer's blueprint has its own, stricter rule."""
+LARGE_BODIES = frozenset({"uploads.create", "uploads.go_on", "bundles.put"})
+MOST_BODY = 1 << 20
+"""Bytes of any other body."""
+_EXTENSION = "casevault"
+
+
+def install(app: Flask, door: Door) -> None:
+    """Put the rules before every route of `app`."""
+    app.extensions[_EXTENSION] = (door, RefusedCallers(door.services.custody))
+    app.before_request(_let_in)
+
+
+def the_door() -> Door:
+    """What this application was made with."""
+    door: Door = current_app.extensions[_EXTENSION][0]
+    return door
+
+
+def custody() -> Custody:
+    """The parts that custody is made of."""
+    return the_door().services.custody
+
+
+def caller() -> Actor:
+    """The actor of this request. There is none on public addresses, and asking for one there is an error."""
+    actor: Actor = g.actor
+    return actor
+
+
+def _let_in() -> None:
+    g.request_id = secrets.token_hex(12)
+    _bound_body()
+    if request.endpoint is None or request.endpoint in PUBLIC or request.blueprint == "development":
+        return
+    g.actor = _authenticate()
+
+
+def _bound_body() -> None:
+    if "Transfer-Encoding" in request.headers:
+        raise CallRefused("length-required", "bodies of unknown length are not taken; send Content-Length")
+    length = request.headers.get("Content-Length")
+    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise CallRefused("malformed", "Content-Length is not a number")
+    if length and int(length) > MOST_BODY and request.endpoint not in LARGE_BODIES:
+        raise CallRefused("too-large", f"this takes at most {MOST_BODY} bytes", limit=MOST_BODY)
+
+
+def _authenticate() -> Actor:
+    door: Door
+    refused: RefusedCallers
+    door, refused = current_app.extensions[_EXTENSION]
+    address = request.remote_addr or ""
+    try:
+        verified = door.verifier.verify(request.headers.get("Authorization"))
+    except InvalidToken as error:
+        refused.note(address, error.code.value, g.request_id)
+        raise
+    return door.services.directory.resolve(
+        issuer=verified.issuer,
+        subject=verified.subject,
+        roles=verified.roles,
+        directory=verified.directory,
+        partner=verified.partner,
+        name=verified.name,
+        particulars={"ip": address, "request_id": g.request_id},
+    )

@@ -1,0 +1,19 @@
+"""What the HTTP API works with: custody behind it, the judge of tokens before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from intake_api.identity import DevelopmentIssuer, TokenVerifier
+from retention.assembly import Services
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Door:
+    """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for."""
+
+    services: Services
+    verifier: TokenVerifier
+    issuer: str
+    development: DevelopmentIssuer | None = None
+    stall_seconds: float = 60

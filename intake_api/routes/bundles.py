@@ -1,0 +1,87 @@
+"""Bundles: sent in one piece, listed, shown, claimed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+
+from intake_api import uploads
+from intake_api.calling import caller, custody
+from intake_api.calls import CallRefused
+from intake_api.routes import bodies
+from intake_api.routes.blueprint import Blueprint
+from intake_api.schemas.bundles import (
+    STATUSES,
+    Bundle,
+    BundlePage,
+    BundleQuery,
+    Claim,
+    DeclaredCollection,
+)
+from retention.custody import collecting, receipts
+from retention.errors import TooLarge
+
+routes = Blueprint("bundles", __name__, description="Bundles and their records")
+_RAW = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
+
+
+@routes.on("PUT", "/bundles/<file_name>", requestBody=_RAW)
+@routes.takes(DeclaredCollection, "query")
+@routes.gives(201, Bundle)
+def put(declared: dict[str, Any], file_name: str) -> Any:
+    """Send a bundle in one piece. If the line is cut, go on with the upload that Location names."""
+    if "Content-Range" in request.headers:  # RFC 9110 section 14.5
+        raise CallRefused("malformed", "send the whole bundle, or an upload that can be continued")
+    size, most = uploads.body_length(request.headers), custody().limits.max_bundle_size
+    if size > most:
+        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+    collection = bodies.collection_of(declared, file_name, size)
+    bundle = collecting.create_upload(
+        custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
+    )
+    bodies.take(bundle.id, 0, size, f"/uploads/{bundle.id}")
+    stored = collecting.get_bundle(custody(), caller(), bundle.id)
+    return stored, 201, {"Location": f"/bundles/{bundle.id}"}
+
+
+@routes.on("GET", "/bundles")
+@routes.takes(BundleQuery, "query")
+@routes.gives(200, BundlePage)
+def index(query: dict[str, Any]) -> Any:
+    """Collection history: newest first by the time collected."""
+    return collecting.list_bundles(
+        custody(),
+        caller(),
+        query["cursor"],
+        query["limit"],
+        case_number=query["case"],
+        stamp_id=query["stamp"],
+        type_=query["type"],
+        in_progress=STATUSES.get(query["status"]),
+        unclaimed=query["unclaimed"],
+    )
+
+
+@routes.on("GET", "/bundles/<bundle>")
+@routes.gives(200, Bundle)
+def show(bundle: str) -> Any:
+    """One bundle's record; of an erased one, its tombstone."""
+    return collecting.get_bundle(custody(), caller(), bundle)
+
+
+@routes.on("POST", "/bundles/<bundle>/claim")
+@routes.takes(Claim)
+@routes.gives(200, Bundle)
+def claim(body: dict[str, Any], bundle: str) -> Any:
+    """Claim an unclaimed bundle for a case that you are assigned to."""
+    collecting.claim_bundle(custody(), caller(), bundle, body["case"])
+    return collecting.get_bundle(custody(), caller(), bundle)
+
+
+@routes.on("GET", "/bundles/<bundle>/receipt")
+@routes.gives(200)
+def receipt(bundle: str) -> Any:
+    """The signed intake receipt, with the proof that it was logged."""
+    collecting.get_bundle(custody(), caller(), bundle)
+    return receipts.hand_out(custody(), bundle)

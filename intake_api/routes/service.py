@@ -1,0 +1,74 @@
+"""The service about itself: is it up, is it ready, what do its problems mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+
+from flask import Response, jsonify
+from sqlalchemy import text
+
+from intake_api.calling import custody
+from intake_api.calls import CallRefused
+from intake_api.problems import PROBLEMS, log_unexpected
+from intake_api.routes.blueprint import Blueprint
+from retention.custody.context import Custody
+
+routes = Blueprint("service", __name__, description="Health, and what the problems mean")
+_PUBLIC: list[dict[str, list[str]]] = []
+
+
+def _database(parts: Custody) -> None:
+    with parts.records.read() as reads:
+        reads.execute(text("SELECT 1"))
+
+
+_CHECKS: dict[str, Callable[[Custody], object]] = {
+    "database": _database,
+    "object_store": lambda parts: parts.objects.check(),
+    "key_store": lambda parts: parts.keys.check(),
+    "key_file": lambda parts: parts.wrapper.current_kek_id,
+}
+
+
+@routes.on("GET", "/healthz", security=_PUBLIC)
+@routes.gives(200)
+def health() -> Response:
+    """The process answers."""
+    return jsonify({"status": "ok"})
+
+
+@routes.on("GET", "/readyz", security=_PUBLIC)
+@routes.gives(200, description="Every part answers; 503 names the parts that do not")
+def readiness() -> Response:
+    """Every part that custody needs answers."""
+    checks = {name: _outcome(check) for name, check in _CHECKS.items()}
+    ready = set(checks.values()) == {"ok"}
+    response = jsonify({"status": "ok" if ready else "unavailable", "checks": checks})
+    response.status_code = 200 if ready else 503
+    return response
+
+
+def _outcome(check: Callable[[Custody], object]) -> str:
+    try:
+        check(custody())
+    except Exception as error:  # whatever is wrong with a part, the answer is that it is not there
+        log_unexpected(error)
+        return "unavailable"
+    return "ok"
+
+
+@routes.on("GET", "/problems/<code>", security=_PUBLIC)
+@routes.gives(200, content_type="text/html", description="What a problem's type means")
+def problem_page(code: str) -> Response:
+    """What a problem's type means, and what to do."""
+    problem = PROBLEMS.get(code)
+    if problem is None:
+        raise CallRefused("not-found", "there is no such problem")
+    page = (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(problem.title)}</title>'
+        f"<h1>{escape(problem.title)}</h1><p><code>{escape(code)}</code>, HTTP {problem.status}</p>"
+        f"<p>{escape(problem.advice)}</p></html>\n"
+    )
+    headers = {"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'"}
+    return Response(page, content_type="text/html; charset=utf-8", headers=headers)

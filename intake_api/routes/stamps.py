@@ -1,0 +1,65 @@
+"""Stamps, and the consent to proactive collection from them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intake_api.calling import caller, custody
+from intake_api.routes.blueprint import Blueprint
+from intake_api.schemas.fields import PageQuery
+from intake_api.schemas.stamps import (
+    NewStamp,
+    ProactiveConsent,
+    ProactiveConsentHistory,
+    Stamp,
+    StampPage,
+)
+from retention.custody import stamps
+
+routes = Blueprint("stamps", __name__, description="Registered Azure Stack Hub deployments")
+
+
+@routes.on("POST", "/stamps")
+@routes.takes(NewStamp)
+@routes.gives(201, Stamp)
+def register(body: dict[str, Any]) -> Any:
+    """Register a stamp of your tenant."""
+    name, subject = body["name"], body["subject"]
+    return stamps.register_stamp(custody(), caller(), name, subject, proactive=body["proactive"])
+
+
+@routes.on("GET", "/stamps")
+@routes.takes(PageQuery, "query")
+@routes.gives(200, StampPage)
+def index(query: dict[str, Any]) -> Any:
+    """The stamps that you may see, newest first."""
+    return stamps.list_stamps(custody(), caller(), query["cursor"], query["limit"])
+
+
+@routes.on("GET", "/stamps/<stamp>")
+@routes.gives(200, Stamp)
+def show(stamp: str) -> Any:
+    """One stamp."""
+    return stamps.get_stamp(custody(), caller(), stamp)
+
+
+@routes.on("DELETE", "/stamps/<stamp>")
+@routes.gives(200, Stamp)
+def deregister(stamp: str) -> Any:
+    """End a stamp's registration: it uploads nothing more."""
+    return stamps.deregister_stamp(custody(), caller(), stamp)
+
+
+@routes.on("PUT", "/stamps/<stamp>/proactive-consent")
+@routes.takes(ProactiveConsent)
+@routes.gives(200, Stamp)
+def set_proactive_consent(body: dict[str, Any], stamp: str) -> Any:
+    """Give or revoke the consent to proactive collection."""
+    return stamps.set_proactive(custody(), caller(), stamp, body["enabled"])
+
+
+@routes.on("GET", "/stamps/<stamp>/proactive-consent")
+@routes.gives(200, ProactiveConsentHistory)
+def proactive_consent(stamp: str) -> Any:
+    """Every time that the consent was set, newest first."""
+    return {"items": stamps.proactive_history(custody(), caller(), stamp)}

@@ -1,0 +1,110 @@
+"""Bundles, and the collection that a stamp declares when it sends one."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
+from retention.bundle import CollectionType
+from retention.custody.collecting import IN_PROGRESS
+
+STATUSES = {"in-progress": True, "complete": False}
+
+
+class RoleList(fields.Field[list[str]]):
+    """Names separated by commas."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> list[str]:
+        text = Word(longest=2000).deserialize(value) if value else ""
+        return [role.strip() for role in text.split(",") if role.strip()]
+
+
+class DeclaredCollection(ma.Schema):
+    """The collection, apart from its file name and size."""
+
+    type = fields.Enum(CollectionType, by_value=True, required=True)
+    logs_start = Moment(required=True)
+    logs_end = Moment(required=True)
+    time_collected = Moment(required=True)
+    trigger = Word(load_default=None, metadata={"description": "FaultIdType; proactive collections only"})
+    roles = RoleList(load_default=list, metadata={"type": "string", "description": "separated by commas"})
+    case = Word(load_default=None, longest=64, metadata={"description": "the case's number"})
+    stamp = Word(load_default=None, longest=64, metadata={"description": "a stamp's id; operators only"})
+    send_logs_now = fields.Boolean(load_default=False)
+    sha256 = fields.String(
+        load_default=None,
+        validate=validate.Regexp(r"[0-9a-fA-F]{64}\Z", error="Must be 64 hexadecimal digits."),
+    )
+
+
+class DeclaredUpload(DeclaredCollection):
+    """The keys of Upload-Metadata."""
+
+    filename = fields.String(required=True)
+
+
+class Bundle(ma.Schema):
+    id = fields.String()
+    case = fields.String(attribute="number", allow_none=True, metadata={"description": "the case's number"})
+    stamp = fields.String(attribute="stamp_id")
+    type = fields.String()
+    status = fields.Function(
+        lambda row: "in progress" if row.state in IN_PROGRESS else "complete", metadata={"type": "string"}
+    )
+    state = fields.String()
+    logs_start = Moment()
+    logs_end = Moment()
+    time_collected = Moment()
+    trigger = fields.String(allow_none=True)
+    roles = fields.Function(
+        lambda row: json.loads(row.roles), metadata={"type": "array", "items": {"type": "string"}}
+    )
+    file_name = fields.String()
+    size = fields.Integer()
+    offset = fields.Integer()
+    created_at = Moment()
+    expires_at = Moment()
+    received_at = Moment(allow_none=True)
+    verified_at = Moment(allow_none=True)
+    sha256 = fields.String(allow_none=True)
+    due_at = Moment(allow_none=True)
+    erased_at = Moment(allow_none=True)
+    erased_cause = fields.String(allow_none=True)
+
+
+class BundleQuery(PageQuery):
+    case = Word(load_default=None, longest=64)
+    stamp = Word(load_default=None, longest=64)
+    type = fields.Enum(CollectionType, by_value=True, load_default=None)
+    status = fields.String(load_default=None, validate=validate.OneOf(list(STATUSES)))
+    unclaimed = fields.Boolean(load_default=False)
+
+
+class Claim(ma.Schema):
+    case = Word(required=True, longest=64, metadata={"description": "the case's number"})
+
+
+class FileQuery(PageQuery):
+    inside = fields.String(
+        load_default="", metadata={"description": "path of a nested archive: list its files"}
+    )
+
+
+class File(ma.Schema):
+    path = fields.String(
+        metadata={"description": "as .../files/{path} takes it, percent-encoded, slashes too"}
+    )
+    size = fields.Integer(allow_none=True)
+    compressed_size = fields.Integer(allow_none=True)
+    modified = Moment(allow_none=True)
+    kind = fields.String()
+    readable = fields.Boolean()
+    why_not = fields.String(allow_none=True)
+
+
+BundlePage = page_of(Bundle, "BundlePage")
+FilePage = page_of(File, "FilePage")

@@ -1,0 +1,63 @@
+"""The kinds of values: text that can be stored and shown anywhere, moments in RFC 3339, pages of things."""
+
+from __future__ import annotations
+
+import unicodedata
+from datetime import UTC, datetime
+from typing import Any
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from audit.times import rfc3339
+from retention.records.pages import MAX_LIMIT
+
+DEFAULT_LIMIT = 50
+
+
+class Word(fields.String):
+    """One line of text, 1 to `longest` characters, none of them invisible (controls, lone surrogates)."""
+
+    def __init__(self, *, longest: int = 200, lines: bool = False, **named: Any) -> None:
+        super().__init__(validate=validate.Length(1, longest), **named)
+        self._allowed = "\n\t" if lines else ""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> str:
+        text = super()._deserialize(value, attr, data, **named)
+        if any(unicodedata.category(c) in ("Cc", "Cs") and c not in self._allowed for c in text):
+            raise ma.ValidationError("Must not hold control characters.")
+        return text
+
+
+class Moment(fields.AwareDateTime):
+    """RFC 3339; a time zone is demanded, UTC is given."""
+
+    def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **named: Any) -> str | None:
+        return None if value is None else rfc3339(value)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> datetime:
+        moment = super()._deserialize(value, attr, data, **named)
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            raise ma.ValidationError("Is out of range.") from None
+
+
+class PageQuery(ma.Schema):
+    """Where in a list to go on, and how much of it to give."""
+
+    cursor = Word(longest=200, load_default=None, metadata={"description": "`next` of the page before"})
+    limit = fields.Integer(
+        load_default=DEFAULT_LIMIT,
+        validate=validate.Range(1, MAX_LIMIT),
+        metadata={"description": "page size"},
+    )
+
+
+def page_of(schema: type[ma.Schema], name: str) -> type[ma.Schema]:
+    """The schema of a page of `schema`."""
+    members: dict[str, fields.Field[Any]] = {
+        "items": fields.List(fields.Nested(schema)),
+        "next": fields.String(allow_none=True, metadata={"description": "cursor of the next page"}),
+    }
+    return ma.Schema.from_dict(members, name=name)

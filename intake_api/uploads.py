@@ -1,0 +1,117 @@
+"""° What a tus request says (tus 1.0.0, https://tus.io/protocols/resumable-upload), and what is refused. Pure.
+
+Rules:
+- Every request but OPTIONS names the version; another one is refused before anything else is looked at.
+- A length is given when the upload is created and never changes. An offset and a length are digits, nothing else.
+- Upload-Metadata: pairs of a key and its value in base64, separated by commas; a key stands once. An empty header is
+  one without pairs. Values are UTF-8.
+- A body carries bytes only as application/offset+octet-stream, and never more than the upload has room for.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import format_datetime
+
+from intake_api.calls import CallRefused
+from retention.errors import Invalid, TooLarge
+
+VERSION = "1.0.0"
+EXTENSIONS = "creation,creation-with-upload,termination,expiration"
+BODY_TYPE = "application/offset+octet-stream"
+LONGEST_METADATA = 16 * 1024
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_KEY = re.compile(r"[!-+\--~]+", re.ASCII)  # visible ASCII without the comma
+
+
+def check_version(version: str | None) -> None:
+    """412 unless the client speaks this version."""
+    if version != VERSION:
+        raise CallRefused(
+            "tus-version", f"this speaks tus {VERSION}; send Tus-Resumable", headers={"Tus-Version": VERSION}
+        )
+
+
+def read_number(headers: Mapping[str, str], name: str) -> int:
+    """The header `name`, which must be there and hold a number."""
+    text = headers.get(name)
+    if text is None:
+        raise CallRefused("malformed", f"{name} is missing", reason="header-missing")
+    if not _NUMBER.fullmatch(text):
+        raise CallRefused("malformed", f"{name} must be a whole number of bytes", reason="header-malformed")
+    return int(text)
+
+
+def check_announced(headers: Mapping[str, str], most: int) -> int:
+    """The length of an upload to be created, at most `most` bytes."""
+    if "Upload-Defer-Length" in headers:
+        raise CallRefused(
+            "malformed", "the length must be known: send Upload-Length", reason="deferred-length"
+        )
+    length = read_number(headers, "Upload-Length")
+    if length > most:
+        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+    return length
+
+
+def check_body(headers: Mapping[str, str], room: int) -> int:
+    """The length of a body of upload bytes, no more than there is `room` for."""
+    if headers.get("Content-Type", "").strip().lower() != BODY_TYPE:
+        raise CallRefused("unsupported-media-type", f"upload bytes are sent as {BODY_TYPE}")
+    length = body_length(headers)
+    if length > room:
+        raise TooLarge(f"the upload has room for {room} more bytes, not for {length}", room=room)
+    return length
+
+
+def body_length(headers: Mapping[str, str]) -> int:
+    """Content-Length, which must be there: a body that is cut must show."""
+    if "Content-Length" not in headers:
+        raise CallRefused(
+            "length-required", "send Content-Length: a body that is cut could not be told otherwise"
+        )
+    return read_number(headers, "Content-Length")
+
+
+def has_body(headers: Mapping[str, str]) -> bool:
+    """Whether a creation brings bytes along (creation-with-upload)."""
+    return headers.get("Content-Length", "0") != "0" or BODY_TYPE in headers.get("Content-Type", "").lower()
+
+
+def parse_metadata(header: str) -> dict[str, str]:
+    """The pairs of an Upload-Metadata header; Invalid when it is malformed."""
+    if len(header) > LONGEST_METADATA:
+        raise _metadata(f"must have at most {LONGEST_METADATA} characters")
+    found: dict[str, str] = {}
+    for pair in header.split(",") if header.strip() else ():
+        key, _, value = pair.strip().partition(" ")
+        if not _KEY.fullmatch(key) or key in found:
+            raise _metadata("must hold each key once, in visible ASCII, pairs separated by commas")
+        found[key] = _unpacked(key, value)
+    return found
+
+
+def _unpacked(key: str, value: str) -> str:
+    try:
+        return base64.b64decode(value.strip(" "), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError, ValueError):
+        raise _metadata(f"must hold {key[:64]} as UTF-8 in base64") from None
+
+
+def _metadata(what: str) -> Invalid:
+    return Invalid(f"Upload-Metadata {what}", {"Upload-Metadata": what})
+
+
+def pack_metadata(pairs: Mapping[str, str]) -> str:
+    """The header that `parse_metadata` reads back; a pair without a value is its key alone."""
+    packed = ((key, base64.b64encode(value.encode()).decode()) for key, value in pairs.items())
+    return ",".join(f"{key} {value}" if value else key for key, value in packed)
+
+
+def http_date(moment: datetime) -> str:
+    """RFC 9110 section 5.6.7, for Upload-Expires."""
+    return format_datetime(moment, usegmt=True)

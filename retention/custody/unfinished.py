@@ -1,0 +1,58 @@
+"""Unfinished uploads: where one stands, and giving it up.
+
+- Who may continue an upload may ask for its offset and may give it up; nobody else learns that it exists.
+- Giving up is an erasure like any other: from this transaction on nothing is written to it, and the sweep carries it
+  through. A bundle that was received whole is not given up any more: that is the customer's erasure, with its receipt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from audit.entry import Action
+from retention.actor import Actor
+from retention.bundle import BundleState
+from retention.custody.collecting import refuse_if_erased
+from retention.custody.context import Custody, entry
+from retention.custody.erasing import BUNDLE, start
+from retention.custody.receiving import may_write
+from retention.errors import Conflict, Erased
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
+
+
+def find_upload(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """The upload, as it stands. NotFound, Refused, Erased (also when its time is over)."""
+    upload = may_write(custody, actor, bundle_id)
+    late = upload.expires_at <= custody.clock.now() and upload.offset < upload.size
+    if late and upload.state == BundleState.RECEIVING:
+        raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
+    return upload
+
+
+def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
+    """Give an unfinished upload up; what came of it is erased ahead of scheduled work."""
+    may_write(custody, actor, bundle_id)
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+        refuse_if_erased(bundle)
+        if bundle.state != BundleState.RECEIVING:
+            raise Conflict("this upload is complete: have the bundle erased", reason=f"bundle-{bundle.state}")
+        tx.audit(
+            entry(
+                actor,
+                Action.UPLOAD_TERMINATED,
+                now,
+                tenant=bundle.tenant_id,
+                case=bundle.case_id,
+                bundle=bundle_id,
+                details={"kept": bundle.offset, "size": bundle.size},
+            )
+        )
+        start(tx, actor, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, "upload-terminated", now)
+
+    custody.records.write(work)
