@@ -20,7 +20,7 @@ from retention.custody.ending import end_grants
 from retention.errors import Invalid
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import find_case
+from retention.records.queries import consent_scope, find_case
 from retention.records.tables import bundles, cases, consent_bundles, consents, grants
 from retention.records.unit_of_work import Transaction
 
@@ -121,6 +121,14 @@ def list_consents(
     with custody.records.read() as reads:
         statement = _consents(actor).where(consents.c.case_id == case.id)
         return fetch_page(reads, statement, consents.c.given_at, consents.c.id, cursor, limit)
+
+
+def consented_bundles(custody: Custody, consent: Row[Any]) -> list[str] | None:
+    """The bundles that a consent names; None when it is for all of the case."""
+    if consent.whole_case:
+        return None
+    with custody.records.read() as reads:
+        return sorted(consent_scope(reads, consent.id))
 
 
 def _consents(actor: Actor) -> Any:

@@ -112,9 +112,9 @@ def _cause(actor: Actor) -> str:
 
 
 def _last(tx: Transaction, *which: Any) -> Row[Any] | None:
-    return tx.execute(
-        select(erasures).where(*which).order_by(erasures.c.requested_at.desc()).limit(1)
-    ).first()
+    newest = _with_case().where(*which).order_by(erasures.c.requested_at.desc()).limit(1)
+    row: Row[Any] | None = tx.execute(newest).first()
+    return row
 
 
 def start(
@@ -169,7 +169,13 @@ def start(
         _prove(tx, id_, now)
     if scope == CASE:
         end_grants(tx, actor, grants.c.case_id == case_id, "erased", now)
-    return tx.execute(select(erasures).where(erasures.c.id == id_)).one()
+    row_now: Row[Any] = tx.execute(_with_case().where(erasures.c.id == id_)).one()
+    return row_now
+
+
+def _with_case() -> Any:
+    """Erasures, with the case's number beside each: what callers are shown."""
+    return select(erasures, cases.c.number).join_from(erasures, cases, isouter=True)
 
 
 def _of(
@@ -236,8 +242,7 @@ def _prove(tx: Transaction, erasure_id: str, now: datetime) -> None:
         return
     if not tx.change(update(erasures).where(*pending).values(proven_at=now)):
         return
-    columns = select(erasures, cases.c.number).join_from(erasures, cases, isouter=True)
-    erasure = tx.execute(columns.where(erasures.c.id == erasure_id)).one()
+    erasure = tx.execute(_with_case().where(erasures.c.id == erasure_id)).one()
     body = receipts.body(_receipt(erasure, held))
     proven = entry(
         CLOCK,
@@ -284,7 +289,7 @@ def find_erasure(custody: Custody, actor: Actor, confirmation: str) -> Row[Any]:
         found = None
         if number is not None:
             mine = (erasures.c.confirmation == number, *_visible(actor))
-            found = reads.execute(select(erasures).where(*mine)).first()
+            found = reads.execute(_with_case().where(*mine)).first()
     if found is None:
         if number is None:
             raise NotFound("this is not a confirmation number: a digit is wrong or missing", kind="erasure")
@@ -294,7 +299,7 @@ def find_erasure(custody: Custody, actor: Actor, confirmation: str) -> Row[Any]:
 
 def list_erasures(custody: Custody, actor: Actor, cursor: str | None, limit: int) -> Page[Row[Any]]:
     """The erasures that the actor may see, newest first."""
-    statement = select(erasures).where(*_visible(actor))
+    statement = _with_case().where(*_visible(actor))
     with custody.records.read() as reads:
         return fetch_page(reads, statement, erasures.c.requested_at, erasures.c.id, cursor, limit)
 

@@ -19,7 +19,7 @@ from sqlalchemy import insert, select
 
 from audit.checkpoint import Checkpoint, sign_note
 from audit.entry import canonical
-from audit.log import latest_note, read_entry
+from audit.log import LoggedEntry, latest_note, read_entry
 from audit.proofs import prove_inclusion
 from retention.custody.context import Custody
 from retention.errors import Conflict, NotFound
@@ -49,14 +49,15 @@ def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
             raise NotFound("there is no receipt (yet): it is issued when the work is proven", kind="receipt")
         logged = read_entry(reads, row.entry_id)
         note = latest_note(reads)
+    proven = prove(custody, logged, note)
+    signed = sign_note(row.body + "\n", custody.receipt_signer)
+    return {"receipt": json.loads(row.body), "note": signed, **proven}
+
+
+def prove(custody: Custody, logged: LoggedEntry, note: str | None) -> dict[str, str]:
+    """An entry's leaf, in base64, and the proof that it stands in the tree under `note`; Conflict until it does."""
     size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size if note else 0
     if note is None or logged.leaf_index is None or logged.leaf_index >= size:
-        raise Conflict(
-            "the receipt's entry is not in the tree yet; ask again in a few seconds", reason="not-sequenced"
-        )
-    return {
-        "receipt": json.loads(row.body),
-        "note": sign_note(row.body + "\n", custody.receipt_signer),
-        "leaf": base64.b64encode(logged.leaf).decode(),
-        "proof": prove_inclusion(custody.tiles, logged.leaf_index, note).text(),
-    }
+        raise Conflict("the entry is not in the tree yet; ask again in a few seconds", reason="not-sequenced")
+    proof = prove_inclusion(custody.tiles, logged.leaf_index, note).text()
+    return {"leaf": base64.b64encode(logged.leaf).decode(), "proof": proof}
