@@ -6,6 +6,7 @@ a missing key file is an error, never a reason to make a new key.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from audit.checkpoint import Signer
@@ -15,7 +16,9 @@ from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
 from retention.custody.receiving import Uploads
+from retention.envelope.errors import WrappedKeyBroken
 from retention.envelope.key_file import LocalKeyWrapper
+from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.records.engine import sqlite_engine
@@ -48,7 +51,12 @@ def is_initialised(settings: Settings) -> bool:
 
 
 def initialise(settings: Settings) -> None:
-    """Make the state folder: keys first, records last, so that an interrupted start is simply begun again."""
+    """Make the state folder: keys first, records last, so that an interrupted start is simply begun again.
+
+    Once there are records nothing is made: a key that is missing then was lost, and a new one would open nothing.
+    """
+    if is_initialised(settings):
+        return
     settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     if not settings.key_file.exists():
         LocalKeyWrapper.create(settings.key_file, _clock(settings).now())
@@ -66,6 +74,8 @@ def assemble(settings: Settings) -> Services:
     wrapper = LocalKeyWrapper(settings.key_file)
     log_signer = load_signing_key(settings.log_key_file, settings.log_origin)
     receipt_signer = load_signing_key(settings.receipt_key_file, settings.receipt_key_name)
+    keys = LocalKeyStore(settings.data_keys_folder)
+    _check_key_file(wrapper, keys)
     engine = sqlite_engine(settings.records_file)
     upgrade(engine)
     tiles = LocalTileStore(settings.log_folder)
@@ -73,7 +83,7 @@ def assemble(settings: Settings) -> Services:
         clock=clock,
         records=SqliteRecords(engine),
         objects=LocalObjectStore(settings.objects_folder),
-        keys=LocalKeyStore(settings.data_keys_folder),
+        keys=keys,
         wrapper=wrapper,
         receipt_signer=receipt_signer,
         tiles=tiles,
@@ -89,6 +99,13 @@ def assemble(settings: Settings) -> Services:
         log_signer=log_signer,
         key_wrapper=wrapper,
     )
+
+
+def _check_key_file(wrapper: LocalKeyWrapper, keys: LocalKeyStore) -> None:
+    """UnknownKeyEncryptionKey when the key file is another installation's: found out now, not at the first read."""
+    with suppress(StopIteration, KeyDestroyed, KeyMissing, WrappedKeyBroken):
+        bundle_id = next(keys.list_bundles())
+        wrapper.unwrap(keys.get(bundle_id), bundle_id)
 
 
 def _clock(settings: Settings) -> Clock:

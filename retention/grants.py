@@ -82,13 +82,26 @@ class Allowed:
     """Permission to open one bundle under one grant; only `decide_open` makes it."""
 
     __slots__ = ("actor", "bundle", "case", "grant", "until")
+    actor: Actor
+    bundle: str
+    case: str
+    grant: Grant
+    until: datetime
 
     def __init__(
         self, made_here: object, *, actor: Actor, case: str, bundle: str, grant: Grant, until: datetime
     ) -> None:
         if made_here is not _MADE_HERE:
             raise TypeError("Allowed is made by retention.grants only")
-        self.actor, self.case, self.bundle, self.grant, self.until = actor, case, bundle, grant, until
+        values = {"actor": actor, "case": case, "bundle": bundle, "grant": grant, "until": until}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Allowed is made by retention.grants only: no class can pass for it")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise TypeError("what is allowed does not change")
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("Allowed cannot be copied or stored: it holds for one read")

@@ -21,12 +21,22 @@ class SigningKeyRefused(Exception):
 
 
 def create_signing_key(path: Path) -> None:
-    """Make a new key file; an error when anything is at `path`."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(secrets.token_bytes(SEED_BYTES).hex().encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
+    """Make a new key file, whole or not at all; FileExistsError when anything is at `path`."""
+    fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(SEED_BYTES).hex().encode() + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(fresh, path)
+    finally:
+        fresh.unlink()
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def load_signing_key(path: Path, name: str) -> Signer:

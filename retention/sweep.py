@@ -233,6 +233,8 @@ def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
     """One round of all: erase what is due (up to `limit`), read back what was received."""
     report = erase_due(custody, limit)
     if report.erased:
-        truncate_wal(custody.records.engine)  # what the tombstones dropped leaves the write-ahead log too (P7)
+        truncate_wal(
+            custody.records.engine
+        )  # what the tombstones dropped leaves the write-ahead log too (P7)
     verify_received(custody, report, limit=8)
     return report

@@ -1,6 +1,7 @@
 """Cases: opened, assigned, unassigned, closed and reopened by the case system.
 
 Rules:
+- Reopening cancels a deadline that lies ahead, never one that has come.
 - Closing and unassigning end the grants at once, in the same transaction.
 - Every step recomputes the deadlines of the case's bundles in the same transaction, so the sweep's index never lags.
 - A close may be heard late, with the time when the case really closed; see `retention.case`.
@@ -16,10 +17,12 @@ from sqlalchemy import Row, and_, insert, select, update
 
 from audit.entry import Action
 from audit.times import rfc3339
-from retention.actor import Actor, Role
+from retention.actor import CLOCK, Actor, Role
+from retention.bundle import LIVE
 from retention.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
 from retention.custody.ending import end_grants
+from retention.custody.erasing import CASE, start
 from retention.custody.people import actor_id
 from retention.errors import Conflict, Invalid
 from retention.ids import Kind, new_id
@@ -100,6 +103,8 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
             return refuse(tx, actor, action, now, denied, tenant=case.tenant_id, case=case.id)
         event = next_event(case_history(tx, case.id), kind, at or now, now)
+        if kind is CaseEventKind.REOPENED:
+            _begin_due(tx, case, event.effective_at, now)
         state = step(CaseState(case.state), kind)
         tx.change(update(cases).where(cases.c.id == case.id).values(state=state))
         _record(tx, case.id, event)
@@ -120,6 +125,13 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
         return tx.execute(select(cases).where(cases.c.id == case.id)).one()
 
     return commit(custody, work)
+
+
+def _begin_due(tx: Transaction, case: Row[Any], at: datetime, now: datetime) -> None:
+    """What was due before the case was reopened goes, even when the sweep is late: 90 days is a maximum (P4)."""
+    over = bundles.c.case_id == case.id, bundles.c.state.in_(LIVE), bundles.c.due_at <= at
+    if held := tx.execute(select(bundles).where(*over)).all():
+        start(tx, CLOCK, held, case.tenant_id, case.id, CASE, "deadline", now, on_demand=False)
 
 
 def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:

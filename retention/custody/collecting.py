@@ -21,12 +21,12 @@ from retention.actor import Actor, Role
 from retention.bundle import BundleState, Collection, CollectionType, check_collection
 from retention.case import CaseState
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
-from retention.deadline import BundleHistory, due
+from retention.deadline import BundleHistory, Erase, decide, due
 from retention.errors import Conflict, Erased, Invalid
 from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import case_history, find_bundle, is_assigned, refresh_due
+from retention.records.queries import bundle_history, case_history, find_bundle, is_assigned, refresh_due
 from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import visible_bundles, visible_cases
@@ -109,6 +109,8 @@ def _insert(
     now: datetime,
 ) -> None:
     history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
+    if isinstance(decide(history, now), Erase):  # it would be erased as it comes
+        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
     row = {
         "id": id_,
         "tenant_id": stamp.tenant_id,
@@ -161,6 +163,10 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
         refuse_if_erased(bundle)
         if bundle.case_id is not None:
             raise Conflict("a case holds this bundle already", reason="claimed")
+        if isinstance(
+            decide(bundle_history(tx, bundle), now), Erase
+        ):  # P9 holds also while the sweep is late
+            raise Conflict("its 90 days are over: it is about to be erased", reason="bundle-due")
         tx.change(update(bundles).where(bundles.c.id == bundle_id).values(case_id=case.id))
         refresh_due(tx, bundles.c.id == bundle_id)
         tx.audit(
@@ -193,7 +199,9 @@ def get_bundle(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
     """One bundle's record, with the case's number, tombstones too; NotFound when the actor may not know of it."""
     now = custody.clock.now()
     with custody.records.read() as reads:
-        bundle = reads.execute(_with_case().where(bundles.c.id == bundle_id, visible_bundles(actor, now))).first()
+        bundle = reads.execute(
+            _with_case().where(bundles.c.id == bundle_id, visible_bundles(actor, now))
+        ).first()
     if bundle is None:
         return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "bundle", bundle_id))
     return bundle

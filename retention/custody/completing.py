@@ -10,6 +10,7 @@ else than was sealed, or another digest than the sender announced, the bundle is
 from __future__ import annotations
 
 import hashlib
+import secrets
 from datetime import datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ from retention.custody import receipts
 from retention.custody.context import Custody, entry
 from retention.deadline import due
 from retention.envelope.bundle_file import BundleOpener
-from retention.envelope.errors import SealBroken
+from retention.envelope.errors import SealBroken, WrappedKeyBroken
 from retention.envelope.format import NAME
 from retention.envelope.manifest import Manifest
 from retention.objects.errors import KeyDestroyed, PartMissing
@@ -124,6 +125,8 @@ def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
                 digest.update(piece)
     except SealBroken:
         return "", "seal-broken"
+    except WrappedKeyBroken:
+        return "", "key-broken"
     announced = bundle.announced_sha256
     wrong = announced is not None and announced != digest.hexdigest()
     return digest.hexdigest(), "digest-mismatch" if wrong else None
@@ -139,15 +142,16 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str) -> BundleS
             return BundleState(
                 tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one()
             )
-        body = receipts.body(_receipt(tx, bundle, sha256, now))
+        fresh = tx.execute(select(bundles).where(bundles.c.id == bundle.id)).one()  # claimed meanwhile?
+        body = receipts.body(_receipt(tx, fresh, sha256, now))
         verified = entry(
             CLOCK,
             Action.BUNDLE_VERIFIED,
             now,
-            tenant=bundle.tenant_id,
-            case=bundle.case_id,
-            bundle=bundle.id,
-            details={"sha256": sha256, "manifest": bundle.manifest, "receipt": body_hash(body)},
+            tenant=fresh.tenant_id,
+            case=fresh.case_id,
+            bundle=fresh.id,
+            details={"sha256": sha256, "manifest": fresh.manifest, "receipt": body_hash(body)},
         )
         tx.audit(verified)
         receipts.keep(tx, bundle.id, INTAKE, body, verified.id, now)
@@ -160,6 +164,7 @@ def _receipt(reads: Reads, bundle: Row[Any], sha256: str, now: datetime) -> dict
     number = reads.execute(select(cases.c.number).where(cases.c.id == bundle.case_id)).scalar()
     return {
         "format": INTAKE,
+        "nonce": secrets.token_hex(16),  # all else but the case number stands in leaves: it could be guessed
         "bundle": bundle.id,
         "stamp": bundle.stamp_id,
         "case": number or "",

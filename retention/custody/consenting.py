@@ -15,7 +15,7 @@ from sqlalchemy import Row, and_, insert, or_, select, update
 from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
 from retention.custody.ending import end_grants
 from retention.errors import Invalid
 from retention.ids import Kind, new_id
@@ -47,7 +47,7 @@ def give_consent(
         case = find_case(tx, actor, number, now)
         if case is None:
             return unseen(tx, actor, Action.CONSENT_GIVEN, now, "case", number)
-        if denied := lacks_role(actor, Role.OPERATOR):
+        if denied := not_operator_of(actor, case.tenant_id):
             return refuse(tx, actor, Action.CONSENT_GIVEN, now, denied, tenant=case.tenant_id, case=case.id)
         _check_scope(tx, case.id, scope)
         row = {
@@ -92,7 +92,7 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
         consent = tx.execute(_consents(actor).where(consents.c.id == consent_id)).first()
         if consent is None:
             return unseen(tx, actor, Action.CONSENT_REVOKED, now, "consent", consent_id)
-        if denied := lacks_role(actor, Role.OPERATOR):
+        if denied := not_operator_of(actor, consent.tenant_id):
             return refuse(
                 tx, actor, Action.CONSENT_REVOKED, now, denied, tenant=consent.tenant_id, case=consent.case_id
             )

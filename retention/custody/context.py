@@ -157,3 +157,12 @@ def lacks_role(actor: Actor, *roles: Role) -> Denied | None:
         return None
     names = " or ".join(role.value for role in roles)
     return Denied("role-missing", f"this needs the role {names}")
+
+
+def not_operator_of(actor: Actor, tenant: str) -> Denied | None:
+    """None when the actor is that customer's own operator; a role beside it shows more, and allows no more."""
+    if denied := lacks_role(actor, Role.OPERATOR):
+        return denied
+    if actor.tenant != tenant:
+        return Denied("another-customer", "only this customer's own operator can do this")
+    return None

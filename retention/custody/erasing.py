@@ -24,7 +24,7 @@ from audit.times import rfc3339
 from retention.actor import CLOCK, Actor, Role
 from retention.bundle import LIVE, BundleState
 from retention.custody import receipts
-from retention.custody.context import Custody, Turned, commit, entry, refuse, unseen
+from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
 from retention.custody.ending import end_grants
 from retention.errors import NotFound, Unavailable
 from retention.grants import Denied, check_reason
@@ -47,18 +47,18 @@ def request_case_erasure(custody: Custody, actor: Actor, number: str, reason: st
         case = find_case(tx, actor, number, now)
         if case is None:
             return unseen(tx, actor, Action.ERASURE_REQUESTED, now, "case", number)
-        denied = _may_request(tx, actor, case.id, reason)
+        denied = _may_request(tx, actor, case.tenant_id, case.id, reason)
         if denied:
             return refuse(
                 tx, actor, Action.ERASURE_REQUESTED, now, denied, tenant=case.tenant_id, case=case.id
             )
-        held = tx.execute(
-            select(bundles).where(bundles.c.case_id == case.id, bundles.c.state.in_(LIVE))
-        ).all()
+        left = bundles.c.case_id == case.id, bundles.c.state != BundleState.ERASED
+        held = tx.execute(select(bundles).where(*left)).all()
         before = _last(tx, erasures.c.case_id == case.id, erasures.c.scope == CASE)
-        if not held and before is not None:
+        if before is not None and not any(bundle.state in LIVE for bundle in held):
             return before
-        return start(tx, actor, held, case.tenant_id, case.id, CASE, _cause(actor), now, reason=reason)
+        cause = _cause(actor, case.tenant_id)
+        return start(tx, actor, held, case.tenant_id, case.id, CASE, cause, now, reason=reason)
 
     return commit(custody, work)
 
@@ -71,7 +71,7 @@ def request_bundle_erasure(custody: Custody, actor: Actor, bundle_id: str, reaso
         bundle = find_bundle(tx, actor, bundle_id, now)
         if bundle is None:
             return unseen(tx, actor, Action.ERASURE_REQUESTED, now, "bundle", bundle_id)
-        denied = _may_request(tx, actor, bundle.case_id, reason)
+        denied = _may_request(tx, actor, bundle.tenant_id, bundle.case_id, reason)
         if denied:
             return refuse(
                 tx,
@@ -88,15 +88,14 @@ def request_bundle_erasure(custody: Custody, actor: Actor, bundle_id: str, reaso
             before = _last(tx, erasures.c.id.in_(under))
             if before is not None:
                 return before
-        return start(
-            tx, actor, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, _cause(actor), now, reason=reason
-        )
+        cause, tenant = _cause(actor, bundle.tenant_id), bundle.tenant_id
+        return start(tx, actor, [bundle], tenant, bundle.case_id, BUNDLE, cause, now, reason=reason)
 
     return commit(custody, work)
 
 
-def _may_request(reads: Reads, actor: Actor, case_id: str | None, reason: str) -> Denied | None:
-    if actor.has(Role.OPERATOR):
+def _may_request(reads: Reads, actor: Actor, tenant: str, case_id: str | None, reason: str) -> Denied | None:
+    if not_operator_of(actor, tenant) is None:
         return None
     if not actor.has(Role.SUPPORT_ENGINEER):
         return Denied(
@@ -107,8 +106,8 @@ def _may_request(reads: Reads, actor: Actor, case_id: str | None, reason: str) -
     return check_reason(reason)
 
 
-def _cause(actor: Actor) -> str:
-    return "customer-request" if actor.has(Role.OPERATOR) else "engineer-for-customer"
+def _cause(actor: Actor, tenant: str) -> str:
+    return "customer-request" if not_operator_of(actor, tenant) is None else "engineer-for-customer"
 
 
 def _last(tx: Transaction, *which: Any) -> Row[Any] | None:
@@ -162,9 +161,9 @@ def start(
     if held:
         tx.change(insert(erasure_bundles), [{"erasure_id": id_, "bundle_id": bundle.id} for bundle in held])
         going = {"state": BundleState.ERASING, "erased_cause": cause, "writer": None}
-        live = bundles.c.id.in_([bundle.id for bundle in held]), bundles.c.state.in_(LIVE)
-        tx.change(update(bundles).where(*live).values(going))
-        tx.audit(*[_of(actor, Action.BUNDLE_ERASING, now, bundle, id_, {"cause": cause}) for bundle in held])
+        begun = [bundle for bundle in held if bundle.state in LIVE]
+        tx.change(update(bundles).where(bundles.c.id.in_([bundle.id for bundle in begun])).values(going))
+        tx.audit(*[_of(actor, Action.BUNDLE_ERASING, now, bundle, id_, {"cause": cause}) for bundle in begun])
     else:
         _prove(tx, id_, now)
     if scope == CASE:

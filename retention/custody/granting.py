@@ -14,7 +14,7 @@ from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
 from retention.case import CaseState
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
 from retention.custody.ending import end_grants
 from retention.grants import CaseFacts, Denied, decide_grant
 from retention.ids import Kind, new_id
@@ -101,7 +101,7 @@ def _end(custody: Custody, actor: Actor, grant_id: str, action: Action, cause: s
 
 def _may_end(actor: Actor, grant: Row[Any], action: Action) -> Denied | None:
     if action is Action.GRANT_REVOKED:
-        return lacks_role(actor, Role.OPERATOR)
+        return not_operator_of(actor, grant.tenant_id)
     return (
         None
         if grant.actor_id == actor.id

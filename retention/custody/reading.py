@@ -24,8 +24,9 @@ from retention.custody.completing import opener, read_manifest
 from retention.custody.context import Custody, Turned, commit, entry, refuse, unseen
 from retention.custody.granting import case_facts
 from retention.envelope.bundle_file import BundleOpener
-from retention.errors import Refused
+from retention.errors import Erased, Refused
 from retention.grants import Allowed, Denied, decide_open
+from retention.objects.errors import KeyDestroyed
 from retention.records.queries import find_bundle, live_grants
 from retention.records.tables import bundles, cases, grants
 from retention.records.unit_of_work import Transaction
@@ -52,11 +53,17 @@ class OpenBundle:
         self.bundle = bundle
         self.spans = spans
         self._custody, self._actor, self._allowed, self._opened = custody, actor, allowed, opened
-        self._sealed = _unseal(custody, allowed)
         self._checked = time.monotonic()
         self._delivered = 0
         self._complete = False
         self._closed = False
+        try:
+            self._sealed = _unseal(custody, allowed)
+        except BaseException as error:
+            self._end()
+            if isinstance(error, KeyDestroyed):  # an erasure came between
+                raise Erased(bundle.id, state="erasing", cause=None, erased_at=None) from None
+            raise
 
     @property
     def sealed(self) -> BundleOpener:
@@ -98,6 +105,9 @@ class OpenBundle:
             return
         self._closed = True
         self._sealed.close()
+        self._end()
+
+    def _end(self) -> None:
         now = self._custody.clock.now()
         ended = entry(
             self._actor,

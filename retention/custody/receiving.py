@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,23 +28,26 @@ from retention.actor import Actor, Role
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
 from retention.envelope import format as fmt
 from retention.envelope.keys import DataKey
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
 from retention.errors import Conflict, CustodyError, Erased, OffsetMismatch, TakenOver, TooLarge
+from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartMissing
 from retention.objects.store import PartWriter
 from retention.records.queries import bundle_parts, find_bundle
 from retention.records.tables import bundles, parts
-from retention.records.unit_of_work import Transaction
+from retention.records.unit_of_work import Reads, Transaction
 
 PART_SEGMENTS = 64
 PART_SIZE = fmt.FIRST_PLAINTEXT + (PART_SEGMENTS - 1) * fmt.LATER_PLAINTEXT
 """Plaintext bytes of a full part."""
 HANDOVER_SECONDS = 10.0
+RECHECK_SECONDS = 2.0
+"""How long a slow request may go on taking bytes of an upload that was erased or taken over elsewhere."""
 
 
 class Uploads:
@@ -97,7 +101,11 @@ class UploadSession:
         self.started_at: int = offset
         self.offset: int = offset
         self._number = self._parts_so_far()
-        self._key = _data_key(self._custody, self.bundle_id)
+        try:
+            self._key = _data_key(self._custody, self.bundle_id)
+        except KeyDestroyed:  # an erasure came between
+            raise Erased(self.bundle_id, state="erasing", cause=None, erased_at=None) from None
+        self._checked = time.monotonic()
 
     @property
     def position(self) -> int:
@@ -116,6 +124,9 @@ class UploadSession:
             raise TakenOver(
                 "another request took this upload over, or the service is stopping; ask for the offset"
             )
+        if time.monotonic() - self._checked >= RECHECK_SECONDS:
+            self._checked = time.monotonic()
+            self._check_mine()
         if self.position + len(piece) > self.size:
             raise TooLarge(f"the bundle was announced with {self.size} bytes; more have come", size=self.size)
         view = memoryview(piece)
@@ -153,8 +164,8 @@ class UploadSession:
             length, digest = sealing.length, sealing.finish()
             try:
                 writer.commit()  # durable object
-            except PartMissing:  # an erasure came between
-                refuse_if_erased(may_write(self._custody, self._actor, self.bundle_id))
+            except PartMissing:  # an erasure, or another writer's completion, came between
+                self._check_mine()
                 raise
         try:
             commit(self._custody, lambda tx: self._record(tx, length, digest))  # * the part counts from here
@@ -173,8 +184,7 @@ class UploadSession:
             bundles.c.offset == self.offset,
         )
         if not tx.change(update(bundles).where(*mine).values(offset=self.offset + length)):
-            refuse_if_erased(tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one())
-            raise TakenOver("another request took this upload over; ask for the offset")
+            raise self._lost(tx)
         row = {
             "bundle_id": self.bundle_id,
             "number": self._number,
@@ -185,6 +195,18 @@ class UploadSession:
             "recorded_at": now,
         }
         tx.change(insert(parts).values(row))
+
+    def _check_mine(self) -> None:
+        """Erased or TakenOver, once another than this session has the say over the upload."""
+        with self._custody.records.read() as reads:
+            writer = reads.execute(select(bundles.c.writer).where(bundles.c.id == self.bundle_id)).scalar()
+            if writer != self._token:
+                raise self._lost(reads)
+
+    def _lost(self, reads: Reads) -> TakenOver:
+        """Why this session may not go on; an erasure is raised from here."""
+        refuse_if_erased(reads.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one())
+        return TakenOver("another request took this upload over; ask for the offset")
 
     def _continued(self, tx: Transaction) -> None:
         bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
@@ -236,7 +258,7 @@ def may_write(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
         bundle = find_bundle(tx, actor, bundle_id, now)
         if bundle is None:
             return unseen(tx, actor, Action.UPLOAD_CONTINUED, now, "bundle", bundle_id)
-        if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
+        if denied := _not_the_sender(actor, bundle):
             return refuse(
                 tx, actor, Action.UPLOAD_CONTINUED, now, denied, tenant=bundle.tenant_id, bundle=bundle_id
             )
@@ -244,6 +266,11 @@ def may_write(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
         return bundle
 
     return commit(custody, work)
+
+
+def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
+    own = actor.has(Role.STAMP) and actor.stamp == bundle.stamp_id
+    return None if own else not_operator_of(actor, bundle.tenant_id)
 
 
 def _take_over(custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int) -> Row[Any]:
@@ -273,5 +300,3 @@ def _data_key(custody: Custody, bundle_id: str) -> DataKey:
         except KeyExists:  # another writer was first
             return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
         return fresh
-    except KeyDestroyed:
-        raise Erased(bundle_id, state="erasing", cause=None, erased_at=None) from None

@@ -17,7 +17,16 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.entry import Action
 from retention.actor import Actor, Role
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import (
+    Custody,
+    Turned,
+    commit,
+    entry,
+    lacks_role,
+    not_operator_of,
+    refuse,
+    unseen,
+)
 from retention.errors import Conflict, Invalid
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
@@ -108,7 +117,7 @@ def deregister_stamp(custody: Custody, actor: Actor, stamp_id: str) -> Row[Any]:
         stamp = _own_stamp(tx, actor, stamp_id)
         if stamp is None:
             return unseen(tx, actor, Action.STAMP_DEREGISTERED, now, "stamp", stamp_id)
-        if denied := lacks_role(actor, Role.OPERATOR):
+        if denied := not_operator_of(actor, stamp.tenant_id):
             return refuse(
                 tx, actor, Action.STAMP_DEREGISTERED, now, denied, tenant=stamp.tenant_id, subject=stamp_id
             )
@@ -128,7 +137,7 @@ def set_proactive(custody: Custody, actor: Actor, stamp_id: str, enabled: bool) 
         stamp = _own_stamp(tx, actor, stamp_id)
         if stamp is None:
             return unseen(tx, actor, Action.PROACTIVE_CONSENT_SET, now, "stamp", stamp_id)
-        if denied := lacks_role(actor, Role.OPERATOR):
+        if denied := not_operator_of(actor, stamp.tenant_id):
             return refuse(
                 tx, actor, Action.PROACTIVE_CONSENT_SET, now, denied, tenant=stamp.tenant_id, subject=stamp_id
             )

@@ -56,6 +56,8 @@ class Transaction:
 
     def audit(self, *entries: Entry) -> None:
         """Add entries to this commit."""
+        for entry in entries:
+            entry.leaf()  # one that has no leaf fails its own work here, not the group's commit
         self._entries.extend(entries)
 
     def _keep(self) -> list[Entry]:

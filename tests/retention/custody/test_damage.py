@@ -1,0 +1,112 @@
+"""What the read-back finds: a bundle with one wrong byte, part or key is damaged, and never opens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import update
+
+from retention.custody import completing, receiving
+from retention.errors import Refused
+from retention.records.tables import parts
+from retention.sweep import sweep
+from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
+from tests.retention.custody.world import World, strict_world
+
+CONTENT = bytes(range(256)) * 8
+
+
+def received(world: World) -> str:
+    world.open_case()
+    bundle = world.announce(len(CONTENT))
+    world.send(bundle, CONTENT)
+    world.assign(world.engineer)
+    world.grant()
+    return bundle
+
+
+def assert_never_opens(world: World, bundle: str, reason: str) -> None:
+    sweep(world.custody)
+    assert world.state(bundle) == "damaged"
+    damaged = [row for row in world.entries() if row.action == "bundle.damaged"]
+    assert [(row.outcome, row.reason) for row in damaged] == [("failed", reason)]
+    with pytest.raises(Refused) as refused:
+        world.read(bundle)
+    assert refused.value.reason == "bundle-damaged"
+    sweep(world.custody)
+    assert world.state(bundle) == "damaged", "nothing repairs it"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.data())
+def test_one_flipped_bit_anywhere_in_the_store_is_found_by_the_read_back(data: Any) -> None:
+    with strict_world() as world:
+        bundle = received(world)
+        stored = objects(world).parts
+        name = data.draw(st.sampled_from(sorted(stored)))
+        changed = bytearray(stored[name])
+        changed[data.draw(st.integers(0, len(changed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+        stored[name] = bytes(changed)
+        assert_never_opens(world, bundle, "seal-broken")
+
+
+def objects(world: World) -> StrictObjectStore:
+    assert isinstance(world.custody.objects, StrictObjectStore)
+    return world.custody.objects
+
+
+def lose_a_part(world: World, bundle: str) -> None:
+    del objects(world).parts[min(objects(world).parts)]
+
+
+def swap_parts(world: World, bundle: str) -> None:
+    stored = objects(world).parts
+    one, other = sorted(stored)[:2]
+    stored[one], stored[other] = stored[other], stored[one]
+
+
+def alter_the_record(world: World, bundle: str) -> None:
+    wrong = update(parts).where(parts.c.bundle_id == bundle, parts.c.number == 0).values(digest="00" * 32)
+    world.custody.records.write(lambda tx: tx.change(wrong))
+
+
+def give_it_another_bundles_key(world: World, bundle: str) -> None:
+    other = world.announce(5)
+    world.send(other, b"other")
+    completing.verify_bundle(world.custody, other)
+    assert isinstance(world.custody.keys, StrictKeyStore)
+    world.custody.keys.keys[bundle] = world.custody.keys.keys[other]
+
+
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lose_a_part, "part-missing"),
+        (swap_parts, "seal-broken"),
+        (alter_the_record, "manifest-mismatch"),
+        (give_it_another_bundles_key, "key-broken"),
+    ],
+)
+def test_every_other_harm_is_found_too(
+    strict: World, monkeypatch: pytest.MonkeyPatch, harm: Callable[[World, str], None], reason: str
+) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", 1000)
+    bundle = received(strict)
+    harm(strict, bundle)
+    assert_never_opens(strict, bundle, reason)
+
+
+def test_a_key_that_is_not_held_now_damages_nothing(strict: World) -> None:
+    """Another key file is a mistake of the moment: the read-back waits until the right one is back."""
+    bundle = received(strict)
+    wrapper = strict.custody.wrapper
+    object.__setattr__(strict.custody, "wrapper", MemoryKeyWrapper())
+    assert sweep(strict.custody).failed == 1
+    assert strict.state(bundle) == "received"
+    object.__setattr__(strict.custody, "wrapper", wrapper)
+    assert sweep(strict.custody).verified == 1
+    assert strict.read(bundle) == CONTENT

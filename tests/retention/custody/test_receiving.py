@@ -1,0 +1,238 @@
+from __future__ import annotations
+
+import hashlib
+import threading
+
+import pytest
+
+from retention.custody import completing, erasing, receiving
+from retention.errors import Erased, OffsetMismatch, TakenOver, TooLarge
+from retention.objects.errors import StoreFull
+from retention.sweep import remove_orphans, sweep
+from tests.retention.custody.world import World, but
+
+CONTENT = bytes(range(256)) * 16
+PART = 1000
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", PART)
+
+
+@pytest.fixture
+def bundle(world: World) -> str:
+    world.open_case()
+    return world.announce(len(CONTENT))
+
+
+def begin(world: World, bundle: str, offset: int) -> receiving.UploadSession:
+    return receiving.begin(world.custody, world.uploads, world.stamp, bundle, offset)
+
+
+def stored_parts(world: World, bundle: str) -> int:
+    return len(world.custody.objects.list_parts(bundle))
+
+
+def assert_nothing_is_left(world: World, bundle: str) -> None:
+    custody = world.custody
+    assert world.state(bundle) == "erased"
+    assert custody.objects.remains(bundle) == custody.keys.remains(bundle) == []
+    assert bundle not in set(custody.objects.list_bundles())
+
+
+def assert_completes(world: World, bundle: str) -> None:
+    """The sender asks for the offset, goes on there, and what is stored is what was sent."""
+    offset = world.row(bundle).offset
+    world.send(bundle, CONTENT[offset:], offset)
+    sweep(world.custody)
+    assert (world.state(bundle), world.row(bundle).sha256) == (
+        "complete",
+        hashlib.sha256(CONTENT).hexdigest(),
+    )
+
+
+def test_what_was_not_parked_is_lost_and_full_parts_are_kept(world: World, bundle: str) -> None:
+    with begin(world, bundle, 0) as session:
+        session.feed(CONTENT[: 2 * PART + 500])
+    assert world.row(bundle).offset == 2 * PART
+    assert stored_parts(world, bundle) == 2
+    assert_completes(world, bundle)
+
+
+def test_a_second_writer_makes_the_first_save_and_stop(world: World, bundle: str) -> None:
+    first = begin(world, bundle, 0)
+    first.feed(CONTENT[:100])
+    taken: list[receiving.UploadSession | Exception] = []
+
+    def second() -> None:
+        try:
+            taken.append(begin(world, bundle, 0))
+        except OffsetMismatch as error:
+            taken.append(error)
+
+    other = threading.Thread(target=second)
+    other.start()
+    assert first.stop.wait(5)
+    with pytest.raises(TakenOver):
+        first.feed(CONTENT[100:200])
+    with first:
+        assert first.park() == 100
+    other.join()
+    assert isinstance(taken[0], OffsetMismatch) and taken[0].expected == 100
+    assert_completes(world, bundle)
+
+
+def test_a_writer_of_another_process_is_fenced_off_at_its_next_part(world: World, bundle: str) -> None:
+    with begin(world, bundle, 0) as first:
+        first.feed(CONTENT[:100])
+        world.uploads = receiving.Uploads()  # as another process has its own
+        with begin(world, bundle, 0) as second:
+            second.feed(CONTENT[:200])
+            with pytest.raises(TakenOver):
+                first.feed(CONTENT[100 : PART + 1])
+            assert second.park() == 200
+    assert stored_parts(world, bundle) == 1
+    assert_completes(world, bundle)
+
+
+def test_a_writer_whose_upload_another_completed_is_told_so(world: World, bundle: str) -> None:
+    with begin(world, bundle, 0) as first:
+        first.feed(CONTENT[:100])
+        world.uploads = receiving.Uploads()
+        assert world.send(bundle, CONTENT) == len(CONTENT)
+        with pytest.raises(TakenOver):
+            first.park()
+    assert sweep(world.custody).verified == 1
+    assert world.state(bundle) == "complete"
+
+
+def test_a_slow_writer_hears_of_a_takeover_before_its_part_is_full(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "RECHECK_SECONDS", 0.0)
+    with begin(world, bundle, 0) as first:
+        first.feed(b"1")
+        world.uploads = receiving.Uploads()
+        with begin(world, bundle, 0), pytest.raises(TakenOver):
+            first.feed(b"2")
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["begun", "carried through"])
+def test_the_next_piece_fails_once_the_bundle_is_erased_and_nothing_is_left(
+    world: World, bundle: str, erased: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "RECHECK_SECONDS", 0.0)
+    with begin(world, bundle, 0) as session:
+        session.feed(CONTENT[: PART + 10])
+        erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+        if erased:
+            erasing.erase_bundle(world.custody, bundle)
+        with pytest.raises(Erased):
+            session.feed(CONTENT[PART + 10 : PART + 20])
+    sweep(world.custody)
+    assert_nothing_is_left(world, bundle)
+    with pytest.raises(Erased):
+        begin(world, bundle, PART)
+
+
+@pytest.mark.parametrize("erased", [False, True], ids=["begun", "carried through"])
+def test_a_part_that_ends_after_the_erasure_is_not_kept(world: World, bundle: str, erased: bool) -> None:
+    with begin(world, bundle, 0) as session:
+        session.feed(CONTENT[:10])
+        erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+        if erased:
+            erasing.erase_bundle(world.custody, bundle)
+        with pytest.raises(Erased):
+            session.park()
+    sweep(world.custody)
+    assert_nothing_is_left(world, bundle)
+
+
+def test_a_part_that_became_durable_after_the_erasure_is_an_orphan_and_goes(local: World) -> None:
+    local.open_case()
+    bundle = local.announce(len(CONTENT))
+    erasing.request_bundle_erasure(local.custody, local.operator, bundle)
+    sweep(local.custody)
+    writer = local.custody.objects.new_part(bundle, "prt_" + "a" * 26)
+    writer.reserve(10)
+    writer.advance(10)
+    writer.commit()  # and its process dies here, before it hears that the bundle is erased
+    kept = local.upload(CONTENT)
+    assert local.custody.objects.remains(bundle) != []
+    assert remove_orphans(local.custody) == 1
+    assert_nothing_is_left(local, bundle)
+    assert stored_parts(local, kept) == 5
+    assert remove_orphans(local.custody) == 0
+
+
+def test_an_erasure_between_the_takeover_and_the_first_key_is_heard(
+    strict: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key store answers 'never had one', then refuses the key: the bundle was erased in between."""
+    strict.open_case()
+    bundle = strict.announce(10)
+    keys = strict.custody.keys
+    put = keys.put
+
+    def late(bundle_id: str, wrapped: object) -> None:
+        erasing.request_bundle_erasure(strict.custody, strict.operator, bundle_id)
+        erasing.erase_bundle(strict.custody, bundle_id)
+        keys.violations.clear()  # type: ignore[attr-defined]
+        put(bundle_id, wrapped)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(keys, "put", late)
+    with pytest.raises(Erased):
+        strict.send(bundle, b"0123456789")
+    keys.violations.clear()  # type: ignore[attr-defined]  # the race is what is tested
+    assert_nothing_is_left(strict, bundle)
+
+
+def test_more_bytes_than_announced_are_refused_and_what_fits_is_kept(world: World, bundle: str) -> None:
+    with begin(world, bundle, 0) as session:
+        session.feed(CONTENT[:-1])
+        with pytest.raises(TooLarge):
+            session.feed(b"22")
+        assert session.park() == len(CONTENT) - 1
+    assert_completes(world, bundle)
+
+
+@pytest.mark.parametrize("offset", [-1, 1, len(CONTENT)])
+def test_an_upload_goes_on_at_its_own_offset_only(world: World, bundle: str, offset: int) -> None:
+    with pytest.raises(OffsetMismatch) as answer:
+        begin(world, bundle, offset)
+    assert answer.value.expected == 0
+
+
+def test_a_full_disk_drops_the_part_and_keeps_those_before_it(world: World, bundle: str) -> None:
+    class Full:
+        """The object store, whose disk is full from the third part on."""
+
+        def __init__(self) -> None:
+            self.left = 2
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(world.custody.objects, name)
+
+        def new_part(self, bundle_id: str, part_id: str) -> object:
+            writer = world.custody.objects.new_part(bundle_id, part_id)
+            self.left -= 1
+            if self.left < 0:
+                writer.abort()
+                raise StoreFull("a part cannot be started: No space left on device")
+            return writer
+
+    full = but(world, objects=Full())
+    with pytest.raises(StoreFull, match="No space left"):
+        full.send(bundle, CONTENT)
+    assert world.row(bundle).offset == 2 * PART
+    assert stored_parts(world, bundle) == 2
+    assert_completes(world, bundle)
+
+
+def test_a_bundle_that_is_not_what_was_announced_is_damaged(world: World) -> None:
+    world.open_case()
+    bundle = world.announce(4, sha256=hashlib.sha256(b"abcd").hexdigest())
+    world.send(bundle, b"abce")
+    assert completing.verify_bundle(world.custody, bundle) == "damaged"
+    assert world.last() == ("bundle.damaged", "failed", "digest-mismatch")

@@ -1,0 +1,273 @@
+"""A small custody to test with: two customers, their stamps, and one person in each role.
+
+Records are real (SQLite, from a schema made once); stores are the strict fakes or the local folders; the clock stands
+still until a test moves it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from audit.checkpoint import Signer
+from audit.entry import parse_leaf
+from audit.sequencer import Sequencer
+from audit.tables import audit_entries
+from audit.tiles import LocalTileStore
+from audit.verify import verify_database
+from retention.actor import Actor, Role
+from retention.bundle import Collection, CollectionType, Triggers
+from retention.custody import cases, collecting, completing, consenting, granting, reading, receiving, stamps
+from retention.custody.context import Custody
+from retention.custody.people import Directory
+from retention.objects.local import LocalObjectStore
+from retention.objects.local_keys import LocalKeyStore
+from retention.objects.store import KeyStore, ObjectStore
+from retention.records.engine import sqlite_engine
+from retention.records.migrate import upgrade
+from retention.records.tables import bundles
+from retention.records.unit_of_work import SqliteRecords
+from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
+
+START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
+HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
+NUMBER, OTHER_NUMBER = "120260301000001", "120260301000002"
+REASON = "Investigate the failed drive of node 4"
+ISSUER = "https://issuer.example"
+TRIGGER = "Test.FaultIdType"
+QUICK = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where databases of tests that make many of them stand: what is tested there is order, not durability."""
+
+
+@dataclass
+class FakeClock:
+    """Stands still until it is moved."""
+
+    at: datetime = START
+
+    def now(self) -> datetime:
+        return self.at
+
+    def move(self, by: timedelta) -> None:
+        self.at += by
+
+
+@cache
+def _schema() -> bytes:
+    """A database of the newest version, empty."""
+    with tempfile.TemporaryDirectory(dir=QUICK) as folder:
+        path = Path(folder) / "records.db"
+        engine = sqlite_engine(path)
+        upgrade(engine)
+        engine.dispose()
+        return path.read_bytes()
+
+
+def empty_records(path: Path) -> SqliteRecords:
+    """Records in a new file at `path`."""
+    path.touch(mode=0o600)
+    path.write_bytes(_schema())
+    return SqliteRecords(sqlite_engine(path))
+
+
+@dataclass
+class World:
+    """Custody, the people around it, and short ways to do the usual."""
+
+    folder: Path
+    custody: Custody
+    clock: FakeClock
+    log_signer: Signer
+    uploads: receiving.Uploads = field(default_factory=receiving.Uploads)
+
+    def __post_init__(self) -> None:
+        self.directory = Directory(self.custody)
+        self.administrator = self.actor("root", Role.ADMINISTRATOR)
+        self.case_system = self.actor("case-system", Role.CASE_SYSTEM)
+        self.auditor = self.actor("audrey", Role.AUDITOR)
+        self.engineer = self.actor("erin@support.example", Role.SUPPORT_ENGINEER)
+        self.colleague = self.actor("carl@support.example", Role.SUPPORT_ENGINEER)
+        self.partner = self.actor("pat@oem.example", Role.PARTNER_ENGINEER, partner="oem")
+        self.rival = self.actor("rob@rival.example", Role.PARTNER_ENGINEER, partner="rival")
+        self.tenant, self.operator, self.stamp = self._customer("contoso")
+        self.other_tenant, self.other_operator, self.other_stamp = self._customer("fabrikam")
+
+    def _customer(self, name: str) -> tuple[str, Actor, Actor]:
+        tenant = stamps.register_tenant(self.custody, self.administrator, name.title(), name)
+        operator = self.actor(f"olga@{name}.example", Role.OPERATOR, directory=name)
+        stamps.register_stamp(self.custody, operator, f"{name} north", f"stamp-{name}", proactive=True)
+        return str(tenant.id), operator, self.actor(f"stamp-{name}", Role.STAMP)
+
+    def actor(
+        self, subject: str, *roles: Role, directory: str | None = None, partner: str | None = None
+    ) -> Actor:
+        return self.directory.resolve(
+            issuer=ISSUER,
+            subject=subject,
+            roles=frozenset(roles),
+            directory=directory,
+            partner=partner,
+            name=f"Name of {subject}",
+            particulars={"address": "192.0.2.7"},
+        )
+
+    def open_case(self, number: str = NUMBER, directory: str = "contoso") -> Row[Any]:
+        return cases.open_case(self.custody, self.case_system, number, directory)
+
+    def close_case(self, number: str = NUMBER, at: datetime | None = None) -> Row[Any]:
+        return cases.close_case(self.custody, self.case_system, number, at)
+
+    def assign(self, *actors: Actor, number: str = NUMBER) -> None:
+        for actor in actors:
+            cases.assign(self.custody, self.case_system, number, ISSUER, actor.particulars["subject"])
+
+    def unassign(self, actor: Actor, number: str = NUMBER) -> None:
+        cases.unassign(self.custody, self.case_system, number, ISSUER, actor.particulars["subject"])
+
+    def collection(self, size: int, **changes: Any) -> Collection:
+        now = self.clock.now()
+        values: dict[str, Any] = {
+            "type": CollectionType.ON_DEMAND,
+            "logs_start": now - 3 * HOUR,
+            "logs_end": now - HOUR,
+            "time_collected": now,
+            "file_name": "AzureStackLogs-secretname.zip",
+            "size": size,
+        }
+        return Collection(**{**values, **changes})
+
+    def announce(self, size: int, number: str | None = NUMBER, **changes: Any) -> str:
+        """An upload announced by the first customer's stamp; without a number it is proactive."""
+        if number is None:
+            changes = {"type": CollectionType.PROACTIVE, "trigger": TRIGGER, **changes}
+        collection = self.collection(size, **changes)
+        made = collecting.create_upload(
+            self.custody, self.stamp, collection, case_number=number, stamp_id=None
+        )
+        return str(made.id)
+
+    def send(self, bundle: str, content: bytes, offset: int = 0, actor: Actor | None = None) -> int:
+        """One request with `content`; the offset to go on from."""
+        with receiving.begin(self.custody, self.uploads, actor or self.stamp, bundle, offset) as session:
+            session.feed(content)
+            return session.park()
+
+    def upload(self, content: bytes, number: str | None = NUMBER, **changes: Any) -> str:
+        """A bundle announced, sent, and read back."""
+        bundle = self.announce(len(content), number, **changes)
+        self.send(bundle, content)
+        completing.verify_bundle(self.custody, bundle)
+        return bundle
+
+    def grant(
+        self, actor: Actor | None = None, number: str = NUMBER, duration: timedelta = 8 * HOUR
+    ) -> Row[Any]:
+        return granting.give_grant(self.custody, actor or self.engineer, number, REASON, duration)
+
+    def consent(
+        self, partner: str = "oem", scope: Sequence[str] | None = None, lasts: timedelta = 30 * DAY
+    ) -> Row[Any]:
+        until = self.clock.now() + lasts
+        return consenting.give_consent(self.custody, self.operator, NUMBER, partner, until, scope)
+
+    def open(self, bundle: str, actor: Actor | None = None) -> reading.OpenBundle:
+        return reading.open_bundle(
+            self.custody, actor or self.engineer, bundle, lambda row: [(0, row.size)] if row.size else []
+        )
+
+    def read(self, bundle: str, actor: Actor | None = None) -> bytes:
+        opened = self.open(bundle, actor)
+        try:
+            content = b"".join(opened.pieces(opened.spans[0]))
+            opened.done()
+        finally:
+            opened.close()
+        return content
+
+    def row(self, bundle: str) -> Row[Any]:
+        with self.custody.records.read() as reads:
+            return reads.execute(select(bundles).where(bundles.c.id == bundle)).one()
+
+    def state(self, bundle: str) -> str:
+        return str(self.row(bundle).state)
+
+    def entries(self) -> list[Row[Any]]:
+        with self.custody.records.read() as reads:
+            return list(reads.execute(select(audit_entries).order_by(audit_entries.c.row)))
+
+    def leaves(self) -> list[dict[str, Any]]:
+        """The parsed leaves, in order."""
+        return [parse_leaf(row.leaf) for row in self.entries()]
+
+    def last(self) -> tuple[str, str, str | None]:
+        """The last entry: action, outcome, reason."""
+        row = self.entries()[-1]
+        return row.action, row.outcome, row.reason
+
+    def sequence(self) -> None:
+        tiles = self.custody.tiles
+        Sequencer(self.custody.records.engine, tiles, self.log_signer, self.clock).run_once()
+
+    def log_problems(self) -> list[object]:
+        with self.custody.records.read() as reads:
+            return [*verify_database(reads, self.log_signer.verifier, tiles=self.custody.tiles).problems]
+
+
+def build(folder: Path, objects: ObjectStore, keys: KeyStore) -> World:
+    """A world on these stores, its records and log in `folder`."""
+    clock = FakeClock()
+    custody = Custody(
+        clock=clock,
+        records=empty_records(folder / "records.db"),
+        objects=objects,
+        keys=keys,
+        wrapper=MemoryKeyWrapper(),
+        receipt_signer=Signer("casevault.test/receipts", bytes(range(32))),
+        tiles=LocalTileStore(folder / "log"),
+        triggers=Triggers({TRIGGER: "A fault"}),
+    )
+    return World(folder, custody, clock, Signer("casevault.test/log", bytes(range(1, 33))))
+
+
+@contextmanager
+def strict_world() -> Iterator[World]:
+    """A world on the strict fakes: a call that no correct custody makes fails the test."""
+    folder = Path(tempfile.mkdtemp(dir=QUICK))
+    objects, keys = StrictObjectStore(), StrictKeyStore()
+    world = build(folder, objects, keys)
+    try:
+        yield world
+    finally:
+        world.custody.records.close()
+        shutil.rmtree(folder)
+    assert objects.violations == []
+    assert [v for v in keys.violations if not v.endswith("was read")] == []
+
+
+@contextmanager
+def local_world(folder: Path) -> Iterator[World]:
+    """A world on the local stores."""
+    world = build(folder, LocalObjectStore(folder / "objects"), LocalKeyStore(folder / "keys"))
+    try:
+        yield world
+    finally:
+        world.custody.records.close()
+
+
+def but(world: World, **parts: Any) -> World:
+    """The same world with other parts of custody."""
+    changed = dataclasses.replace(world.custody, **parts)
+    twin = object.__new__(World)
+    twin.__dict__.update(world.__dict__)
+    twin.custody = changed
+    return twin
