@@ -13,10 +13,9 @@ import pytest
 
 from tests.functions.deployment import deploy
 from tests.functions.state import Past, make_past
-from tests.functions.worker.client import Worker
+from tests.functions.worker.client import StartWorker, Worker
 
 INSTALL = "pip install --no-deps --ignore-requires-python azure-functions-runtime==1.3.0"
-StartWorker = Callable[..., Worker]
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from audit.entry import Action
 from retention.bundle import BundleState
@@ -17,7 +18,7 @@ from tests.functions.state import (
     unproven,
     verdict,
 )
-from tests.functions.worker.client import Worker
+from tests.functions.worker.client import StartWorker, Worker
 
 
 def _messages(worker: Worker) -> list[str]:
@@ -70,7 +71,7 @@ def test_messages_that_are_lost_are_sent_again_by_the_next_sweep(worker: Worker,
 
 
 def test_a_worker_that_is_killed_half_way_leaves_work_that_another_finishes(
-    worker: Worker, start_worker, app_root, past: Past
+    worker: Worker, start_worker: StartWorker, app_root: Path, past: Past
 ) -> None:
     messages = _messages(worker)
     worker.deliver("erase", messages[0])
@@ -86,7 +87,7 @@ def test_a_worker_that_is_killed_half_way_leaves_work_that_another_finishes(
 
 
 def test_two_workers_that_share_the_state_erase_each_bundle_once(
-    worker: Worker, start_worker, app_root, past: Past
+    worker: Worker, start_worker: StartWorker, app_root: Path, past: Past
 ) -> None:
     other = start_worker(app_root, past.app_settings)
     assert other.index() == ""

@@ -11,7 +11,7 @@ from functions.message import write_message
 from retention.bundle import BundleState
 from retention.ids import Kind, new_id
 from tests.functions.state import Past, count, erased, services_on, states
-from tests.functions.worker.client import Worker
+from tests.functions.worker.client import StartWorker, Worker
 
 TIMERS = {"sweep", "sequence", "read_back"}
 QUEUES = {"erase": "casevault-erase", "erase_poison": "casevault-erase-poison"}
@@ -55,7 +55,7 @@ def test_the_sweep_sends_to_the_queue_that_erase_listens_to(worker: Worker) -> N
 
 
 def test_app_settings_are_named_in_the_triggers_for_the_host_to_resolve(
-    start_worker, app_root: Path, past: Past
+    start_worker: StartWorker, app_root: Path, past: Past
 ) -> None:
     given = {"CASEVAULT_SWEEP_SCHEDULE": "0 */2 * * * *", "CASEVAULT_ERASE_QUEUE": "erase-2"}
     worker = start_worker(app_root, past.app_settings | given)
@@ -67,7 +67,9 @@ def test_app_settings_are_named_in_the_triggers_for_the_host_to_resolve(
     assert worker.functions["erase_poison"]["bindings"][0]["queueName"] == "%CASEVAULT_ERASE_QUEUE%-poison"
 
 
-def test_a_wrong_app_setting_is_named_when_the_app_is_indexed(start_worker, app_root: Path) -> None:
+def test_a_wrong_app_setting_is_named_when_the_app_is_indexed(
+    start_worker: StartWorker, app_root: Path
+) -> None:
     error = start_worker(app_root, {"CASEVAULT_ERASE_QUEUE": "Not_A_Queue"}).index()
     assert "CASEVAULT_ERASE_QUEUE" in error
 
@@ -82,7 +84,7 @@ def test_the_app_runs_from_the_deployed_files_alone_and_brings_no_other_door(
 
 
 def test_indexing_needs_no_state_and_the_first_invocation_says_what_is_missing(
-    start_worker, app_root: Path, tmp_path: Path
+    start_worker: StartWorker, app_root: Path, tmp_path: Path
 ) -> None:
     worker = start_worker(app_root, {"CASEVAULT_STATE": str(tmp_path / "none")})
     assert worker.index() == ""

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -134,3 +134,6 @@ class Worker:
         self._process.kill()
         self._process.communicate()
         self._errors.close()
+
+
+StartWorker = Callable[..., Worker]

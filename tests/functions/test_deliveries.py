@@ -1,0 +1,184 @@
+"""The queue may lose, repeat and reorder: whatever it does, the end is the same (P4). The functions in this process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import azure.functions as func
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import select
+
+from audit.entry import Action
+from functions.app import create_app
+from functions.message import write_message
+from functions.process import Once
+from functions.recording import READ_BACK
+from functions.settings import from_environment
+from retention.assembly import Services
+from retention.bundle import BundleState
+from retention.custody.erasing import CASE, start
+from retention.errors import Unavailable
+from retention.records.tables import bundles, cases
+from tests.functions.state import (
+    CASE_SYSTEM,
+    CLOSED,
+    Past,
+    count,
+    erased,
+    make_past,
+    move_clock,
+    overdue_bundles,
+    remains,
+    services_on,
+    states,
+    unproven,
+)
+
+CopyPast = Callable[[], Past]
+
+
+class Queue:
+    """Stands for the output binding, and for the queue behind it."""
+
+    def __init__(self) -> None:
+        self.messages: list[str] = []
+
+    def set(self, messages: list[str]) -> None:
+        self.messages = list(messages)
+
+
+class Host:
+    """Calls the app's functions by name, on injected services."""
+
+    def __init__(self, services: Callable[[], Services]) -> None:
+        app = create_app(from_environment({}), services)
+        self._functions = {f.get_function_name(): f.get_user_function() for f in app.get_functions()}
+
+    def sweep(self) -> list[str]:
+        queue = Queue()
+        self._functions["sweep"](_tick(), queue)
+        return queue.messages
+
+    def tick(self, name: str) -> None:
+        self._functions[name](_tick())
+
+    def deliver(self, name: str, message: str) -> None:
+        self._functions[name](func.QueueMessage(body=message))
+
+
+def _tick() -> Any:
+    return func.timer.TimerRequest(past_due=False)
+
+
+ROUNDS = st.lists(
+    st.lists(st.tuples(st.integers(0, 4), st.sampled_from(["erase", "erase_poison"])), max_size=8), max_size=3
+)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rounds=ROUNDS)
+def test_lost_repeated_and_reordered_messages_end_as_if_each_came_once(
+    copy_past: CopyPast, rounds: list[list[tuple[int, str]]]
+) -> None:
+    past = copy_past()
+    with services_on(past.folder) as services:
+        host = Host(lambda: services)
+        seen: list[str] = []
+        for deliveries in rounds:
+            seen += host.sweep()
+            for number, name in deliveries:
+                if seen:
+                    host.deliver(name, seen[number % len(seen)])
+        for message in host.sweep():  # and at last the queue works
+            host.deliver("erase", message)
+        assert host.sweep() == []
+        assert erased(services) == past.going
+        assert unproven(services) == []
+        assert count(services, Action.BUNDLE_ERASED) == len(past.going)
+        assert overdue_bundles(services) == []
+        assert remains(services, past.kept)
+
+
+def test_nothing_happens_before_the_deadline_and_everything_is_begun_at_it(copy_past: CopyPast) -> None:
+    past = copy_past()
+    with services_on(past.folder) as services:
+        move_clock(services, -timedelta(minutes=5))
+        host = Host(lambda: services)
+        assert host.sweep() == [write_message(past.expired)]  # the upload nobody finished expired long ago
+        move_clock(services, timedelta(minutes=5))
+        assert set(host.sweep()) == {write_message(bundle_id) for bundle_id in past.going}
+        begun = {id_ for id_, state in states(services).items() if state == BundleState.ERASING}
+        assert begun == past.going
+
+
+def test_a_bundle_that_waits_under_two_erasures_gets_one_message(copy_past: CopyPast) -> None:
+    past = copy_past()
+    with services_on(past.folder) as services:
+        host = Host(lambda: services)
+        host.sweep()
+        with services.custody.records.read() as reads:
+            case_id = reads.execute(select(cases.c.id).where(cases.c.number == CLOSED)).scalar_one()
+            held = reads.execute(select(bundles).where(bundles.c.case_id == case_id)).all()
+        now = services.custody.clock.now()
+        services.custody.records.write(
+            lambda tx: start(tx, CASE_SYSTEM, held, held[0].tenant_id, case_id, CASE, "customer-request", now)
+        )
+        messages = host.sweep()
+        assert len(messages) == len(set(messages)) == len(past.going)
+
+
+def test_received_bundles_are_read_back_a_few_at_a_time(tmp_path: Path) -> None:
+    past = make_past(tmp_path / "state", READ_BACK, verified=False)
+    with services_on(past.folder) as services:
+        host = Host(lambda: services)
+        host.tick("read_back")
+        assert list(states(services).values()).count(BundleState.RECEIVED) == 1
+        host.tick("read_back")
+        assert list(states(services).values()).count(BundleState.RECEIVED) == 0
+        assert count(services, Action.BUNDLE_VERIFIED) == READ_BACK + 1
+
+
+def test_services_are_assembled_once_however_many_threads_come_first() -> None:
+    made: list[object] = []
+    barrier = threading.Barrier(8)
+
+    def make() -> Any:
+        made.append(object())
+        return made[-1]
+
+    once = Once(make)
+    got: list[object] = []
+
+    def call() -> None:
+        barrier.wait()
+        got.append(once())
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    assert got == made * 8
+
+
+def test_an_assembly_that_failed_is_tried_again_by_the_next_invocation() -> None:
+    answers = iter([None, "services"])
+
+    def make() -> Any:
+        answer = next(answers)
+        if answer is None:
+            raise Unavailable("not yet")
+        return answer
+
+    once: Callable[[], Any] = Once(make)
+    with pytest.raises(Unavailable):
+        once()
+    assert once() == "services"
+    assert once() == "services"
