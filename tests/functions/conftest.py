@@ -1,4 +1,4 @@
-"""Workers on the deployed tree. The worker library is not on PyPI for this Python: it is installed by its own step."""
+"""Workers on the deployed tree. The worker library declares a newer Python: it is installed by a step of its own."""
 
 from __future__ import annotations
 

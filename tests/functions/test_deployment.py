@@ -205,3 +205,10 @@ def test_only_the_settings_module_reads_the_environment() -> None:
         f.name for f in Path(ROOT / "functions").glob("*.py") if re.search(r"environ\b|getenv", f.read_text())
     }
     assert readers == {"settings.py"}
+
+
+def test_the_docs_name_every_setting_with_its_default() -> None:
+    rows = (ROOT / "docs" / "functions.md").read_text().splitlines()
+    for name, default in DEFAULTS.items():
+        (row,) = (row for row in rows if row.startswith(f"| `{name}` |"))
+        assert row.endswith(f"| `{default}` |")
