@@ -82,7 +82,7 @@ def test_a_sound_app_is_indexed_and_its_list_becomes_messages(start_on: StartOn)
 
 @pytest.mark.parametrize(("source", "told"), NOT_INDEXED.values(), ids=NOT_INDEXED.keys())
 def test_a_mistake_in_the_declaration_stops_the_index_of_the_whole_app(
-    start_on: StartOn, source: str
+    start_on: StartOn, source: str, told: str
 ) -> None:
     worker = start_on(source)
     assert told in worker.index()
