@@ -72,6 +72,7 @@ def _in_scope(partner: str, now: datetime) -> ColumnElement[bool]:
     named = (
         select(consent_bundles.c.bundle_id)
         .where(consent_bundles.c.consent_id == consents.c.id, consent_bundles.c.bundle_id == bundles.c.id)
+        .correlate(consents, bundles)  # two levels up: by itself only the next one is correlated
         .exists()
     )
     return (
@@ -81,5 +82,6 @@ def _in_scope(partner: str, now: datetime) -> ColumnElement[bool]:
             _live_consent(partner, now),
             or_(consents.c.whole_case, named),
         )
+        .correlate(bundles)
         .exists()
     )

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import select
+
+from retention.custody import cases, erasing, receipts
+from retention.errors import Conflict, Erased, NotFound, Unavailable
+from retention.objects.errors import StoreUnavailable
+from retention.receipt import check
+from retention.records.tables import parts
+from retention.sweep import SweepReport, erase_one, pending_erasures, sweep
+from tests.retention.custody.world import DAY, NUMBER, OTHER_NUMBER, REASON, World, but
+
+
+def test_the_confirmation_is_given_at_once_and_the_receipt_when_the_erasure_is_proven(world: World) -> None:
+    world.open_case()
+    bundle = world.upload(b"content")
+    erasure = erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    with pytest.raises(NotFound):
+        receipts.hand_out(world.custody, erasure.id)
+    with pytest.raises(Erased):
+        world.read(bundle, world.operator)
+    sweep(world.custody)
+    with pytest.raises(Conflict) as soon:
+        receipts.hand_out(world.custody, erasure.id)
+    assert soon.value.reason == "not-sequenced"
+    world.sequence()
+    document = receipts.hand_out(world.custody, erasure.id)
+    checked = check(document, world.custody.receipt_signer.verifier, world.log_signer.verifier)
+    assert checked.fields["confirmation"] == erasure.confirmation
+    assert [item["bundle"] for item in checked.fields["bundles"]] == [bundle]
+    found = erasing.find_erasure(world.custody, world.operator, erasure.confirmation.replace("-", " "))
+    assert (found.id, found.cause) == (erasure.id, "customer-request")
+
+
+def test_asking_again_gives_the_same_confirmation(strict: World) -> None:
+    strict.open_case()
+    bundle = strict.upload(b"content")
+    asked = [erasing.request_bundle_erasure(strict.custody, strict.operator, bundle) for _ in range(2)]
+    sweep(strict.custody)
+    asked.append(erasing.request_bundle_erasure(strict.custody, strict.operator, bundle))
+    assert len({erasure.confirmation for erasure in asked}) == 1
+    whole = [erasing.request_case_erasure(strict.custody, strict.operator, NUMBER) for _ in range(2)]
+    assert len({erasure.confirmation for erasure in whole}) == 1
+
+
+def test_an_empty_case_is_proven_empty_at_once(strict: World) -> None:
+    strict.open_case()
+    erasure = erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    assert erasure.proven_at == strict.clock.now()
+
+
+def test_a_case_is_proven_erased_only_when_every_bundle_of_it_is(strict: World) -> None:
+    """One bundle's own erasure is under way when the whole case is asked for."""
+    strict.open_case()
+    first, second = strict.upload(b"first"), strict.upload(b"second")
+    alone = erasing.request_bundle_erasure(strict.custody, strict.operator, first)
+    whole = erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    again = erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    assert again.confirmation == whole.confirmation != alone.confirmation
+    erasing.erase_bundle(strict.custody, second)
+    assert proven(strict, whole.confirmation) is None
+    erasing.erase_bundle(strict.custody, first)
+    assert proven(strict, whole.confirmation) == proven(strict, alone.confirmation) == strict.clock.now()
+    strict.sequence()
+    listed = receipts.hand_out(strict.custody, whole.id)["receipt"]["bundles"]
+    assert {item["bundle"] for item in listed} == {first, second}
+    begun = [leaf["bundle"] for leaf in strict.leaves() if leaf["action"] == "bundle.erasing"]
+    assert sorted(begun) == sorted([first, second]), "each began once"
+
+
+def proven(world: World, confirmation: str) -> object:
+    return erasing.find_erasure(world.custody, world.operator, confirmation).proven_at
+
+
+def test_an_engineer_erases_for_the_customer_with_a_reason_and_only_on_their_case(strict: World) -> None:
+    strict.open_case()
+    bundle = strict.upload(b"content")
+    strict.assign(strict.engineer)
+    erasure = erasing.request_bundle_erasure(strict.custody, strict.engineer, bundle, REASON)
+    assert erasure.cause == "engineer-for-customer"
+    with pytest.raises(NotFound):
+        erasing.request_case_erasure(strict.custody, strict.colleague, NUMBER, REASON)
+
+
+def test_the_tombstone_keeps_digests_and_sizes_and_nothing_that_a_person_wrote(strict: World) -> None:
+    strict.open_case()
+    bundle = strict.upload(b"content")
+    before = strict.row(bundle)
+    erasing.request_bundle_erasure(strict.custody, strict.operator, bundle)
+    sweep(strict.custody)
+    stone = strict.row(bundle)
+    assert (stone.sha256, stone.size, stone.manifest) == (before.sha256, before.size, before.manifest)
+    assert (stone.file_name, stone.roles, stone.announced_sha256, stone.due_at) == ("", "[]", None, None)
+    with strict.custody.records.read() as reads:
+        assert reads.execute(select(parts).where(parts.c.bundle_id == bundle)).all() == []
+
+
+def test_the_automatic_erasure_and_an_on_demand_one_after_close_both_work(strict: World) -> None:
+    strict.open_case()
+    asked, waits = strict.upload(b"asked"), strict.upload(b"waits")
+    strict.close_case()
+    erasing.request_bundle_erasure(strict.custody, strict.operator, asked)
+    sweep(strict.custody)
+    assert (strict.state(asked), strict.state(waits)) == ("erased", "complete")
+    strict.clock.move(90 * DAY)
+    sweep(strict.custody)
+    causes = {strict.row(bundle).erased_cause for bundle in (asked, waits)}
+    assert causes == {"customer-request", "deadline"}
+
+
+def test_on_demand_work_goes_ahead_of_scheduled_work_and_pages_miss_nothing(strict: World) -> None:
+    strict.open_case(NUMBER)
+    strict.open_case(OTHER_NUMBER)
+    scheduled = [strict.upload(bytes([n])) for n in range(1, 4)]
+    strict.close_case(NUMBER)
+    strict.clock.move(90 * DAY)
+    wanted = [strict.upload(bytes([n]), OTHER_NUMBER) for n in range(4, 7)]
+    unreachable = but(strict, objects=Unreachable())
+    sweep(unreachable.custody)  # begins what is due
+    for bundle in wanted:
+        strict.clock.move(DAY)
+        erasing.request_bundle_erasure(strict.custody, strict.operator, bundle)
+    order = pending_erasures(strict.custody, 50)
+    assert [bundle for _, bundle in order] == [*wanted, *sorted(scheduled)]
+    paged: list[tuple[str, str]] = []
+    while page := pending_erasures(strict.custody, 2, paged[-1] if paged else None):
+        paged += page
+    assert paged == order
+
+
+class Unreachable:
+    """An object store that never answers."""
+
+    def __getattr__(self, name: str) -> object:
+        def fail(*_: object) -> None:
+            raise StoreUnavailable("no answer")
+
+        return fail
+
+
+def test_one_bundle_that_cannot_be_erased_does_not_stop_the_others(strict: World) -> None:
+    strict.open_case()
+    stuck, free = strict.upload(b"stuck"), strict.upload(b"free")
+
+    class Half:
+        def __getattr__(self, name: str) -> object:
+            return getattr(strict.custody.objects, name)
+
+        def destroy(self, bundle_id: str) -> int:
+            if bundle_id == stuck:
+                raise StoreUnavailable("no answer")
+            return strict.custody.objects.destroy(bundle_id)
+
+    erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    report = sweep(but(strict, objects=Half()).custody)
+    assert (report.erased, report.failed) == (1, 1)
+    assert (strict.state(stuck), strict.state(free)) == ("erasing", "erased")
+    failed = [row for row in strict.entries() if row.outcome == "failed"]
+    assert [(row.bundle, row.reason) for row in failed] == [(stuck, "StoreUnavailable")]
+    assert not strict.custody.keys.exists(stuck), "what is left can be read by nobody"
+    assert sweep(strict.custody).erased == 1
+
+
+def test_what_is_still_there_after_deletion_is_not_proven(strict: World) -> None:
+    strict.open_case()
+    bundle = strict.upload(b"content")
+
+    class Keeps:
+        def __getattr__(self, name: str) -> object:
+            return getattr(strict.custody.objects, name)
+
+        def destroy(self, bundle_id: str) -> int:
+            return 0
+
+    erasing.request_bundle_erasure(strict.custody, strict.operator, bundle)
+    stubborn = but(strict, objects=Keeps())
+    with pytest.raises(Unavailable) as left:
+        erasing.erase_bundle(stubborn.custody, bundle)
+    assert left.value.reason == "remains"
+    assert not erase_one(stubborn.custody, bundle, SweepReport())
+    assert strict.state(bundle) == "erasing"
+    sweep(strict.custody)
+    assert strict.state(bundle) == "erased"
+
+
+def test_another_customers_confirmation_number_is_not_found(strict: World) -> None:
+    strict.open_case()
+    erasure = erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    with pytest.raises(NotFound):
+        erasing.find_erasure(strict.custody, strict.other_operator, erasure.confirmation)
+    assert strict.last()[1:] == ("refused", "erasure-not-visible")
+    misheard = erasure.confirmation[:-1] + str((int(erasure.confirmation[-1]) + 1) % 10)
+    with pytest.raises(NotFound, match="digit"):
+        erasing.find_erasure(strict.custody, strict.operator, misheard)
+
+
+def test_a_bundle_sent_after_the_cases_erasure_lives_on_its_own_deadline(strict: World) -> None:
+    strict.open_case()
+    erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    bundle = strict.upload(b"new")
+    sweep(strict.custody)
+    assert strict.state(bundle) == "complete"
+    assert cases.get_case(strict.custody, strict.operator, NUMBER).state == "open"
