@@ -17,8 +17,12 @@ from collections.abc import Mapping
 from datetime import datetime
 from email.utils import format_datetime
 
+from werkzeug.datastructures import Headers as WerkzeugHeaders
+
 from intake_api.calls import CallRefused
 from retention.errors import Invalid, TooLarge
+
+Headers = Mapping[str, str] | WerkzeugHeaders
 
 VERSION = "1.0.0"
 EXTENSIONS = "creation,creation-with-upload,termination,expiration"
@@ -36,7 +40,7 @@ def check_version(version: str | None) -> None:
         )
 
 
-def read_number(headers: Mapping[str, str], name: str) -> int:
+def read_number(headers: Headers, name: str) -> int:
     """The header `name`, which must be there and hold a number."""
     text = headers.get(name)
     if text is None:
@@ -46,7 +50,7 @@ def read_number(headers: Mapping[str, str], name: str) -> int:
     return int(text)
 
 
-def check_announced(headers: Mapping[str, str], most: int) -> int:
+def check_announced(headers: Headers, most: int) -> int:
     """The length of an upload to be created, at most `most` bytes."""
     if "Upload-Defer-Length" in headers:
         raise CallRefused(
@@ -58,7 +62,7 @@ def check_announced(headers: Mapping[str, str], most: int) -> int:
     return length
 
 
-def check_body(headers: Mapping[str, str], room: int) -> int:
+def check_body(headers: Headers, room: int) -> int:
     """The length of a body of upload bytes, no more than there is `room` for."""
     if headers.get("Content-Type", "").strip().lower() != BODY_TYPE:
         raise CallRefused("unsupported-media-type", f"upload bytes are sent as {BODY_TYPE}")
@@ -68,7 +72,7 @@ def check_body(headers: Mapping[str, str], room: int) -> int:
     return length
 
 
-def body_length(headers: Mapping[str, str]) -> int:
+def body_length(headers: Headers) -> int:
     """Content-Length, which must be there: a body that is cut must show."""
     if "Content-Length" not in headers:
         raise CallRefused(
@@ -77,7 +81,7 @@ def body_length(headers: Mapping[str, str]) -> int:
     return read_number(headers, "Content-Length")
 
 
-def has_body(headers: Mapping[str, str]) -> bool:
+def has_body(headers: Headers) -> bool:
     """Whether a creation brings bytes along (creation-with-upload)."""
     return headers.get("Content-Length", "0") != "0" or BODY_TYPE in headers.get("Content-Type", "").lower()
 

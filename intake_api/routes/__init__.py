@@ -1,6 +1,19 @@
 """The resources, one thin module each: read the request, call custody's verb, write the answer."""
 
-from intake_api.routes import bundles, cases, service, stamps, tenants, uploads
+from intake_api.routes import (
+    audit,
+    bundles,
+    cases,
+    consents,
+    content,
+    erasures,
+    files,
+    grants,
+    service,
+    stamps,
+    tenants,
+    uploads,
+)
 
 RESOURCES = (
     tenants.routes,
@@ -8,5 +21,11 @@ RESOURCES = (
     cases.routes,
     uploads.routes,
     bundles.routes,
+    content.routes,
+    files.routes,
+    grants.routes,
+    consents.routes,
+    erasures.routes,
+    audit.routes,
     service.routes,
 )

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, Protocol, TypeVar
 
 import marshmallow as ma
 from flask import Request
@@ -18,7 +18,13 @@ from intake_api.calls import CallRefused
 from retention.errors import Invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
-Decorator = Callable[[F], F]
+Shape = type[ma.Schema] | Mapping[str, str]
+
+
+class Decorator(Protocol):
+    """Gives back what it takes, as far as types go."""
+
+    def __call__(self, function: F, /) -> F: ...
 
 
 class _StrictParser(FlaskParser):
@@ -65,16 +71,16 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
 
     ARGUMENTS_PARSER = _StrictParser()
 
-    def on(self, method: str, rule: str, *, also: tuple[str, ...] = (), **doc: Any) -> Decorator[F]:
+    def on(self, method: str, rule: str, *, also: tuple[str, ...] = (), **doc: Any) -> Decorator:
         """Serve `rule` for `method`. The function's name is the endpoint's."""
         routed = super().route(rule, methods=[method, *also])
         documented = super().doc(**doc)
-        return lambda function: routed(documented(function) if doc else function)  # type: ignore[no-any-return]
+        return lambda function: routed(documented(function) if doc else function)
 
-    def takes(self, schema: type[ma.Schema], location: str = "json") -> Decorator[F]:
+    def takes(self, schema: type[ma.Schema], location: str = "json") -> Decorator:
         """The first argument after the path's own: a dict read by `schema`."""
         return super().arguments(schema, location=location)  # type: ignore[no-any-return]
 
-    def gives(self, status: int, schema: type[ma.Schema] | None = None, **documented: Any) -> Decorator[F]:
+    def gives(self, status: int, schema: Shape | None = None, **documented: Any) -> Decorator:
         """What the answer is made by, and its status."""
         return super().response(status, schema, **documented)  # type: ignore[no-any-return]

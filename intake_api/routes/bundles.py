@@ -26,23 +26,23 @@ routes = Blueprint("bundles", __name__, description="Bundles and their records")
 _RAW = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
 
 
-@routes.on("PUT", "/bundles/<file_name>", requestBody=_RAW)
+@routes.on("PUT", "/bundles/<bundle>", requestBody=_RAW)
 @routes.takes(DeclaredCollection, "query")
 @routes.gives(201, Bundle)
-def put(declared: dict[str, Any], file_name: str) -> Any:
-    """Send a bundle in one piece. If the line is cut, go on with the upload that Location names."""
+def put(declared: dict[str, Any], bundle: str) -> Any:
+    """Send a bundle in one piece, under its file name. If the line is cut, go on with the upload that Location names."""
     if "Content-Range" in request.headers:  # RFC 9110 section 14.5
         raise CallRefused("malformed", "send the whole bundle, or an upload that can be continued")
     size, most = uploads.body_length(request.headers), custody().limits.max_bundle_size
     if size > most:
         raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
-    collection = bodies.collection_of(declared, file_name, size)
-    bundle = collecting.create_upload(
+    collection = bodies.collection_of(declared, bundle, size)
+    upload = collecting.create_upload(
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
     )
-    bodies.take(bundle.id, 0, size, f"/uploads/{bundle.id}")
-    stored = collecting.get_bundle(custody(), caller(), bundle.id)
-    return stored, 201, {"Location": f"/bundles/{bundle.id}"}
+    bodies.take(upload.id, 0, size, f"/uploads/{upload.id}")
+    stored = collecting.get_bundle(custody(), caller(), upload.id)
+    return stored, 201, {"Location": f"/bundles/{upload.id}"}
 
 
 @routes.on("GET", "/bundles")

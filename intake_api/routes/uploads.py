@@ -37,16 +37,18 @@ _BODY = {"content": {uploads.BODY_TYPE: {"schema": {"type": "string", "format": 
 _METADATA = f"pairs of key and base64 value: {', '.join(_DECLARED.fields)}"
 
 
-@routes.before_request
 def _check_version() -> None:
     if request.method != "OPTIONS":
         uploads.check_version(request.headers.get("Tus-Resumable"))
 
 
-@routes.after_request
 def _say_version(response: Response) -> Response:
     response.headers["Tus-Resumable"] = uploads.VERSION
     return response
+
+
+routes.before_request(_check_version)
+routes.after_request(_say_version)
 
 
 @routes.on("OPTIONS", "/uploads")

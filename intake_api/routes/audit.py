@@ -1,0 +1,121 @@
+"""The audit log: entries for those who may see them, checkpoints and proofs for anybody who doubts them."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response
+
+from audit.log import LoggedEntry
+from audit.times import rfc3339
+from intake_api.calling import caller, custody, the_door
+from intake_api.routes.blueprint import Blueprint
+from intake_api.schemas.audit import (
+    ConsistencyAnswer,
+    ConsistencyQuery,
+    EntryQuery,
+    ExportQuery,
+    InclusionAnswer,
+    InclusionQuery,
+    VerifierKeys,
+)
+from retention.custody import auditing
+
+routes = Blueprint("audit", __name__, description="The audit log and its proofs")
+_PUBLIC: list[dict[str, list[str]]] = []
+_EXPORT_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv; charset=utf-8", "ocsf": "application/jsonl"}
+_PIECE = 64 * 1024
+_FOR_EVER = {"Cache-Control": "public, max-age=31536000, immutable"}
+_BINARY = {"type": "string", "format": "binary"}
+
+
+@routes.on("GET", "/audit/entries")
+@routes.takes(EntryQuery, "query")
+@routes.gives(200)
+def entries(query: dict[str, Any]) -> Any:
+    """Entries, newest first: the leaf's fields, its place in the tree, and what stands beside it."""
+    cursor, limit = query.pop("cursor"), query.pop("limit")
+    page = auditing.find_entries(custody(), caller(), auditing.Asked(**query), cursor, limit)
+    return {"items": [_shown(entry) for entry in page.rows], "next": page.next}
+
+
+def _shown(entry: LoggedEntry) -> dict[str, Any]:
+    return {
+        **entry.fields,
+        "leaf_index": entry.leaf_index,
+        "particulars": entry.particulars,
+        "redacted_at": None if entry.redacted_at is None else rfc3339(entry.redacted_at),
+    }
+
+
+@routes.on("GET", "/audit/export")
+@routes.takes(ExportQuery, "query")
+@routes.gives(200, {"type": "string"}, content_type="application/jsonl")
+def export(query: dict[str, Any]) -> Response:
+    """All entries that fit, oldest first: JSON Lines, CSV or OCSF events."""
+    form = query.pop("format")
+    lines = auditing.export_entries(custody(), caller(), auditing.Asked(**query), form)
+    return Response(_gathered(lines), content_type=_EXPORT_TYPES[form])
+
+
+def _gathered(lines: Iterator[str]) -> Iterator[bytes]:
+    """The lines in pieces worth sending."""
+    gathered, size = [], 0
+    for line in lines:
+        gathered.append(line)
+        size += len(line)
+        if size >= _PIECE:
+            yield "".join(gathered).encode()
+            gathered, size = [], 0
+    if gathered:
+        yield "".join(gathered).encode()
+
+
+@routes.on("GET", "/audit/checkpoint", security=_PUBLIC)
+@routes.gives(200, {"type": "string"}, content_type="text/plain")
+def checkpoint() -> Response:
+    """The newest signed checkpoint (C2SP)."""
+    return Response(auditing.read_checkpoint(custody()), content_type="text/plain; charset=utf-8")
+
+
+@routes.on("GET", "/audit/keys", security=_PUBLIC)
+@routes.gives(200, VerifierKeys)
+def keys() -> Any:
+    """The keys that checkpoints and receipts are checked with. Get them by another way too, and compare."""
+    services = the_door().services
+    return {"log": services.log_signer.verifier.key, "receipts": services.custody.receipt_signer.verifier.key}
+
+
+@routes.on("GET", "/audit/tile/<int:level>/<path:place>", security=_PUBLIC)
+@routes.gives(200, _BINARY, content_type="application/octet-stream")
+def hash_tile(level: int, place: str) -> Response:
+    """A tile of hashes (C2SP tlog-tiles)."""
+    tile = auditing.read_hash_tile(custody(), f"{level}/{place}")
+    return Response(tile, content_type="application/octet-stream", headers=_FOR_EVER)
+
+
+@routes.on("GET", "/audit/tile/entries/<path:place>")
+@routes.gives(200, _BINARY, content_type="application/octet-stream")
+def entries_tile(place: str) -> Response:
+    """A tile of leaves (C2SP tlog-tiles), for auditors."""
+    tile = auditing.read_entries_tile(custody(), caller(), place)
+    return Response(tile, content_type="application/octet-stream")
+
+
+@routes.on("GET", "/audit/proofs/inclusion")
+@routes.takes(InclusionQuery, "query")
+@routes.gives(200, InclusionAnswer)
+def inclusion(query: dict[str, Any]) -> Any:
+    """That an entry stands in the tree."""
+    return auditing.prove_entry(custody(), caller(), query["entry"])
+
+
+@routes.on("GET", "/audit/proofs/consistency")
+@routes.takes(ConsistencyQuery, "query")
+@routes.gives(200, ConsistencyAnswer)
+def consistency(query: dict[str, Any]) -> Any:
+    """That the log of one size extends the log of an earlier size."""
+    hashes = auditing.prove_growth(custody(), query["old"], query["new"])
+    return {**query, "hashes": [base64.b64encode(hash_).decode() for hash_ in hashes]}

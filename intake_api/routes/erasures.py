@@ -1,0 +1,51 @@
+"""Erasures: asked for by case or bundle, found again by their confirmation number."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from intake_api.calling import caller, custody
+from intake_api.routes.blueprint import Blueprint
+from intake_api.schemas.erasures import Erasure, ErasurePage, ErasureRequest
+from intake_api.schemas.fields import PageQuery
+from retention.custody import erasing, receipts
+
+routes = Blueprint("erasures", __name__, description="Erasure on demand, with receipts")
+
+
+@routes.on("POST", "/bundles/<bundle>/erasures")
+@routes.takes(ErasureRequest)
+@routes.gives(202, Erasure)
+def erase_bundle(body: dict[str, Any], bundle: str) -> Any:
+    """Have one bundle erased: unreadable from now on, proven soon."""
+    return erasing.request_bundle_erasure(custody(), caller(), bundle, body["reason"])
+
+
+@routes.on("POST", "/cases/<number>/erasures")
+@routes.takes(ErasureRequest)
+@routes.gives(202, Erasure)
+def erase_case(body: dict[str, Any], number: str) -> Any:
+    """Have all of a case's bundles erased."""
+    return erasing.request_case_erasure(custody(), caller(), number, body["reason"])
+
+
+@routes.on("GET", "/erasures")
+@routes.takes(PageQuery, "query")
+@routes.gives(200, ErasurePage)
+def index(query: dict[str, Any]) -> Any:
+    """The erasures that you may see, newest first."""
+    return erasing.list_erasures(custody(), caller(), query["cursor"], query["limit"])
+
+
+@routes.on("GET", "/erasures/<confirmation>")
+@routes.gives(200, Erasure)
+def show(confirmation: str) -> Any:
+    """One erasure."""
+    return erasing.find_erasure(custody(), caller(), confirmation)
+
+
+@routes.on("GET", "/erasures/<confirmation>/receipt")
+@routes.gives(200)
+def receipt(confirmation: str) -> Any:
+    """The signed erasure receipt, with the proof that it was logged."""
+    return receipts.hand_out(custody(), erasing.find_erasure(custody(), caller(), confirmation).id)

@@ -1,0 +1,53 @@
+"""The audit log: what can be asked of it, and its proofs."""
+
+from __future__ import annotations
+
+import marshmallow as ma
+from marshmallow import fields, validate
+
+from audit.entry import Action, Outcome
+from audit.export import EXPORTS
+from intake_api.schemas.fields import Moment, PageQuery, Word
+
+
+class EntryFilter(ma.Schema):
+    case = Word(load_default=None, longest=64, metadata={"description": "the case's number"})
+    actor = Word(load_default=None, longest=64, metadata={"description": "an actor's opaque id"})
+    action = fields.Enum(Action, by_value=True, load_default=None)
+    bundle = Word(load_default=None, longest=64)
+    outcome = fields.Enum(Outcome, by_value=True, load_default=None)
+    since = Moment(load_default=None, metadata={"description": "inclusive"})
+    until = Moment(load_default=None, metadata={"description": "exclusive"})
+
+
+class EntryQuery(PageQuery, EntryFilter):
+    pass
+
+
+class ExportQuery(EntryFilter):
+    format = fields.String(load_default="jsonl", validate=validate.OneOf(list(EXPORTS)))
+
+
+class InclusionQuery(ma.Schema):
+    entry = Word(required=True, longest=64)
+
+
+class InclusionAnswer(ma.Schema):
+    leaf = fields.String(metadata={"description": "base64"})
+    proof = fields.String(metadata={"description": "C2SP tlog-proof"})
+
+
+class ConsistencyQuery(ma.Schema):
+    old = fields.Integer(data_key="from", required=True, validate=validate.Range(0, 2**53))
+    new = fields.Integer(data_key="to", required=True, validate=validate.Range(0, 2**53))
+
+
+class ConsistencyAnswer(ma.Schema):
+    old = fields.Integer(data_key="from")
+    new = fields.Integer(data_key="to")
+    hashes = fields.List(fields.String(), metadata={"description": "base64, RFC 9162 section 2.1.4.1"})
+
+
+class VerifierKeys(ma.Schema):
+    log = fields.String(metadata={"description": "C2SP verifier key of the checkpoints"})
+    receipts = fields.String(metadata={"description": "C2SP verifier key of the receipts"})

@@ -1,0 +1,33 @@
+"""Erasures, by their confirmation numbers."""
+
+from __future__ import annotations
+
+import marshmallow as ma
+from marshmallow import fields
+
+from intake_api.schemas.fields import Moment, Word, page_of
+from retention.grants import MAX_REASON_CHARACTERS
+
+
+class ErasureRequest(ma.Schema):
+    reason = Word(
+        load_default="",
+        longest=MAX_REASON_CHARACTERS,
+        lines=True,
+        metadata={"description": "demanded of an engineer who asks for the customer"},
+    )
+
+
+class Erasure(ma.Schema):
+    confirmation = fields.String()
+    scope = fields.String()
+    cause = fields.String()
+    case = fields.String(attribute="number", allow_none=True, metadata={"description": "the case's number"})
+    requested_at = Moment()
+    proven_at = Moment(allow_none=True)
+    state = fields.Function(
+        lambda row: "pending" if row.proven_at is None else "proven", metadata={"type": "string"}
+    )
+
+
+ErasurePage = page_of(Erasure, "ErasurePage")
