@@ -20,7 +20,6 @@ from flask import Flask, Response, g, json, request
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
-from werkzeug.routing import RequestRedirect
 
 from audit.query import CursorError
 from audit.times import rfc3339
@@ -300,9 +299,7 @@ def _shown(value: object) -> object:
 def install(app: Flask) -> None:
     """Answer every error of `app` by this table."""
 
-    def handle(error: Exception) -> Any:
-        if isinstance(error, RequestRedirect):
-            return error
+    def handle(error: Exception) -> Response:
         if isinstance(error, InternalServerError) and isinstance(error.original_exception, Exception):
             return answer(error.original_exception)
         return answer(error)

@@ -30,7 +30,7 @@ _RAW = {"content": {"application/octet-stream": {"schema": {"type": "string", "f
 @routes.takes(DeclaredCollection, "query")
 @routes.gives(201, Bundle)
 def put(declared: dict[str, Any], bundle: str) -> Any:
-    """Send a bundle in one piece, under its file name. If the line is cut, go on with the upload that Location names."""
+    """Send a bundle in one piece, under its file name. If the line is cut, Location names the upload to go on with."""
     if "Content-Range" in request.headers:  # RFC 9110 section 14.5
         raise CallRefused("malformed", "send the whole bundle, or an upload that can be continued")
     size, most = uploads.body_length(request.headers), custody().limits.max_bundle_size

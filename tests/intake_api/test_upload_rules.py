@@ -1,0 +1,100 @@
+"""What tus headers say: the pure part."""
+
+from __future__ import annotations
+
+import base64
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intake_api import uploads
+from intake_api.calls import CallRefused
+from retention.errors import Invalid, TooLarge
+
+_keys = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=1, max_size=12)
+_values = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+
+
+@given(st.dictionaries(_keys, _values, max_size=8))
+def test_metadata_reads_back_as_it_was_packed(pairs: dict[str, str]) -> None:
+    assert uploads.parse_metadata(uploads.pack_metadata(pairs)) == pairs
+
+
+@given(st.text(max_size=60))
+def test_any_metadata_header_is_read_or_refused(header: str) -> None:
+    try:
+        assert all(uploads.parse_metadata(header))
+    except Invalid as error:
+        assert set(error.errors) == {"Upload-Metadata"}
+
+
+@pytest.mark.parametrize("header", ["", "  "])
+def test_an_empty_metadata_header_has_no_pairs(header: str) -> None:
+    assert uploads.parse_metadata(header) == {}
+
+
+def test_spaces_around_the_commas_do_no_harm() -> None:
+    assert uploads.parse_metadata("a YQ== , b,c Yw==") == {"a": "a", "b": "", "c": "c"}
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["a YQ==,a YQ==", "a YQ==,", ",a YQ==", "a Y", "a Y!==", "ä YQ==", "a YQ== YQ==", "a " + "Y" * 20_000,
+     "a " + base64.b64encode(b"\xff").decode()],
+)  # fmt: skip
+def test_malformed_metadata_is_refused(header: str) -> None:
+    with pytest.raises(Invalid):
+        uploads.parse_metadata(header)
+
+
+@given(st.integers(0, 10**18 - 1))
+def test_numbers_are_read(number: int) -> None:
+    assert uploads.read_number({"Upload-Offset": str(number)}, "Upload-Offset") == number
+
+
+@pytest.mark.parametrize("text", ["", "-1", "+1", "1.0", "0x1", "1 ", "١", "1" * 19])
+def test_what_is_no_number_of_bytes_is_refused(text: str) -> None:
+    with pytest.raises(CallRefused) as told:
+        uploads.read_number({"Upload-Offset": text}, "Upload-Offset")
+    assert (told.value.code, told.value.reason) == ("malformed", "header-malformed")
+
+
+def test_a_length_past_the_limit_is_too_large() -> None:
+    assert uploads.check_announced({"Upload-Length": "10"}, 10) == 10
+    with pytest.raises(TooLarge):
+        uploads.check_announced({"Upload-Length": "11"}, 10)
+
+
+def test_a_deferred_length_is_refused() -> None:
+    with pytest.raises(CallRefused) as told:
+        uploads.check_announced({"Upload-Defer-Length": "1"}, 10)
+    assert told.value.reason == "deferred-length"
+
+
+def test_a_body_fits_the_room_or_is_too_large() -> None:
+    headers = {"Content-Type": uploads.BODY_TYPE, "Content-Length": "10"}
+    assert uploads.check_body(headers, 10) == 10
+    with pytest.raises(TooLarge):
+        uploads.check_body(headers, 9)
+
+
+def test_a_body_of_another_type_or_of_unknown_length_is_refused() -> None:
+    with pytest.raises(CallRefused) as told:
+        uploads.check_body({"Content-Type": "application/json", "Content-Length": "1"}, 10)
+    assert told.value.code == "unsupported-media-type"
+    with pytest.raises(CallRefused) as told:
+        uploads.check_body({"Content-Type": uploads.BODY_TYPE}, 10)
+    assert told.value.code == "length-required"
+
+
+@pytest.mark.parametrize("version", [None, "", "0.2.2", "1.0.0, 1.0.0"])
+def test_another_version_is_refused_with_the_one_spoken(version: str | None) -> None:
+    with pytest.raises(CallRefused) as told:
+        uploads.check_version(version)
+    assert told.value.headers == {"Tus-Version": "1.0.0"}
+
+
+def test_http_dates_are_in_gmt() -> None:
+    assert uploads.http_date(datetime(2026, 11, 21, 3, 4, 5, tzinfo=UTC)) == "Sat, 21 Nov 2026 03:04:05 GMT"
