@@ -1,0 +1,281 @@
+"""Commands for auditors: the entries, their export, and checks that take nobody's word."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+from sqlalchemy import create_engine
+
+from audit.checkpoint import Verifier
+from audit.entry import Action, Outcome
+from audit.export import EXPORTS
+from audit.overdue import overdue as find_overdue
+from audit.rebuild import Problem
+from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileStore
+from audit.times import parse_rfc3339, rfc3339
+from audit.verify import Verdict, verify_database
+from intake_api.cli import outsider
+from intake_api.cli.client import Client
+from intake_api.cli.commands import MOMENT, PATH, Group, with_json, with_limit
+from intake_api.cli.connection import connected, keys_option, parse_keys, pinned_keys, read_keys
+from intake_api.cli.errors import FAILED, CliError
+from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
+from retention.settings import Settings
+from retention.signing import load_signing_key
+
+ENTRY: tuple[Column, ...] = (
+    ("Leaf", "leaf_index"),
+    ("At", lambda item: moment(item["at"])),
+    ("Action", "action"),
+    (
+        "Outcome",
+        lambda item: f"{item['outcome']}: {item['reason']}" if item.get("reason") else item["outcome"],
+    ),
+    ("Actor", lambda item: f"{item['actor_kind']} {_who(item)}"),
+    ("Case", lambda item: (item.get("particulars") or {}).get("case_number") or item.get("case") or ""),
+    ("Bundle", "bundle"),
+)
+with_database = click.option(
+    "--state",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Read this state folder, on this machine, instead of asking the service.",
+)
+
+
+def _who(item: Item) -> str:
+    told = item.get("particulars") or {}
+    return str(told.get("name") or told.get("subject") or item["actor"])
+
+
+def _filters(command: Any) -> Any:
+    """The options that entries can be chosen by."""
+    options = (
+        click.option("--case", help="Only about this case (its number)."),
+        click.option("--bundle", help="Only about this bundle."),
+        click.option("--actor", help="Only by this actor (act_...)."),
+        click.option(
+            "--action", type=click.Choice([str(a) for a in Action]), metavar="ACTION", help="Only this."
+        ),
+        click.option("--outcome", type=click.Choice([str(o) for o in Outcome]), help="Only those."),
+        click.option("--since", type=MOMENT, help="From this time on: a time, or -7d."),
+        click.option("--until", type=MOMENT, help="Before this time."),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def _query(chosen: dict[str, Any]) -> dict[str, object]:
+    given = {name: value for name, value in chosen.items() if value is not None}
+    return {name: rfc3339(value) if isinstance(value, datetime) else value for name, value in given.items()}
+
+
+@click.group(cls=Group)
+def audit() -> None:
+    """The audit log: entries, export, verify, overdue, keys."""
+
+
+_ENTRIES_EXAMPLES = (
+    "casevault audit entries --case 123456789012345",
+    "casevault audit entries --outcome refused --since -24h",
+)
+
+
+@audit.command("entries", examples=_ENTRIES_EXAMPLES)
+@_filters
+@with_limit
+@with_json
+@connected
+def entries(client: Client, limit: int, as_json: bool, **chosen: Any) -> None:
+    """List entries, newest first. Operators see those of their own cases; asking is an entry itself."""
+    found = client.items("/audit/entries", limit or None, **_query(chosen))
+    show_items(found, ENTRY, as_json, "there are no such entries that you may see")
+
+
+@audit.command("export", examples=("casevault audit export --format ocsf --since -30d -o october.jsonl",))
+@click.option("--format", "form", type=click.Choice(list(EXPORTS)), default="jsonl", show_default=True)
+@click.option("-o", "--output", type=PATH, help="File to write.  [default: stdout]")
+@_filters
+@connected
+def export(client: Client, form: str, output: Path | None, **chosen: Any) -> None:
+    """Export entries, oldest first: JSON Lines (can be checked against the tree), CSV, or OCSF for a SIEM."""
+    answer = client.call("GET", "/audit/export", params={"format": form, **_query(chosen)}, stream=True)
+    with _text_target(output) as target:
+        for piece in answer.iter_content(1 << 16):
+            target.buffer.write(piece)  # bytes as they came: CSV has its own line ends
+
+
+@contextmanager
+def _text_target(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        sys.stdout.flush()
+        return
+    part = output.with_name(f".{output.name}.{os.getpid()}.part")
+    try:
+        with part.open("w", encoding="utf-8") as target:
+            yield target
+        part.replace(output)
+    except OSError as error:
+        raise CliError(f"{output} cannot be written: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@audit.command("keys", examples=("casevault audit keys -o keys.json",))
+@click.option("-o", "--output", type=PATH, help="File to write.  [default: stdout]")
+@connected
+def keys_command(client: Client, output: Path | None) -> None:
+    """Take the service's public keys, to keep and to pass as --keys: the log's and the receipts'."""
+    document = client.get("/audit/keys")
+    parse_keys(document, "/audit/keys")
+    if output is None:
+        show_json(document)
+        return
+    with _text_target(output) as target:
+        target.write(f'{{"log": "{document["log"]}", "receipts": "{document["receipts"]}"}}\n')
+    say(f"{output}: compare it with what the service's owner publishes elsewhere")
+
+
+_VERIFY_EXAMPLES = (
+    "casevault audit verify --keys keys.json --checkpoint last.txt",
+    "casevault audit verify --state casevault-state",
+)
+
+
+@audit.command("verify", examples=_VERIFY_EXAMPLES)
+@click.option(
+    "--checkpoint",
+    type=PATH,
+    help="Checkpoint kept from before: the log must still lead to it. Replaced by the newest when all is well.",
+)
+@click.option("--hashes", is_flag=True, help="Rebuild the tree from hashes only; needs no token.")
+@with_database
+@with_json
+@keys_option
+@connected
+def verify(
+    client: Client,
+    checkpoint: Path | None,
+    hashes: bool,
+    state: Path | None,
+    as_json: bool,
+    keys: Path | None,
+) -> None:
+    """Check that the log is what was signed, as an outsider: fetch the tiles, rebuild the tree, check the signature.
+
+    Names the first bad leaf and what is wrong with it, and then ends with an error. With the auditor role every leaf is
+    read; with --hashes nothing but hashes, which anybody may see.
+    """
+    earlier = _kept(checkpoint)
+    if state is not None:
+        tiles: TileStore = LocalTileStore(_settings(state).log_folder)
+        verdict = _verify_database(state, keys, tiles, earlier)
+    else:
+        tiles = outsider.HttpTiles(client)
+        log_key, _ = pinned_keys(client, keys)
+        check = outsider.verify_hashes if hashes else outsider.verify_leaves
+        verdict = check(tiles, log_key, earlier)
+    if verdict.good and checkpoint is not None:
+        checkpoint.write_bytes(tiles.get(CHECKPOINT_PATH))
+    _show(verdict, hashes, as_json)
+
+
+def _kept(checkpoint: Path | None) -> str | None:
+    try:
+        return checkpoint.read_text("utf-8") if checkpoint else None
+    except FileNotFoundError:
+        return None  # the first time
+    except (OSError, UnicodeDecodeError):
+        raise CliError(f"{checkpoint} cannot be read as a checkpoint") from None
+
+
+def _settings(state: Path) -> Settings:
+    return Settings(state=state.resolve())
+
+
+def _log_key(state: Path, keys: Path | None) -> Verifier:
+    """The pinned key; without one, that of the state folder itself (its name is in its own checkpoint)."""
+    if keys is not None:
+        return read_keys(keys)[0]
+    settings = _settings(state)
+    try:
+        origin = LocalTileStore(settings.log_folder).get(CHECKPOINT_PATH).decode().partition("\n")[0]
+    except (LookupError, OSError, UnicodeDecodeError):
+        raise CliError(f"{state} holds no log with a checkpoint") from None
+    return load_signing_key(settings.log_key_file, origin).verifier
+
+
+def _verify_database(state: Path, keys: Path | None, tiles: TileStore, earlier: str | None) -> Verdict:
+    key = _log_key(state, keys)
+    records = _settings(state).records_file
+    engine = create_engine(f"sqlite:///file:{records}?mode=ro&uri=true")
+    try:
+        with engine.connect() as connection:
+            return verify_database(connection, key, tiles, [earlier] if earlier else [])
+    finally:
+        engine.dispose()
+
+
+def _show(verdict: Verdict, hashes: bool, as_json: bool) -> None:
+    if as_json:
+        show_json(outsider.as_json(verdict))
+    elif verdict.good:
+        read = "hashes of leaves" if hashes else "leaves"
+        say_good = f"the log is sound: {verdict.leaves} {read}, {verdict.checkpoints} signed checkpoint"
+        print(say_good + ("s" if verdict.checkpoints != 1 else ""))
+    if not verdict.good:
+        raise CliError(f"the log is NOT what was signed: {_first(verdict.problems)}")
+
+
+def _first(problems: tuple[Problem, ...]) -> str:
+    more = f" (and {len(problems) - 1} more: see --json)" if len(problems) > 1 else ""
+    return f"{problems[0].what}{more}"
+
+
+@audit.command(
+    "overdue", examples=("casevault audit overdue", "casevault audit overdue --at 2027-01-01T00:00Z")
+)
+@click.option(
+    "--at", type=MOMENT, help="As of this time.  [default: now, or the log's last entry if that is later]"
+)
+@with_database
+@with_json
+@keys_option
+@connected
+def overdue(
+    client: Client, at: datetime | None, state: Path | None, as_json: bool, keys: Path | None
+) -> None:
+    """List what outlived its deadline, told from the log alone. Prints nothing, and ends well, when there is nothing.
+
+    The log is checked against its signed checkpoint first; deadlines are worked out anew from its entries, by code that
+    the service does not use.
+    """
+    if state is not None:
+        tiles: TileStore = LocalTileStore(_settings(state).log_folder)
+        key = _log_key(state, keys)
+    else:
+        tiles, key = outsider.HttpTiles(client), pinned_keys(client, keys)[0]
+    leaves = list(outsider.proven_leaves(tiles, key))
+    late = find_overdue(leaves, at or max([datetime.now(UTC), *_last_moment(leaves)]))
+    found = [{"bundle": one.bundle, "case": one.case, "deadline": rfc3339(one.deadline)} for one in late]
+    columns: list[Column] = [
+        ("Deadline", lambda item: moment(item["deadline"])),
+        ("Bundle", "bundle"),
+        ("Case", "case"),
+    ]
+    if found or as_json:
+        show_items(found, columns, as_json, "")
+    if found:
+        click.get_current_context().exit(FAILED)
+
+
+def _last_moment(leaves: list[dict[str, Any]]) -> list[datetime]:
+    return [parse_rfc3339(leaves[-1]["at"])] if leaves else []

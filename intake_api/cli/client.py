@@ -1,0 +1,207 @@
+"""Talking to the service: HTTPS only, certificates always checked, the service's problems as one line.
+
+Rules:
+- A safe call (GET, HEAD) is repeated with back-off and jitter when the line breaks or the service is busy; any other
+  is sent once, for only its caller knows whether to repeat it.
+- A token that the service no longer takes is renewed once, where its source can.
+- Redirects are not followed: the token goes to the server that was named and to no other.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import requests
+
+from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.tokens import TokenSource
+from intake_api.identity.loopback import is_loopback_host
+
+CONNECT_SECONDS, ANSWER_SECONDS = 30, 300
+TRIES = 5
+BUSY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
+PAGE = 200
+_LONGEST_PAUSE = 30.0
+
+
+def pause_before(attempt: int, asked: str | None = None) -> float:
+    """Seconds before try number `attempt`: doubled each time, a random part of it, never less than asked for."""
+    longest = min(_LONGEST_PAUSE, 0.25 * 2**attempt)
+    wanted = float(asked) if asked and asked.isascii() and asked.isdigit() else 0.0
+    return max(min(wanted, _LONGEST_PAUSE), random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+
+
+class _Bearer(requests.auth.AuthBase):
+    """Puts the token in; without it requests would take a user's netrc entry instead."""
+
+    def __init__(self, token: str | None) -> None:
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if self._token is not None:
+            request.headers["Authorization"] = f"Bearer {self._token}"
+        return request
+
+
+class Client:
+    """One service, as one caller. `tokens` is None for what needs no token."""
+
+    def __init__(
+        self,
+        server: str,
+        ca: Path | None = None,
+        tokens: TokenSource | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.server = _checked(server)
+        self.sleep = sleep
+        self._tokens = tokens
+        self._verify: str | bool = str(ca) if ca is not None else True
+        if ca is not None and not ca.is_file():
+            raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
+        self._session = requests.Session()
+        # This machine is not reached through a proxy.
+        self._session.trust_env = not is_loopback_host(urlsplit(self.server).hostname or "")
+
+    @property
+    def has_token(self) -> bool:
+        """True when calls carry somebody's token."""
+        return self._tokens is not None
+
+    def get(self, path: str, params: Mapping[str, object] | None = None) -> Any:
+        """The JSON at `path`."""
+        return _json(self.call("GET", path, params=params))
+
+    def text(self, path: str) -> str:
+        """The text at `path`."""
+        return self.call("GET", path).content.decode()
+
+    def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
+        """What the service answers to `body`; names without a value are left out."""
+        said = {name: value for name, value in (body or {}).items() if value is not None}
+        return _json(self.call("POST", path, json=said))
+
+    def items(self, path: str, limit: int | None = None, **params: object) -> Iterator[dict[str, Any]]:
+        """The items of a list, page by page, up to `limit`."""
+        return islice(self._pages(path, params, limit), limit)
+
+    def _pages(self, path: str, params: dict[str, object], limit: int | None) -> Iterator[dict[str, Any]]:
+        wanted = {name: value for name, value in params.items() if value is not None}
+        wanted["limit"] = min(PAGE, limit or PAGE)
+        while True:
+            page = self.get(path, wanted)
+            yield from page["items"]
+            if not page.get("next"):
+                return
+            wanted["cursor"] = page["next"]
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
+        json: object = None,
+        data: Iterable[bytes] | Mapping[str, str] | None = None,
+        stream: bool = False,
+    ) -> requests.Response:
+        """One request; a good answer (2xx or 304), or an error."""
+        asked = {"params": params, "headers": headers, "json": json, "data": data, "stream": stream}
+        tries = TRIES if method in SAFE else 1
+        for attempt in range(1, tries + 1):
+            try:
+                answer = self._authorised(method, path, asked)
+            except Unreachable:
+                if attempt == tries:
+                    raise
+                self.sleep(pause_before(attempt))
+                continue
+            if answer.ok:
+                return answer
+            problem = ServiceProblem(answer.status_code, _problem(answer))
+            if answer.status_code not in BUSY or attempt == tries:
+                raise problem
+            self.sleep(pause_before(attempt, answer.headers.get("Retry-After")))
+        raise AssertionError("the last try returns or raises")
+
+    def _authorised(self, method: str, path: str, asked: Mapping[str, Any]) -> requests.Response:
+        token = self._tokens.token() if self._tokens else None
+        answer = self._once(method, path, token, asked)
+        if answer.status_code != HTTPStatus.UNAUTHORIZED or self._tokens is None:
+            return answer
+        renewed = self._tokens.token(renew=True)
+        return answer if renewed is None else self._once(method, path, renewed, asked)
+
+    def _once(self, method: str, path: str, token: str | None, asked: Mapping[str, Any]) -> requests.Response:
+        try:
+            return self._session.request(
+                method,
+                self.server + path,
+                auth=_Bearer(token),
+                # Passed here and not set on the session: there the environment would override it.
+                verify=self._verify,
+                timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
+                allow_redirects=False,
+                **asked,
+            )
+        except requests.exceptions.SSLError as error:
+            raise CliError(f"{self.server} could not prove who it is: {_root(error)} (see --ca)") from None
+        except (requests.exceptions.RequestException, OSError) as error:
+            raise Unreachable(f"{self.server} cannot be reached: {_root(error)}") from None
+
+
+def segment(text: str) -> str:
+    """`text` as one segment of a path."""
+    return quote(text, safe="")
+
+
+def _checked(server: str) -> str:
+    parts = urlsplit(server)
+    if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
+        raise CliError(
+            f"--server must be an https:// address, like https://casevault.example.com, not {server!r}"
+        )
+    return server.rstrip("/")
+
+
+def _json(answer: requests.Response) -> Any:
+    if answer.status_code == HTTPStatus.NO_CONTENT:
+        return None
+    try:
+        return answer.json()
+    except requests.exceptions.JSONDecodeError:
+        raise CliError("the answer is not JSON: is this a casevault service?") from None
+
+
+def _problem(answer: requests.Response) -> Mapping[str, Any]:
+    try:
+        problem = answer.json()
+    except requests.exceptions.RequestException:
+        problem = None
+    if isinstance(problem, Mapping):
+        return problem
+    return {"detail": f"the server answered {answer.status_code} {answer.reason}"}
+
+
+def _root(error: BaseException) -> str:
+    """The innermost cause, in its own words: requests and urllib3 wrap it several times."""
+    inner: object = error
+    while True:
+        reason = getattr(inner, "reason", None)
+        nested = reason if isinstance(reason, BaseException) else None
+        if nested is None and isinstance(inner, BaseException):
+            nested = next((a for a in inner.args if isinstance(a, BaseException)), None)
+        if nested is None:
+            break
+        inner = nested
+    text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
+    return str(text) or type(inner).__name__

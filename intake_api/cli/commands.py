@@ -1,0 +1,138 @@
+"""How commands are made: their help for a person, and the options that several of them share.
+
+- Help shows a command's own options first and the shared ones (how to reach the service) below.
+- The group lists its commands by who uses them.
+- `@connected` gives a command a `Client`; `@with_json` the choice of output; times are options of type MOMENT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from click.decorators import FC
+
+from intake_api.cli.moments import parse_moment
+
+F = TypeVar("F", bound=Callable[..., Any])
+SHARED = "Reaching the service"
+DEFAULT_LIMIT = 50
+
+
+class Command(click.Command):
+    """A command whose examples keep their lines, and whose shared options stand apart."""
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        kwargs.setdefault("no_args_is_help", False)
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        own: list[tuple[str, str]] = []
+        shared: list[tuple[str, str]] = []
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                (shared if isinstance(parameter, SharedOption) else own).append(record)
+        for title, records in (("Options", own), (SHARED, shared)):
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(self.examples, formatter)
+
+
+class Group(click.Group):
+    """A group of commands, listed in the order in which they were added."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        _write_examples(self.examples, formatter)
+
+
+Group.group_class = Group
+
+
+class Sections(Group):
+    """The whole program: its commands under headings."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.sections: dict[str, list[str]] = {}
+
+    def under(self, heading: str, *commands: click.Command) -> None:
+        """Add commands under a heading."""
+        for command in commands:
+            self.add_command(command)
+            self.sections.setdefault(heading, []).append(command.name or "")
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, self.commands))
+        for heading, names in self.sections.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name, self.commands[name].get_short_help_str(width)) for name in names])
+
+
+def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:
+    if examples:
+        with formatter.section("Examples"):
+            for example in examples:
+                formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+class SharedOption(click.Option):
+    """An option that many commands have; help shows it below their own."""
+
+
+def shared(*names: str, **attributes: Any) -> Callable[[FC], FC]:
+    """An option of `SHARED`."""
+    return click.option(*names, cls=SharedOption, **attributes)
+
+
+class Moment(click.ParamType[datetime]):
+    """A time, absolute or relative to now."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        try:
+            return parse_moment(value, datetime.now(UTC))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+MOMENT = Moment()
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+with_json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for scripts.")
+with_limit = click.option(
+    "--limit",
+    type=click.IntRange(min=0),
+    default=DEFAULT_LIMIT,
+    show_default=True,
+    help="Show so many at most, newest first; 0 shows all.",
+)
+with_state = click.option(
+    "--state",
+    type=PATH,
+    envvar="CASEVAULT_STATE",
+    show_envvar=True,
+    default=Path("casevault-state"),
+    show_default=True,
+    help="The service's state folder, on this machine.",
+)

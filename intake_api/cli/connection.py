@@ -1,0 +1,153 @@
+"""From options and environment to a `Client`: which server, which CA, whose token, which keys.
+
+Nothing has to be set for a service in development on the same machine: its CA is found in its state folder
+(CASEVAULT_STATE), and --as takes a token from its development issuer. Anywhere else the server and a token are needed;
+the system's CAs count unless --ca names another.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from audit.checkpoint import NoteError, Verifier
+from intake_api.cli.client import Client
+from intake_api.cli.commands import FILE, PATH, shared
+from intake_api.cli.errors import CliError
+from intake_api.cli.printing import say
+from intake_api.cli.tokens import FetchedToken, GivenToken, Rehearsed, TokenSource, token_of_command
+from retention.settings import from_environment
+
+DEFAULT_SERVER = "https://127.0.0.1:8443"
+TOKEN_PATH = "/development/token"  # noqa: S105 - an address
+
+_OPTIONS = (
+    shared(
+        "--server",
+        envvar="CASEVAULT_SERVER",
+        show_envvar=True,
+        default=DEFAULT_SERVER,
+        show_default=True,
+        help="Address of the service.",
+    ),
+    shared(
+        "--ca",
+        type=PATH,
+        envvar="CASEVAULT_CA",
+        show_envvar=True,
+        help="File of the CA that vouches for the service; that of a service on this machine is found by itself.",
+    ),
+    shared(
+        "--token", envvar="CASEVAULT_TOKEN", show_envvar=True, help="Bearer token; better in the environment."
+    ),
+    shared(
+        "--token-command",
+        envvar="CASEVAULT_TOKEN_COMMAND",
+        show_envvar=True,
+        metavar="COMMAND",
+        help="Program that prints a token, run again when the token expires.",
+    ),
+    shared(
+        "--as",
+        "rehearsed",
+        metavar="ROLE:NAME[@DIRECTORY]",
+        help="Development only: be this person, e.g. engineer:alice, operator:olga@contoso, partner:pat/oem.",
+    ),
+)
+
+
+def connected(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give the command the options above and, as `client`, what they lead to."""
+
+    @functools.wraps(command)
+    def wrapper(
+        *args: Any,
+        server: str,
+        ca: Path | None,
+        token: str | None,
+        token_command: str | None,
+        rehearsed: str | None,
+        **rest: Any,
+    ) -> Any:
+        ca = ca or local_ca()
+        source = token_source(server, ca, token, token_command, rehearsed)
+        return command(*args, client=Client(server, ca, source), **rest)
+
+    for option in reversed(_OPTIONS):
+        wrapper = option(wrapper)
+    return wrapper
+
+
+def local_ca() -> Path | None:
+    """The CA that a service on this machine made in its state folder, if there is one."""
+    found = from_environment(os.environ).state / "tls" / "ca.pem"
+    return found if found.is_file() else None
+
+
+def token_source(
+    server: str, ca: Path | None, token: str | None, command: str | None, rehearsed: str | None
+) -> TokenSource | None:
+    """Whose token: --as before --token-command before --token, the most deliberate first."""
+    if rehearsed is not None:
+        who = Rehearsed.parse(rehearsed)
+        say(f"development token: acting as {who}; not for production")
+        return development_token(server, ca, who)
+    if command is not None:
+        return FetchedToken(functools.partial(token_of_command, command))
+    return GivenToken(token) if token is not None else None
+
+
+def development_token(server: str, ca: Path | None, who: Rehearsed) -> TokenSource:
+    """Tokens from the service's own development issuer."""
+    issuer = Client(server, ca)
+
+    def fetch() -> str:
+        answer = issuer.call("POST", TOKEN_PATH, data=who.form()).json()
+        return str(answer["access_token"])
+
+    return FetchedToken(fetch)
+
+
+def keys_option(command: Callable[..., Any]) -> Callable[..., Any]:
+    """--keys: the pinned public keys of log and receipts."""
+    return shared(
+        "--keys",
+        type=FILE,
+        envvar="CASEVAULT_KEYS",
+        show_envvar=True,
+        help="The service's public keys as you keep them (from `casevault audit keys`); otherwise it is asked.",
+    )(command)
+
+
+def pinned_keys(client: Client, keys: Path | None) -> tuple[Verifier, Verifier]:
+    """The log's and the receipts' keys: those the user keeps, or else what the service says they are."""
+    if keys is not None:
+        return read_keys(keys)
+    say(
+        "the keys are the service's own word: keep them with `casevault audit keys -o keys.json`, then pass --keys"
+    )
+    return parse_keys(client.get("/audit/keys"), "/audit/keys")
+
+
+def read_keys(path: Path) -> tuple[Verifier, Verifier]:
+    """The keys in a file written by `casevault audit keys`."""
+    try:
+        return parse_keys(json.loads(path.read_text("utf-8")), str(path))
+    except (OSError, ValueError) as error:
+        raise CliError(
+            f"{path} is not a file of keys, as `casevault audit keys` writes it: {error}"
+        ) from None
+
+
+def parse_keys(document: object, where: str) -> tuple[Verifier, Verifier]:
+    """(log key, receipt key)."""
+    try:
+        if not isinstance(document, Mapping):
+            raise TypeError("not an object")  # noqa: TRY301 - one refusal for every wrong form
+        return Verifier.parse(document["log"]), Verifier.parse(document["receipts"])
+    except (KeyError, TypeError, AttributeError, NoteError) as error:
+        raise CliError(f"{where} does not hold the two keys `log` and `receipts`: {error}") from None

@@ -1,0 +1,94 @@
+"""`casevault demo`: the command."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from intake_api.cli.commands import PATH, Command, with_json
+from intake_api.cli.demo.cast import CASE, Life
+from intake_api.cli.demo.collecting import Collected, collect
+from intake_api.cli.demo.life import STEPS
+from intake_api.cli.demo.narrator import Narrator
+from intake_api.cli.demo.rehearsal import Stage, staged
+from intake_api.cli.printing import show_json, size_of
+from intake_api.cli.sending import digest
+
+DEFAULT_BYTES = 64 << 20
+LEAST_BYTES = 4 << 20
+
+
+@click.command(cls=Command, examples=("casevault demo", "casevault demo --keep --state demo-state"))
+@click.option("--keep", is_flag=True, help="Leave the service running at the end, to look around in.")
+@click.option("--state", type=PATH, help="New folder for the service's state.  [default: a temporary one]")
+@click.option(
+    "--bytes",
+    "wanted",
+    type=click.IntRange(min=LEAST_BYTES),
+    default=DEFAULT_BYTES,
+    show_default="64 MiB",
+    help="How much to collect at least.",
+)
+@with_json
+def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
+    """See the whole life of a bundle on this machine, every step checked.
+
+    Collects this machine's own logs as a stamp would, and takes them through the real service: upload with a cut,
+    sealing, access, reading, audit, the deadline, erasure, receipts. Nothing leaves this machine.
+    """
+    narrator = Narrator(quiet=as_json)
+    begun = time.monotonic()
+    narrator.tell(
+        "The life of one bundle. Nothing leaves this machine; every check that fails ends the demo."
+    )
+    # The service starts while the logs are collected.
+    with staged(state, keep) as stage, tempfile.TemporaryDirectory(prefix="casevault-demo-") as outside:
+        life = _collect(narrator, stage, Path(outside) / "rack-1.zip", wanted)
+        stage.wait_until_ready()
+        for step in STEPS:
+            step(life)
+    checks = sum(len(step.checked) for step in narrator.steps)
+    took = time.monotonic() - begun
+    narrator.tell(f"All {checks} checks hold; {took:.1f} s in all.")
+    if keep:
+        _explain(narrator, stage, state)
+    if as_json:
+        show_json(
+            {"checks": checks, "seconds": round(took, 2), "steps": [asdict(step) for step in narrator.steps]}
+        )
+
+
+def _collect(narrator: Narrator, stage: Stage, target: Path, wanted: int) -> Life:
+    with narrator.step("A stamp collects this machine's logs"):
+        found = collect(target, wanted)
+        size = target.stat().st_size
+        narrator.say(_contents(found))
+        narrator.check(
+            size > 0, f"one zip of {size_of(size)}, {found.files:,} files; roles {', '.join(found.roles)}"
+        )
+        return Life(stage, narrator, found, size=size, sha256=digest(target))
+
+
+def _contents(found: Collected) -> str:
+    parts = [f"{size_of(found.own)} of its own logs and inventory (compressed)"]
+    if found.python:
+        parts.append(
+            f"{size_of(found.python)} of the installed Python's files to fill up (stored as they are)"
+        )
+    if found.repeated:
+        parts.append(f"{size_of(found.repeated)} of the same logs again")
+    return ", ".join(parts)
+
+
+def _explain(narrator: Narrator, stage: Stage, state: Path | None) -> None:
+    narrator.tell("")
+    narrator.tell(f"The service still runs at {stage.settings.origin}, in the time of day 90. Look around:")
+    narrator.tell(f"  export CASEVAULT_SERVER={stage.settings.origin} CASEVAULT_STATE={stage.state}")
+    narrator.tell(f"  casevault cases show {CASE} --as case-system:crm")
+    narrator.tell("  casevault audit entries --as auditor:ada")
+    narrator.tell(f"Stop it:  kill {stage.child.pid}")
+    narrator.tell(f"Its state, removed by nobody:  {stage.state if state else stage.state.parent}")

@@ -1,0 +1,160 @@
+"""The first steps: the service is met, customer, stamp and case are registered, the bundle is sent and received."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from http import HTTPStatus
+from typing import BinaryIO
+
+from audit.times import rfc3339
+from intake_api.cli import tus
+from intake_api.cli.client import Client
+from intake_api.cli.connection import parse_keys
+from intake_api.cli.demo.cast import ADMINISTRATOR, CASE, CASE_SYSTEM, OPERATOR, STAMP, Life, refusal, search
+from intake_api.cli.errors import CliError, Unreachable
+from intake_api.cli.printing import size_of
+from intake_api.cli.progress import transfer
+from intake_api.cli.receipts import wait_for_intake
+from intake_api.cli.sending import hold_to
+from retention.custody.receiving import PART_SIZE
+
+
+def meet(life: Life) -> None:
+    """The service's identity, and the keys that outsiders pin."""
+    n, stage = life.narrator, life.stage
+    with n.step("The service: HTTPS, its own CA, a folder, SQLite, a key file"):
+        n.say(f"{stage.settings.origin}, state in {stage.state}")
+        life.keys = parse_keys(stage.client().get("/audit/keys"), "/audit/keys")
+        n.say(f"the log's public key, to pin: {life.keys[0].key}")
+        try:
+            Client(stage.settings.origin, tokens=None, sleep=lambda _: None).get("/healthz")
+            trusted = True
+        except (CliError, Unreachable) as error:
+            trusted = "could not prove who it is" not in str(error)
+        n.check(not trusted, "a client that does not know the CA refuses to talk to it")
+
+
+def register(life: Life) -> None:
+    """Tenant, stamp and case."""
+    n = life.narrator
+    with n.step("A customer, a stamp, a case"):
+        life.client(ADMINISTRATOR).post("/tenants", {"name": "Contoso", "directory": "contoso"})
+        metadata = _metadata(life)
+        refusal(
+            n,
+            "a stamp that is not registered cannot upload",
+            HTTPStatus.NOT_FOUND,
+            None,
+            lambda: tus.create(life.client(STAMP), life.size, metadata),
+        )
+        stamp = life.client(OPERATOR).post("/stamps", {"name": "Rack 1, Oslo", "subject": "rack-1"})
+        life.stamp = stamp["id"]
+        life.client(CASE_SYSTEM).post("/cases", {"number": CASE, "directory": "contoso"})
+        n.say(f"Contoso's operator registered {life.stamp}; the case system opened case {CASE}")
+
+
+def _metadata(life: Life) -> dict[str, str]:
+    now = life.stage.clock.now()
+    return {
+        "filename": life.collected.path.name,
+        "type": "on-demand",
+        "case": CASE,
+        "logs_start": rfc3339(now - timedelta(hours=4)),
+        "logs_end": rfc3339(now),
+        "time_collected": rfc3339(now),
+        "roles": ",".join(life.collected.roles),
+        "sha256": life.sha256,
+    }
+
+
+class _LineCut(OSError):
+    """The cable is pulled."""
+
+
+class _CutBody(tus.Body):
+    """A request body that ends with a closed socket when `last` bytes of the file have left."""
+
+    last: int
+
+    def __iter__(self) -> Iterator[bytes]:
+        sent = 0
+        for piece in super().__iter__():
+            if sent >= self.last:
+                # An error within the body makes the client close the connection, its request half sent.
+                raise _LineCut("cut on purpose")
+            yield piece
+            sent += len(piece)
+
+
+def upload(life: Life) -> None:
+    """Send it, cut the connection half way, and go on."""
+    n = life.narrator
+    client = life.client(STAMP)
+    with n.step(f"The stamp uploads {size_of(life.size)}; the connection is cut half way"):
+        location = tus.create(client, life.size, _metadata(life))
+        life.bundle = tus.bundle_of(location)
+        with life.collected.path.open("rb") as source, transfer("sending", life.size) as bar:
+            sent = _send_half(client, location, source, life.size, bar)
+            n.say(f"{size_of(sent)} sent, then the socket was closed in mid-request")
+            kept = _kept(client, location)
+            first: list[int] = []
+
+            def progress(done: int) -> None:
+                first.append(done)
+                bar(done)
+
+            tus.send(client, location, source, life.size, progress)
+        again = sent - first[0]
+        n.say(f"the service had kept {kept:,} of {sent:,} bytes; the resume began at byte {first[0]:,}")
+        n.check(
+            first[0] > 0 and 0 <= again < PART_SIZE,
+            f"{again:,} bytes went twice: less than one part ({size_of(PART_SIZE)})",
+        )
+
+
+def _send_half(client: Client, location: str, source: BinaryIO, size: int, bar: tus.Progress) -> int:
+    reached: list[int] = [0]
+
+    def progress(done: int) -> None:
+        reached.append(done)
+        bar(done)
+
+    body = _CutBody(source, 0, size, progress)
+    body.last = size // 2
+    headers = {**tus.VERSION, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    try:
+        client.call("PATCH", location, headers=headers, data=body)
+    except Unreachable:
+        return reached[-1]
+    raise CliError("the connection could not be cut")
+
+
+def _kept(client: Client, location: str) -> int:
+    """What the service kept; it notices the cut a moment after we made it."""
+    for attempt in range(50):
+        if kept := tus.offset_of(client, location):
+            return kept
+        client.sleep(0.02 * (attempt + 1))
+    return 0
+
+
+def receive(life: Life) -> None:
+    """The intake receipt; and what lies on the disk meanwhile."""
+    n = life.narrator
+    with n.step("The service reads back what it stored, and signs a receipt"):
+        found, _ = wait_for_intake(life.client(STAMP), life.bundle, life.keys)
+        hold_to(found, life.bundle, life.size, life.sha256)
+        n.check(
+            True,
+            f"verified offline: signed, leaf {found.leaf_index} of the log, and about our own SHA-256 "
+            f"{life.sha256[:16]}…",
+        )
+        n.check(
+            search(life.collected.path.parent, life.collected.marker),
+            "a marker is found in the zip that was sent",
+        )
+        n.check(
+            not search(life.stage.state, life.collected.marker),
+            "and nowhere in the service's state folder: sealed",
+        )

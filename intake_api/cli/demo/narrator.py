@@ -1,0 +1,102 @@
+"""What the demo says: a step, what was done, what was checked, how long it took.
+
+A check that fails ends the demo: nothing after it would mean anything.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from intake_api.cli.errors import CliError, plain
+
+_INDENT = "    "
+_WIDEST, _PIPED = 110, 100
+
+
+class CheckFailed(CliError):
+    """Something that must hold does not."""
+
+
+@dataclass(slots=True)
+class Step:
+    """One step as it is told, and as --json shows it."""
+
+    title: str
+    said: list[str] = field(default_factory=list)
+    checked: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+class Narrator:
+    """Tells the steps on stdout, or keeps them for --json."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.steps: list[Step] = []
+        self._quiet = quiet
+        self._held = ""
+        width = shutil.get_terminal_size((_PIPED, 24)).columns if sys.stdout.isatty() else _PIPED
+        self._width = max(40, min(width, _WIDEST))
+        fancy = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+        self._good, self._bad = ("✓", "✗") if fancy else ("ok", "NO")
+
+    @contextmanager
+    def step(self, title: str) -> Iterator[Step]:
+        """A step; the time that its block takes is its own."""
+        step = Step(title)
+        self.steps.append(step)
+        self._wrapped(title, f"{len(self.steps):>2}  ", _INDENT)
+        self._release()
+        begun = time.monotonic()
+        try:
+            yield step
+        finally:
+            step.seconds = round(time.monotonic() - begun, 2)
+            self._print(f"{self._held}  ({step.seconds:.2f} s)")
+            self._held = ""
+
+    def say(self, text: str) -> None:
+        """What was done."""
+        self.steps[-1].said.append(text)
+        self._wrapped(text, _INDENT, _INDENT)
+
+    def check(self, holds: bool, text: str) -> None:
+        """What was checked; CheckFailed when it does not hold."""
+        mark = self._good if holds else self._bad
+        self._wrapped(text, f"{_INDENT}{mark} ", _INDENT + " " * (len(mark) + 1))
+        if not holds:
+            raise CheckFailed(f"step {len(self.steps)}: this does not hold: {text}")
+        self.steps[-1].checked.append(text)
+
+    def tell(self, text: str) -> None:
+        """A line outside of any step."""
+        self._wrapped(text, "", "")
+        self._release()
+
+    def _wrapped(self, text: str, first: str, later: str) -> None:
+        # Ids, paths and digests stay whole: people copy them.
+        lines = textwrap.wrap(
+            plain(text),
+            self._width,
+            initial_indent=first,
+            subsequent_indent=later,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        self._release()
+        self._held = "\n".join(lines)
+
+    def _release(self) -> None:
+        """The line before; a step's last one waits for its time."""
+        if self._held:
+            self._print(self._held)
+        self._held = ""
+
+    def _print(self, text: str) -> None:
+        if not self._quiet:
+            print(text, flush=True)

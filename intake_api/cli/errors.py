@@ -1,0 +1,105 @@
+"""What the command line says when something went wrong: one line for a person, and an exit code.
+
+| exit code | meaning |
+|---|---|
+| 0 | done |
+| 1 | it did not work; the line says why and what to do |
+| 2 | the command was not understood |
+| 3 | the service refuses: not signed in, not allowed, or no such thing for this caller |
+| 130 | stopped by the user |
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from sqlalchemy.exc import OperationalError
+
+from intake_api.identity.development import IssuerKeyRefused
+from retention.envelope.errors import EnvelopeError
+from retention.errors import CustodyError
+from retention.objects.errors import StoreError
+from retention.settings import SettingError
+from retention.signing import SigningKeyRefused
+
+FAILED, MISUSED, REFUSED, INTERRUPTED = 1, 2, 3, 130
+_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+
+
+MENDABLE = (
+    SettingError,
+    SigningKeyRefused,
+    IssuerKeyRefused,
+    CustodyError,
+    EnvelopeError,
+    StoreError,
+    OperationalError,
+    OSError,
+)
+"""What can go wrong on the service's own machine, in words that a person can act on."""
+
+
+class CliError(Exception):
+    """The command did not do what was asked."""
+
+    exit_code = FAILED
+
+
+class Unreachable(CliError):
+    """The service could not be talked to; nothing is known of what it did."""
+
+
+class ServiceProblem(CliError):
+    """The service's own answer (RFC 9457)."""
+
+    def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
+        super().__init__(_sentence(status, problem))
+        self.status = status
+        self.problem = problem
+        self.code = str(problem.get("type", "")).rpartition("/")[2]
+        self.reason = problem.get("reason")
+        if status in _REFUSALS:
+            self.exit_code = REFUSED
+
+
+def _sentence(status: int, problem: Mapping[str, Any]) -> str:
+    said = str(problem.get("detail") or problem.get("title") or HTTPStatus(status).phrase)
+    fields = problem.get("errors")
+    if isinstance(fields, Mapping):
+        missing = [f"{field} {what}" for field, what in fields.items() if str(what) not in said]
+        said = "; ".join([said, *missing])
+    if problem.get("reason"):
+        said = f"{said} ({problem['reason']})"
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR and problem.get("request_id"):
+        said = f"{said} [request {problem['request_id']}]"
+    return said
+
+
+def plain(text: str) -> str:
+    """`text` as it is safe on a terminal: what a stranger named a file moves no cursor and hides nothing."""
+    return "".join(_visible(character) for character in text)
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, safe on a terminal."""
+    return plain(" ".join(text.split()))
+
+
+def _visible(character: str) -> str:
+    if (
+        unicodedata.category(character)[0] == "C"
+    ):  # controls, formats (also right-to-left overrides), surrogates
+        return character.encode("unicode_escape").decode("ascii")
+    return character
+
+
+def said(error: Exception) -> str:
+    """One of `MENDABLE`, or a CliError, in words."""
+    if isinstance(error, OperationalError):  # its text would quote the statement
+        return f"the database does not answer: {error.orig}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__

@@ -1,0 +1,214 @@
+"""`casevault files` and `casevault fetch`: what is inside a bundle, and the bytes.
+
+- A download goes to a name of its own beside the target, mode 0600, named after its ETag; it gets the target's name
+  only when it is complete and its SHA-256 is that ETag. A cut download goes on from there (Range with If-Range).
+- A range or a single file inside a bundle has no digest to hold it to: its length is held to what was promised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import BinaryIO
+
+import click
+import requests
+
+from intake_api.cli.client import TRIES, Client, pause_before, segment
+from intake_api.cli.commands import PATH, Command, with_json, with_limit
+from intake_api.cli.connection import connected
+from intake_api.cli.errors import CliError, Unreachable
+from intake_api.cli.printing import Column, moment, say, show_items, size
+from intake_api.cli.progress import transfer
+from intake_api.cli.tus import Progress
+
+PIECE = 1 << 20
+_RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
+_DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
+_STDOUT = Path("-")
+
+
+def content_path(bundle: str, inside: str | None) -> str:
+    """The address of a bundle's bytes, or of one file's inside it."""
+    if inside is None:
+        return f"/bundles/{segment(bundle)}/content"
+    return f"/bundles/{segment(bundle)}/files/{'/'.join(segment(part) for part in inside.split('/'))}"
+
+
+def fetch_whole(client: Client, bundle: str, target: Path) -> str:
+    """The whole bundle into `target`, resumed where an earlier try was cut; its SHA-256."""
+    path = content_path(bundle, None)
+    head = client.call("HEAD", path)
+    etag, length = head.headers.get("ETag", ""), int(head.headers.get("Content-Length", "0"))
+    promised = _DIGEST.fullmatch(etag)
+    if promised is None:
+        raise CliError("the service names no SHA-256 for this bundle")
+    sha256 = promised[1]
+    part = target.with_name(f".{target.name}.{sha256[:16]}.part")
+    with _private(part) as file, transfer("fetching", length) as done:
+        for attempt in range(1, TRIES + 1):
+            file.seek(0, os.SEEK_END)
+            if file.tell() == length:
+                break
+            try:
+                _rest(client, path, etag, file, done)
+            except Unreachable:
+                if attempt == TRIES:
+                    raise
+                client.sleep(pause_before(attempt))
+        _hold_to(file, length, sha256, part)
+        os.fsync(file.fileno())
+    part.replace(target)
+    return sha256
+
+
+def _rest(client: Client, path: str, etag: str, file: BinaryIO, done: Progress) -> None:
+    start = file.tell()
+    headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
+    answer = client.call("GET", path, headers=headers, stream=True)
+    if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
+        file.seek(0)
+        file.truncate()
+    _copy(answer, file, done)
+
+
+def _copy(answer: requests.Response, file: BinaryIO, done: Progress) -> int:
+    """The body into `file`; how many bytes. Unreachable when it was cut."""
+    copied = 0
+    try:
+        for piece in answer.iter_content(PIECE):
+            file.write(piece)
+            copied += len(piece)
+            done(file.tell())
+    except (requests.exceptions.RequestException, OSError) as error:
+        raise Unreachable(f"the download was cut after {copied} bytes: {type(error).__name__}") from None
+    promised = answer.headers.get("Content-Length")
+    if promised is not None and int(promised) != copied:
+        raise Unreachable(f"the download was cut: {copied} of {promised} bytes came")
+    return copied
+
+
+def _hold_to(file: BinaryIO, length: int, sha256: str, part: Path) -> None:
+    file.flush()
+    file.seek(0)
+    hashing = hashlib.sha256()
+    while piece := file.read(PIECE):
+        hashing.update(piece)
+    if file.tell() != length or hashing.hexdigest() != sha256:
+        part.unlink()
+        raise CliError(
+            "what came is not what the service names: its SHA-256 differs; nothing was kept, fetch it again"
+        )
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[BinaryIO]:
+    """A file to go on writing, readable by its owner only."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise CliError(f"{path.parent} cannot be written to: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+b") as file:
+        yield file
+
+
+def fetch_piece(client: Client, path: str, span: str | None, target: Path) -> int:
+    """A range, or one file inside a bundle, into `target` (- is stdout); how many bytes."""
+    headers = {"Range": f"bytes={span}"} if span else {}
+    answer = client.call("GET", path, headers=headers, stream=True)
+    if target == _STDOUT:
+        copied = _to_stdout(answer)
+    else:
+        part = target.with_name(f".{target.name}.{os.getpid()}.part")
+        try:
+            with _private(part) as file:
+                copied = _copy(answer, file, lambda _: None)
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+    return copied
+
+
+def _to_stdout(answer: requests.Response) -> int:
+    copied = 0
+    for piece in answer.iter_content(PIECE):
+        sys.stdout.buffer.write(piece)
+        copied += len(piece)
+    sys.stdout.buffer.flush()
+    promised = answer.headers.get("Content-Length")
+    if promised is not None and int(promised) != copied:
+        raise CliError(f"the download was cut: {copied} of {promised} bytes came")
+    return copied
+
+
+def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not _RANGE.fullmatch(value):
+        raise click.BadParameter("must be FIRST-LAST in bytes from 0, FIRST- or -COUNT, like 0-65535")
+    return value
+
+
+@click.command(cls=Command, examples=("casevault files bun_...", "casevault files bun_... --json --limit 0"))
+@click.argument("bundle")
+@with_limit
+@with_json
+@connected
+def files(client: Client, bundle: str, limit: int, as_json: bool) -> None:
+    """List the files inside a bundle, without fetching it. Needs a live grant."""
+    found = client.items(f"/bundles/{segment(bundle)}/files", limit or None)
+    columns: list[Column] = [
+        ("Size", size("size")),
+        ("Modified", lambda item: moment(item.get("modified"))),
+        ("Path", "path"),
+        ("", lambda item: "" if item.get("readable", True) else f"not readable: {item.get('why_not') or ''}"),
+    ]
+    show_items(found, columns, as_json, "the bundle holds no files")
+
+
+_EXAMPLES = (
+    "casevault fetch bun_... -o node7.zip",
+    "casevault fetch bun_... Storage/health.log -o -",
+    "casevault fetch bun_... --range 0-65535 -o first.bin",
+)
+
+
+@click.command(cls=Command, examples=_EXAMPLES)
+@click.argument("bundle")
+@click.argument("inside", metavar="[PATH]", required=False)
+@click.option(
+    "-o", "--output", type=PATH, help="File to write; - is stdout.  [default: the bundle's or file's name]"
+)
+@click.option(
+    "--range", "span", metavar="A-B", callback=_span, help="Only these bytes, counted from 0, B included."
+)
+@click.option("--force", is_flag=True, help="Replace a file that exists.")
+@connected
+def fetch(
+    client: Client, bundle: str, inside: str | None, output: Path | None, span: str | None, force: bool
+) -> None:
+    """Fetch a BUNDLE, or one file inside it (PATH). Needs a live grant; every read is logged.
+
+    A whole bundle is checked against its SHA-256 before it gets its name, and a cut download goes on where it stopped
+    when the same command is run again.
+    """
+    target = output or Path(_plain_name(client, bundle, inside))
+    if target != _STDOUT and target.exists() and not force:
+        raise CliError(f"{target} exists; choose another name with -o, or replace it with --force")
+    if inside is None and span is None and target != _STDOUT:
+        say(f"{target}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
+        return
+    copied = fetch_piece(client, content_path(bundle, inside), span, target)
+    if target != _STDOUT:
+        say(f"{target}: {copied} bytes")
+
+
+def _plain_name(client: Client, bundle: str, inside: str | None) -> str:
+    """A name for the file here; a stranger's path or hidden name does not choose where it goes."""
+    name = inside or str(client.get(f"/bundles/{segment(bundle)}").get("file_name") or "")
+    name = re.sub(r"[^\w.\- ]", "_", re.split(r"[/\\]", name)[-1]).lstrip(".-")
+    return name or f"{bundle}.bin"

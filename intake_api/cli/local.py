@@ -1,0 +1,154 @@
+"""Commands on the service's own machine: serve, doctor, sweep, keys."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import platform
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from intake_api.cli.commands import Command, Group, with_json, with_state
+from intake_api.cli.errors import CliError
+from intake_api.cli.printing import Column, say, show_item
+from retention.actor import Actor, Role
+from retention.assembly import Services, assemble, is_initialised
+from retention.custody.rekeying import rewrap_all
+from retention.settings import Settings, from_environment
+from retention.sweep import sweep as sweep_once
+
+with_development = click.option(
+    "--development",
+    is_flag=True,
+    envvar="CASEVAULT_DEVELOPMENT",
+    show_envvar=True,
+    help="A rehearsal: development issuer, and a clock that can be moved. Loopback only.",
+)
+
+
+def environment(state: Path, development: bool, **more: str) -> dict[str, str]:
+    """The process's environment with the options given put over it."""
+    return {
+        **os.environ,
+        "CASEVAULT_STATE": str(state),
+        "CASEVAULT_DEVELOPMENT": "1" if development else "0",
+        **more,
+    }
+
+
+def local_services(state: Path, development: bool) -> Services:
+    """Custody over a state folder that a service made."""
+    settings = from_environment(environment(state, development))
+    if not is_initialised(settings):
+        raise CliError(
+            f"{state} is not the state folder of a service: name it with --state, or run `casevault serve`"
+        )
+    _refuse_moved_clock(settings)
+    return assemble(settings)
+
+
+def _refuse_moved_clock(settings: Settings) -> None:
+    # Otherwise the log would hear two clocks, and its checkpoints would run backwards.
+    if settings.clock_file.exists() and not settings.development:
+        raise CliError(f"the clock of {settings.state} was moved in a rehearsal: add --development")
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "casevault serve --development",
+        "CASEVAULT_ISSUER=https://login.example.com casevault serve --listen 0.0.0.0:8443",
+    ),
+)
+@with_state
+@click.option(
+    "--listen", metavar="HOST:PORT", help="Where to listen.  [default: CASEVAULT_LISTEN or 127.0.0.1:8443]"
+)
+@with_development
+def serve(state: Path, listen: str | None, development: bool) -> None:
+    """Start the service: HTTPS, and the clock beside it. Ctrl-C stops it; uploads keep what arrived.
+
+    Everything else is set by CASEVAULT_... variables: certificate, issuer, limits; docs/operations.md lists them.
+    """
+    from intake_api.server import serve as serve_until_stopped
+    from intake_api.settings import from_environment as server_settings
+
+    more = {"CASEVAULT_LISTEN": listen} if listen else {}
+    settings = server_settings(environment(state, development, **more))
+    say(f"casevault serves {settings.origin}, state in {settings.custody.state}")
+    if development:
+        say("DEVELOPMENT: anybody on this machine gets any token; never use it with real logs of others")
+    code = serve_until_stopped(settings)
+    if code:
+        raise CliError(f"the service ended with code {code}; the lines above say why")
+
+
+SWEEP: tuple[Column, ...] = (
+    ("Erasures begun", "begun"),
+    ("Uploads expired", "expired"),
+    ("Bundles erased", "erased"),
+    ("Bundles read back", "verified"),
+    ("Failed, tried again next time", "failed"),
+)
+
+
+@click.command(cls=Command, examples=("casevault sweep --state /var/lib/casevault",))
+@with_state
+@with_development
+@with_json
+def sweep(state: Path, development: bool, as_json: bool) -> None:
+    """Do now what the clock does anyhow: erase what is due, read back what came, sign the log.
+
+    Safe beside a running service, and as often as you like.
+    """
+    services = local_services(state, development)
+    try:
+        report = sweep_once(services.custody)
+        services.sequencer.run_once()
+    finally:
+        services.close()
+    show_item(asdict(report), SWEEP, as_json)
+    if report.failed:
+        raise CliError(
+            f"{report.failed} of the work could not be done now; the log says why, it is tried again"
+        )
+
+
+@click.group(cls=Group)
+def keys() -> None:
+    """The key-encryption key: rotate."""
+
+
+@keys.command("rotate", examples=("casevault keys rotate --state /var/lib/casevault",))
+@with_state
+@with_development
+@with_json
+def rotate(state: Path, development: bool, as_json: bool) -> None:
+    """Make a new key-encryption key and wrap every data key by it; bundles are not touched.
+
+    Safe beside a running service. If it is stopped half way, run it again. Back up the key file afterwards.
+    """
+    services = local_services(state, development)
+    try:
+        made = services.key_wrapper.rotate(services.custody.clock.now())
+        changed = rewrap_all(services.custody, _administrator(services))
+    finally:
+        services.close()
+    answer: dict[str, Any] = {"key": made, "rewrapped": changed}
+    show_item(answer, (("New key", "key"), ("Data keys wrapped anew", "rewrapped")), as_json)
+
+
+def _administrator(services: Services) -> Actor:
+    """Whoever has this machine's account, for the entry."""
+    return services.directory.resolve(
+        issuer=f"local:{platform.node()}",
+        subject=getpass.getuser(),
+        roles=frozenset({Role.ADMINISTRATOR}),
+        directory=None,
+        partner=None,
+        name=None,
+        particulars={},
+    )

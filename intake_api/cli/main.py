@@ -1,0 +1,81 @@
+"""`casevault`: the whole program, and how it ends.
+
+Whatever goes wrong that a person can mend is one line on stderr and an exit code (errors.py); a traceback is a defect
+of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from intake_api.cli import access, auditing, cases, doctoring, fetching, local, receipting, sending
+from intake_api.cli.commands import Sections
+from intake_api.cli.demo.command import demo
+from intake_api.cli.errors import FAILED, INTERRUPTED, MENDABLE, MISUSED, CliError, one_line, said
+
+_EXAMPLES = (
+    "casevault demo                                   see the whole life of a bundle, here, in a minute",
+    "casevault serve --development                    a service to try things on",
+    "casevault cases list --as engineer:alice         as somebody, in development",
+    "casevault send /var/log --case 123456789012345   with a token in CASEVAULT_TOKEN",
+)
+
+
+@click.group(cls=Sections, examples=_EXAMPLES, context_settings={"max_content_width": 100})
+@click.version_option(package_name="casevault", message="%(package)s %(version)s")
+def casevault() -> None:
+    """Sealed custody for diagnostic log bundles: received, encrypted, read case by case, logged, erased on time.
+
+    Each command has its own help with examples. Where the service is and who you are is said by options or by
+    CASEVAULT_... variables; --json makes any answer readable for scripts.
+    """
+
+
+casevault.under("Start here", demo, local.serve, doctoring.doctor)
+casevault.under("For operators and stamps", sending.send, access.collections, cases.stamps, access.consent)
+casevault.under("For operators and stamps", access.consents, access.revoke, access.erase)
+casevault.under("For engineers", access.claim, access.grant, access.grants, access.release)
+casevault.under("For engineers", fetching.files, fetching.fetch)
+casevault.under("For the case system and the administrator", cases.cases, cases.tenants)
+casevault.under("For auditors, and for anybody who wants to check", auditing.audit, receipting.receipts)
+casevault.under("On the service's own machine", local.sweep, local.keys)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """The exit code of one command line."""
+    try:
+        code = casevault.main(list(arguments), prog_name="casevault", standalone_mode=False)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "casevault"
+        return _end(f"{error.format_message()} (see `{where} --help`)", MISUSED)
+    except click.ClickException as error:
+        return _end(error.format_message(), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _end("stopped; what was done is kept, the same command goes on from there", INTERRUPTED)
+    except CliError as error:
+        return _end(str(error), error.exit_code)
+    except BrokenPipeError:
+        _drop_stdout()
+        return FAILED
+    except MENDABLE as error:
+        return _end(said(error), FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _end(line: str, code: int) -> int:
+    print(f"casevault: {one_line(line)}", file=sys.stderr)
+    return code
+
+
+def _drop_stdout() -> None:
+    """Whoever read us has gone: keep the interpreter from complaining about it at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))

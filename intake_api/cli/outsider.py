@@ -1,0 +1,151 @@
+"""Checking the log as somebody who does not trust the service: with the pinned key, from the tiles alone (P3).
+
+- With the right to read entries, every leaf is fetched and the whole tree rebuilt (audit/verify.py).
+- Without it, the tree is rebuilt from the leaves' hashes: that shows that the log only ever grew, and says nothing of
+  what is in it.
+- An earlier checkpoint that was kept is held against the same leaves: a log rewritten since does not lead to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from http import HTTPStatus
+from typing import Any
+
+from audit.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
+from audit.entry import CanonicalError, parse_leaf
+from audit.merkle import HASH_BYTES, Frontier, leaf_hash
+from audit.rebuild import Problem
+from audit.tiles import (
+    CHECKPOINT_PATH,
+    TILE_WIDTH,
+    TileError,
+    TileMissingError,
+    TileReader,
+    TileStore,
+    decode_entries,
+    entries_path,
+)
+from audit.verify import Verdict, verify_folder
+from intake_api.cli.client import Client
+from intake_api.cli.errors import CliError, ServiceProblem
+
+
+class HttpTiles:
+    """The published tiles, read over HTTPS. The checkpoint is asked for once: one walk, one tree."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._checkpoint: bytes | None = None
+
+    def get(self, path: str) -> bytes:
+        if path != CHECKPOINT_PATH:
+            return self._fetch(path)
+        if self._checkpoint is None:
+            self._checkpoint = self._fetch(path)
+        return self._checkpoint
+
+    def put(self, path: str, data: bytes) -> None:
+        raise TypeError("an outsider writes no tiles")
+
+    def _fetch(self, path: str) -> bytes:
+        try:
+            return self._client.call("GET", f"/audit/{path}").content
+        except ServiceProblem as problem:
+            if problem.status == HTTPStatus.NOT_FOUND:
+                raise TileMissingError(path) from None
+            raise
+
+
+def published(tiles: TileStore, key: Verifier) -> Checkpoint:
+    """The published checkpoint, signed by the pinned key."""
+    try:
+        return open_checkpoint(tiles.get(CHECKPOINT_PATH).decode(), key)
+    except TileMissingError:
+        raise CliError("the log has no checkpoint yet: ask again in a few seconds") from None
+    except (NoteError, UnicodeDecodeError) as error:
+        raise CliError(f"the published checkpoint does not verify: {error}") from None
+
+
+def verify_leaves(tiles: TileStore, key: Verifier, earlier: str | None) -> Verdict:
+    """The whole log: every leaf, every tile, every signature."""
+    published(tiles, key)  # a log without a checkpoint is said to be one, not to be damaged
+    return verify_folder(tiles, key, [] if earlier is None else [earlier])
+
+
+def verify_hashes(tiles: TileStore, key: Verifier, earlier: str | None) -> Verdict:
+    """The tree over the leaves' hashes, which need no token; leads to every signed root, or names the one it misses."""
+    signed = [("the published checkpoint", published(tiles, key))]
+    if earlier is not None:
+        signed.insert(0, ("the checkpoint kept from before", _opened(earlier, key)))
+    newest = signed[-1][1]
+    problems = [
+        Problem(None, f"{name} is of {checkpoint.size} leaves, the log has only {newest.size}")
+        for name, checkpoint in signed
+        if checkpoint.size > newest.size
+    ]
+    tree, reader = Frontier(), TileReader(tiles, newest.size)
+    for name, checkpoint in signed:
+        while tree.size < min(checkpoint.size, newest.size):
+            row = _row(reader, tree.size)
+            for hash_ in row[: checkpoint.size - tree.size]:
+                tree.append(hash_)
+        if tree.size == checkpoint.size and tree.root() != checkpoint.root:
+            problems.append(
+                Problem(None, f"{name} at {checkpoint.size} does not follow from the leaves' hashes")
+            )
+    return Verdict(tree.size, len(signed), tuple(problems))
+
+
+def _row(reader: TileReader, start: int) -> list[bytes]:
+    """The leaf hashes from `start` to the end of their tile."""
+    number, offset = divmod(start, TILE_WIDTH)
+    try:
+        row = reader.hashes(0, number)[offset:]
+    except (TileError, TileMissingError) as error:
+        raise CliError(
+            f"the log cannot be rebuilt from leaf {start} on: {error} is missing or damaged"
+        ) from None
+    if not row or any(len(hash_) != HASH_BYTES for hash_ in row):
+        raise CliError(f"the log cannot be rebuilt from leaf {start} on: its hashes are missing")
+    return row
+
+
+def _opened(note: str, key: Verifier) -> Checkpoint:
+    try:
+        return open_checkpoint(note, key)
+    except NoteError as error:
+        raise CliError(f"the checkpoint kept from before does not verify: {error}") from None
+
+
+def proven_leaves(tiles: TileStore, key: Verifier) -> Iterator[dict[str, Any]]:
+    """Every leaf's fields, in order; CliError at the end when they do not lead to the signed root."""
+    newest = published(tiles, key)
+    tree = Frontier()
+    try:
+        while tree.size < newest.size:
+            number = tree.size // TILE_WIDTH
+            width = min(TILE_WIDTH, newest.size - number * TILE_WIDTH)
+            leaves = decode_entries(tiles.get(entries_path(number, width)))
+            if len(leaves) != width:
+                raise TileError(f"it has {len(leaves)} leaves instead of {width}")  # noqa: TRY301
+            for leaf in leaves:
+                tree.append(leaf_hash(leaf))
+                yield parse_leaf(leaf)
+    except TileMissingError as error:
+        raise CliError(f"the log is not complete: {error} is missing") from None
+    except (TileError, CanonicalError) as error:
+        raise CliError(f"the log is damaged near leaf {tree.size}: {error}") from None
+    if tree.root() != newest.root:
+        raise CliError("the log's leaves do not lead to its signed checkpoint: see `casevault audit verify`")
+
+
+def as_json(verdict: Verdict) -> dict[str, object]:
+    """The verdict for a script."""
+    problems = [{"leaf": problem.leaf_index, "what": problem.what} for problem in verdict.problems]
+    return {
+        "good": verdict.good,
+        "leaves": verdict.leaves,
+        "checkpoints": verdict.checkpoints,
+        "problems": problems,
+    }

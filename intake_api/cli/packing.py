@@ -1,0 +1,89 @@
+"""A folder as one zip: the same folder gives the same bytes, so an interrupted upload can go on after a reboot.
+
+- Entries are sorted by path, keep their files' times, and carry nothing of the machine (no owner, no mode).
+- Links are not followed and devices not read; what cannot be read is left out and named. A stamp under trouble sends
+  what it has.
+- The zip is a temporary file that only its owner can read, removed when the work is done.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_EARLIEST = (1980, 1, 1, 0, 0, 0)
+_LATEST = (2107, 12, 31, 23, 59, 58)
+"""The years that a zip can tell."""
+_COPY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """The zip, and what was left out of it (path, why)."""
+
+    path: Path
+    files: int
+    left_out: list[tuple[str, str]] = field(default_factory=list)
+
+
+@contextmanager
+def packed(folder: Path) -> Iterator[Packed]:
+    """The folder as a zip, for as long as the block runs."""
+    # mkdtemp: mode 0700.
+    with tempfile.TemporaryDirectory(prefix="casevault-") as temporary:
+        target = Path(temporary) / "bundle.zip"
+        left_out: list[tuple[str, str]] = []
+        files = 0
+        with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for path in _regular_files(folder, left_out):
+                name = path.relative_to(folder).as_posix()
+                try:
+                    add_file(archive, path, name)
+                except OSError as error:
+                    left_out.append((name, error.strerror or "cannot be read"))
+                else:
+                    files += 1
+        yield Packed(target, files, left_out)
+
+
+def add_file(archive: zipfile.ZipFile, path: Path, name: str, compression: int = zipfile.ZIP_DEFLATED) -> int:
+    """Add one file under `name`; how many bytes it had. OSError before anything is written if it cannot be read."""
+    with path.open("rb") as source:
+        written = zipfile.ZipInfo(name, _zip_time(os.fstat(source.fileno()).st_mtime))
+        written.compress_type = compression
+        first = source.read(_COPY)
+        size = 0
+        # Its size is not known: a log may grow while it is read.
+        with archive.open(written, "w", force_zip64=True) as target:
+            piece = first
+            while piece:
+                target.write(piece)
+                size += len(piece)
+                piece = source.read(_COPY)
+    return size
+
+
+def _regular_files(folder: Path, left_out: list[tuple[str, str]]) -> Iterator[Path]:
+    def refused(error: OSError) -> None:
+        left_out.append((str(error.filename), error.strerror or "cannot be read"))
+
+    for here, folders, names in os.walk(folder, onerror=refused):
+        folders.sort()
+        for name in sorted(names):
+            path = Path(here, name)
+            if path.is_file() and not path.is_symlink():
+                yield path
+            else:
+                left_out.append((path.relative_to(folder).as_posix(), "is not a regular file"))
+
+
+def _zip_time(modified: float) -> tuple[int, int, int, int, int, int]:
+    at = time.gmtime(modified)
+    moment = (at.tm_year, at.tm_mon, at.tm_mday, at.tm_hour, at.tm_min, min(at.tm_sec, 59))
+    return max(_EARLIEST, min(moment, _LATEST))

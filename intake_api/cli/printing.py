@@ -1,0 +1,105 @@
+"""What a command prints: for a person a table or a few lines, for a script one JSON document.
+
+The answer goes to stdout and everything said beside it to stderr, so that a pipe carries data only. Whatever came from
+elsewhere (file names, reasons) passes `plain`, so that it cannot steer the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from intake_api.cli.errors import plain
+
+Item = Mapping[str, Any]
+Column = tuple[str, str | Callable[[Item], object]]
+_PIPED_WIDTH = 10_000
+"""A pipe has no edge: what reads it wants whole cells."""
+
+
+def say(text: str) -> None:
+    """A line beside the answer."""
+    print(plain(text), file=sys.stderr, flush=True)
+
+
+def show_json(value: object) -> None:
+    """The answer for a script."""
+    print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def show_items(items: Iterable[Item], columns: Sequence[Column], as_json: bool, none: str) -> None:
+    """A list; `none` is said when it is empty."""
+    found = list(items)
+    if as_json:
+        show_json(found)
+        return
+    if not found:
+        say(none)
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for header, _ in columns:
+        table.add_column(header, overflow="fold")
+    for item in found:
+        table.add_row(*(Text(_cell(item, read)) for _, read in columns))
+    console = (
+        Console(highlight=False) if sys.stdout.isatty() else Console(width=_PIPED_WIDTH, highlight=False)
+    )
+    with console.capture() as capture:
+        console.print(table)
+    print("\n".join(line.rstrip() for line in capture.get().splitlines()))
+
+
+def show_item(item: Item, fields: Sequence[Column], as_json: bool) -> None:
+    """One thing, a line for each field that has a value."""
+    if as_json:
+        show_json(item)
+        return
+    cells = [(header, _cell(item, read)) for header, read in fields]
+    width = max(len(header) for header, _ in cells)
+    for header, text in cells:
+        if text:
+            print(f"{header:<{width}}  {text}")
+
+
+def when(name: str) -> Callable[[Item], str]:
+    """The moment in field `name`, as a person reads it."""
+    return lambda item: moment(item.get(name))
+
+
+def moment(text: str | None) -> str:
+    """An RFC 3339 time in UTC, to the second."""
+    if not text:
+        return ""
+    return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+
+
+def size_of(count: int | None) -> str:
+    """Bytes for a person."""
+    if count is None:
+        return ""
+    amount = float(count)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if amount < 1024:
+            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+        amount /= 1024
+    return f"{amount:.1f} TiB"
+
+
+def size(name: str) -> Callable[[Item], str]:
+    """The size in field `name`."""
+    return lambda item: size_of(item.get(name))
+
+
+def _cell(item: Item, read: str | Callable[[Item], object]) -> str:
+    value = read(item) if callable(read) else item.get(read)
+    if isinstance(value, list):
+        value = ", ".join(str(each) for each in value)
+    words = {True: "yes", False: "no", None: ""}
+    return plain(words.get(value, "") if isinstance(value, bool | None) else str(value))
