@@ -104,8 +104,10 @@ class OpenBundle:
         if self._closed:
             return
         self._closed = True
-        self._sealed.close()
-        self._end()
+        try:
+            self._sealed.close()
+        finally:
+            self._end()
 
     def _end(self) -> None:
         now = self._custody.clock.now()

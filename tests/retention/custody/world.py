@@ -10,7 +10,7 @@ import dataclasses
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -30,6 +30,7 @@ from retention.bundle import Collection, CollectionType, Triggers
 from retention.custody import cases, collecting, completing, consenting, granting, reading, receiving, stamps
 from retention.custody.context import Custody
 from retention.custody.people import Directory
+from retention.errors import Conflict
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
@@ -103,10 +104,12 @@ class World:
         self.other_tenant, self.other_operator, self.other_stamp = self._customer("fabrikam")
 
     def _customer(self, name: str) -> tuple[str, Actor, Actor]:
-        tenant = stamps.register_tenant(self.custody, self.administrator, name.title(), name)
+        with suppress(Conflict):  # a world that is started again knows them
+            stamps.register_tenant(self.custody, self.administrator, name.title(), name)
         operator = self.actor(f"olga@{name}.example", Role.OPERATOR, directory=name)
-        stamps.register_stamp(self.custody, operator, f"{name} north", f"stamp-{name}", proactive=True)
-        return str(tenant.id), operator, self.actor(f"stamp-{name}", Role.STAMP)
+        with suppress(Conflict):
+            stamps.register_stamp(self.custody, operator, f"{name} north", f"stamp-{name}", proactive=True)
+        return str(operator.tenant), operator, self.actor(f"stamp-{name}", Role.STAMP)
 
     def actor(
         self, subject: str, *roles: Role, directory: str | None = None, partner: str | None = None

@@ -1,0 +1,206 @@
+"""The crash-point matrix: every call of every operation, in every mode; then a new start, and everything is checked.
+
+A row of CALLS is the exact order of calls that an operation makes: a test holds the operation to it, so the matrix
+cannot silently shrink, and each call gives four tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import OperationalError
+
+from audit.overdue import overdue
+from retention.custody import erasing, receipts, receiving
+from retention.errors import CustodyError, Erased
+from retention.objects.errors import StoreError
+from retention.receipt import check
+from retention.records.queries import bundle_parts
+from retention.sweep import remove_orphans, sweep
+from tests.faults.injector import KILLED, Injector, Mode, in_a_process_of_its_own
+from tests.faults.scenarios import CONTENT, MARKER, SCENARIOS, Acknowledged, start
+from tests.retention.custody.world import QUICK, FakeClock, World
+
+_PART = "objects.new_part part.reserve part.advance part.commit records.write "
+_READ = "objects.open_part part.read_at part.read_at part.read_at " * 3 + "part.close part.close part.close "
+CALLS = {
+    "receive": "records.write records.write records.read keys.get keys.put " + 2 * _PART + "records.write "
+    "records.write records.write records.read keys.get " + _PART + "records.write "
+    "records.read objects.complete records.write",
+    "complete": "records.read records.read keys.get " + _READ + "records.write",
+    "open": "records.write records.read keys.get " + _READ + "records.write",
+    "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
+    "sweep": "records.read records.write records.write records.write records.read "
+    "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read "
+    "records.read records.read records.read records.read keys.get " + _READ + "records.write",
+    "sequence": "engine.commit tiles.get engine.commit engine.commit engine.commit tiles.get "
+    + 5 * "tiles.put "
+    + "tiles.get tiles.get engine.commit tiles.get tiles.put engine.commit engine.commit",
+}
+POINTS = [
+    pytest.param(name, at, mode, id=f"{name}-{at:02}-{call}-{mode}")
+    for name, calls in CALLS.items()
+    for at, call in enumerate(calls.split())
+    for mode in Mode
+]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A state folder before the operation; copied for each crash."""
+
+    folder: Path
+    bundles: list[str]
+    now: datetime
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_parts() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(receiving, "PART_SIZE", 1000)
+        yield
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory, small_parts: None) -> dict[str, Prepared]:
+    made = {}
+    for name, scenario in SCENARIOS.items():
+        folder = tmp_path_factory.mktemp(name) / "state"
+        world = start(folder)
+        bundles = scenario.prepare(world)
+        world.custody.records.close()
+        made[name] = Prepared(folder, bundles, world.clock.at)
+    return made
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """Where the copy stands: in memory, for what is tested is the order of calls."""
+    folder = Path(QUICK) / tmp_path.name if QUICK else tmp_path / "state"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def operate(name: str, before: Prepared, state: Path, done: Acknowledged, injector: Injector) -> None:
+    world = start(state, FakeClock(before.now), injector)
+    try:
+        SCENARIOS[name].operate(world, before.bundles, done, injector)
+    finally:
+        world.custody.records.close()
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_matrix_covers_every_call(
+    name: str, prepared: dict[str, Prepared], state: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(prepared[name].folder, state)
+    injector, done = Injector(), Acknowledged(tmp_path / "done")
+    operate(name, prepared[name], state, done, injector)
+    assert injector.trace == CALLS[name].split()
+    assert_sound(name, prepared[name], state, done)
+
+
+@pytest.mark.parametrize(("name", "at", "mode"), POINTS)
+def test_after_a_crash_the_next_start_finds_everything_in_order(
+    name: str, at: int, mode: Mode, prepared: dict[str, Prepared], state: Path, tmp_path: Path
+) -> None:
+    before = prepared[name]
+    shutil.copytree(before.folder, state)
+    injector, done = Injector(at, mode), Acknowledged(tmp_path / "done")
+    if mode in (Mode.KILL_BEFORE, Mode.KILL_AFTER):
+        code = in_a_process_of_its_own(lambda: operate(name, before, state, done, injector))
+        assert code == KILLED, "the crash point was not reached"
+    else:
+        with suppress(StoreError, CustodyError, OperationalError, OSError):
+            operate(name, before, state, done, injector)
+        assert len(injector.trace) > at, "the crash point was not reached"
+    assert_sound(name, before, state, done)
+
+
+def assert_sound(name: str, before: Prepared, state: Path, done: Acknowledged) -> None:
+    """What a start, a sweep and a run of the sequencer make of what the crash left."""
+    assert_no_plaintext(state)
+    world = start(state, FakeClock(before.now))
+    try:
+        sweep(world.custody)
+        remove_orphans(world.custody)
+        assert_acknowledged(world, before.bundles[0], done)
+        for bundle in before.bundles:
+            if world.state(bundle) == "erased":
+                assert_gone(world, bundle)
+            else:
+                assert_goes_on_to_its_content(world, bundle)
+        if name == "erase":
+            assert_erasure_completes(world, before.bundles[0])
+        world.sequence()
+        assert world.log_problems() == []
+        assert overdue(world.leaves(), world.clock.now()) == []
+        assert [path for path in state.rglob("*") if path.name.endswith((".partial", ".new"))] == []
+    finally:
+        world.custody.records.close()
+    assert_no_plaintext(state)
+
+
+def assert_acknowledged(world: World, bundle: str, done: Acknowledged) -> None:
+    row = world.row(bundle)
+    assert row.offset >= max(done.all("offset"), default=0)
+    assert set(done.all("state")) <= {row.state}
+    for confirmation in done.all("confirmation"):
+        assert erasing.find_erasure(world.custody, world.operator, confirmation).proven_at is not None
+    actions = [leaf["action"] for leaf in world.leaves() if leaf["outcome"] == "success"]
+    assert not done.all("plaintext") or "bundle.opened" in actions, "plaintext left before its entry stood"
+    world.sequence()
+    assert sum(row.leaf_index is not None for row in world.entries()) >= max(
+        done.all("checkpoint"), default=0
+    )
+
+
+def assert_goes_on_to_its_content(world: World, bundle: str) -> None:
+    """The sender asks for the offset and goes on; the bundle is complete, with the bytes that were sent."""
+    row = world.row(bundle)
+    if row.state == "receiving":
+        world.send(bundle, CONTENT[row.offset :], row.offset)
+        sweep(world.custody)
+    row = world.row(bundle)
+    assert (row.state, row.sha256) == ("complete", hashlib.sha256(CONTENT).hexdigest())
+    with world.custody.records.read() as reads:
+        recorded = sorted(part.part_id for part in bundle_parts(reads, bundle))
+    assert world.custody.objects.list_parts(bundle) == recorded, "strays, or parts that are missing"
+    case = next(leaf["case"] for leaf in world.leaves() if leaf.get("bundle") == bundle)
+    number = next(
+        row.particulars for row in world.entries() if row.action == "case.opened" and row.case_id == case
+    )
+    world.grant(number=number.split('"case_number":"')[1][:15])
+    assert world.read(bundle) == CONTENT
+
+
+def assert_gone(world: World, bundle: str) -> None:
+    custody = world.custody
+    assert custody.keys.remains(bundle) == custody.objects.remains(bundle) == []
+    assert [path for path in world.folder.rglob(f"*{bundle}*") if path.suffix != ".destroyed"] == []
+    for attempt in (lambda: world.read(bundle), lambda: world.send(bundle, CONTENT)):
+        with pytest.raises(Erased):
+            attempt()
+
+
+def assert_erasure_completes(world: World, bundle: str) -> None:
+    erasure = erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    sweep(world.custody)
+    world.sequence()
+    document = receipts.hand_out(world.custody, erasure.id)
+    checked = check(document, world.custody.receipt_signer.verifier, world.log_signer.verifier)
+    assert [item["bundle"] for item in checked.fields["bundles"]] == [bundle]
+    assert_gone(world, bundle)
+
+
+def assert_no_plaintext(state: Path) -> None:
+    files = [path for path in state.rglob("*") if path.is_file()]
+    assert files
+    assert [path for path in files if MARKER in path.read_bytes()] == []
