@@ -84,7 +84,7 @@ def collections(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Collection history, newest first: time collected, status, logs start and end, type."""
+    """List the collection history, newest first."""
     query = {
         "case": case,
         "stamp": stamp,
@@ -102,7 +102,7 @@ def collections(
 @with_json
 @connected
 def claim(client: Client, bundle: str, case: str, as_json: bool) -> None:
-    """Claim an unclaimed proactive bundle for a case that you are assigned to."""
+    """Claim a proactive bundle for a case of yours."""
     show_item(client.post(f"/bundles/{segment(bundle)}/claim", {"case": case}), BUNDLE, as_json)
 
 
@@ -118,7 +118,10 @@ def claim(client: Client, bundle: str, case: str, as_json: bool) -> None:
 @with_json
 @connected
 def grant(client: Client, case: str, reason: str, hours: float, as_json: bool) -> None:
-    """Grant yourself read-only access to a CASE that you are assigned to."""
+    """Grant yourself read-only access to a CASE.
+
+    You have to be assigned to it, and the customer reads your reason.
+    """
     body = {"reason": reason, "duration_minutes": round(hours * 60)}
     show_item(client.post(f"/cases/{segment(case)}/grants", body), GRANT, as_json)
 
@@ -148,7 +151,10 @@ def release(client: Client, grant_id: str, as_json: bool) -> None:
 @with_json
 @connected
 def revoke(client: Client, what: str, as_json: bool) -> None:
-    """Take away an engineer's grant, or a consent and every grant under it; reads stop. For operators."""
+    """Take away a grant, or a consent.
+
+    With a consent every grant under it ends; reads stop within seconds. For operators.
+    """
     kinds = {"grn_": ("grants", GRANT), "con_": ("consents", CONSENT)}
     if what[:4] not in kinds:
         raise click.BadParameter(
@@ -175,7 +181,7 @@ def consent(
     bundles: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Consent that a partner's engineers may see a CASE of yours. For operators."""
+    """Let a partner's engineers see a CASE of yours. For operators."""
     if (until is None) == (days is None):
         raise click.UsageError("say until when: either --until or --days")
     end = until or datetime.now(UTC) + timedelta(days=days or 0)
@@ -221,9 +227,9 @@ def erase(
     as_json: bool,
     keys: Path | None,
 ) -> None:
-    """Have data destroyed for good, now: all of a case, or one bundle. There is no way back.
+    """Have data destroyed now: all of a case, or one bundle.
 
-    The confirmation number comes at once, the signed receipt when the erasure is proven.
+    There is no way back. The confirmation number comes at once, the signed receipt when the erasure is proven.
     """
     if (case is None) == (bundle is None):
         raise click.UsageError("say what to erase: either --case or --bundle")

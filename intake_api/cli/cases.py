@@ -142,7 +142,7 @@ def reopen(client: Client, number: str, at: datetime | None, as_json: bool) -> N
 
 @click.group(cls=Group)
 def stamps() -> None:
-    """Stamps: register, list, deregister; consent to proactive collection."""
+    """Stamps: register, list, deregister, consent."""
 
 
 @stamps.command(

@@ -35,7 +35,7 @@ class Command(click.Command):
         shared: list[tuple[str, str]] = []
         for parameter in self.get_params(ctx):
             record = parameter.get_help_record(ctx)
-            if record is not None:
+            if record is not None and isinstance(parameter, click.Option):
                 (shared if isinstance(parameter, SharedOption) else own).append(record)
         for title, records in (("Options", own), (SHARED, shared)):
             if records:
@@ -79,10 +79,14 @@ class Sections(Group):
             self.sections.setdefault(heading, []).append(command.name or "")
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        width = formatter.width - 6 - max(map(len, self.commands))
+        longest = max(map(len, self.commands))
+        width = formatter.width - formatter.current_indent - 4 - longest
         for heading, names in self.sections.items():
             with formatter.section(heading):
-                formatter.write_dl([(name, self.commands[name].get_short_help_str(width)) for name in names])
+                formatter.write_dl([(f"{name:<{longest}}", self._short(name, width)) for name in names])
+
+    def _short(self, name: str, width: int) -> str:
+        return self.commands[name].get_short_help_str(width)
 
 
 def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

@@ -73,7 +73,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
         rehearsed: str | None,
         **rest: Any,
     ) -> Any:
-        ca = ca or local_ca()
+        ca = ca or local_ca(rest.get("state"))
         source = token_source(server, ca, token, token_command, rehearsed)
         return command(*args, client=Client(server, ca, source), **rest)
 
@@ -82,9 +82,9 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def local_ca() -> Path | None:
+def local_ca(state: Path | None) -> Path | None:
     """The CA that a service on this machine made in its state folder, if there is one."""
-    found = from_environment(os.environ).state / "tls" / "ca.pem"
+    found = (state or from_environment(os.environ).state) / "tls" / "ca.pem"
     return found if found.is_file() else None
 
 

@@ -98,7 +98,7 @@ def checks(client: Client, state: Path, development: bool) -> list[tuple[str, Ch
 @with_json
 @connected
 def doctor(client: Client, state: Path, development: bool, as_json: bool) -> None:
-    """Look at what the service and this machine need, and say what is wrong and what to do."""
+    """Find out what is wrong here, and what to do about it."""
     results = []
     for name, check in checks(client, state, development):
         try:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import getpass
 import os
 import platform
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from intake_api import settings as server_settings
 from intake_api.cli.commands import Command, Group, with_json, with_state
 from intake_api.cli.errors import CliError
 from intake_api.cli.printing import Column, say, show_item
+from retention import settings as custody_settings
 from retention.actor import Actor, Role
 from retention.assembly import Services, assemble, is_initialised
 from retention.custody.rekeying import rewrap_all
@@ -56,8 +59,22 @@ def _refuse_moved_clock(settings: Settings) -> None:
         raise CliError(f"the clock of {settings.state} was moved in a rehearsal: add --development")
 
 
+_ROW = re.compile(r"^\| (CASEVAULT_\w+) \| (.+) \| (.+) \|$", re.MULTILINE)
+
+
+class ServeCommand(Command):
+    """Its help ends with every setting, as the settings modules themselves state them."""
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        super().format_epilog(ctx, formatter)
+        stated = f"{server_settings.__doc__}\n{custody_settings.__doc__}"
+        rows = [(name, f"{what}  [default: {default}]") for name, what, default in _ROW.findall(stated)]
+        with formatter.section("Settings from the environment"):
+            formatter.write_dl(rows)
+
+
 @click.command(
-    cls=Command,
+    cls=ServeCommand,
     examples=(
         "casevault serve --development",
         "CASEVAULT_ISSUER=https://login.example.com casevault serve --listen 0.0.0.0:8443",
@@ -69,15 +86,14 @@ def _refuse_moved_clock(settings: Settings) -> None:
 )
 @with_development
 def serve(state: Path, listen: str | None, development: bool) -> None:
-    """Start the service: HTTPS, and the clock beside it. Ctrl-C stops it; uploads keep what arrived.
+    """Start the service: HTTPS, and the clock beside it.
 
-    Everything else is set by CASEVAULT_... variables: certificate, issuer, limits; docs/operations.md lists them.
+    Ctrl-C stops it; uploads keep what arrived. Everything else is set by the variables below.
     """
-    from intake_api.server import serve as serve_until_stopped
-    from intake_api.settings import from_environment as server_settings
+    from intake_api.server import serve as serve_until_stopped  # only here: it takes long to import
 
     more = {"CASEVAULT_LISTEN": listen} if listen else {}
-    settings = server_settings(environment(state, development, **more))
+    settings = server_settings.from_environment(environment(state, development, **more))
     say(f"casevault serves {settings.origin}, state in {settings.custody.state}")
     if development:
         say("DEVELOPMENT: anybody on this machine gets any token; never use it with real logs of others")
@@ -100,9 +116,9 @@ SWEEP: tuple[Column, ...] = (
 @with_development
 @with_json
 def sweep(state: Path, development: bool, as_json: bool) -> None:
-    """Do now what the clock does anyhow: erase what is due, read back what came, sign the log.
+    """Do now what the clock does anyhow.
 
-    Safe beside a running service, and as often as you like.
+    Erases what is due, reads back what came, signs the log. Safe beside a running service, and as often as you like.
     """
     services = local_services(state, development)
     try:
@@ -127,9 +143,10 @@ def keys() -> None:
 @with_development
 @with_json
 def rotate(state: Path, development: bool, as_json: bool) -> None:
-    """Make a new key-encryption key and wrap every data key by it; bundles are not touched.
+    """Make a new key-encryption key, and wrap every data key by it.
 
-    Safe beside a running service. If it is stopped half way, run it again. Back up the key file afterwards.
+    Bundles are not touched. Safe beside a running service. If it is stopped half way, run it again. Back up the key
+    file afterwards.
     """
     services = local_services(state, development)
     try:

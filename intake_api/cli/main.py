@@ -51,7 +51,7 @@ def run(arguments: Sequence[str]) -> int:
         code = casevault.main(list(arguments), prog_name="casevault", standalone_mode=False)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "casevault"
-        return _end(f"{error.format_message()} (see `{where} --help`)", MISUSED)
+        return _end(f"{error.format_message().rstrip('.')} (see `{where} --help`)", MISUSED)
     except click.ClickException as error:
         return _end(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):

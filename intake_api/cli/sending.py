@@ -178,11 +178,11 @@ def send(
     keys: Path | None,
     **options: Any,
 ) -> None:
-    """Send logs: a FILE, a FOLDER (sent as one zip), or a bundle that was saved locally.
+    """Send logs: a file, a folder, or a bundle saved locally.
 
-    The upload goes on where it was cut: after a broken line by itself, after a crash or a reboot when the same command
-    is run again. At the end the service reads back what it stored; its signed receipt is checked here, offline, against
-    the file's own SHA-256.
+    A folder is sent as one zip. The upload goes on where it was cut: after a broken line by itself, after a crash or a
+    reboot when the same command is run again. At the end the service reads back what it stored; its signed receipt is
+    checked here, offline, against the file's own SHA-256.
     """
     if no_wait and receipt is not None:
         raise click.UsageError("--receipt and --no-wait exclude each other: a receipt has to be waited for")

@@ -35,7 +35,7 @@ LEAST_BYTES = 4 << 20
 )
 @with_json
 def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
-    """See the whole life of a bundle on this machine, every step checked.
+    """See the whole life of a bundle, here, every step checked.
 
     Collects this machine's own logs as a stamp would, and takes them through the real service: upload with a cut,
     sealing, access, reading, audit, the deadline, erasure, receipts. Nothing leaves this machine.
@@ -57,9 +57,13 @@ def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
     if keep:
         _explain(narrator, stage, state)
     if as_json:
-        show_json(
-            {"checks": checks, "seconds": round(took, 2), "steps": [asdict(step) for step in narrator.steps]}
-        )
+        told = {
+            "checks": checks,
+            "seconds": round(took, 2),
+            "steps": [asdict(step) for step in narrator.steps],
+        }
+        kept = {"server": stage.settings.origin, "state": str(stage.state), "process": stage.child.pid}
+        show_json({**told, "kept": kept if keep else None})
 
 
 def _collect(narrator: Narrator, stage: Stage, target: Path, wanted: int) -> Life:
@@ -91,4 +95,4 @@ def _explain(narrator: Narrator, stage: Stage, state: Path | None) -> None:
     narrator.tell(f"  casevault cases show {CASE} --as case-system:crm")
     narrator.tell("  casevault audit entries --as auditor:ada")
     narrator.tell(f"Stop it:  kill {stage.child.pid}")
-    narrator.tell(f"Its state, removed by nobody:  {stage.state if state else stage.state.parent}")
+    narrator.tell(f"Its state stays in {stage.state if state else stage.state.parent}")
