@@ -265,7 +265,7 @@ def answer(error: Exception) -> Response:
     told = tell(error)
     problem = PROBLEMS[told.code]
     if problem.status >= 500:
-        log_unexpected(error)
+        log_unexpected(error, g.get("request_id", "-"))
     body = {
         "type": f"/problems/{told.code}",
         "title": problem.title,
@@ -284,12 +284,12 @@ def answer(error: Exception) -> Response:
     return response
 
 
-def log_unexpected(error: BaseException) -> None:
+def log_unexpected(error: BaseException, request_id: str) -> None:
     """Type and place of an error, under the request's id; no text of it."""
     cause = getattr(error, "original_exception", None) or error
     frames = traceback.extract_tb(cause.__traceback__)[-12:]
     places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    LOG.error("request %s: %s at %s", g.get("request_id", "-"), type(cause).__name__, places)
+    LOG.error("request %s: %s at %s", request_id, type(cause).__name__, places)
 
 
 def _shown(value: object) -> object:

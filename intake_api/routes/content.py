@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 from sqlalchemy import Row
 
 from intake_api import ranges
@@ -106,16 +106,18 @@ def send(
 ) -> Response:
     """An answer of `pieces`; closing it, complete or cut, closes the read."""
     first = next(pieces, b"")
-    response = Response(_handed_over(opened, first, pieces), status, headers, direct_passthrough=True)
-    response.call_on_close(opened.close)
+    response = Response(_handed_over(opened, first, pieces, g.request_id), status, headers)
+    response.call_on_close(opened.close)  # also when the client left before the first piece
     return response
 
 
-def _handed_over(opened: reading.OpenBundle, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+def _handed_over(
+    opened: reading.OpenBundle, first: bytes, rest: Iterator[bytes], request_id: str
+) -> Iterator[bytes]:
     try:
         yield from chain((first,), rest)
     except Exception as error:  # too late for a problem: the server cuts the connection
-        log_unexpected(error)
+        log_unexpected(error, request_id)
         raise
     opened.done()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from html import escape
 
-from flask import Response, jsonify
+from flask import Response, g, jsonify
 from sqlalchemy import text
 
 from intake_api.calling import custody
@@ -53,7 +53,7 @@ def _outcome(check: Callable[[Custody], object]) -> str:
     try:
         check(custody())
     except Exception as error:  # whatever is wrong with a part, the answer is that it is not there
-        log_unexpected(error)
+        log_unexpected(error, g.request_id)
         return "unavailable"
     return "ok"
 

@@ -13,7 +13,9 @@ from intake_api import uploads
 from intake_api.calls import CallRefused
 from retention.errors import Invalid, TooLarge
 
-_keys = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=1, max_size=12)
+_keys = st.text(
+    st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=","), min_size=1, max_size=12
+)
 _values = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 
 
@@ -25,9 +27,10 @@ def test_metadata_reads_back_as_it_was_packed(pairs: dict[str, str]) -> None:
 @given(st.text(max_size=60))
 def test_any_metadata_header_is_read_or_refused(header: str) -> None:
     try:
-        assert all(uploads.parse_metadata(header))
-    except Invalid as error:
-        assert set(error.errors) == {"Upload-Metadata"}
+        read = uploads.parse_metadata(header)
+    except Invalid:
+        return
+    assert uploads.parse_metadata(uploads.pack_metadata(read)) == read
 
 
 @pytest.mark.parametrize("header", ["", "  "])
