@@ -31,12 +31,15 @@ _HEADERS = {
 
 
 class _Api(Api):  # type: ignore[misc]
-    """flask-smorest without its own error answers: `problems` is the only table."""
-
-    ERROR_SCHEMA = ProblemDetails
+    """flask-smorest without its own error answers: `problems` is the only table, here documented."""
 
     def _register_error_handlers(self) -> None:
         pass
+
+    def _register_responses(self) -> None:
+        told = {"application/problem+json": {"schema": ProblemDetails}}
+        for name, said in (("DEFAULT_ERROR", "A problem"), ("UNPROCESSABLE_ENTITY", "Fields that are wrong")):
+            self.spec.components.response(name, {"description": said, "content": told}, lazy=True)
 
 
 def create_app(door: Door) -> Flask:

@@ -37,7 +37,7 @@ class DeclaredCollection(ma.Schema):
     send_logs_now = fields.Boolean(load_default=False)
     sha256 = fields.String(
         load_default=None,
-        validate=validate.Regexp(r"[0-9a-fA-F]{64}\Z", error="Must be 64 hexadecimal digits."),
+        validate=[validate.Length(equal=64), validate.Regexp("^[0-9a-fA-F]+$", error="Must be hexadecimal.")],
     )
 
 

@@ -1,0 +1,123 @@
+"""Health, readiness, the development issuer, and the document that describes it all."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from intake_api.app import create_app
+from intake_api.uploads import BODY_TYPE
+from retention.objects.errors import StoreUnavailable
+from tests.service import OPERATOR, Service
+
+OWN_DOCUMENT = "/openapi.json"
+
+
+def test_a_healthy_service_is_ready(empty: Service) -> None:
+    assert empty.done("GET", "/healthz") == {"status": "ok"}
+    checks = {"database": "ok", "object_store": "ok", "key_store": "ok", "key_file": "ok"}
+    assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks}
+
+
+@pytest.mark.parametrize("part", ["object_store", "key_store"])
+def test_a_store_that_fails_is_named(empty: Service, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
+    def down() -> None:
+        raise StoreUnavailable("secret path")
+
+    store = {"object_store": empty.custody.objects, "key_store": empty.custody.keys}[part]
+    monkeypatch.setattr(store, "check", down)
+    response = empty.call("GET", "/readyz")
+    assert response.status_code == 503
+    assert {name for name, said in response.get_json()["checks"].items() if said != "ok"} == {part}
+    assert "secret" not in response.get_data(as_text=True)
+    assert empty.call("GET", "/healthz").status_code == 200
+
+
+def test_a_missing_key_file_is_named(empty: Service) -> None:
+    empty.settings.key_file.unlink()
+    checks = empty.call("GET", "/readyz").get_json()["checks"]
+    assert {name for name, said in checks.items() if said != "ok"} == {"key_file"}
+
+
+def test_a_database_that_fails_is_named(empty: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down() -> None:
+        raise OSError("no database")
+
+    monkeypatch.setattr(empty.custody.records, "read", down)
+    checks = empty.call("GET", "/readyz").get_json()["checks"]
+    assert {name for name, said in checks.items() if said != "ok"} == {"database"}
+
+
+def test_the_development_issuer_lets_in(empty: Service) -> None:
+    form = {"subject": "administrator", "role": "CaseVault.Administrator"}
+    token = empty.call("POST", "/development/token", data=form).get_json()["access_token"]
+    assert empty.call("GET", "/tenants", headers={"Authorization": f"Bearer {token}"}).status_code == 200
+
+
+def test_without_a_development_issuer_there_is_no_way_to_it(empty: Service) -> None:
+    app = create_app(replace(empty.door, development=None))
+    assert app.test_client().post("/development/token", data={}).status_code == 404
+
+
+def test_an_unknown_problem_has_no_page(empty: Service) -> None:
+    assert empty.call("GET", "/problems/<script>").status_code == 404
+
+
+def test_every_route_is_in_the_document(empty: Service) -> None:
+    paths = empty.done("GET", OWN_DOCUMENT)["paths"]
+    for rule in empty.app.url_map.iter_rules():
+        if rule.rule == OWN_DOCUMENT or rule.rule.startswith("/development/"):
+            continue
+        path = re.sub(r"<(?:[a-z]+:)?([a-z_]+)>", r"{\1}", rule.rule)
+        assert path in paths, path
+        for method in (rule.methods or set()) - ({"HEAD"} if "GET" in (rule.methods or ()) else set()):
+            operation = paths[path][method.lower()]
+            assert operation["summary"], (method, path)
+            assert any(code.startswith("2") for code in operation["responses"]), (method, path)
+
+
+def test_the_document_is_consistent_in_itself(empty: Service) -> None:
+    document = empty.done("GET", OWN_DOCUMENT)
+    assert document["openapi"].startswith("3.1")
+    text = empty.call("GET", OWN_DOCUMENT).get_data(as_text=True)
+    for reference in re.findall(r'"\$ref": "#/([^"]+)"', text):
+        node = document
+        for step in reference.split("/"):
+            node = node[step]
+    for path, item in document["paths"].items():
+        named = set(re.findall(r"{([^}]+)}", path))
+        for method, operation in item.items():
+            if method == "parameters":
+                continue
+            declared = [*item.get("parameters", []), *operation.get("parameters", [])]
+            assert named == {p["name"] for p in declared if p["in"] == "path"}, (path, method)
+            assert all(p["required"] for p in declared if p["in"] == "path")
+
+
+def test_the_document_says_which_routes_need_no_token_and_how_bytes_are_sent(empty: Service) -> None:
+    document = empty.done("GET", OWN_DOCUMENT)
+    assert document["security"] == [{"bearer": []}]
+    assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
+    open_ = {path for path, item in document["paths"].items() for op in item.values()
+             if isinstance(op, dict) and op.get("security") == []}  # fmt: skip
+    assert open_ == {"/healthz", "/readyz", "/problems/{code}", "/audit/checkpoint", "/audit/keys",
+                     "/audit/tile/{level}/{place}"}  # fmt: skip
+    assert BODY_TYPE in document["paths"]["/uploads/{bundle}"]["patch"]["requestBody"]["content"]
+    content = document["paths"]["/bundles/{bundle}/content"]["get"]
+    assert {"Range", "If-Range"} <= {parameter["name"] for parameter in content["parameters"]}
+    assert {"200", "206"} <= set(content["responses"])
+
+
+def test_errors_are_documented_as_problem_details(empty: Service) -> None:
+    document = empty.done("GET", OWN_DOCUMENT)
+    default = document["paths"]["/stamps"]["get"]["responses"]["default"]["$ref"].rsplit("/", 1)[1]
+    told = document["components"]["responses"][default]["content"]
+    assert set(told) == {"application/problem+json"}
+
+
+def test_the_document_needs_no_token_and_tells_no_secret(empty: Service) -> None:
+    text = empty.call("GET", OWN_DOCUMENT).get_data(as_text=True)
+    assert str(empty.settings.state) not in text
+    assert empty.call("GET", OWN_DOCUMENT, OPERATOR).get_data(as_text=True) == text
