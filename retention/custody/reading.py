@@ -27,8 +27,8 @@ from retention.envelope.bundle_file import BundleOpener
 from retention.errors import Erased, Refused
 from retention.grants import Allowed, Denied, decide_open
 from retention.objects.errors import KeyDestroyed
-from retention.records.queries import find_bundle, live_grants
-from retention.records.tables import bundles, cases, grants
+from retention.records.queries import case_by_id, find_bundle, live_grants
+from retention.records.tables import bundles, grants
 from retention.records.unit_of_work import Transaction
 
 RECHECK_SECONDS = 2.0
@@ -181,7 +181,7 @@ def _decide(tx: Transaction, actor: Actor, bundle: Row[Any], now: Any) -> Allowe
     state = BundleState(bundle.state)
     if bundle.case_id is None:
         return decide_open(actor, None, bundle.id, state, (), now)
-    case = tx.execute(select(cases).where(cases.c.id == bundle.case_id)).one()
+    case = case_by_id(tx, bundle.case_id)
     held = live_grants(tx, case.id, actor.id, now)
     return decide_open(actor, case_facts(tx, case, actor), bundle.id, state, held, now)
 

@@ -1,20 +1,25 @@
-"""The queries that several verbs share; SQL only, no rules."""
+"""The queries that several verbs share; SQL only, no rules.
+
+Those on the way to plaintext are put together once, not at every read: building one costs more than running it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from functools import lru_cache
+from typing import Any, cast
 
-from sqlalchemy import Row, and_, select, update
+from sqlalchemy import Row, Select, bindparam, select, update
 
-from retention.actor import Actor
+from retention.actor import Actor, Role
 from retention.bundle import BundleState
 from retention.case import CaseEvent, CaseEventKind
 from retention.deadline import BundleHistory, due
 from retention.envelope.manifest import PartEntry
 from retention.grants import Consent, Grant
 from retention.records.tables import (
+    Moment,
     assignments,
     bundles,
     case_events,
@@ -27,6 +32,20 @@ from retention.records.tables import (
 from retention.records.unit_of_work import Reads, Transaction
 from retention.records.visibility import visible_bundles, visible_cases
 
+_ASSIGNED = select(assignments.c.row).where(
+    assignments.c.case_id == bindparam("case"),
+    assignments.c.actor_id == bindparam("actor"),
+    assignments.c.unassigned_at.is_(None),
+)
+_LIVE_GRANTS = select(grants).where(
+    grants.c.actor_id == bindparam("actor"),
+    grants.c.case_id == bindparam("case"),
+    grants.c.expires_at > bindparam("now"),
+    grants.c.ended_at.is_(None),
+)
+_PARTS = select(parts).where(parts.c.bundle_id == bindparam("bundle")).order_by(parts.c.number)
+_CASE = select(cases).where(cases.c.id == bindparam("case"))
+
 
 def find_case(reads: Reads, actor: Actor, number: str, now: datetime) -> Row[Any] | None:
     """The case with this number, if the actor may see it."""
@@ -35,9 +54,24 @@ def find_case(reads: Reads, actor: Actor, number: str, now: datetime) -> Row[Any
 
 def find_bundle(reads: Reads, actor: Actor, bundle_id: str, now: datetime) -> Row[Any] | None:
     """The bundle, if the actor may see it."""
-    return reads.execute(
-        select(bundles).where(bundles.c.id == bundle_id, visible_bundles(actor, now))
-    ).first()
+    named = {"tenant": actor.tenant, "stamp": actor.stamp, "partner": actor.partner}
+    held = {name: value for name, value in named.items() if value is not None}
+    values = {"bundle": bundle_id, "actor": actor.id, "now": now, **held}
+    return reads.execute(_visible_bundle(actor.roles, frozenset(held)), values).first()
+
+
+@lru_cache(maxsize=256)
+def _visible_bundle(roles: frozenset[Role], held: frozenset[str]) -> Select[Any]:
+    """The look-up for every actor with these roles who holds these names: what differs between them is bound."""
+    bound: dict[str, Any] = {name: bindparam(name) for name in held}
+    anyone = Actor(id=cast(Any, bindparam("actor")), roles=roles, **bound)
+    now = cast(Any, bindparam("now", type_=Moment()))
+    return select(bundles).where(bundles.c.id == bindparam("bundle"), visible_bundles(anyone, now))
+
+
+def case_by_id(reads: Reads, case_id: str) -> Row[Any]:
+    """The case that a record names: it is there."""
+    return reads.execute(_CASE, {"case": case_id}).one()
 
 
 def case_history(reads: Reads, case_id: str) -> list[CaseEvent]:
@@ -50,12 +84,7 @@ def case_history(reads: Reads, case_id: str) -> list[CaseEvent]:
 
 def is_assigned(reads: Reads, case_id: str, actor_id: str) -> bool:
     """True while the actor is assigned to the case."""
-    live = and_(
-        assignments.c.case_id == case_id,
-        assignments.c.actor_id == actor_id,
-        assignments.c.unassigned_at.is_(None),
-    )
-    return reads.execute(select(assignments.c.row).where(live)).first() is not None
+    return reads.execute(_ASSIGNED, {"case": case_id, "actor": actor_id}).first() is not None
 
 
 def bundle_history(reads: Reads, bundle: Row[Any]) -> BundleHistory:
@@ -96,14 +125,7 @@ def consent_scope(reads: Reads, consent_id: str) -> frozenset[str]:
 
 def live_grants(reads: Reads, case_id: str, actor_id: str, now: datetime) -> list[Grant]:
     """The actor's grants for the case that have neither ended nor expired."""
-    rows = reads.execute(
-        select(grants).where(
-            grants.c.actor_id == actor_id,
-            grants.c.case_id == case_id,
-            grants.c.expires_at > now,
-            grants.c.ended_at.is_(None),
-        )
-    )
+    rows = reads.execute(_LIVE_GRANTS, {"case": case_id, "actor": actor_id, "now": now})
     return [
         Grant(row.id, row.case_id, row.actor_id, row.expires_at, row.ended_at, row.consent_id) for row in rows
     ]
@@ -111,5 +133,5 @@ def live_grants(reads: Reads, case_id: str, actor_id: str, now: datetime) -> lis
 
 def bundle_parts(reads: Reads, bundle_id: str) -> Sequence[PartEntry]:
     """The bundle's parts in order."""
-    rows = reads.execute(select(parts).where(parts.c.bundle_id == bundle_id).order_by(parts.c.number))
+    rows = reads.execute(_PARTS, {"bundle": bundle_id})
     return [PartEntry(row.part_id, row.offset, row.length, bytes.fromhex(row.digest)) for row in rows]

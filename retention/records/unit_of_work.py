@@ -29,8 +29,8 @@ Rows = Sequence[Mapping[str, Any]]
 class Reads(Protocol):
     """What a query needs: a Transaction, or a read-only Connection."""
 
-    def execute(self, statement: Executable, /) -> Result[Any]:
-        """Run a SELECT."""
+    def execute(self, statement: Executable, values: Mapping[str, Any] | None = None, /) -> Result[Any]:
+        """Run a SELECT; `values` for its bound parameters."""
         ...
 
 
@@ -42,8 +42,8 @@ class Transaction:
         self._entries: list[Entry] = []
         self._changed = False
 
-    def execute(self, statement: Executable, rows: Rows | None = None) -> Result[Any]:
-        """Run a statement (once for each of `rows`)."""
+    def execute(self, statement: Executable, rows: Rows | Mapping[str, Any] | None = None) -> Result[Any]:
+        """Run a statement (once for each of `rows`, or with the values given)."""
         if not (self._changed or isinstance(statement, Select)):
             self._connection.exec_driver_sql("SAVEPOINT work")
             self._changed = True

@@ -27,11 +27,11 @@ def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
     if actor.has(*_ALL):
         return true()
     clauses: list[ColumnElement[bool]] = []
-    if actor.has(Role.OPERATOR) and actor.tenant:
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
         clauses.append(cases.c.tenant_id == actor.tenant)
     if actor.has(Role.SUPPORT_ENGINEER):
         clauses.append(cases.c.id.in_(_assigned(actor)))
-    if actor.has(Role.PARTNER_ENGINEER) and actor.partner:
+    if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         consented = select(consents.c.case_id).where(_live_consent(actor.partner, now))
         clauses.append(and_(cases.c.id.in_(_assigned(actor)), cases.c.id.in_(consented)))
     return or_(*clauses) if clauses else false()
@@ -42,9 +42,9 @@ def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
     if actor.has(*_ALL):
         return true()
     clauses: list[ColumnElement[bool]] = []
-    if actor.has(Role.OPERATOR) and actor.tenant:
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
         clauses.append(bundles.c.tenant_id == actor.tenant)
-    if actor.has(Role.STAMP) and actor.stamp:
+    if actor.has(Role.STAMP) and actor.stamp is not None:
         clauses.append(bundles.c.stamp_id == actor.stamp)
     if actor.has(Role.SUPPORT_ENGINEER):
         clauses.append(bundles.c.case_id.in_(_assigned(actor)))
@@ -52,7 +52,7 @@ def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
             cases.c.id.in_(_assigned(actor)), cases.c.state == CaseState.OPEN
         )
         clauses.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
-    if actor.has(Role.PARTNER_ENGINEER) and actor.partner:
+    if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         clauses.append(and_(bundles.c.case_id.in_(_assigned(actor)), _in_scope(actor.partner, now)))
     return or_(*clauses) if clauses else false()
 
