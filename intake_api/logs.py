@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request, request_started
 
+from intake_api.wsgi import Answer
+
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ROUTE = "casevault.route"
 REQUESTS = logging.getLogger("casevault.requests")
@@ -56,9 +58,8 @@ LOGGING: dict[str, Any] = {
 class RequestLog:
     """WSGI middleware: a line for each request, once its last byte was handed over or its caller left."""
 
-    def __init__(self, app: Flask) -> None:
+    def __init__(self, app: WSGIApplication) -> None:
         self._app = app
-        request_started.connect(_note_route, app, weak=False)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         begun = perf_counter()
@@ -74,27 +75,13 @@ class RequestLog:
             facts["ms"] = round((perf_counter() - begun) * 1000, 3)
             REQUESTS.info("request", extra={"facts": facts})
 
-        return _Watched(self._app(environ, started), ended)
+        return Answer(self._app(environ, started), ended)
+
+
+def note_routes(app: Flask) -> None:
+    """Have the route of each request to `app` in its line."""
+    request_started.connect(_note_route, app, weak=False)
 
 
 def _note_route(_app: Flask, **_more: Any) -> None:
     request.environ[ROUTE] = request.url_rule.rule if request.url_rule else None
-
-
-class _Watched:
-    """A response's body; the server iterates over the original, so watching costs nothing a piece."""
-
-    def __init__(self, body: Iterable[bytes], ended: Callable[[], None]) -> None:
-        self._body = body
-        self._ended = ended
-
-    def __iter__(self) -> Iterator[bytes]:
-        return iter(self._body)
-
-    def close(self) -> None:
-        close = getattr(self._body, "close", None)
-        try:
-            if close is not None:
-                close()
-        finally:
-            self._ended()

@@ -8,8 +8,8 @@ Rules:
   connection as a clean end, RFC 9112 section 8). Either way the session keeps what came; parking it is the caller's.
 - While it waits it feeds nothing again and again: a writer that was stopped, taken over or erased hears of it at once,
   however silent its client.
-- At most AHEAD pieces wait. A reader whose request is over ends with its connection, which the server closes once the
-  answer is sent; there are never more than READERS of them.
+- At most AHEAD pieces wait. A reader whose request is over ends with the read it is in, which `intake_api.idle` sees
+  to; there are never more than READERS of them.
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class Server(MPServer):
             port=settings.port,
             interface=Interfaces.WSGI,
             blocking_threads=settings.threads,
+            blocking_threads_idle_timeout=10,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
             websockets=False,
@@ -65,7 +66,7 @@ class Server(MPServer):
 
     def stop(self) -> None:
         """As SIGTERM does."""
-        self.signal_handler_interrupt()
+        self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
 def serve(settings: ServerSettings) -> int:

@@ -12,7 +12,6 @@ import os
 import signal
 import socket
 import ssl
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -23,16 +22,20 @@ from typing import TYPE_CHECKING
 
 from intake_api.app import create_app
 from intake_api.assembly import open_door
-from intake_api.logs import RequestLog
+from intake_api.idle import Connections
+from intake_api.logs import RequestLog, note_routes
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
+from intake_api.wsgi import LastReadFirst
 from retention.custody.receiving import Uploads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
+WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
+STOP_PATIENCE = 1.0
 # glibc's mallopt(3): a piece of a body is a megabyte. By default each one is given back to the system when it is freed
 # and faulted in again for the next, which costs as much as sealing it.
 MALLOPT = {
@@ -49,10 +52,12 @@ def load(settings: ServerSettings, authority: Path | None) -> WSGIApplication:
     keep_freed_memory()
     door = open_door(settings)
     app = create_app(door)
-    stop_uploads_on_signal(door.services.uploads)
-    end_with_parent(settings.stop_seconds)
+    note_routes(app)
+    signals = listen_for_signals()
+    in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals))
     in_background("readiness", lambda: announce(settings, authority))
-    return RequestLog(app)
+    end_with_parent(settings.stop_seconds)
+    return RequestLog(LastReadFirst(app))
 
 
 def keep_freed_memory() -> None:
@@ -68,52 +73,39 @@ def in_background(name: str, work: Callable[[], None]) -> None:
     threading.Thread(target=work, name=name, daemon=True).start()
 
 
-def stop_uploads_on_signal(uploads: Uploads) -> None:
-    """Ask uploads to let go from the first SIGTERM or SIGINT on.
-
-    The server sets its own handlers later; the wake-up descriptor is told of a signal whoever handles it.
-    """
+def listen_for_signals() -> socket.socket:
+    """A socket that gets the number of each signal. The server sets its own handlers later; this hears all the same."""
     reading, writing = socket.socketpair()
     writing.setblocking(False)
-    signal.set_wakeup_fd(writing.fileno(), warn_on_full_buffer=False)
+    signal.set_wakeup_fd(os.dup(writing.fileno()), warn_on_full_buffer=False)
+    writing.close()
+    return reading
 
-    def watch() -> None:
-        with writing:  # held open as long as anybody listens
-            while not {signal.SIGTERM, signal.SIGINT} & set(reading.recv(64)):
-                continue
-        while True:
-            uploads.stop_all()
+
+def watch_lines(settings: ServerSettings, uploads: Uploads, signals: socket.socket) -> None:
+    """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent."""
+    connections = Connections(settings.port)
+    signals.settimeout(WATCH_SECONDS)
+    stopping = False
+    while True:
+        if stopping:
             time.sleep(STOP_BEAT)
-
-    in_background("stop-watch", watch)
+            uploads.stop_all()
+        else:
+            with suppress(TimeoutError):
+                stopping = bool({signal.SIGTERM, signal.SIGINT} & set(signals.recv(64)))
+        if ended := connections.end_idle(STOP_PATIENCE if stopping else settings.stall_seconds):
+            LOG.info("ended %d idle connections", ended)
 
 
 def announce(settings: ServerSettings, authority: Path | None) -> None:
-    """Bound the wait for callers that do not read, then say when the service is ready."""
-    while not _bound_unread_answers(settings):
-        time.sleep(0.05)
+    """Say when the service is ready."""
     while not _is_ready(settings, authority):
         time.sleep(0.1)
     facts = {"address": settings.origin, "authority": str(authority) if authority else None}
     LOG.info("ready", extra={"facts": facts})
     if settings.custody.development:
         LOG.warning("DEVELOPMENT MODE: anybody on this machine gets any token. Not for production.")
-
-
-def _bound_unread_answers(settings: ServerSettings) -> bool:
-    """TCP_USER_TIMEOUT on the listening socket, which connections inherit: one that takes nothing for this long is
-    dropped, and with it the thread that answers it (RFC 5482, tcp(7)). Whether the socket was there."""
-    option = getattr(socket, "TCP_USER_TIMEOUT", None)
-    if option is None or sys.platform != "linux":
-        return True
-    found = False
-    for entry in Path("/proc/self/fd").iterdir():
-        with suppress(OSError), socket.socket(fileno=os.dup(int(entry.name))) as copy:
-            listens = copy.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)
-            if listens and copy.getsockname()[1] == settings.port:
-                copy.setsockopt(socket.IPPROTO_TCP, option, int(settings.stall_seconds * 1000))
-                found = True
-    return found
 
 
 def _is_ready(settings: ServerSettings, authority: Path | None) -> bool:

@@ -1,0 +1,231 @@
+"""The real service in child processes, and callers that do what no well-behaved client does."""
+
+from __future__ import annotations
+
+import base64
+import json
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPResponse
+from pathlib import Path
+from urllib.parse import urlencode
+
+START = """
+import os, sys
+from intake_api.server import serve
+from intake_api.settings import from_environment
+sys.exit(serve(from_environment(os.environ)))
+"""
+STALL_SECONDS = 2
+ROLES = ("CaseVault.Administrator", "CaseVault.Operator", "CaseVault.Stamp")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def until(true: Callable[[], bool], seconds: float = 20) -> bool:
+    """Whether it became true in time."""
+    give_up = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> dict[str, object]:
+        return dict(json.loads(self.body))
+
+
+class Line:
+    """One TLS connection, written to by hand."""
+
+    def __init__(self, service: Service, receive_buffer: int = 0) -> None:
+        raw = socket.socket()
+        raw.settimeout(60)
+        if receive_buffer:
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+        raw.connect(("127.0.0.1", service.port))
+        self._tls = service.context.wrap_socket(raw, server_hostname="localhost")
+
+    def send(self, content: bytes) -> None:
+        self._tls.sendall(content)
+
+    def begin(self, method: str, path: str, headers: dict[str, object]) -> None:
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost", *(f"{k}: {v}" for k, v in headers.items())]
+        self.send("\r\n".join([*lines, "", ""]).encode())
+
+    def answer(self, method: str = "GET") -> Answer:
+        response = HTTPResponse(self._tls, method=method)
+        response.begin()
+        return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def finish(self) -> None:
+        """Close in good order, in mid-body: the peer sees a FIN."""
+        self._tls.close()
+
+    def reset(self) -> None:
+        """Close so that the peer sees an RST."""
+        self._tls.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._tls.close()
+
+    def is_closed(self) -> bool:
+        """Whether the other side has ended the connection."""
+        self._tls.settimeout(0.2)
+        try:
+            return self._tls.recv(1) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tls.close()
+
+
+@dataclass
+class Service:
+    state: Path
+    port: int
+    log: Path
+    process: subprocess.Popen[bytes]
+    _tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.state / "tls" / "ca.pem")
+
+    def call(
+        self, method: str, path: str, headers: dict[str, object] | None = None, body: bytes = b""
+    ) -> Answer:
+        with self.line() as line:
+            length = {"Content-Length": len(body)} if body or method in ("POST", "PUT", "PATCH") else {}
+            line.begin(method, path, {"Connection": "close", **length, **(headers or {})})
+            line.send(body)
+            return line.answer(method)
+
+    def line(self, receive_buffer: int = 0) -> Line:
+        return Line(self, receive_buffer)
+
+    def is_ready(self) -> bool:
+        try:
+            return self.call("GET", "/readyz").status == 200
+        except OSError:
+            return False
+
+    def bearer(self, subject: str) -> dict[str, object]:
+        """A token for `subject` in every role that these tests need."""
+        if subject not in self._tokens:
+            form = urlencode(
+                [("subject", subject), ("directory", "dir"), *(("role", role) for role in ROLES)]
+            )
+            kind = {"Content-Type": "application/x-www-form-urlencoded"}
+            answer = self.call("POST", "/development/token", kind, form.encode())
+            self._tokens[subject] = str(answer.json()["access_token"])
+        return {"Authorization": f"Bearer {self._tokens[subject]}"}
+
+    def post(self, path: str, content: dict[str, object], subject: str = "boss") -> dict[str, object]:
+        kind = {"Content-Type": "application/json", **self.bearer(subject)}
+        answer = self.call("POST", path, kind, json.dumps(content).encode())
+        assert answer.status == 201, answer
+        return answer.json()
+
+    def register(self) -> None:
+        self.post("/tenants", {"name": "Contoso", "directory": "dir"})
+        self.post("/stamps", {"name": "stamp", "subject": "stamp", "proactive": True})
+
+    def upload(self, size: int) -> str:
+        """A new upload's address."""
+        now = datetime.now(UTC)
+        metadata = {
+            "filename": "logs.zip",
+            "type": "proactive",
+            "logs_start": (now - timedelta(hours=3)).isoformat(),
+            "logs_end": (now - timedelta(hours=1)).isoformat(),
+            "time_collected": now.isoformat(),
+            "trigger": "Urp.UpdateFailure",
+        }
+        packed = ",".join(f"{k} {base64.b64encode(v.encode()).decode()}" for k, v in metadata.items())
+        head = {"Upload-Length": size, "Upload-Metadata": packed, "Tus-Resumable": "1.0.0"}
+        answer = self.call("POST", "/uploads", {**self.bearer("stamp"), **head})
+        assert answer.status == 201, answer
+        return answer.headers["location"]
+
+    def patch_head(self, offset: int, length: int) -> dict[str, object]:
+        return {
+            **self.bearer("stamp"),
+            "Tus-Resumable": "1.0.0",
+            "Content-Type": "application/offset+octet-stream",
+            "Upload-Offset": offset,
+            "Content-Length": length,
+        }
+
+    def offset(self, upload: str) -> int:
+        head = {**self.bearer("stamp"), "Tus-Resumable": "1.0.0"}
+        answer = self.call("HEAD", upload, head)
+        assert answer.status == 200, answer
+        return int(answer.headers["upload-offset"])
+
+    def settled_offset(self, upload: str, least: int) -> int:
+        until(lambda: self.offset(upload) >= least, 10)
+        return self.offset(upload)
+
+    def worker(self) -> int:
+        """The process that answers."""
+        return next(pid for pid in self._children() if "tokio-rt-worker" in thread_names(pid))
+
+    def clock(self) -> int:
+        """The process that sweeps."""
+        return next(pid for pid in self._children() if pid != self.worker())
+
+    def _children(self) -> list[int]:
+        found = Path(f"/proc/{self.process.pid}/task").glob("*/children")
+        return [int(pid) for each in found for pid in each.read_text().split()]
+
+    def status(self, name: str) -> int:
+        """A number from the worker's /proc status: Threads, VmRSS (KiB)."""
+        text = Path(f"/proc/{self.worker()}/status").read_text()
+        return int(next(line.split()[1] for line in text.splitlines() if line.startswith(f"{name}:")))
+
+    def connections(self) -> int:
+        """Connections that the worker holds open."""
+        sockets = set()
+        for entry in Path(f"/proc/{self.worker()}/fd").iterdir():
+            with suppress(OSError):
+                sockets.add(str(entry.readlink()))
+        local, established = f":{self.port:04X}", "01"
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        mine = [row for row in rows if row[1].endswith(local) and row[3] == established]
+        return sum(f"socket:[{row[9]}]" in sockets for row in mine)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.process.wait(30)
+
+    def lines(self) -> list[dict[str, object]]:
+        return [json.loads(line) for line in self.log.read_text().splitlines()]
+
+
+def thread_names(pid: int) -> list[str]:
+    return [(task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir()]
