@@ -35,10 +35,10 @@ class _StrictParser(FlaskParser):
             return core.missing
         if not core.is_json(req.mimetype):
             raise CallRefused("unsupported-media-type", "send a JSON body, as application/json")
-        return super()._raw_load_json(req)
-
-    def _handle_invalid_json_error(self, error: Any, req: Request, *_: Any, **__: Any) -> NoReturn:
-        raise CallRefused("malformed", "the body is not JSON in UTF-8") from None
+        try:
+            return core.parse_json(req.get_data(cache=True))
+        except (ValueError, RecursionError):  # no JSON, no UTF-8, a number or a nesting past all bounds
+            raise CallRefused("malformed", "the body is not JSON in UTF-8") from None
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any) -> NoReturn:
         raise invalid(error.messages) from None
