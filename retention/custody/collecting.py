@@ -46,8 +46,10 @@ def create_upload(
         if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
             return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
         stamp = _sender(tx, actor, stamp_id)
+        if stamp is None and stamp_id is None:
+            return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
         if stamp is None:
-            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "(your own)")
+            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "")
         denied = _may_collect(stamp, collection)
         if denied:
             return refuse(
@@ -88,6 +90,12 @@ def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | N
         return tx.execute(select(stamps).where(stamps.c.id == actor.stamp, live)).first()
     own = and_(stamps.c.id == stamp_id, stamps.c.tenant_id == actor.tenant, live)
     return tx.execute(select(stamps).where(own)).first() if actor.has(Role.OPERATOR) else None
+
+
+def _who_sends(actor: Actor) -> Denied:
+    if actor.has(Role.STAMP):
+        return Denied("stamp-not-registered", "this is not a registered stamp; have its operator register it")
+    return Denied("stamp-missing", "say which of your stamps made the bundle")
 
 
 def _may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
