@@ -1,0 +1,186 @@
+"""The house: which part may know of which; who reads the environment, who names adapters, who is pure."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("audit", "functions", "intake_api", "retention")
+
+PURE = (
+    "audit/entry.py",
+    "audit/merkle.py",
+    "audit/checkpoint.py",
+    "audit/overdue.py",
+    "audit/times.py",
+    "retention/case.py",
+    "retention/bundle.py",
+    "retention/grants.py",
+    "retention/deadline.py",
+    "retention/actor.py",
+    "retention/errors.py",
+    "retention/receipt.py",
+    "retention/envelope/format.py",
+    "retention/envelope/manifest.py",
+    "retention/objects/paths.py",
+)
+IMPURE_MODULES = {
+    *("os", "io", "pathlib", "tempfile", "shutil", "mmap", "fcntl", "logging"),
+    *("socket", "http", "urllib", "requests", "flask", "azure"),
+    *("sqlite3", "sqlalchemy", "subprocess", "threading", "asyncio", "time", "random"),
+}
+IMPURE_CALLS = frozenset({"open", "print", "input", "exec", "eval"})
+ADAPTERS = frozenset(
+    {
+        "LocalObjectStore",
+        "LocalKeyStore",
+        "LocalKeyWrapper",
+        "LocalTileStore",
+        "SqliteRecords",
+        "sqlite_engine",
+        "SystemClock",
+        "DevelopmentClock",
+        "AzureBlobStore",
+        "KeyVaultWrapper",
+    }
+)
+
+
+FOR_A_CHILD = {"intake_api/cli/demo/rehearsal.py", "intake_api/cli/local.py"}
+"""They read no setting: they make the environment of a process that they start."""
+OUTSIDERS = {
+    "intake_api/cli/auditing.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
+    "intake_api/cli/demo/rehearsal.py": {
+        "DevelopmentClock"
+    },  # moves the clock of the service that it started
+}
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"), str(path))
+
+
+def modules() -> list[Path]:
+    found = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
+    return sorted([*found, *ROOT.glob("function_app.py")])
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imported(path: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of every import; the name is empty for `import module`."""
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((node.module or "", alias.name) for alias in node.names)
+
+
+def test_the_import_contract_of_pyproject_is_kept() -> None:
+    tool = Path(sys.executable).with_name("lint-imports")
+    done = subprocess.run([tool, "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 kept, 0 broken" in done.stdout
+
+
+def environment(path: Path) -> Iterator[ast.AST]:
+    """Every use of the process's environment that does not merely hand it to a settings module."""
+    handed = {
+        id(argument)
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("from_environment")
+        for argument in node.args
+    }
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in (
+            "os.environ",
+            "os.environb",
+            "os.getenv",
+        ):
+            if id(node) not in handed:
+                yield node
+        elif isinstance(node, ast.ImportFrom) and node.module == "os":
+            yield from (node for alias in node.names if alias.name in ("environ", "environb", "getenv"))
+
+
+def test_only_settings_modules_read_the_environment() -> None:
+    users = {name_of(path) for path in modules() if path.name != "settings.py" and any(environment(path))}
+    assert users <= FOR_A_CHILD, "only settings modules read the environment"
+
+
+def defines(path: Path) -> set[str]:
+    return {node.name for node in tree(path).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
+
+
+def test_only_assembly_names_concrete_adapters() -> None:
+    known = set()
+    for path in modules():
+        known |= defines(path) & ADAPTERS
+        if path.name == "assembly.py":
+            continue
+        named = {name for _module, name in imported(path) if name in ADAPTERS - defines(path)}
+        named -= OUTSIDERS.get(name_of(path), set())
+        assert named == set(), f"{name_of(path)} names {named}: that is for assembly.py"
+    assert len(known) >= 8, "the list of adapters is out of date"
+
+
+@pytest.mark.parametrize("name", PURE)
+def test_a_pure_module_does_no_io_and_asks_no_clock(name: str) -> None:
+    path = ROOT / name
+    impure = [module for module, _name in imported(path) if module.split(".")[0] in IMPURE_MODULES]
+    assert impure == []
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.Call):
+            called = node.func
+            assert not (isinstance(called, ast.Name) and called.id in IMPURE_CALLS), ast.unparse(node)
+            if isinstance(called, ast.Attribute):
+                assert called.attr not in ("utcnow", "today"), ast.unparse(node)
+                assert not (called.attr == "now" and not isinstance(called.value, ast.Attribute)), (
+                    ast.unparse(node)
+                )
+
+
+def test_a_pure_module_of_custody_needs_only_pure_ones() -> None:
+    """What it imports of ours is pure as well, or the audit package's pure half."""
+    pure = {name.removesuffix(".py").replace("/", ".") for name in PURE}
+    pure |= {"audit.proofs", "audit.tiles"}  # a receipt is checked with the proofs' own reading of their text
+    for name in PURE:
+        ours = {
+            f"{module}.{what}" if (ROOT / module.replace(".", "/")).is_dir() else module
+            for module, what in imported(ROOT / name)
+            if module.split(".")[0] in PACKAGES
+        }
+        unknown = {module for module in ours - pure if not module.endswith(".errors")}
+        assert unknown == set(), f"{name} imports {unknown}"
+
+
+def test_flask_stays_at_one_door_and_functions_at_the_other() -> None:
+    for path in modules():
+        top = {module.split(".")[0] for module, _ in imported(path)}
+        package = name_of(path).split("/")[0]
+        assert not (top & {"flask", "flask_smorest", "werkzeug"} and package != "intake_api"), name_of(path)
+        functions = any(module.startswith("azure.functions") for module, _ in imported(path))
+        assert not (functions and package not in ("functions", "function_app.py")), name_of(path)
+
+
+def test_opening_is_imported_by_the_read_back_and_by_reading_alone() -> None:
+    """`opener` gives plaintext: no door may come by it around the decision (P2)."""
+    users = {name_of(path) for path in modules() if "opener" in {name for _, name in imported(path)}}
+    assert users == {"retention/custody/reading.py"}
+    makers = {name_of(path) for path in modules() if "BundleOpener" in {name for _, name in imported(path)}}
+    allowed = {
+        "retention/custody/completing.py",
+        "retention/custody/reading.py",
+        "retention/archive/source.py",
+    }
+    assert makers <= allowed
