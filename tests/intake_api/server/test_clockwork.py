@@ -85,6 +85,7 @@ def test_what_a_dead_writer_left_is_removed_at_the_start(tmp_path):
 
 def test_the_write_ahead_log_is_emptied_unless_a_reader_is_in_the_way(tmp_path):
     services = _services(tmp_path)
+    services.sequencer.run_once()  # there is a row now
     records = services.custody.records
     wal = services.settings.records_file.with_name("records.db-wal")
     with records.read() as reads:
