@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 
 class CallRefused(Exception):
-    """`code` names a row of the table in `problems`; headers go along with the answer."""
+    """`code` names a row of the table in `problem_codes`; headers go along with the answer."""
 
     def __init__(
         self,

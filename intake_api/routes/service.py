@@ -10,7 +10,8 @@ from sqlalchemy import text
 
 from intake_api.calling import custody
 from intake_api.calls import CallRefused
-from intake_api.problems import PROBLEMS, log_unexpected
+from intake_api.problem_codes import PROBLEMS
+from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.custody.context import Custody
 

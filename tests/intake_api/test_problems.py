@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
-from intake_api.problems import PROBLEMS
+from intake_api.problem_codes import PROBLEMS
 from intake_api.pump import SMALL_READ
 from retention.envelope.errors import KeyFileRefused
 from retention.errors import Unavailable
