@@ -45,8 +45,6 @@ ADAPTERS = frozenset(
         "LocalTileStore",
         "SqliteRecords",
         "sqlite_engine",
-        "SystemClock",
-        "DevelopmentClock",
         "AzureBlobStore",
         "KeyVaultWrapper",
     }
@@ -57,9 +55,6 @@ FOR_A_CHILD = {"intake_api/cli/demo/rehearsal.py", "intake_api/cli/local.py"}
 """They read no setting: they make the environment of a process that they start."""
 OUTSIDERS = {
     "intake_api/cli/auditing.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
-    "intake_api/cli/demo/rehearsal.py": {
-        "DevelopmentClock"
-    },  # moves the clock of the service that it started
 }
 
 
@@ -131,7 +126,7 @@ def test_only_assembly_names_concrete_adapters() -> None:
         named = {name for _module, name in imported(path) if name in ADAPTERS - defines(path)}
         named -= OUTSIDERS.get(name_of(path), set())
         assert named == set(), f"{name_of(path)} names {named}: that is for assembly.py"
-    assert len(known) >= 8, "the list of adapters is out of date"
+    assert len(known) >= 6, "the list of adapters is out of date"
 
 
 @pytest.mark.parametrize("name", PURE)
