@@ -15,11 +15,13 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from sqlalchemy import select
 
 from audit.overdue import overdue
 from retention.custody import cases, collecting, completing, erasing, granting
 from retention.errors import Conflict, CustodyError, Erased, Refused
 from retention.records.queries import bundle_history
+from retention.records.tables import grants
 from retention.sweep import SweepReport, begin_due, begin_expired, erase_pending, sweep
 from tests.fakes.stores import StrictKeyStore, StrictObjectStore
 from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, World, strict_world
@@ -295,6 +297,13 @@ class CustodyMachine(RuleBasedStateMachine):
     @rule()
     def sequence(self) -> None:
         self.world.sequence()
+
+    @invariant()
+    def the_grants_that_live_are_those_of_the_model(self) -> None:
+        live = grants.c.ended_at.is_(None), grants.c.expires_at > self.now
+        with self.world.custody.records.read() as reads:
+            found = set(reads.execute(select(grants.c.id).where(*live)).scalars())
+        assert found == {name for name, (_, _, until) in self.grants.items() if self.now < until}
 
     @invariant()
     def what_is_erased_is_gone_and_nothing_else_is(self) -> None:

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from retention.custody import completing, erasing, receiving
-from retention.errors import Erased, OffsetMismatch, TakenOver, TooLarge
+from retention.custody import completing, erasing, receiving, unfinished
+from retention.errors import Conflict, Erased, NotFound, OffsetMismatch, TakenOver, TooLarge
 from retention.objects.errors import StoreFull
 from retention.sweep import remove_orphans, sweep
 from tests.retention.custody.world import World, but
@@ -228,6 +228,25 @@ def test_a_full_disk_drops_the_part_and_keeps_those_before_it(world: World, bund
     assert world.row(bundle).offset == 2 * PART
     assert stored_parts(world, bundle) == 2
     assert_completes(world, bundle)
+
+
+def test_an_upload_that_is_given_up_is_erased_and_a_received_one_is_not_given_up(
+    world: World, bundle: str
+) -> None:
+    world.send(bundle, CONTENT[:1500])
+    with pytest.raises(NotFound):
+        unfinished.terminate_upload(world.custody, world.other_stamp, bundle)
+    unfinished.terminate_upload(world.custody, world.stamp, bundle)
+    for ask in (unfinished.find_upload, unfinished.terminate_upload):
+        with pytest.raises(Erased):
+            ask(world.custody, world.stamp, bundle)
+    sweep(world.custody)
+    assert_nothing_is_left(world, bundle)
+    whole = world.announce(len(CONTENT))
+    world.send(whole, CONTENT)
+    with pytest.raises(Conflict):
+        unfinished.terminate_upload(world.custody, world.stamp, whole)
+    assert sweep(world.custody).verified == 1
 
 
 def test_a_bundle_that_is_not_what_was_announced_is_damaged(world: World) -> None:
