@@ -44,8 +44,8 @@ def register(life: Life) -> None:
         refusal(
             n,
             "a stamp that is not registered cannot upload",
-            HTTPStatus.NOT_FOUND,
-            None,
+            HTTPStatus.FORBIDDEN,
+            "stamp-not-registered",
             lambda: tus.create(life.client(STAMP), life.size, metadata),
         )
         stamp = life.client(OPERATOR).post("/stamps", {"name": "Rack 1, Oslo", "subject": "rack-1"})
