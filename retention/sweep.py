@@ -56,11 +56,12 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
 
     def work(tx: Transaction) -> int:
         over = bundles.c.due_at <= now, bundles.c.state.in_(LIVE)
-        found = tx.execute(
-            select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
-        ).all()
-        due = [bundle for bundle in found if isinstance(decide(bundle_history(tx, bundle), now), Erase)]
-        refresh_due(tx, bundles.c.id.in_({bundle.id for bundle in found} - {bundle.id for bundle in due}))
+        search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
+        due: list[Row[Any]] = []
+        while not due and (found := tx.execute(search).all()):
+            due = [bundle for bundle in found if isinstance(decide(bundle_history(tx, bundle), now), Erase)]
+            # Where the index was wrong it is put right, so a page of such rows never hides those behind it.
+            refresh_due(tx, bundles.c.id.in_({bundle.id for bundle in found} - {bundle.id for bundle in due}))
         for case_id, held in _by_case(due):
             scope, cause = (CASE, "deadline") if case_id else (BUNDLE, "unclaimed")
             for group in [held] if case_id else [[bundle] for bundle in held]:
