@@ -126,7 +126,7 @@ class Client:
                     raise
                 self.sleep(pause_before(attempt))
                 continue
-            if answer.ok:
+            if answer.ok and not answer.is_redirect:
                 return answer
             problem = ServiceProblem(answer.status_code, _problem(answer))
             if answer.status_code not in BUSY or attempt == tries:

@@ -205,7 +205,8 @@ class Line:
                     break
         for end in (source, target):
             with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+                end.shutdown(socket.SHUT_RDWR)  # wakes the other direction
+            end.close()  # without it the kernel would go on taking bytes for nobody
 
     def close(self) -> None:
         self._listener.close()
