@@ -39,7 +39,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._entries: list[Entry] = []
+        self._entries: list[log.EntryRow] = []
         self._changed = False
 
     def execute(self, statement: Executable, rows: Rows | Mapping[str, Any] | None = None) -> Result[Any]:
@@ -56,11 +56,10 @@ class Transaction:
 
     def audit(self, *entries: Entry) -> None:
         """Add entries to this commit."""
-        for entry in entries:
-            entry.leaf()  # one that has no leaf fails its own work here, not the group's commit
-        self._entries.extend(entries)
+        # One that has no leaf fails its own work here, not the group's commit.
+        self._entries.extend([log.row_of(entry) for entry in entries])
 
-    def _keep(self) -> list[Entry]:
+    def _keep(self) -> list[log.EntryRow]:
         if self._changed:
             self._connection.exec_driver_sql("RELEASE SAVEPOINT work")
         return self._entries
@@ -154,10 +153,10 @@ class SqliteRecords:
             if self._writer is None:
                 self._writer = self.engine.connect()
             with self._writer.begin():
-                entries: list[Entry] = []
+                entries: list[log.EntryRow] = []
                 for waiting in group:
                     entries += _run(self._writer, waiting)
-                log.append(self._writer, entries)
+                log.append_rows(self._writer, entries)
             # * commit point: COMMIT has returned (synchronous=FULL), the group is durable
         except BaseException as error:  # the whole group is undone: every caller must hear of it
             self._drop_writer()
@@ -182,7 +181,7 @@ class SqliteRecords:
         self.engine.dispose()
 
 
-def _run(connection: Connection, waiting: _Waiting[Any]) -> list[Entry]:
+def _run(connection: Connection, waiting: _Waiting[Any]) -> list[log.EntryRow]:
     """Run one work inside the group; its entries, or none when it failed and was undone."""
     tx = Transaction(connection)
     try:
