@@ -53,6 +53,11 @@ def test_she_lists_what_is_inside_and_reads_one_file(served: Served, granted: st
     assert ran.code == 0 and ran.raw == members["Storage/node-2.log"]
 
 
+def test_a_whole_bundle_goes_into_a_pipe(served: Served, granted: str, sent: Sent) -> None:
+    ran = served.cli("fetch", granted, "-o", "-", who=ALICE)
+    assert ran.code == 0 and ran.raw == sent.file.read_bytes()
+
+
 def test_a_range_is_exactly_those_bytes(served: Served, granted: str, sent: Sent, tmp_path: Path) -> None:
     ran = served.cli("fetch", granted, "--range", "100-4195", "-o", tmp_path / "part.bin", who=ALICE)
     assert ran.code == 0, ran.err
