@@ -61,7 +61,7 @@ class Patience(ExponentialRetry):
 
 
 def _pause(count: int, response: Any) -> float:
-    """As long as the service asks for; without that, longer each time, and spread so that clients do not come at once."""
+    """As long as the service asks for; without that, longer each time, and different for each client."""
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     if asked.isascii() and asked.isdigit():
         return min(LONGEST_PAUSE, float(asked))
