@@ -37,7 +37,7 @@ from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import RetryPolicy
 from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
-from azure.keyvault.keys import KeyClient
+from azure.keyvault.keys import KeyClient, KeyVaultKey
 
 from retention.envelope.errors import KeyWrapperUnavailable, UnknownKeyEncryptionKey, WrappedKeyBroken
 from retention.envelope.keys import DATA_KEY_LENGTH, DataKey, WrappedKey
@@ -106,7 +106,7 @@ class KeyVaultWrapper:
         match = _KEY_URL.fullmatch(key_url)
         if match is None:
             raise ValueError("a key's URL is https://<vault>/keys/<name>, without a version")
-        self._key_url = key_url
+        self._key_url = key_url.lower()  # names of vaults and keys are compared without case
         vault_url, self._name = match.groups()
         self._keys = KeyClient(
             vault_url,
@@ -119,7 +119,10 @@ class KeyVaultWrapper:
     def current_kek_id(self) -> str:
         """The full identifier of the key's current version."""
         with self._named_causes():
-            return str(self._keys.get_key(self._name).id)
+            return self._kek_id(self._keys.get_key(self._name))
+
+    def _kek_id(self, key: KeyVaultKey) -> str:
+        return f"{self._key_url}/{key.properties.version}"
 
     def rotate(self, now: datetime) -> str:
         """Have the vault make a new version, current from now on; its id. Re-wrap the stored keys afterwards.
@@ -127,7 +130,7 @@ class KeyVaultWrapper:
         The vault dates the version by its own clock, so `now` is not used: the signature is the key file's.
         """
         with self._named_causes():
-            return str(self._keys.rotate_key(self._name).id)
+            return self._kek_id(self._keys.rotate_key(self._name))
 
     def check(self) -> None:
         """`KeyWrapperUnavailable`, with the cause, unless a data key can be wrapped and unwrapped right now."""
@@ -144,7 +147,7 @@ class KeyVaultWrapper:
             salt = os.urandom(_SALT)
             payload = salt + data_key.reveal() + _bound(data_key.reveal(), salt, bundle_id)
             sealed = self._asked(str(key.properties.version), "wrapkey", ALGORITHMS[kind], payload)
-        return WrappedKey(str(key.id), ALGORITHMS[kind], sealed)
+        return WrappedKey(self._kek_id(key), ALGORITHMS[kind], sealed)
 
     def _asked(self, version: str, operation: str, algorithm: str, value: bytes) -> bytes:
         """The vault's answer to an operation by one version of the key."""
@@ -156,7 +159,7 @@ class KeyVaultWrapper:
         return _decoded(answer.json()["value"])
 
     def unwrap(self, wrapped: WrappedKey, bundle_id: str) -> DataKey:
-        version = wrapped.kek_id.removeprefix(f"{self._key_url}/")
+        version = wrapped.kek_id.lower().removeprefix(f"{self._key_url}/")
         if not _VERSION.fullmatch(version):
             raise UnknownKeyEncryptionKey(
                 f"the key {wrapped.kek_id} that this bundle's key was wrapped with is no version of {self._key_url}. "
@@ -193,10 +196,7 @@ class KeyVaultWrapper:
             raise self._unavailable(cause) from None
         except AzureError as error:
             raise self._unavailable(f"cannot be reached ({type(error).__name__})") from None
-        except (
-            ValueError,
-            KeyError,
-        ):  # the client's, of a challenge for another domain; ours, of an odd answer
+        except (ValueError, KeyError):  # a challenge for another domain, or an odd answer
             raise self._unavailable("is not served there as a key vault would") from None
 
 

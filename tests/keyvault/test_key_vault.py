@@ -226,3 +226,13 @@ def test_nothing_of_a_data_key_reaches_a_log_or_an_error(
     shown = caplog.text + repr(told.value)
     for secret in (key.reveal().hex(), repr(key.reveal())[2:-1], vault.token):
         assert secret not in shown
+
+
+def test_capitals_in_the_configured_url_make_no_other_key(
+    vault: Vault, wrapper: KeyVaultWrapper, wrapped: WrappedKey
+) -> None:
+    shouted = KeyVaultWrapper(
+        vault.key_url("casevault").replace(vault.name, vault.name.upper()), Credential(vault)
+    )
+    assert shouted.current_kek_id == wrapper.current_kek_id
+    assert shouted.unwrap(wrapped, B) == wrapper.unwrap(wrapped, B)
