@@ -12,10 +12,11 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from azure.core.exceptions import HttpResponseError
+from azure.core.exceptions import HttpResponseError, ResourceExistsError
 from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
@@ -109,6 +110,12 @@ def _probe(client: ContainerClient) -> Iterator[Finding]:
         yield _SOFT_DELETE
     elif find_all(client, name):
         yield _NOT_ERASED
+
+
+def make_container(service: BlobServiceClient, name: str) -> None:
+    """Make the container, private, if it is not there."""
+    with named_errors(f"the container {name} cannot be made"), suppress(ResourceExistsError):
+        service.create_container(name)
 
 
 class AccountCheck:
