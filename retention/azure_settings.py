@@ -57,7 +57,7 @@ def azure_from_environment(
         connection_string=_emulator(environ),
         bundle_container=_container(environ, "CASEVAULT_BLOB_CONTAINER", AzureSettings().bundle_container),
         data_key_container=_container(
-            environ, "CASEVAULT_DATA_KEY_CONTAINER", AzureSettings.data_key_container
+            environ, "CASEVAULT_DATA_KEY_CONTAINER", AzureSettings().data_key_container
         ),
         key_url=_matching(
             environ, "CASEVAULT_KEY_URL", _KEY_URL, "https://<vault>/keys/<name>, without a version"

@@ -33,12 +33,12 @@ from azure.storage.blob import BlobServiceClient
 from retention.objects import paths
 from retention.objects.azure_account import AccountCheck
 from retention.objects.azure_blocks import MAX_BLOCKS, Extent
-from retention.objects.azure_bundle import BundleBlob
+from retention.objects.azure_bundle import ROUNDS, BundleBlob
 from retention.objects.azure_history import find_names
 from retention.objects.azure_reader import AzurePartReader
 from retention.objects.azure_service import is_absent, is_conflict, named_errors
 from retention.objects.azure_writer import AzurePartWriter
-from retention.objects.errors import PartMissing, StoreFull
+from retention.objects.errors import PartMissing, StoreFull, StoreUnavailable
 
 READERS = 32
 LAYOUTS = 256
@@ -68,20 +68,28 @@ class AzureBlobObjectStore:
             paths.part_object(bundle_id, part_id)
         blob = self._blob(bundle_id)
         with named_errors("a bundle cannot be completed"):
-            lists, _ = blob.lists()
-            runs = [lists.blocks_of(part_id) for part_id in part_ids]
-            found = [run for run in runs if run is not None]
-            if len(found) < len(runs):
-                raise PartMissing(
-                    f"bundle {bundle_id} lacks {len(runs) - len(found)} of its {len(runs)} parts"
-                )
-            names = [block.name for run in found for block in run]
-            if len(names) > MAX_BLOCKS:
-                raise StoreFull(f"bundle {bundle_id} has {len(names)} blocks; one blob holds {MAX_BLOCKS}")
-            if not names:
-                blob.destroy()
-            elif lists.staged or names != [block.name for block in lists.committed if block]:
-                blob.commit(names)  # *
+            for _ in range(ROUNDS):
+                if self._complete(blob, part_ids):
+                    return
+        raise StoreUnavailable(f"bundle {bundle_id} is being changed by others all the time")
+
+    def _complete(self, blob: BundleBlob, part_ids: Sequence[str]) -> bool:
+        """Whether the blocks that were found were still there when their list was committed."""
+        lists, _ = blob.lists()
+        runs = [lists.blocks_of(part_id) for part_id in part_ids]
+        found = [run for run in runs if run is not None]
+        if len(found) < len(runs):
+            raise PartMissing(
+                f"bundle {blob.bundle_id} lacks {len(runs) - len(found)} of its {len(runs)} parts"
+            )
+        names = [block.name for run in found for block in run]
+        if len(names) > MAX_BLOCKS:
+            raise StoreFull(f"bundle {blob.bundle_id} has {len(names)} blocks; one blob holds {MAX_BLOCKS}")
+        if not names:
+            blob.destroy()
+        elif lists.staged or names != [block.name for block in lists.committed if block]:
+            return blob.commit_if_there(names)  # *
+        return True
 
     def open_part(self, bundle_id: str, part_id: str) -> AzurePartReader:
         paths.part_object(bundle_id, part_id)

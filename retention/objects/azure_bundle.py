@@ -21,7 +21,7 @@ from azure.storage.blob import BlobBlock, BlobClient, ContainerClient, ContentSe
 from retention.objects import paths
 from retention.objects.azure_blocks import BlockLists
 from retention.objects.azure_history import delete_past, find_all
-from retention.objects.azure_service import is_absent, is_conflict
+from retention.objects.azure_service import code_of, is_absent, is_conflict
 from retention.objects.errors import StoreUnavailable
 
 ROUNDS = 10
@@ -68,6 +68,16 @@ class BundleBlob:
         blocks = [BlobBlock(block_id=name) for name in names]
         answer = self.client.commit_block_list(blocks, content_settings=_SEALED, **condition)
         return str(answer["etag"])
+
+    def commit_if_there(self, names: list[str]) -> bool:
+        """Commit this list; whether all its blocks were still there."""
+        try:
+            self.commit(names)
+        except HttpResponseError as error:
+            if code_of(error) != "InvalidBlockList":
+                raise
+            return False
+        return True
 
     def forget(self, part_id: str, writers: list[str]) -> None:
         """These writers' staged blocks are nothing any more: gone, or marked dead while others are writing here."""

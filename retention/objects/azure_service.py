@@ -93,15 +93,16 @@ def _options(patience: Patience) -> dict[str, Any]:
 
 def is_absent(error: HttpResponseError) -> bool:
     """No such blob. A missing container is not that: it proves nothing of what it held."""
-    return error.status_code == 404 and _code(error) in {"BlobNotFound", "404"}
+    return error.status_code == 404 and code_of(error) in {"BlobNotFound", "404"}
 
 
 def is_conflict(error: HttpResponseError) -> bool:
     """A condition on the blob's state did not hold."""
-    return error.status_code == 412 or _code(error) == "BlobAlreadyExists"
+    return error.status_code == 412 or code_of(error) == "BlobAlreadyExists"
 
 
-def _code(error: HttpResponseError) -> str:
+def code_of(error: HttpResponseError) -> str:
+    """The service's own code of the error; the status where it names none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or error.status_code or type(error).__name__)
 
@@ -110,7 +111,7 @@ def store_error(what: str, error: AzureError) -> StoreError:
     """The contract's error for this failure."""
     if not isinstance(error, HttpResponseError):
         return StoreUnavailable(f"{what}: the storage account cannot be reached ({type(error).__name__})")
-    code = _code(error)
+    code = code_of(error)
     if code in _FULL:
         return StoreFull(f"{what}: {code}")
     hint = _HINTS.get(error.status_code or 0, "")

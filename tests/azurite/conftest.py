@@ -21,7 +21,9 @@ from azure.storage.blob import BlobServiceClient
 
 from retention.objects.azure_blob import AzureBlobObjectStore
 from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.azure_service import connect_by_string
+from retention.objects.azure_service import Patience, connect_by_string
+from tests.azurite.proxy import CuttingProxy
+from tests.azurite.scripted import Scripted
 
 HERE = Path(__file__).parent
 ACCOUNT = "devstoreaccount1"
@@ -110,3 +112,35 @@ def store(service: BlobServiceClient, container: str) -> AzureBlobObjectStore:
 @pytest.fixture
 def keys(service: BlobServiceClient, container: str) -> AzureBlobKeyStore:
     return AzureBlobKeyStore(service, container)
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    """The pauses that were made before trying again, in seconds."""
+    return []
+
+
+@pytest.fixture
+def proxy(azurite_port: int) -> Iterator[CuttingProxy]:
+    proxy = CuttingProxy(azurite_port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def scripted(azurite_port: int) -> Iterator[Scripted]:
+    scripted = Scripted(azurite_port)
+    yield scripted
+    scripted.close()
+
+
+@pytest.fixture
+def by_proxy(proxy: CuttingProxy, waits: list[float]) -> Iterator[BlobServiceClient]:
+    with connect_by_string(connection_string(proxy.port), Patience(waits.append)) as service:
+        yield service
+
+
+@pytest.fixture
+def by_script(scripted: Scripted, waits: list[float]) -> Iterator[BlobServiceClient]:
+    with connect_by_string(connection_string(scripted.port), Patience(waits.append)) as service:
+        yield service
