@@ -32,7 +32,7 @@ from datetime import datetime
 from typing import Any
 
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline import PipelineResponse
 from azure.core.pipeline.policies import RetryPolicy
 from azure.core.pipeline.transport import RequestsTransport
@@ -117,9 +117,15 @@ class KeyVaultWrapper:
 
     @property
     def current_kek_id(self) -> str:
-        """The full identifier of the key's current version."""
+        """The full identifier of the key's current version. `KeyWrapperUnavailable` if that is disabled."""
+        return self._kek_id(self._current())
+
+    def _current(self) -> KeyVaultKey:
         with self._named_causes():
-            return self._kek_id(self._keys.get_key(self._name))
+            key = self._keys.get_key(self._name)
+        if not key.properties.enabled:
+            raise self._unavailable(_CAUSES["KeyDisabled"])
+        return key
 
     def _kek_id(self, key: KeyVaultKey) -> str:
         return f"{self._key_url}/{key.properties.version}"
@@ -132,20 +138,14 @@ class KeyVaultWrapper:
         with self._named_causes():
             return self._kek_id(self._keys.rotate_key(self._name))
 
-    def check(self) -> None:
-        """`KeyWrapperUnavailable`, with the cause, unless a data key can be wrapped and unwrapped right now."""
-        probe = DataKey.generate()
-        if self.unwrap(self.wrap(probe, "check"), "check") != probe:
-            raise self._unavailable("does not unwrap what it wrapped")
-
     def wrap(self, data_key: DataKey, bundle_id: str) -> WrappedKey:
+        key = self._current()
+        kind = str(getattr(key.key_type, "value", key.key_type))
+        if kind not in ALGORITHMS:
+            raise self._unavailable(f"is of the kind {kind}; an RSA or AES key is needed")
+        salt = os.urandom(_SALT)
+        payload = salt + data_key.reveal() + _bound(data_key.reveal(), salt, bundle_id)
         with self._named_causes():
-            key = self._keys.get_key(self._name)
-            kind = str(getattr(key.key_type, "value", key.key_type))
-            if kind not in ALGORITHMS:
-                raise self._unavailable(f"is of the kind {kind}; an RSA or AES key is needed")
-            salt = os.urandom(_SALT)
-            payload = salt + data_key.reveal() + _bound(data_key.reveal(), salt, bundle_id)
             sealed = self._asked(str(key.properties.version), "wrapkey", ALGORITHMS[kind], payload)
         return WrappedKey(self._kek_id(key), ALGORITHMS[kind], sealed)
 
@@ -191,7 +191,7 @@ class KeyVaultWrapper:
         try:
             yield
         except HttpResponseError as error:
-            status = error.status_code or 0
+            status = error.status_code or (401 if isinstance(error, ClientAuthenticationError) else 0)
             cause = _CAUSES.get(_inner_code(error)) or _STATUS.get(status, f"cannot be used now ({status})")
             raise self._unavailable(cause) from None
         except AzureError as error:

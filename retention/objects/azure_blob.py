@@ -41,7 +41,8 @@ from retention.objects.azure_writer import AzurePartWriter
 from retention.objects.errors import PartMissing, StoreFull, StoreUnavailable
 
 READERS = 32
-LAYOUTS = 256
+LAYOUTS, LAYOUT_PARTS = 256, 100_000
+"""How many bundles' layouts are kept, and how many parts they may have together: some 20 MiB."""
 
 
 class AzureBlobObjectStore:
@@ -115,9 +116,13 @@ class AzureBlobObjectStore:
         with self._lock:
             self._layouts[blob.bundle_id] = layout
             self._layouts.move_to_end(blob.bundle_id)
-            while len(self._layouts) > LAYOUTS:
+            while len(self._layouts) > 1 and self._too_many_layouts():
                 self._layouts.popitem(last=False)
         return layout
+
+    def _too_many_layouts(self) -> bool:
+        parts = sum(len(extents) for _, extents in self._layouts.values())
+        return len(self._layouts) > LAYOUTS or parts > LAYOUT_PARTS
 
     def list_bundles(self) -> Iterator[str]:
         with named_errors("the store cannot be listed"):

@@ -14,7 +14,7 @@ from azure.storage.blob import BlobProperties, ContainerClient
 
 from retention.objects.azure_service import is_absent
 
-EVERYTHING = ["snapshots", "versions", "deleted", "deletedwithversions", "uncommittedblobs", "metadata"]
+EVERYTHING = ["snapshots", "versions", "deleted", "uncommittedblobs", "metadata"]
 
 
 @dataclass(frozen=True, slots=True)

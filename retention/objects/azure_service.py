@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 from azure.core.credentials import TokenCredential
-from azure.core.exceptions import AzureError, HttpResponseError
+from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
 from azure.core.pipeline import PipelineRequest, PipelineResponse
 from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
@@ -42,6 +42,15 @@ class Patience(ExponentialRetry):
         tries = TRIES - 1
         super().__init__(retry_total=tries, retry_connect=tries, retry_read=tries, retry_status=tries)
         self._wait = wait
+
+    def increment(
+        self, settings: dict[str, Any], request: Any, response: Any = None, error: Any = None
+    ) -> bool:
+        """Whether to try again: not without an identity, which azure-identity has tried to get often enough."""
+        if isinstance(error, ClientAuthenticationError):
+            return False
+        again: bool = super().increment(settings, request, response, error)
+        return again
 
     def sleep(self, settings: dict[str, Any], transport: object) -> None:
         history = settings["history"]
@@ -114,7 +123,8 @@ def store_error(what: str, error: AzureError) -> StoreError:
     code = code_of(error)
     if code in _FULL:
         return StoreFull(f"{what}: {code}")
-    hint = _HINTS.get(error.status_code or 0, "")
+    status = error.status_code or (401 if isinstance(error, ClientAuthenticationError) else 0)
+    hint = _HINTS.get(status, "")
     return StoreUnavailable(f"{what}: {code}{hint}")
 
 

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -59,16 +60,16 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture(scope="session")
-def azurite_port(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+@contextmanager
+def azurite(node_modules: Path, folder: Path, *options: str | Path) -> Iterator[int]:
+    """A running Azurite; its port."""
     port = _free_port()
     command = ["node", node_modules / "azurite/dist/src/blob/main.js", "--blobHost", "127.0.0.1"]
-    options = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
-    folder = tmp_path_factory.mktemp("azurite")
+    always = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     with (
         (folder / "output").open("w") as output,
         subprocess.Popen(
-            [*command, "--blobPort", str(port), *options], cwd=folder, stdout=output, stderr=output
+            [*command, "--blobPort", str(port), *always, *options], cwd=folder, stdout=output, stderr=output
         ) as process,
     ):
         try:
@@ -76,6 +77,12 @@ def azurite_port(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -
             yield port
         finally:
             process.terminate()
+
+
+@pytest.fixture(scope="session")
+def azurite_port(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    with azurite(node_modules, tmp_path_factory.mktemp("azurite")) as port:
+        yield port
 
 
 def _await_port(process: subprocess.Popen[bytes], port: int) -> None:

@@ -7,6 +7,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from azure.core.credentials import AccessToken
+from azure.core.exceptions import ClientAuthenticationError
 
 from retention.envelope.errors import (
     KeyWrapperError,
@@ -27,6 +29,12 @@ NOW = datetime(2026, 11, 20, tzinfo=UTC)
 @pytest.fixture
 def wrapped(wrapper: KeyVaultWrapper) -> WrappedKey:
     return wrapper.wrap(DataKey.generate(), B)
+
+
+def use(wrapper: KeyVaultWrapper) -> None:
+    """Wrap and unwrap."""
+    key = DataKey.generate()
+    assert wrapper.unwrap(wrapper.wrap(key, B), B) == key
 
 
 def operations(vault: Vault) -> list[str]:
@@ -53,7 +61,7 @@ def test_a_key_wrapped_by_one_process_unwraps_in_another(vault: Vault, wrapper: 
 
 def test_a_token_is_asked_for_the_vaults_own_scope(vault: Vault) -> None:
     credential = Credential(vault)
-    KeyVaultWrapper(vault.key_url("casevault"), credential).check()
+    use(KeyVaultWrapper(vault.key_url("casevault"), credential))
     assert set(credential.scopes) == {f"https://vault.test:{vault.port}/.default"}
 
 
@@ -61,7 +69,7 @@ def test_a_challenge_for_another_domain_gets_no_token(vault: Vault) -> None:
     vault.resource = "https://elsewhere.example"
     credential = Credential(vault)
     with pytest.raises(KeyWrapperUnavailable, match="not served there as a key vault"):
-        KeyVaultWrapper(vault.key_url("casevault"), credential).check()
+        use(KeyVaultWrapper(vault.key_url("casevault"), credential))
     assert credential.scopes == []
 
 
@@ -73,13 +81,13 @@ def test_a_disabled_key_refuses_reads_and_new_bundles_until_it_is_enabled(
     for call in (
         lambda: wrapper.unwrap(wrapped, B),
         lambda: wrapper.wrap(DataKey.generate(), B),
-        wrapper.check,
+        lambda: wrapper.current_kek_id,
     ):
         with pytest.raises(KeyWrapperUnavailable, match="is disabled; enable it"):
             call()
     attributes["enabled"] = True
     wrapper.unwrap(wrapped, B)
-    wrapper.check()
+    use(wrapper)
 
 
 def test_disabling_an_old_version_leaves_new_bundles_alone(
@@ -87,7 +95,7 @@ def test_disabling_an_old_version_leaves_new_bundles_alone(
 ) -> None:
     vault.rotate("casevault")
     vault.keys["casevault"][0].attributes["enabled"] = False
-    wrapper.check()
+    use(wrapper)
     with pytest.raises(KeyWrapperUnavailable, match="is disabled"):
         wrapper.unwrap(wrapped, B)
 
@@ -139,7 +147,17 @@ def test_a_vault_that_is_not_there_is_unavailable(make_vault: MakeVault, waits: 
     vault.port = 1
     wrapper = KeyVaultWrapper(vault.key_url("casevault"), Credential(vault), VaultPatience(waits.append))
     with pytest.raises(KeyWrapperUnavailable, match="cannot be reached"):
-        wrapper.check()
+        use(wrapper)
+
+
+def test_a_process_without_an_identity_is_told_so(vault: Vault) -> None:
+    class Nobody:
+        def get_token(self, *scopes: str, **_: object) -> AccessToken:
+            raise ClientAuthenticationError("no identity here")
+
+    wrapper = KeyVaultWrapper(vault.key_url("casevault"), Nobody())
+    with pytest.raises(KeyWrapperUnavailable, match="does not accept this service's identity"):
+        wrapper.wrap(DataKey.generate(), B)
 
 
 def test_a_version_that_is_gone_is_unknown(
