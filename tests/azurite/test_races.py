@@ -109,15 +109,16 @@ def test_a_part_whose_bundle_is_completed_before_its_last_block_arrives_is_missi
     assert read(store, B, part(1)) == pattern(1000)
 
 
+@pytest.mark.parametrize("request_overtaken", ["PUT comp=blocklist", "DELETE"])
 def test_an_abort_never_takes_away_a_bundle_completed_meanwhile(
-    store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted
+    store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted, request_overtaken: str
 ) -> None:
     def other_completes() -> None:
         write(store, B, part(1), pattern(1000))
         store.complete(B, [part(1)])
 
     aborted = slow.new_part(B, part(2))
-    scripted.first("PUT comp=blocklist", other_completes)
+    scripted.first(request_overtaken, other_completes)
     aborted.abort()
     assert read(store, B, part(1)) == pattern(1000)
     assert len(store.remains(B)) == 1
