@@ -10,6 +10,8 @@
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
+
+Blob Storage and Key Vault: azure_settings.py has the table.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
+from retention.azure_settings import AzureSettings, azure_from_environment
 from retention.bundle import Triggers
 from retention.custody.context import Limits
 
@@ -40,6 +43,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
+    azure: AzureSettings = field(default_factory=AzureSettings)
 
     @property
     def records_file(self) -> Path:
@@ -103,7 +107,15 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
             p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
         ),
         triggers_file=Path(triggers_file) if triggers_file else None,
+        azure=_azure(environ, limits),
     )
+
+
+def _azure(environ: Mapping[str, str], limits: Limits) -> AzureSettings:
+    try:
+        return azure_from_environment(environ, limits.upload_lifetime, limits.max_bundle_size)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
 
 
 def _origin(text: str) -> str:
