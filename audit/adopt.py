@@ -45,6 +45,14 @@ def recorded_size(engine: Engine) -> int:
         return connection.execute(select(audit_tree.c.size)).scalar() or 0
 
 
+def check_beginning(engine: Engine, source: TileSource, checkpoint: Checkpoint) -> None:
+    """NotOurTailError unless the log on record is the beginning of the mirror's."""
+    with locked(engine) as connection:
+        _check_leads_to(
+            read_tree(connection).frontier, TileReader(source, checkpoint.size).get_node, checkpoint
+        )
+
+
 def adopt(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: datetime) -> int:
     """Bring the log on record up to `checkpoint`, which has been verified; how many leaves were put back."""
     adopted = 0

@@ -3,6 +3,7 @@
 Each remembers the last size it cosigned and answers 409 with it when we assume another: the proof is then made from
 there. A witness that knows a longer log than ours, or finds the proof wrong, is evidence of a rollback or a fork: it
 stands in `refused`, and so does whatever else went wrong. Cosignatures are checked before they are believed.
+The cosigned note is published beside the log's own checkpoint, which on a busy log is newer.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from audit.checkpoint import Checkpoint, NoteError, split_note
 from audit.cosignature import CosignatureVerifier, own_lines
 from audit.cosigning import Request
 from audit.proofs import prove_consistency
-from audit.tiles import TileSource
+from audit.tiles import TileMissingError, TileStore
 
+COSIGNED_PATH = "checkpoint.cosigned"
 SIZE_TYPE = "text/x.tlog.size"
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
 _TIMEOUT = (5, 20)
@@ -56,7 +58,7 @@ class Cosigners:
     """`tiles` is the log's own store."""
 
     def __init__(
-        self, cosignatories: Sequence[Cosignatory], tiles: TileSource, post: Post | None = None
+        self, cosignatories: Sequence[Cosignatory], tiles: TileStore, post: Post | None = None
     ) -> None:
         self._cosignatories = tuple(cosignatories)
         self._tiles = tiles
@@ -65,7 +67,7 @@ class Cosigners:
 
     def collect(self, note: str) -> Cosigned:
         """Ask everyone for a cosignature of this published checkpoint."""
-        size = Checkpoint.parse(split_note(note)[0]).size
+        size = _size(note)
         refused, cosigned = {}, note
         for each in self._cosignatories:
             try:
@@ -74,6 +76,19 @@ class Cosigners:
                 what = str(error) if isinstance(error, NoteError) else type(error).__name__
                 refused[each.verifier.name] = what
         return Cosigned(cosigned, refused)
+
+    def publish(self, note: str) -> Cosigned:
+        """Collect, and publish the note with what was given at `COSIGNED_PATH`, unless a newer one is there."""
+        cosigned = self.collect(note)
+        if len(cosigned.refused) < len(self._cosignatories) and _size(note) >= self._published_size():
+            self._tiles.put(COSIGNED_PATH, cosigned.note.encode())
+        return cosigned
+
+    def _published_size(self) -> int:
+        try:
+            return _size(self._tiles.get(COSIGNED_PATH).decode())
+        except TileMissingError:
+            return 0
 
     def _ask(self, cosignatory: Cosignatory, note: str, size: int) -> str:
         url = f"{cosignatory.url.rstrip('/')}/add-checkpoint"
@@ -94,6 +109,10 @@ class Cosigners:
                 raise NoteError(f"it answers {reply.status}")
             self._known[url] = int(found[1])
         raise NoteError("it is asked by others at the same time")
+
+
+def _size(note: str) -> int:
+    return Checkpoint.parse(split_note(note)[0]).size
 
 
 def _own(note: str, body: bytes, verifier: CosignatureVerifier) -> str:

@@ -136,9 +136,9 @@ class WitnessCore:
         last = Checkpoint(checkpoint.origin, 0, EMPTY_ROOT) if before is None else _checkpoint(before)
         if request.old != last.size:  # 5
             return Answer(Verdict.CONFLICT, size=last.size)
-        try:  # 6
-            if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:
-                raise ProofError("an empty tree has the hash of nothing as its root")
+        if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:  # 6
+            return Answer(Verdict.INCONSISTENT, why="an empty tree has the hash of nothing as its root")
+        try:
             verify_consistency(last.size, checkpoint.size, request.proof, last.root, checkpoint.root)
         except ProofError as error:
             return Answer(Verdict.INCONSISTENT, why=str(error))

@@ -85,6 +85,11 @@ class Mirror:
         self._kept = newest
         return newest
 
+    @property
+    def kept(self) -> Checkpoint | None:
+        """The newest checkpoint known to be kept, without asking."""
+        return self._kept
+
     def lag(self) -> timedelta:
         """How long the oldest checkpoint that the witness does not cover has waited; zero if none has."""
         _, since = self._unwitnessed(self._known())

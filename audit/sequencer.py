@@ -104,15 +104,6 @@ class Sequencer:
         with self._locked() as connection:
             return self._latest(connection)
 
-    def publish_cosigned(self, note: str) -> bool:
-        """Publish the newest checkpoint with further signatures below ours; False if it is not the newest."""
-        with self._locked() as connection:
-            latest = latest_note(connection)
-            newest = latest is not None and note.startswith(latest)
-            if newest and note.encode() != self._published_note():
-                self._tiles.put(CHECKPOINT_PATH, note.encode())
-        return newest
-
     def _catch_up(self) -> None:
         with self._locked() as connection:
             tree = read_tree(connection)
@@ -199,8 +190,7 @@ class Sequencer:
     def _publish(self) -> None:
         with self._locked() as connection:
             note = latest_note(connection)
-            published = self._published_note() or b""
-            if note is not None and not published.startswith(note.encode()):  # cosigned is published
+            if note is not None and note.encode() != self._published_note():
                 self._tiles.put(CHECKPOINT_PATH, note.encode())
 
     def _published(self) -> Checkpoint | None:
