@@ -14,10 +14,11 @@ An entry that the back-up holds unnumbered was written before it and numbered af
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
 
 from audit.checkpoint import Checkpoint
 from audit.entry import parse_leaf
@@ -33,6 +34,12 @@ from audit.sequencer import locked, read_tree
 from audit.tables import LEAF_COLUMNS, audit_entries, audit_tree
 from audit.tiles import TILE_WIDTH, TileReader, TileSource, decode_entries, entries_path
 from audit.times import parse_rfc3339, to_microseconds
+
+_NUMBER_ENTRY = (
+    update(audit_entries)
+    .where(audit_entries.c.entry_id == bindparam("of_id"))
+    .values(leaf_index=bindparam("to_index"))
+)
 
 
 class NotOurTailError(RuntimeError):
@@ -71,8 +78,9 @@ def _adopt_tile(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: 
         old = frontier.size
         first = old - old % TILE_WIDTH
         path = entries_path(first // TILE_WIDTH, min(TILE_WIDTH, checkpoint.size - first))
-        for leaf in decode_entries(source.get(path))[old - first :]:
-            _put_back(connection, frontier.size, leaf, at)
+        leaves = decode_entries(source.get(path))[old - first :]
+        _put_back(connection, old, leaves, at)
+        for leaf in leaves:
             frontier.append(leaf_hash(leaf))
         _check_leads_to(frontier, nodes, checkpoint)  # 2
         connection.execute(update(audit_tree).values(size=frontier.size, frontier=frontier.to_bytes()))
@@ -90,16 +98,27 @@ def _check_leads_to(frontier: Frontier, nodes: GetNode, checkpoint: Checkpoint) 
         raise NotOurTailError(f"{what}: {error}") from None
 
 
-def _put_back(connection: Connection, index: int, leaf: bytes, at: datetime) -> None:
-    fields = parse_leaf(leaf)
-    own = audit_entries.c.entry_id == fields["id"]
-    held = connection.execute(select(audit_entries.c.leaf, audit_entries.c.leaf_index).where(own)).first()
-    if held is None:
-        connection.execute(insert(audit_entries).values(_row(fields, leaf, index, at)))
-    elif held.leaf_index is None and held.leaf == leaf:
-        connection.execute(update(audit_entries).where(own).values(leaf_index=index))
-    else:
-        raise NotOurTailError(f"leaf {index} of the mirror is on record as another entry or in another place")
+def _put_back(connection: Connection, start: int, leaves: Sequence[bytes], at: datetime) -> None:
+    fields = [parse_leaf(leaf) for leaf in leaves]
+    table = audit_entries.c
+    ids = table.entry_id.in_([each["id"] for each in fields])
+    found = connection.execute(select(table.entry_id, table.leaf, table.leaf_index).where(ids))
+    held = {row.entry_id: row for row in found}
+    new, numbers = [], []
+    for index, (each, leaf) in enumerate(zip(fields, leaves, strict=True), start):
+        row = held.get(each["id"])
+        if row is None:
+            new.append(_row(each, leaf, index, at))
+        elif row.leaf_index is None and row.leaf == leaf:
+            numbers.append({"of_id": each["id"], "to_index": index})
+        else:
+            raise NotOurTailError(
+                f"leaf {index} of the mirror is on record as another entry or in another place"
+            )
+    if new:
+        connection.execute(insert(audit_entries), new)
+    if numbers:
+        connection.execute(_NUMBER_ENTRY, numbers)
 
 
 def _row(fields: dict[str, Any], leaf: bytes, index: int, at: datetime) -> dict[str, Any]:

@@ -293,7 +293,7 @@ def test_what_has_no_record_is_erased_and_no_longer_overdue(installation: Instal
         assert late_ones == {kept}  # until its sweep comes
 
 
-@pytest.mark.parametrize("step", ["announced", "half adopted", "adopted"])
+@pytest.mark.parametrize("step", ["announced", "before the commit", "adopted"])
 def test_a_crash_while_reconciling_is_made_good_by_the_next_start(
     installation: Installation, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -302,7 +302,7 @@ def test_a_crash_while_reconciling_is_made_good_by_the_next_start(
     with monkeypatch.context() as patch, installation.service() as (services, world):
         crash = {
             "announced": ("retention.reconcile.adopt", lambda *_: 1 / 0),
-            "half adopted": ("audit.adopt._put_back", _crash_at(3)),
+            "before the commit": ("audit.adopt._check_leads_to", _crash_at(2)),
             "adopted": ("retention.reconcile._gone_by_log", lambda *_: 1 / 0),
         }[step]
         patch.setattr(*crash)
@@ -321,14 +321,14 @@ def test_a_crash_while_reconciling_is_made_good_by_the_next_start(
 def _crash_at(call: int) -> Any:
     import audit.adopt
 
-    real, calls = audit.adopt._put_back, iter(range(call))
+    real, calls = audit.adopt._check_leads_to, iter(range(call))
 
-    def put_back(*arguments: Any) -> None:
+    def check(*arguments: Any) -> None:
         if next(calls, None) is None:
             raise ZeroDivisionError
         real(*arguments)
 
-    return put_back
+    return check
 
 
 def test_two_histories_stop_the_service_and_nothing_is_written(installation: Installation) -> None:
