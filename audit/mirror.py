@@ -163,3 +163,9 @@ def newest_kept(witness: Witness, verifier: Verifier) -> Checkpoint | None:
     if kept.size != size:
         raise WitnessError(f"{path} in {witness.place} is of a log of {kept.size}")
     return kept
+
+
+def witnessed_size(witness: Witness, verifier: Verifier) -> int:
+    """How long the log is that the witness keeps; 0 if it keeps none."""
+    kept = newest_kept(witness, verifier)
+    return 0 if kept is None else kept.size

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from audit.checkpoint import Signer
 from audit.cosigners import Cosigners
-from audit.mirror import Mirror
+from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.tiles import LocalTileStore
 from audit.witness import Witness
@@ -103,7 +103,9 @@ def assemble(settings: Settings) -> Services:
         custody=custody,
         directory=Directory(custody),
         uploads=Uploads(),
-        sequencer=Sequencer(engine, tiles, log_signer, clock, lambda: witness.newest() or 0),
+        sequencer=Sequencer(
+            engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
+        ),
         log_signer=log_signer,
         key_wrapper=wrapper,
         witness=witness,
