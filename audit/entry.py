@@ -79,6 +79,8 @@ class Action(StrEnum):
     AUDIT_QUERIED = "audit.queried"
     AUDIT_EXPORTED = "audit.exported"
     CALLER_REFUSED = "caller.refused"
+    LOG_ADOPTED = "log.adopted"
+    RECORDS_RECONCILED = "records.reconciled"
 
 
 class Outcome(StrEnum):

@@ -66,6 +66,8 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.AUDIT_QUERIED: (_API_ACTIVITY, 2),  # Read
     Action.AUDIT_EXPORTED: (_API_ACTIVITY, 2),
     Action.CALLER_REFUSED: (_AUTHENTICATION, 1),  # Logon
+    Action.LOG_ADOPTED: (_ENTITY_MANAGEMENT, 3),
+    Action.RECORDS_RECONCILED: (_ENTITY_MANAGEMENT, 3),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

@@ -9,6 +9,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -94,3 +96,17 @@ Index(
 )
 _unsequenced = _entry.leaf_index.is_(None)
 Index("ix_audit_entries_unsequenced", _entry.row, sqlite_where=_unsequenced, postgresql_where=_unsequenced)
+
+# The columns that repeat a field of the leaf, and its name there; `at_us` repeats `at` in another form.
+LEAF_COLUMNS: Mapping[str, str] = {
+    "entry_id": "id",
+    "actor": "actor",
+    "actor_kind": "actor_kind",
+    "action": "action",
+    "outcome": "outcome",
+    "reason": "reason",
+    "tenant": "tenant",
+    "case_id": "case",
+    "bundle": "bundle",
+    "subject": "subject",
+}

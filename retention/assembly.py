@@ -14,8 +14,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from audit.checkpoint import Signer
+from audit.cosigners import Cosigners
+from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.tiles import LocalTileStore
+from audit.witness import Witness
+from audit.witness_local import LocalWitness
 from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
@@ -49,6 +53,9 @@ class Services:
     sequencer: Sequencer
     log_signer: Signer
     key_wrapper: RotatingKeyWrapper
+    witness: Witness
+    mirror: Mirror
+    cosigners: Cosigners
 
     def close(self) -> None:
         """Let go of the database."""
@@ -91,6 +98,7 @@ def assemble(settings: Settings) -> Services:
     engine = sqlite_engine(settings.records_file)
     upgrade(engine)
     tiles = LocalTileStore(settings.log_folder)
+    witness = _witness(settings, clock)
     custody = Custody(
         clock=clock,
         records=SqliteRecords(engine),
@@ -107,10 +115,25 @@ def assemble(settings: Settings) -> Services:
         custody=custody,
         directory=Directory(custody),
         uploads=Uploads(),
-        sequencer=Sequencer(engine, tiles, log_signer, clock),
+        sequencer=Sequencer(
+            engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
+        ),
         log_signer=log_signer,
         key_wrapper=wrapper,
+        witness=witness,
+        mirror=Mirror(engine, tiles, log_signer.verifier, witness, clock),
+        cosigners=Cosigners(settings.witness.cosigners, tiles),
     )
+
+
+def _witness(settings: Settings, clock: Clock) -> Witness:
+    """The bucket, if one is set. Its library is loaded only then: it takes longer to load than all of custody."""
+    place = settings.witness
+    if place.bucket is None:
+        return LocalWitness(settings.witness_folder)
+    from audit.witness_s3 import S3Witness
+
+    return S3Witness(place.bucket, settings.log_origin, clock, endpoint=place.endpoint, period=place.period)
 
 
 def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:

@@ -9,6 +9,11 @@
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
+| CASEVAULT_WITNESS_FOLDER | folder that witnesses the log, best on another medium | witness, beside the records |
+| CASEVAULT_WITNESS_BUCKET | S3 bucket with Object Lock; takes the place of the folder | none |
+| CASEVAULT_WITNESS_ENDPOINT | https address of a store that speaks S3 and is not AWS | AWS |
+| CASEVAULT_WITNESS_DAYS | days for which the bucket locks what it keeps | 365 |
+| CASEVAULT_COSIGNERS | witnesses that others run: verifier key and https address, comma separated | none |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
 
 Blob Storage and Key Vault: azure_settings.py has the table.
@@ -24,6 +29,9 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
+from audit.checkpoint import NoteError
+from audit.cosignature import CosignatureVerifier
+from audit.cosigners import Cosignatory
 from retention.azure_settings import AzureSettings, azure_from_environment
 from retention.bundle import Triggers
 from retention.custody.context import Limits
@@ -31,6 +39,17 @@ from retention.custody.context import Limits
 
 class SettingError(ValueError):
     """A setting has no usable value; the text names it and says what would do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessSettings:
+    """Where the log is witnessed: a bucket if one is named, else a folder; and who is asked to cosign it."""
+
+    folder: Path | None = None
+    bucket: str | None = None
+    endpoint: str | None = None
+    period: timedelta = timedelta(days=365)
+    cosigners: tuple[Cosignatory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +63,7 @@ class Settings:
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
     azure: AzureSettings = field(default_factory=AzureSettings)
+    witness: WitnessSettings = field(default_factory=WitnessSettings)
 
     @property
     def records_file(self) -> Path:
@@ -74,6 +94,10 @@ class Settings:
     def log_folder(self) -> Path:
         """Tiles and checkpoint: what the witness mirrors."""
         return self.state / "log"
+
+    @property
+    def witness_folder(self) -> Path:
+        return self.witness.folder or self.state / "witness"
 
     @property
     def clock_file(self) -> Path:
@@ -108,6 +132,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         ),
         triggers_file=Path(triggers_file) if triggers_file else None,
         azure=_azure(environ, limits),
+        witness=_witness(environ),
     )
 
 
@@ -116,6 +141,29 @@ def _azure(environ: Mapping[str, str], limits: Limits) -> AzureSettings:
         return azure_from_environment(environ, limits.upload_lifetime, limits.max_bundle_size)
     except ValueError as error:
         raise SettingError(str(error)) from None
+
+
+def _witness(environ: Mapping[str, str]) -> WitnessSettings:
+    folder = environ.get("CASEVAULT_WITNESS_FOLDER")
+    asked = environ.get("CASEVAULT_COSIGNERS", "").split(",")
+    return WitnessSettings(
+        folder=Path(folder).resolve() if folder else None,
+        bucket=environ.get("CASEVAULT_WITNESS_BUCKET") or None,
+        endpoint=environ.get("CASEVAULT_WITNESS_ENDPOINT") or None,
+        period=timedelta(days=_number(environ, "CASEVAULT_WITNESS_DAYS", 365)),
+        cosigners=tuple(_cosigner(text) for text in asked if text.strip()),
+    )
+
+
+def _cosigner(text: str) -> Cosignatory:
+    key, _, url = text.strip().partition(" ")
+    try:
+        verifier = CosignatureVerifier.parse(key)
+    except NoteError as error:
+        raise SettingError(f"CASEVAULT_COSIGNERS has a key that cannot be used: {error}") from None
+    if not url.strip().startswith("https://"):
+        raise SettingError(f"CASEVAULT_COSIGNERS needs an https address behind the key of {verifier.name}")
+    return Cosignatory(url.strip(), verifier)
 
 
 def _origin(text: str) -> str:
