@@ -71,8 +71,7 @@ class Server(MPServer):
 
 def serve(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. SettingError when it cannot be begun."""
-    if not is_initialised(settings.custody):
-        initialise(settings.custody)
+    _initialise(settings)
     tls = _tls_files(settings)
     with _alone(settings):
         server = Server(settings, tls)
@@ -85,6 +84,17 @@ def serve(settings: ServerSettings) -> int:
         except SystemExit as ended:
             code = int(ended.code or 0)
         return max(code, _stop_clock(clock, settings.stop_seconds))
+
+
+def _initialise(settings: ServerSettings) -> None:
+    """In a process of its own: what it takes to make a database stays out of the memory of those that serve."""
+    if is_initialised(settings.custody):
+        return
+    first = multiprocessing.Process(target=initialise, args=(settings.custody,))
+    first.start()
+    first.join()
+    if first.exitcode:
+        raise SettingError(f"{settings.custody.state} cannot be made ready; the lines above say why")
 
 
 def _tls_files(settings: ServerSettings) -> TlsFiles:

@@ -6,7 +6,6 @@ and let go, again and again until the process ends, so that one which has only j
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -36,20 +35,12 @@ LOG = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
-# glibc's mallopt(3): a piece of a body is a megabyte. By default each one is given back to the system when it is freed
-# and faulted in again for the next, which costs as much as sealing it.
-MALLOPT = {
-    "M_TRIM_THRESHOLD": (-1, 512 << 20),
-    "M_TOP_PAD": (-2, 64 << 20),
-    "M_MMAP_THRESHOLD": (-3, 128 << 20),
-}
 
 
 def load(settings: ServerSettings, authority: Path | None) -> WSGIApplication:
     """The application, ready to be served by this process."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    keep_freed_memory()
     door = open_door(settings)
     app = create_app(door)
     note_routes(app)
@@ -58,14 +49,6 @@ def load(settings: ServerSettings, authority: Path | None) -> WSGIApplication:
     in_background("readiness", lambda: announce(settings, authority))
     end_with_parent(settings.stop_seconds)
     return RequestLog(LastReadFirst(app))
-
-
-def keep_freed_memory() -> None:
-    """Set MALLOPT where the C library knows it."""
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in MALLOPT.values():
-            mallopt(option, value)
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:

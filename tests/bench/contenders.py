@@ -47,9 +47,10 @@ class Contender:
             try:
                 with socket.create_connection(("127.0.0.1", self.port), 1) as raw:
                     context.wrap_socket(raw, server_hostname="localhost").close()
-                return self
             except OSError:
                 time.sleep(0.05)
+            else:
+                return self
         raise RuntimeError(f"{self.name} does not answer")
 
     def stop(self) -> None:
@@ -111,7 +112,7 @@ class Stable:
         folder, port = self._place("nginx")
         (folder / "stored").mkdir()
         (folder / "temp").mkdir()
-        os.chmod(folder, 0o755)
+        folder.chmod(0o755)
         configuration = folder / "nginx.conf"
         configuration.write_text(
             (HERE / "nginx.conf")

@@ -32,7 +32,7 @@ def main() -> None:
     options = _options()
     with tempfile.TemporaryDirectory(prefix="casevault-bench-", dir=options.folder) as name:
         folder = Path(name)
-        folder.chmod(0o755)  # nginx's workers look through it
+        folder.chmod(0o755)
         file = folder / "body"
         with file.open("wb") as out:
             for _ in range(options.size):

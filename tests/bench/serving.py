@@ -15,7 +15,7 @@ from flask import Flask, request
 from intake_api.server import Server, serve
 from intake_api.settings import ServerSettings, from_environment
 from intake_api.tls import TlsFiles
-from intake_api.worker import keep_freed_memory, load
+from intake_api.worker import load
 from retention.assembly import initialise
 
 PIECE = 1 << 20
@@ -23,7 +23,6 @@ PIECE = 1 << 20
 
 def discarding() -> Any:
     """Reads bodies as fast as the server hands them over."""
-    keep_freed_memory()
     app = Flask("discard")
 
     @app.put("/<path:name>")

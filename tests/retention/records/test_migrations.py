@@ -13,7 +13,7 @@ from sqlalchemy import Engine, MetaData
 
 from audit.tables import metadata as audit_metadata
 from retention.records.engine import sqlite_engine
-from retention.records.migrate import alembic_config, current_version, downgrade, upgrade
+from retention.records.migrate import alembic_config, current_version, downgrade, newest_version, upgrade
 from retention.records.tables import metadata
 
 Schema = dict[tuple[str, str], object]
@@ -90,6 +90,7 @@ def test_upgrading_twice_changes_nothing(engine: Engine) -> None:
     assert current_version(engine) is None
     upgrade(engine)
     head = ScriptDirectory.from_config(alembic_config(engine)).get_current_head()
+    assert newest_version() == head
     assert current_version(engine) == head is not None
     upgrade(engine)
     assert current_version(engine) == head
