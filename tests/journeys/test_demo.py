@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import requests
 
 from tests.journeys.served import ROOT
@@ -71,3 +72,24 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     assert ran.returncode == 1
     assert ran.stderr.strip() == f"casevault: {tmp_path} is not empty: the demo needs a folder of its own"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: signal.Signals) -> None:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("CASEVAULT_")}
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "intake_api.cli", "demo"],
+        cwd=ROOT,
+        env={**clean, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert demo.stdout is not None
+    address = next(line for line in demo.stdout if "https://127.0.0.1:" in line).split(",")[0].strip()
+    demo.send_signal(number)
+    _, said = demo.communicate(timeout=120)
+    assert demo.returncode == 130 and said.strip().startswith("casevault: stopped")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(address, timeout=5)
