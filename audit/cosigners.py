@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import requests
-
 from audit.checkpoint import Checkpoint, NoteError, split_note
 from audit.cosignature import CosignatureVerifier, own_lines
 from audit.cosigning import Request
@@ -72,7 +70,7 @@ class Cosigners:
         for each in self._cosignatories:
             try:
                 cosigned += self._ask(each, note, size)
-            except (NoteError, requests.RequestException) as error:
+            except (NoteError, OSError) as error:  # requests' errors are OSErrors
                 what = str(error) if isinstance(error, NoteError) else type(error).__name__
                 refused[each.verifier.name] = what
         return Cosigned(cosigned, refused)
@@ -124,6 +122,8 @@ def _own(note: str, body: bytes, verifier: CosignatureVerifier) -> str:
 
 
 def _post(url: str, body: bytes) -> Reply:
+    import requests  # only here: few services are cosigned, and all would pay for it in memory
+
     with requests.post(url, data=body, timeout=_TIMEOUT, allow_redirects=False, stream=True) as answer:
         content = answer.raw.read(_MOST_BYTES, decode_content=True)
         return Reply(answer.status_code, answer.headers.get("Content-Type", ""), content)

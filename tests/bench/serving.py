@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import sys
 from functools import partial
@@ -41,7 +42,9 @@ def main(what: str, settings: ServerSettings) -> int:
     assert settings.certificate is not None and settings.key is not None
     tls = TlsFiles(settings.certificate, settings.key, None)
     if what == "quiet":
-        initialise(settings.custody)
+        first = multiprocessing.Process(target=initialise, args=(settings.custody,))  # as `serve` does
+        first.start()
+        first.join()
         loader: Any = partial(load, settings, None)
     else:
         loader = discarding
