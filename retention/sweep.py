@@ -203,16 +203,18 @@ def _noted(report: SweepReport, what: str) -> Iterator[None]:
 
 
 def remove_orphans(custody: Custody) -> int:
-    """Remove what no record accounts for: parts of writers that died, and objects of a bundle that is erased or
-    unknown (a part that became durable while its bundle was erased). It looks at every bundle: at the start of a
-    service and once a day is enough. How many objects went."""
+    """Remove parts of writers that died, and objects of erased bundles (a part that became durable while its bundle
+    was erased). It looks at every bundle: at the start of a service is enough. How many objects went.
+
+    Bundles without a record are left alone: they are what a restored database has forgotten (`retention.reconcile`).
+    """
     removed = custody.objects.discard_abandoned()
     found = custody.objects.list_bundles()
     while some := list(islice(found, BATCH)):
         with custody.records.read() as reads:
-            held = bundles.c.id.in_(some), bundles.c.state != BundleState.ERASED
-            kept = set(reads.execute(select(bundles.c.id).where(*held)).scalars())
-        for bundle_id in set(some) - kept:
+            erased = bundles.c.id.in_(some), bundles.c.state == BundleState.ERASED
+            gone = reads.execute(select(bundles.c.id).where(*erased)).scalars().all()
+        for bundle_id in gone:
             removed += custody.objects.destroy(bundle_id)
     return removed
 
