@@ -107,6 +107,7 @@ def test_an_idle_connection_is_closed(service):
 
 def test_no_thread_and_no_memory_is_left_behind_by_fifty_clients_that_hang(serving):
     service = serving(stall_seconds=12)  # long enough to begin all of them on a busy machine
+    service.register()
     size = 64 * MIB
     upload = service.upload(size)
     assert service.call("PATCH", upload, service.patch_head(0, size), bytes(size)).status == 204
