@@ -1,6 +1,6 @@
 """A new file written front to back at the speed of the disk.
 
-Bytes gather in page-aligned memory and go out 2 MiB at a time past the page cache (O_DIRECT): a sealed bundle is not
+Bytes gather in page-aligned memory and go out a MiB at a time past the page cache (O_DIRECT): a sealed bundle is not
 read soon, and copying it through the cache costs more processor time than sealing it. There are two such memories:
 one is written out by a thread behind while the other fills. The rest at the end, which has no aligned length, goes
 through the cache, and fdatasync makes all of it durable. Where the file system knows no
@@ -18,7 +18,7 @@ from pathlib import Path
 from retention.behind import Behind
 from retention.objects.store import RESERVE_MAX
 
-CHUNK = 2 << 20
+CHUNK = 1 << 20
 
 
 class AlignedFile:
