@@ -32,8 +32,8 @@ from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
 from retention.records.engine import sqlite_engine
-from retention.records.migrate import upgrade
-from retention.records.unit_of_work import SqliteRecords
+from retention.records.migrate import current_version, upgrade
+from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings, read_triggers
 from retention.signing import create_signing_key, load_signing_key
 
@@ -63,8 +63,14 @@ class Services:
 
 
 def is_initialised(settings: Settings) -> bool:
-    """True when the state folder was made before."""
-    return settings.records_file.exists()
+    """True when the records, and so the keys before them, were made before."""
+    if settings.database_url is None:
+        return settings.records_file.exists()
+    records = _records(settings)
+    try:
+        return current_version(records.engine) is not None
+    finally:
+        records.close()
 
 
 def initialise(settings: Settings) -> None:
@@ -82,9 +88,9 @@ def initialise(settings: Settings) -> None:
     for path in (settings.log_key_file, settings.receipt_key_file):
         if not path.exists():
             create_signing_key(path)
-    engine = sqlite_engine(settings.records_file)
-    upgrade(engine)
-    engine.dispose()
+    records = _records(settings)
+    upgrade(records.engine)
+    records.close()
 
 
 def assemble(settings: Settings) -> Services:
@@ -95,13 +101,13 @@ def assemble(settings: Settings) -> Services:
     receipt_signer = load_signing_key(settings.receipt_key_file, settings.receipt_key_name)
     objects, keys = _stores(settings)
     _check_key(wrapper, keys)
-    engine = sqlite_engine(settings.records_file)
-    upgrade(engine)
+    records = _records(settings)
+    upgrade(records.engine)
     tiles = LocalTileStore(settings.log_folder)
     witness = _witness(settings, clock)
     custody = Custody(
         clock=clock,
-        records=SqliteRecords(engine),
+        records=records,
         objects=objects,
         keys=keys,
         wrapper=wrapper,
@@ -116,12 +122,12 @@ def assemble(settings: Settings) -> Services:
         directory=Directory(custody),
         uploads=Uploads(),
         sequencer=Sequencer(
-            engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
+            records.engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
         ),
         log_signer=log_signer,
         key_wrapper=wrapper,
         witness=witness,
-        mirror=Mirror(engine, tiles, log_signer.verifier, witness, clock),
+        mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
         cosigners=Cosigners(settings.witness.cosigners, tiles),
     )
 
@@ -190,6 +196,15 @@ def _credential() -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()
+
+
+def _records(settings: Settings) -> Records:
+    if settings.database_url is None:
+        return SqliteRecords(sqlite_engine(settings.records_file))
+    from retention.records.postgres import PostgresRecords
+    from retention.records.postgres_engine import postgres_engine
+
+    return PostgresRecords(postgres_engine(settings.database_url, connections=settings.database_connections))
 
 
 def _clock(settings: Settings) -> Clock:

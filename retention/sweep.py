@@ -20,7 +20,7 @@ from sqlalchemy import Row, and_, or_, select
 
 from audit.entry import Action, Outcome
 from retention.actor import CLOCK
-from retention.bundle import LIVE, BundleState
+from retention.bundle import BundleState
 from retention.custody.completing import finish_upload, verify_bundle
 from retention.custody.context import Custody, entry
 from retention.custody.erasing import BUNDLE, CASE, erase_bundle, start
@@ -30,7 +30,7 @@ from retention.errors import CustodyError
 from retention.objects.errors import StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
-from retention.records.tables import bundles, erasure_bundles, erasures
+from retention.records.tables import WAITING, bundles, erasure_bundles, erasures
 from retention.records.unit_of_work import Transaction
 
 LOG = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        over = bundles.c.due_at <= now, bundles.c.state.in_(LIVE)
+        over = bundles.c.due_at <= now, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[Row[Any]] = []
         while not due and (found := tx.execute(search).all()):

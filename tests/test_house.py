@@ -45,6 +45,8 @@ ADAPTERS = frozenset(
         "LocalTileStore",
         "SqliteRecords",
         "sqlite_engine",
+        "PostgresRecords",
+        "postgres_engine",
         "AzureBlobStore",
         "KeyVaultWrapper",
     }

@@ -133,6 +133,11 @@ assignments = Table(
     Index("ix_assignments_actor", "actor_id", "case_id"),
 )
 
+# The conditions of partial indexes. SQLite uses such an index only for a query that says the very same, so queries take
+# them from here.
+WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
+_IN_PROGRESS = text("state IN ('receiving', 'received')")
+
 bundles = Table(
     "bundles",
     metadata,
@@ -176,8 +181,15 @@ bundles = Table(
         "ix_bundles_due",
         "due_at",
         "id",
-        sqlite_where=text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
-        postgresql_where=text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
+        sqlite_where=WAITING,
+        postgresql_where=WAITING,
+    ),
+    Index(
+        "ix_bundles_in_progress",
+        "time_collected",
+        "id",
+        sqlite_where=_IN_PROGRESS,
+        postgresql_where=_IN_PROGRESS,
     ),
     Index(
         "ix_bundles_expiring",
@@ -218,6 +230,7 @@ consents = Table(
     Column("expires_at", Moment, nullable=False),
     Column("actor_id", String, nullable=False),
     Column("revoked_at", Moment),
+    Index("ix_consents_partner", "partner", "case_id"),
 )
 
 consent_bundles = Table(
@@ -241,6 +254,12 @@ grants = Table(
     Column("end_cause", String),
     Index("ix_grants_case", "case_id", "granted_at", "id"),
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
+    Index(
+        "ix_grants_consent",
+        "consent_id",
+        sqlite_where=text("consent_id IS NOT NULL"),
+        postgresql_where=text("consent_id IS NOT NULL"),
+    ),
 )
 
 erasures = Table(
@@ -258,10 +277,12 @@ erasures = Table(
     Column("proven_at", Moment),
     Index("ix_erasures_case", "case_id", "requested_at", "id"),
     Index("ix_erasures_tenant", "tenant_id", "requested_at", "id"),
+    Index("ix_erasures_actor", "actor_id", "requested_at", "id"),
+    Index("ix_erasures_requested", "requested_at", "id"),
     # The erase work list: on-demand goes ahead of scheduled work.
     Index(
         "ix_erasures_pending",
-        "on_demand",
+        text("on_demand DESC"),
         "requested_at",
         "id",
         sqlite_where=text("proven_at IS NULL"),
