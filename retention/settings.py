@@ -96,6 +96,11 @@ class Settings:
         return self.state / "receipt-signing-key"
 
     @property
+    def link_key_file(self) -> Path:
+        """What upload links are signed with."""
+        return self.state / "link-signing-key"
+
+    @property
     def log_folder(self) -> Path:
         """Tiles and checkpoint: what the witness mirrors."""
         return self.state / "log"

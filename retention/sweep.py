@@ -83,9 +83,9 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
 
     def work(tx: Transaction) -> int:
         late = (
-            bundles.c.state == BundleState.RECEIVING,
+            bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
             bundles.c.expires_at <= now,
-            bundles.c.offset < bundles.c.size,
+            or_(bundles.c.state == BundleState.STAGING, bundles.c.offset < bundles.c.size),
         )
         found = tx.execute(select(bundles).where(*late).order_by(bundles.c.expires_at).limit(limit)).all()
         for bundle in found:

@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -31,7 +32,7 @@ from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
-IN_PROGRESS = (BundleState.RECEIVING, BundleState.RECEIVED)
+IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
 
 
 def create_upload(
@@ -50,7 +51,7 @@ def create_upload(
             return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
         if stamp is None:
             return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "")
-        denied = _may_collect(stamp, collection)
+        denied = may_collect(stamp, collection)
         if denied:
             return refuse(
                 tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id
@@ -65,21 +66,7 @@ def create_upload(
             raise Invalid(
                 "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
             )
-        _insert(tx, custody, id_, actor, stamp, case_id, collection, now)
-        tx.audit(
-            entry(
-                actor,
-                Action.UPLOAD_CREATED,
-                now,
-                tenant=stamp.tenant_id,
-                case=case_id,
-                bundle=id_,
-                subject=stamp.id,
-                details={"type": collection.type.value, "size": collection.size},
-                particulars={"file_name": collection.file_name},
-            )
-        )
-        return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
+        return insert_bundle(tx, custody, id_, actor, stamp, case_id, collection, now)
 
     return commit(custody, work)
 
@@ -98,7 +85,8 @@ def _who_sends(actor: Actor) -> Denied:
     return Denied("stamp-missing", "say which of your stamps made the bundle")
 
 
-def _may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
+def may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
+    """None when the stamp's operator lets it collect this."""
     if collection.type is CollectionType.PROACTIVE and not stamp.proactive:
         return Denied(
             "no-proactive-consent", "the operator has not consented to proactive collection from this stamp"
@@ -106,7 +94,7 @@ def _may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
     return None
 
 
-def _insert(
+def insert_bundle(
     tx: Transaction,
     custody: Custody,
     id_: str,
@@ -115,7 +103,9 @@ def _insert(
     case_id: str | None,
     c: Collection,
     now: datetime,
-) -> None:
+    more: Mapping[str, Any] | None = None,
+) -> Row[Any]:
+    """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row."""
     history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
     if isinstance(decide(history, now), Erase):  # it would be erased as it comes
         raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
@@ -140,8 +130,23 @@ def _insert(
         "expires_at": now + custody.limits.upload_lifetime,
         "offset": 0,
         "due_at": due(history)[0],
+        **(more or {}),
     }
     tx.change(insert(bundles).values(row))
+    tx.audit(
+        entry(
+            actor,
+            Action.UPLOAD_CREATED,
+            now,
+            tenant=stamp.tenant_id,
+            case=case_id,
+            bundle=id_,
+            subject=stamp.id,
+            details={"type": c.type.value, "size": c.size},
+            particulars={"file_name": c.file_name},
+        )
+    )
+    return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
 
 
 def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str) -> Row[Any]:

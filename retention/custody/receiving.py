@@ -102,7 +102,7 @@ class UploadSession:
         self.offset: int = offset
         self._number = self._parts_so_far()
         try:
-            self._key = _data_key(self._custody, self.bundle_id)
+            self._key = data_key_of(self._custody, self.bundle_id)
         except KeyDestroyed:  # an erasure came between
             raise Erased(self.bundle_id, state="erasing", cause=None, erased_at=None) from None
         self._checked = time.monotonic()
@@ -289,7 +289,7 @@ def _take_over(custody: Custody, actor: Actor, bundle_id: str, token: str, offse
     return custody.records.write(work)
 
 
-def _data_key(custody: Custody, bundle_id: str) -> DataKey:
+def data_key_of(custody: Custody, bundle_id: str) -> DataKey:
     """The bundle's data key, made with its first part: a record always stands before its key."""
     try:
         return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
