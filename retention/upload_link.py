@@ -24,6 +24,8 @@ PERMISSIONS = "rcwdl"
 """Read (properties, block lists), create, write, delete (what is not complete), list; in a signature's order."""
 DEFAULT_PERMISSIONS = "rcwl"
 LONGEST = timedelta(days=2 * 365)
+START_SKEW = timedelta(minutes=15)
+"""How far the clock of whoever uses a link may run ahead of its start, as the Blob service has it."""
 ASSUMED_WINDOW = timedelta(hours=4)
 Address = IPv4Address | IPv6Address
 
@@ -118,7 +120,7 @@ def decide_use(facts: LinkFacts, address: str | None, now: datetime) -> Denied |
         return Denied(
             "case-past-deadline", "the case closed 90 days ago or more; its link ended with its data"
         )
-    if now < facts.starts_at:
+    if now + START_SKEW < facts.starts_at:
         return Denied("not-yet-valid", "this upload link is not valid yet")
     if facts.addresses and address is not None and not covers(facts.addresses, address):
         return Denied("address", "this upload link is not for this address")

@@ -32,7 +32,7 @@ class IssuerSettings:
             raise ValueError(f"algorithms must be some of {', '.join(ALGORITHMS)}")
         if OURS_ALONE & set(self.roles.values()):
             raise ValueError(
-                "no claim value may stand for the service's own roles (the clock's, an upload link's): they have no token"
+                "no claim value may stand for the service's own roles (the clock's, a link's): they have no token"
             )
         if not timedelta(0) <= self.leeway <= timedelta(minutes=5):
             raise ValueError("the leeway must be between 0 and 5 minutes")

@@ -1,0 +1,24 @@
+"""What the operations share: custody, the requests that write, and how long a silent body is waited for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from intake_api.pump import Body
+from retention.custody.context import Custody
+from retention.custody.staging import Stoppable
+
+if TYPE_CHECKING:
+    from intake_api.blob.calls import Call
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    custody: Custody
+    blocks: Stoppable
+    stall_seconds: float
+
+    def body(self, call: Call) -> Body:
+        body: Body = call.environ["wsgi.input"]
+        return body
