@@ -27,6 +27,7 @@ PURE = (
     "retention/actor.py",
     "retention/errors.py",
     "retention/receipt.py",
+    "retention/upload_link.py",
     "retention/envelope/format.py",
     "retention/envelope/manifest.py",
     "retention/objects/paths.py",
