@@ -1,4 +1,4 @@
-"""One endpoint for a module's tests; each test has links of its own, and blobs of one link are none of another's."""
+"""One endpoint for all tests here; each test has links of its own, and blobs of one link are none of another's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from tests.blob.endpoint import Endpoint
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     running = Endpoint(Path(tmp_path_factory.mktemp("endpoint")))
     try:

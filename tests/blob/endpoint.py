@@ -13,7 +13,7 @@ from typing import Any
 
 from intake_api.tls import local_certificate
 from retention.clock import SystemClock
-from tests.service import CASE, OPERATOR, STAMP, Persona, Service
+from tests.service import CASE, ENGINEER, OPERATOR, STAMP, Persona, Service
 
 START = """
 import sys
@@ -49,20 +49,40 @@ class Endpoint:
         assert self.tls.authority is not None
         self.authority = str(self.tls.authority)
         state = str(self.service.settings.state)
-        self.log = (folder / "endpoint.log").open("w+")
-        arguments = [state, str(self.tls.certificate), str(self.tls.key), str(self.port), str(stall_seconds)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", START, *arguments], cwd=ROOT, stdout=self.log, stderr=self.log
-        )
+        self.log = (folder / "endpoint.log").open("a+")
+        self._arguments = [
+            state,
+            str(self.tls.certificate),
+            str(self.tls.key),
+            str(self.port),
+            str(stall_seconds),
+        ]
+        self._start()
+
+    def _start(self) -> None:
+        command = [sys.executable, "-c", START, *self._arguments]
+        self._process = subprocess.Popen(command, cwd=ROOT, stdout=self.log, stderr=self.log)
         self._wait()
+
+    def restart(self) -> None:
+        """Killed with its worker, and started anew."""
+        self._process.kill()
+        self._process.wait()
+        give_up = time.monotonic() + 20
+        while self._listens() and time.monotonic() < give_up:
+            time.sleep(0.05)  # the worker ends with its parent
+        self._start()
+
+    def _listens(self) -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def _wait(self) -> None:
         give_up = time.monotonic() + 20
         while time.monotonic() < give_up:
             assert self._process.poll() is None, self.logged()
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+            if self._listens():
+                return
             time.sleep(0.05)
         raise AssertionError(self.logged())
 
@@ -98,7 +118,5 @@ class Endpoint:
 
     def content(self, bundle: str) -> bytes:
         """What an engineer reads of it."""
-        from tests.service import ENGINEER
-
         self.service.grant()
         return self.service.call("GET", f"/bundles/{bundle}/content", ENGINEER).data
