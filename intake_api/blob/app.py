@@ -24,7 +24,7 @@ from intake_api.blob import blobs, bodies, calls, containers, sas
 from intake_api.blob.calls import Call
 from intake_api.blob.errors import BlobError, told
 from intake_api.blob.noting import LinkNotes
-from intake_api.blob.shared import Shared
+from intake_api.blob.shared import TAKEN, Shared
 from intake_api.logs import ROUTE
 from retention.custody.context import Custody
 from retention.custody.linking import UploadLink, find_link
@@ -85,7 +85,8 @@ class BlobEndpoint:
             answer = told(error)
             if answer.status >= 500 and not isinstance(error, BlobError | TakenOver):
                 _log(error, request_id)
-            self._let_be_heard(environ, answer)
+            if TAKEN not in environ:
+                self._let_be_heard(environ, answer)
             response = calls.refusal(answer, environ, request_id, self._custody.clock.now())
         return calls.finish(response, environ, request_id)(environ, start_response)
 

@@ -16,6 +16,7 @@ from intake_api.blob.shared import Shared
 from retention.bundle import BundleState
 from retention.custody import committing, staging
 from retention.custody.staging import Through
+from retention.errors import Conflict
 from retention.upload_link import Declared
 
 MIB = 1 << 20
@@ -62,8 +63,16 @@ def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
     document = bodies.gather(shared.body(call), length, call.headers, shared.stall_seconds)
     wanted = read_block_list(document)
     declared, facts = _told(call)
-    _check_new(call, through, or_else=False)
-    bundle = committing.commit_blocks(through, call.blob, wanted, declared, facts)
+    if not _is_whole(
+        call, through
+    ):  # what is there already is asked of the list first: it may be the same again
+        headers.check_conditions(call.headers, None, None, reading=False)
+    try:
+        bundle = committing.commit_blocks(through, call.blob, wanted, declared, facts)
+    except Conflict as error:
+        if error.reason == "blob-complete" and "If-None-Match" in call.headers:
+            raise BlobError("BlobAlreadyExists") from None
+        raise
     sums = {"x-ms-content-crc64": bodies.crc64_of(document)}
     return Response(status=201, headers={**version_headers(bundle), **sums, **_ENCRYPTED})
 
@@ -130,15 +139,24 @@ def _refuse_others(call: Call) -> None:
             raise BlobError("UnsupportedHeader", HeaderName=name)
 
 
-def _check_new(call: Call, through: Through, *, or_else: bool = True) -> None:
-    """The request's conditions; and, before its bytes move, that there is no such blob yet."""
-    with through.custody.records.read() as reads:
-        found = staging.find_blob(reads, through.link.row.id, call.blob)
+def _check_new(call: Call, through: Through) -> None:
+    """The request's conditions, and that there is no such blob yet: before its bytes move."""
+    found = _find(call, through)
     whole = found is not None and found.state != BundleState.STAGING
     etag, modified = (etag_of(found), modified_of(found)) if found is not None and whole else (None, None)
     headers.check_conditions(call.headers, etag, modified, reading=False)
-    if whole and or_else:
+    if whole:
         raise BlobError("BlobImmutableDueToPolicy")
+
+
+def _is_whole(call: Call, through: Through) -> bool:
+    found = _find(call, through)
+    return found is not None and found.state != BundleState.STAGING
+
+
+def _find(call: Call, through: Through) -> Row[Any] | None:
+    with through.custody.records.read() as reads:
+        return staging.find_blob(reads, through.link.row.id, call.blob)
 
 
 def _told(call: Call) -> tuple[Declared, dict[str, Any]]:

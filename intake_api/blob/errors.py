@@ -154,6 +154,8 @@ def told(error: Exception) -> BlobError:
 
 def _custody(error: CustodyError) -> BlobError:
     facts = {"Reason": error.message}
+    if isinstance(error, NotFound) and error.facts.get("kind") == "case":
+        return BlobError("InvalidMetadata", **facts)
     if isinstance(error, Conflict):
         return BlobError(_OF_CONFLICT.get(error.reason or "", "BlobImmutableDueToPolicy"), **facts)
     return BlobError(_OF_ERROR.get(type(error), "InternalError"), **facts)

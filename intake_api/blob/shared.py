@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from intake_api.blob.calls import Call
 
 
+TAKEN = "casevault.body-taken"
+"""In the environment of a request whose body somebody reads: an answer need not wait for it any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     custody: Custody
@@ -20,5 +24,7 @@ class Shared:
     stall_seconds: float
 
     def body(self, call: Call) -> Body:
+        """The request's body, for whoever reads it to its end."""
+        call.environ[TAKEN] = True
         body: Body = call.environ["wsgi.input"]
         return body

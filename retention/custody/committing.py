@@ -103,6 +103,7 @@ def _commit(
     if isinstance(planned, Turned):
         return planned
     collection, case_id = planned
+    case_id = bundle.case_id or case_id  # a case that claimed it meanwhile keeps it
     _place(tx, bundle.id, chosen, now)
     row = {**_collected(collection), "case_id": case_id, "state": BundleState.RECEIVING, "offset": size}
     of = bundles.c.id == bundle.id

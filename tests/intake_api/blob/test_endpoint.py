@@ -64,9 +64,10 @@ def test_blocks_are_listed_until_and_after_the_commit(by: Sender) -> None:
 
 def test_the_same_commit_again_is_answered_as_the_first(by: Sender) -> None:
     by.stage(1, b"a")
-    first, again = by.commit(1), by.commit(1)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.headers["ETag"] == again.headers["ETag"]
+    new = {"If-None-Match": "*"}
+    answers = [by.commit(1, **new), by.commit(1, **new), by.commit(1)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert len({answer.headers["ETag"] for answer in answers}) == 1
 
 
 def test_a_signature_never_reads_content(by: Sender) -> None:
@@ -149,6 +150,12 @@ def test_what_is_wrong_is_told_in_the_services_words(
     by: Sender, method: str, query: str, headers: dict[str, str], expected: tuple[int, str]
 ) -> None:
     assert code(by.call(method, "a.zip", query, b"x" if method == "PUT" else None, headers)) == expected
+
+
+def test_metadata_that_names_a_case_is_held_to_the_link(by: Sender) -> None:
+    assert by.put("a.zip", **{"x-ms-meta-case": CASE}).status_code == 201
+    for number in ("260101000000002", "999999999999999"):
+        assert code(by.put("b.zip", **{"x-ms-meta-case": number})) == (400, "InvalidMetadata")
 
 
 def test_sizes_are_told_and_bounded(by: Sender) -> None:

@@ -13,7 +13,7 @@ from sqlalchemy import func, select
 
 from retention import sweep
 from retention.bundle import BundleState, CollectionType
-from retention.custody import committing, completing, linking, staging, unfinished
+from retention.custody import collecting, committing, completing, linking, staging, unfinished
 from retention.custody import stamps as stamp_verbs
 from retention.custody.committing import BlockKind
 from retention.custody.erasing import request_bundle_erasure
@@ -411,6 +411,15 @@ def test_a_stamps_link_brings_proactive_bundles_and_on_demand_ones_for_a_case_it
     on_demand = commit(by, "AA", name="other", declared=Declared(case=NUMBER))
     assert (on_demand.type, on_demand.trigger, on_demand.due_at) == ("on-demand", None, None)
     assert on_demand.case_id is not None
+
+
+def test_a_case_that_claims_a_blob_before_its_commit_keeps_it(strict: World) -> None:
+    case = strict.open_case()
+    strict.assign(strict.engineer)
+    by = stamp_through(strict)
+    bundle = stage(by, "AA", b"a").bundle_id
+    collecting.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
+    assert (commit(by, "AA").case_id, strict.row(bundle).due_at) == (case.id, None)
 
 
 def test_without_consent_a_stamps_link_brings_nothing(strict: World) -> None:
