@@ -10,7 +10,7 @@ from intake_api.blob.app import BlobEndpoint
 from intake_api.logs import RequestLog
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
-from intake_api.worker import in_background, keep_freed_memory, listen_for_signals, watch_lines
+from intake_api.worker import in_background, listen_for_signals, watch_lines
 from intake_api.wsgi import LastReadFirst
 from retention.assembly import assemble
 
@@ -24,7 +24,6 @@ def load(settings: ServerSettings) -> WSGIApplication:
     """The endpoint, ready to be served by this process."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    keep_freed_memory()
     services = assemble(settings.custody)
     endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
     signals = listen_for_signals()
