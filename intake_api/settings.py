@@ -69,6 +69,7 @@ class ServerSettings:
         self._check_identity()
         if self.blob_address is not None and self.blob_listen is None:
             raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
+        self.for_blobs()  # held to the same rules
 
     def _check_identity(self) -> None:
         if not self.custody.development:
