@@ -27,7 +27,7 @@ from intake_api.logs import RequestLog, note_routes
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
-from retention.custody.receiving import Uploads
+from retention.custody.writers import Uploads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication

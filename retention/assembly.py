@@ -15,7 +15,7 @@ from audit.tiles import LocalTileStore
 from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
-from retention.custody.receiving import Uploads
+from retention.custody.writers import Uploads
 from retention.envelope.errors import WrappedKeyBroken
 from retention.envelope.key_file import LocalKeyWrapper
 from retention.objects.errors import KeyDestroyed, KeyMissing

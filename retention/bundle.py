@@ -99,12 +99,23 @@ class Triggers:
 
 def check_collection(collection: Collection, triggers: Triggers, max_size: int, now: datetime) -> None:
     """Invalid, naming every field that is wrong, unless `collection` is acceptable at `now`."""
-    errors = {
-        **_size_errors(collection, max_size),
+    _refuse({**_size_errors(collection, max_size), **_errors(collection, triggers, now)})
+
+
+def check_unsized(collection: Collection, triggers: Triggers, now: datetime) -> None:
+    """The same for one whose bytes come before its size is known; the size is checked when it is."""
+    _refuse(_errors(collection, triggers, now))
+
+
+def _errors(collection: Collection, triggers: Triggers, now: datetime) -> dict[str, str]:
+    return {
         **_name_errors(collection),
         **_window_errors(collection, now),
+        **_trigger_errors(collection, triggers),
     }
-    errors |= _trigger_errors(collection, triggers)
+
+
+def _refuse(errors: Mapping[str, str]) -> None:
     if errors:
         raise Invalid(
             "the collection cannot be accepted: " + "; ".join(f"{k} {v}" for k, v in errors.items()), errors

@@ -91,6 +91,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     limits = Limits(
         max_bundle_size=_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
         upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
+        upload_longest=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
         case_number_pattern=pattern,
     )
     triggers_file = environ.get("CASEVAULT_TRIGGERS_FILE")

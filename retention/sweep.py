@@ -30,12 +30,22 @@ from retention.errors import CustodyError
 from retention.objects.errors import StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
-from retention.records.tables import bundles, erasure_bundles, erasures
+from retention.records.tables import bundles, concatenations, erasure_bundles, erasures
 from retention.records.unit_of_work import Transaction
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
+_UNFINISHED = and_(
+    bundles.c.state == BundleState.RECEIVING, or_(bundles.c.deferred, bundles.c.offset < bundles.c.size)
+)
+_UNUSED = and_(
+    bundles.c.partial,
+    bundles.c.state == BundleState.RECEIVED,
+    bundles.c.id.not_in(
+        select(concatenations.c.partial_id)
+    ),  # those that are used go with their final upload
+)
 _STOPPED = (StoreError, EnvelopeError, CustodyError, OSError)
 
 
@@ -81,12 +91,8 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        late = (
-            bundles.c.state == BundleState.RECEIVING,
-            bundles.c.expires_at <= now,
-            bundles.c.offset < bundles.c.size,
-        )
-        found = tx.execute(select(bundles).where(*late).order_by(bundles.c.expires_at).limit(limit)).all()
+        late = and_(bundles.c.expires_at <= now, or_(_UNFINISHED, _UNUSED))
+        found = tx.execute(select(bundles).where(late).order_by(bundles.c.expires_at).limit(limit)).all()
         for bundle in found:
             tx.audit(
                 entry(
@@ -174,14 +180,18 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
     """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles."""
-    full = and_(bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size)
+    full = and_(
+        bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
+    )
     with custody.records.read() as reads:
         unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
     for bundle_id in unfinished:
         with _noted(report, f"completing {bundle_id}"):
             finish_upload(custody, CLOCK, bundle_id)
     waiting = (
-        select(bundles.c.id).where(bundles.c.state == BundleState.RECEIVED).order_by(bundles.c.received_at)
+        select(bundles.c.id)
+        .where(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
+        .order_by(bundles.c.received_at)
     )
     with custody.records.read() as reads:
         received = reads.execute(waiting.limit(limit)).scalars().all()

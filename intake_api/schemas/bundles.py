@@ -41,6 +41,15 @@ class DeclaredCollection(ma.Schema):
     )
 
 
+class DeclaredPartial(ma.Schema):
+    """What is looked at of a partial upload's metadata; the collection is declared with the final one."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    stamp = Word(load_default=None, longest=64, metadata={"description": "a stamp's id; operators only"})
+
+
 class DeclaredUpload(DeclaredCollection):
     """The keys of Upload-Metadata."""
 
@@ -64,7 +73,10 @@ class Bundle(ma.Schema):
         lambda row: json.loads(row.roles), metadata={"type": "array", "items": {"type": "string"}}
     )
     file_name = fields.String()
-    size = fields.Integer()
+    size = fields.Function(
+        lambda row: None if row.deferred else row.size,
+        metadata={"type": ["integer", "null"], "description": "null until a deferred length is told"},
+    )
     offset = fields.Integer()
     created_at = Moment()
     expires_at = Moment()

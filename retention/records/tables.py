@@ -25,6 +25,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
@@ -158,6 +159,10 @@ bundles = Table(
     Column("expires_at", Moment, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("writer", String),
+    # Its length is not told yet; `size` is 0 until then (tus: Upload-Defer-Length).
+    Column("deferred", Boolean, nullable=False, server_default=false()),
+    # Not a bundle, but bytes for one: the collection's columns say nothing (tus: Upload-Concat).
+    Column("partial", Boolean, nullable=False, server_default=false()),
     # Custody.
     Column("received_at", Moment),
     Column("manifest", String),
@@ -187,12 +192,27 @@ bundles = Table(
         postgresql_where=text("state = 'receiving'"),
     ),
     Index(
+        "ix_bundles_partial",
+        "expires_at",
+        "id",
+        sqlite_where=text("partial AND state = 'received'"),
+        postgresql_where=text("partial AND state = 'received'"),
+    ),
+    Index(
         "ix_bundles_received",
         "received_at",
         "id",
         sqlite_where=text("state = 'received'"),
         postgresql_where=text("state = 'received'"),
     ),
+)
+
+concatenations = Table(
+    "concatenations",
+    metadata,
+    Column("final_id", ForeignKey("bundles.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("partial_id", ForeignKey("bundles.id"), nullable=False, unique=True),
 )
 
 parts = Table(

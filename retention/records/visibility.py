@@ -7,6 +7,9 @@
 | stamp | none | its own |
 | engineer | those assigned to | of those cases; unclaimed ones of a tenant with such a case |
 | partner's engineer | those assigned to, under a live consent | of those cases, within the consent's scope |
+
+A partial upload (tus: concatenation) is not a bundle: only its stamp and that stamp's operator know of it, as of an
+upload to be continued.
 """
 
 from __future__ import annotations
@@ -40,12 +43,8 @@ def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
 def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
     """The WHERE clause on `bundles`."""
     if actor.has(*_ALL):
-        return true()
-    clauses: list[ColumnElement[bool]] = []
-    if actor.has(Role.OPERATOR) and actor.tenant is not None:
-        clauses.append(bundles.c.tenant_id == actor.tenant)
-    if actor.has(Role.STAMP) and actor.stamp is not None:
-        clauses.append(bundles.c.stamp_id == actor.stamp)
+        return ~bundles.c.partial
+    clauses = _sent(actor)
     if actor.has(Role.SUPPORT_ENGINEER):
         clauses.append(bundles.c.case_id.in_(_assigned(actor)))
         helped = select(cases.c.tenant_id).where(
@@ -54,7 +53,21 @@ def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
         clauses.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
     if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         clauses.append(and_(bundles.c.case_id.in_(_assigned(actor)), _in_scope(actor.partner, now)))
-    return or_(*clauses) if clauses else false()
+    return and_(~bundles.c.partial, or_(*clauses)) if clauses else false()
+
+
+def visible_uploads(actor: Actor, now: datetime) -> ColumnElement[bool]:
+    """The WHERE clause on `bundles` for who continues an upload: partial ones too."""
+    return or_(visible_bundles(actor, now), and_(bundles.c.partial, or_(false(), *_sent(actor))))
+
+
+def _sent(actor: Actor) -> list[ColumnElement[bool]]:
+    clauses: list[ColumnElement[bool]] = []
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
+        clauses.append(bundles.c.tenant_id == actor.tenant)
+    if actor.has(Role.STAMP) and actor.stamp is not None:
+        clauses.append(bundles.c.stamp_id == actor.stamp)
+    return clauses
 
 
 def _assigned(actor: Actor):  # type: ignore[no-untyped-def]  # a Select, used as a subquery only
