@@ -12,6 +12,8 @@ from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
 from retention.bundle import CollectionType
 from retention.custody.collecting import IN_PROGRESS
 
+ADDED_BY_CLIENTS = frozenset({"filetype", "name", "relativePath"})
+"""Keys that Uppy puts into Upload-Metadata unasked: they say nothing of the collection, and are not kept."""
 STATUSES = {"in-progress": True, "complete": False}
 
 
@@ -54,6 +56,10 @@ class DeclaredUpload(DeclaredCollection):
     """The keys of Upload-Metadata."""
 
     filename = fields.String(required=True)
+
+    @ma.pre_load
+    def _without_what_clients_add(self, data: dict[str, str], **_: Any) -> dict[str, str]:
+        return {key: value for key, value in data.items() if key not in ADDED_BY_CLIENTS}
 
 
 class Bundle(ma.Schema):

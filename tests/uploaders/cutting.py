@@ -10,13 +10,13 @@ from contextlib import suppress
 
 
 class CuttingProxy:
-    """Listens on `port`, passes on to `target`. Each connection is cut after some bytes of its sender's, `cuts` times
-    in all; later ones are left alone, so that an upload ends."""
+    """Listens on `port`, passes on to `target`. Each connection is cut after some bytes of its sender's, until `cuts`
+    have been; later ones are left alone, so that an upload ends."""
 
     def __init__(self, target: int, seed: int, cuts: int, most: int) -> None:
         self._target = target
         self._random = random.Random(seed)
-        self._left = cuts
+        self._cuts = cuts
         self._most = most
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -39,9 +39,8 @@ class CuttingProxy:
     def _plan(self) -> tuple[int | None, bool]:
         """After how many bytes to cut (None: never), and whether by an RST."""
         with self._lock:
-            if not self._left:
+            if self.done >= self._cuts:
                 return None, False
-            self._left -= 1
             return self._random.randrange(2000, self._most), self._random.random() < 0.5
 
     def _serve(self, near: socket.socket) -> None:

@@ -8,6 +8,7 @@ import random
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,7 @@ from tests.uploaders.cutting import CuttingProxy
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TUS_JS, UPPY, TUSPY = "tus-js-client", "@uppy/tus", "tuspy"
+PAGE = ROOT / "docs" / "uploaders-clients.md"
 MIB = 1 << 20
 V = {"Tus-Resumable": "1.0.0"}
 
@@ -34,7 +36,7 @@ class Sending:
     service: Service
     folder: Path
     client: str
-    size: int = 3 * MIB
+    size: int = 3 * MIB + 12_345
     port: int = 0
     task: dict[str, Any] = field(default_factory=dict)
 
@@ -61,7 +63,9 @@ class Sending:
             "chunk": 256 * 1024,
             **more,
         }
-        command = [sys.executable, HERE / "client.py"] if self.client == TUSPY else ["node", HERE / "client.mjs"]
+        command = (
+            [sys.executable, HERE / "client.py"] if self.client == TUSPY else ["node", HERE / "client.mjs"]
+        )
         authority = str(self.service.state / "tls" / "ca.pem")
         return subprocess.Popen(
             [*command, json.dumps(task)],
@@ -74,7 +78,7 @@ class Sending:
 
     def ended(self, process: subprocess.Popen[str]) -> str:
         out, errors = process.communicate(timeout=120)
-        assert out, errors
+        assert out, errors[-3000:]
         told = json.loads(out.splitlines()[-1])
         assert told["error"] is None, told
         return str(told["url"] or "").rsplit("/", 1)[1]
@@ -174,7 +178,9 @@ def token_renewed(sending: Sending) -> None:
     process = sending.start(chunk=16 * 1024)
     progress = sending.folder / "progress"
     assert until(lambda: progress.exists() and int(progress.read_text() or 0) > MIB // 4)
-    if sending.client != TUSPY:  # it asks for the token before each request: the old one is refused, then renewed
+    if (
+        sending.client != TUSPY
+    ):  # it asks for the token before each request: the old one is refused, then renewed
         clock.set(clock.now() + timedelta(hours=2))
         time.sleep(0.3)
         sending.renew()
@@ -184,7 +190,7 @@ def token_renewed(sending: Sending) -> None:
     sending.check(sending.ended(process))
 
 
-NONE = "not offered by the client"
+NONE = "—"
 Scenario = Callable[[Sending], None]
 TABLE: Mapping[str, tuple[Scenario, tuple[str, ...]]] = {
     "many small requests": (small_chunks, (TUS_JS, UPPY, TUSPY)),
@@ -209,3 +215,37 @@ def test_a_client_as_its_registry_hands_it_out(
     service: Service, node_modules: None, tmp_path: Path, behaviour: str, client: str
 ) -> None:
     TABLE[behaviour][0](Sending(service, tmp_path, client))
+
+
+def versions() -> dict[str, str]:
+    node = json.loads((HERE / "package.json").read_text())["dependencies"]
+    pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
+    (pinned,) = [pin.removeprefix("tuspy==") for pin in pins if pin.startswith("tuspy==")]
+    return {TUS_JS: node[TUS_JS], UPPY: node[UPPY], TUSPY: pinned}
+
+
+def page() -> str:
+    """The table as docs/uploaders-clients.md has it: a cell says yes because a test above has passed."""
+    clients = versions()
+    lines = [
+        "# Upload clients, as the tests find them",
+        "",
+        "Written by tests/uploaders/test_clients.py; `python -m tests.uploaders.test_clients` writes it again. Every yes is a",
+        "test: the client as its registry hands it out, against the running service, over TLS; what the service read back",
+        "from its store has the file's SHA-256. A dash: the client has no such thing, or not by itself.",
+        "",
+        "| behaviour | " + " | ".join(f"{name} {version}" for name, version in clients.items()) + " |",
+        "|---|" + "---|" * len(clients),
+    ]
+    for behaviour, (_, able) in TABLE.items():
+        cells = ("yes" if client in able else NONE for client in clients)
+        lines.append(f"| {behaviour} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, ""])
+
+
+def test_the_page_of_clients_says_what_these_tests_do() -> None:
+    assert PAGE.read_text() == page()
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
