@@ -173,7 +173,7 @@ def go_on(bundle: str) -> Response:
     told = uploads.read_told(request.headers, most)
     length = uploads.check_body(request.headers, most)
     upload = unfinished.find_upload(custody(), caller(), bundle)
-    room = (told or most if upload.deferred else upload.size) - at
+    room = max(0, (told or most if upload.deferred else upload.size) - at)
     if at == upload.offset and length > room:
         raise TooLarge(f"the upload has room for {room} more bytes", room=room)
     reached = bodies.take(bundle, at, length, f"/uploads/{bundle}", told)

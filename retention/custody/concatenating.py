@@ -31,6 +31,7 @@ from retention.custody.completing import opener, read_manifest
 from retention.custody.context import Custody, Turned, commit, entry
 from retention.custody.receiving import UploadSession, open_session
 from retention.custody.taking_over import may_write
+from retention.custody.unfinished import find_upload
 from retention.custody.writers import Uploads
 from retention.deadline import RETENTION
 from retention.errors import Conflict, Erased, Invalid, TakenOver, TooLarge
@@ -138,7 +139,7 @@ def _create_final(
     case_number: str | None,
     stamp_id: str | None,
 ) -> Row[Any]:
-    partials = [_complete(may_write(custody, actor, partial_id)) for partial_id in partial_ids]
+    partials = [_complete(find_upload(custody, actor, partial_id)) for partial_id in partial_ids]
     most = custody.limits.max_bundle_size
     size = sum(partial.size for partial in partials)
     if size > most:

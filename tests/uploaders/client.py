@@ -43,4 +43,4 @@ if __name__ == "__main__":
         told = {"url": main(json.loads(sys.argv[1])), "error": None}
     except TusCommunicationError as error:  # with what the server said
         told = {"url": None, "error": f"{error} {error.status_code} {error.response_content!r}"}
-    print(json.dumps(told))
+    sys.stdout.write(json.dumps(told) + "\n")

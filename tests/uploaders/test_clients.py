@@ -230,9 +230,9 @@ def page() -> str:
     lines = [
         "# Upload clients, as the tests find them",
         "",
-        "Written by tests/uploaders/test_clients.py; `python -m tests.uploaders.test_clients` writes it again. Every yes is a",
-        "test: the client as its registry hands it out, against the running service, over TLS; what the service read back",
-        "from its store has the file's SHA-256. A dash: the client has no such thing, or not by itself.",
+        "Written by tests/uploaders/test_clients.py; `python -m tests.uploaders.test_clients` writes it again. Every",
+        "yes is a test: the client as its registry hands it out, against the running service, over TLS; what the",
+        "service read back from its store has the file's SHA-256. A dash: the client has no such thing by itself.",
         "",
         "| behaviour | " + " | ".join(f"{name} {version}" for name, version in clients.items()) + " |",
         "|---|" + "---|" * len(clients),
