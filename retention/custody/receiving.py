@@ -69,7 +69,7 @@ class UploadSession:
         self._writer: PartWriter | None = None
         self._sealing: SealingWriter | None = None
         self._part_id = ""
-        self._waits_for_park = held
+        self._waits_for_park, self._parked = held, False
         self._held: list[PartEntry] = []  # durable, not recorded
 
     def start(self, offset: int, told: int | None) -> None:
@@ -134,6 +134,7 @@ class UploadSession:
             self._held = []
         if self.offset > self.started_at:
             commit(self._custody, self._continued)
+            self._parked = True
         if self.offset == self.size:
             finish_upload(self._custody, self._actor, self.bundle_id)
         return self.offset
@@ -216,6 +217,7 @@ class UploadSession:
         return TakenOver("another request took this upload over; ask for the offset")
 
     def _continued(self, tx: Transaction) -> None:
+        self._let_go(tx)
         bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
         tx.audit(
             entry(
@@ -233,9 +235,9 @@ class UploadSession:
         with self._custody.records.read() as reads:
             return len(bundle_parts(reads, self.bundle_id))
 
-    def _let_go(self) -> None:
+    def _let_go(self, tx: Transaction) -> None:
         held = bundles.c.id == self.bundle_id, bundles.c.writer.in_(self._mine)
-        self._custody.records.write(lambda tx: tx.change(update(bundles).where(*held).values(writer=None)))
+        tx.change(update(bundles).where(*held).values(writer=None))
 
     def __enter__(self) -> Self:
         return self
@@ -247,7 +249,8 @@ class UploadSession:
             if self._writer is not None:
                 self._writer.abort()
             self._discard(self._held)
-            self._let_go()
+            if not self._parked:
+                self._custody.records.write(self._let_go)
         finally:
             self._uploads.leave(self)
 

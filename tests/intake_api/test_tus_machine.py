@@ -116,8 +116,8 @@ class TusMachine(RuleBasedStateMachine):
         told = len(upload.kept) + len(data) if tell and upload.size is None else None
         more |= {} if told is None else {"Upload_Length": str(told)}
         at = len(upload.kept) + off
-        response = self.patch(location, at, data[: len(data) - lost] if lost else data, len(data), **more)
         came = data[: max(0, len(data) - lost)]
+        response = self.patch(location, at, came, len(data), **more)
         self.expect(upload, response, came, data, sum_, off, told)
 
     def expect(
@@ -139,6 +139,15 @@ class TusMachine(RuleBasedStateMachine):
             cut = len(came) < len(data)
             upload.kept += came if sum_ == "none" or (sum_ == "right" and not cut) else b""
             assert status == (400 if cut else 460 if sum_ == "wrong" else 204), response.data
+
+    @rule(location=st.one_of(partials, bundles))
+    def send_the_rest(self, location: str) -> None:
+        upload = self.model[location]
+        rest = bytes(7 if upload.size is None else upload.size - len(upload.kept))
+        told = len(upload.kept) + len(rest) if upload.size is None else None
+        more = {} if told is None else {"Upload_Length": str(told)}
+        response = self.patch(location, len(upload.kept), rest, len(rest), **more)
+        self.expect(upload, response, rest, rest, "none", 0, told)
 
     @rule(location=st.one_of(bundles, partials))
     def ask(self, location: str) -> None:
