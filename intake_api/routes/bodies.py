@@ -37,7 +37,7 @@ def take(bundle_id: str, offset: int, length: int, location: str, told: int | No
             raise
         whole = not (result.cut or result.stalled)
         right = checksum is None or (whole and checksum.matches())
-        reached = session.park() if right else offset
+        reached = session.park() if right else session.forget()
     facts: dict[str, Any] = {"bundle": bundle_id, "offset": reached, "headers": {"Location": location}}
     if result.stalled:
         raise CallRefused("request-timeout", f"no bytes came for {door.stall_seconds:g} s", **facts)

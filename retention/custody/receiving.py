@@ -135,6 +135,13 @@ class UploadSession:
         if self.offset > self.started_at:
             commit(self._custody, self._continued)
             self._parked = True
+        return self._finished()
+
+    def forget(self) -> int:
+        """Keep nothing of what was held back; without it, too, the length that was told may be reached."""
+        return self._finished()
+
+    def _finished(self) -> int:
         if self.offset == self.size:
             finish_upload(self._custody, self._actor, self.bundle_id)
         return self.offset

@@ -96,7 +96,10 @@ def test_a_wrong_sum_keeps_nothing_of_its_request_and_a_right_one_all(
     assert wrong.get_json()["offset"] == 4
     assert head(service, location).headers["Upload-Offset"] == "4"
     assert len(service.custody.objects.list_parts(id_of(location))) == 1
-    assert patch(service, location, 4, b"456789", Upload_Checksum=checksum(algorithm, b"456789")).status_code == 204
+    assert (
+        patch(service, location, 4, b"456789", Upload_Checksum=checksum(algorithm, b"456789")).status_code
+        == 204
+    )
     assert sealed(service, location) == b"0123456789"
 
 
@@ -128,7 +131,12 @@ def test_a_checksum_that_is_none_is_refused_before_bytes_count(
 
 def test_a_request_cut_short_under_a_checksum_keeps_nothing(service: Service) -> None:
     location = announced(service, 10)
-    sent = {**V, "Content-Type": OFFSET_BYTES, "Upload-Offset": "0", "Upload-Checksum": checksum("sha1", b"0123")}
+    sent = {
+        **V,
+        "Content-Type": OFFSET_BYTES,
+        "Upload-Offset": "0",
+        "Upload-Checksum": checksum("sha1", b"0123"),
+    }
     length = {"CONTENT_LENGTH": "8"}
     response = service.call("PATCH", location, STAMP, headers=sent, data=b"0123", environ_overrides=length)
     assert (response.status_code, response.get_json()["offset"]) == (400, 0)
@@ -137,7 +145,11 @@ def test_a_request_cut_short_under_a_checksum_keeps_nothing(service: Service) ->
 
 def test_a_wrong_sum_with_the_creation_leaves_an_empty_upload(service: Service) -> None:
     wrong = post(
-        service, data=b"0123", Upload_Length="4", Upload_Metadata=PACKED, Upload_Checksum=checksum("sha1", b"x")
+        service,
+        data=b"0123",
+        Upload_Length="4",
+        Upload_Metadata=PACKED,
+        Upload_Checksum=checksum("sha1", b"x"),
     )
     assert wrong.status_code == 460
     assert head(service, wrong.headers["Location"]).headers["Upload-Offset"] == "0"
@@ -215,7 +227,10 @@ def test_an_operator_sends_partial_uploads_in_a_stamps_name(service: Service) ->
 
 
 def test_a_partial_upload_that_nobody_uses_expires_complete_or_not(service: Service) -> None:
-    whole, short = partial(service, b"whole"), created(post(service, Upload_Concat="partial", Upload_Length="9"))
+    whole, short = (
+        partial(service, b"whole"),
+        created(post(service, Upload_Concat="partial", Upload_Length="9")),
+    )
     service.advance(timedelta(days=7))
     assert [head(service, one).status_code for one in (whole, short)] == [410, 410]
     assert final(service, [whole]).status_code == 410

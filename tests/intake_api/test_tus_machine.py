@@ -121,7 +121,14 @@ class TusMachine(RuleBasedStateMachine):
         self.expect(upload, response, came, data, sum_, off, told)
 
     def expect(
-        self, upload: Upload, response: TestResponse, came: bytes, data: bytes, sum_: str, off: int, told: int | None
+        self,
+        upload: Upload,
+        response: TestResponse,
+        came: bytes,
+        data: bytes,
+        sum_: str,
+        off: int,
+        told: int | None,
     ) -> None:
         status = response.status_code
         if upload.gone:

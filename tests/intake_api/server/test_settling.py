@@ -16,7 +16,9 @@ def test_a_head_makes_a_hanging_request_save_and_let_go(serving):
     with service.line() as hanging:
         hanging.begin("PATCH", upload, service.patch_head(0, len(content)))
         hanging.send(content[:2_000_000])
-        time.sleep(0.5)  # nothing of it is recorded: less than a part has come, and the request waits for more
+        time.sleep(
+            0.5
+        )  # nothing of it is recorded: less than a part has come, and the request waits for more
         offset = service.offset(upload)
         assert hanging.answer().status == 409
     assert 65_536 <= offset <= 2_000_000

@@ -81,8 +81,9 @@ def test_a_writer_takes_its_token_away_however_it_ends(world: World, bundle: str
         assert world.row(bundle).writer is not None
         session.park()
     assert world.row(bundle).writer is None
-    with pytest.raises(RuntimeError), receiving.begin(
-        world.custody, world.uploads, world.stamp, bundle, 1000
+    with (
+        pytest.raises(RuntimeError),
+        receiving.begin(world.custody, world.uploads, world.stamp, bundle, 1000),
     ):
         raise RuntimeError
     assert world.row(bundle).writer is None

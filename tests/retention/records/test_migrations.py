@@ -38,7 +38,9 @@ def schema(engine: Engine) -> Schema:
             if str(table).startswith(("sqlite_", "alembic_")):
                 continue
             if kind == "table":
-                columns = ask(f"PRAGMA table_info({name})")  # added ones stand last, wherever the code has them
+                columns = ask(
+                    f"PRAGMA table_info({name})"
+                )  # added ones stand last, wherever the code has them
                 found["columns", str(name)] = sorted(row[1:] for row in columns)
                 found["references", str(name)] = sorted(
                     row[2:] for row in ask(f"PRAGMA foreign_key_list({name})")
