@@ -5,7 +5,8 @@
 | CASEVAULT_STATE | folder of the embedded default | ./casevault-state |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
-| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept | 7 |
+| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
+| CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
