@@ -16,12 +16,12 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import ClassVar, Self
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-_ED25519 = b"\x01"
 _DASH = "\u2014 "
 _MAX_SIGNATURES = 100
 _MAX_SIZE = 2**63 - 1
@@ -37,6 +37,8 @@ class NoteError(ValueError):
 class Verifier:
     """A public key and its name; `key` is its text form `name+hash+base64`, to be handed to outsiders."""
 
+    KIND: ClassVar[bytes] = b"\x01"  # Ed25519 over the text of the note
+
     name: str
     public_key: bytes
 
@@ -47,22 +49,22 @@ class Verifier:
 
     @property
     def key_id(self) -> bytes:
-        named = self.name.encode() + b"\n" + _ED25519 + self.public_key
+        named = self.name.encode() + b"\n" + self.KIND + self.public_key
         return hashlib.sha256(named).digest()[:4]
 
     @property
     def key(self) -> str:
-        return f"{self.name}+{self.key_id.hex()}+{_base64(_ED25519 + self.public_key)}"
+        return f"{self.name}+{self.key_id.hex()}+{to_base64(self.KIND + self.public_key)}"
 
     @classmethod
-    def parse(cls, key: str) -> Verifier:
+    def parse(cls, key: str) -> Self:
         parts = key.split("+", 2)  # the base64 part may hold a + of its own
         if len(parts) != 3:
             raise NoteError("a verifier key has the form name+hash+base64")
         name, key_id, data = parts
-        raw = _unbase64(data)
-        if raw[:1] != _ED25519:
-            raise NoteError("the verifier key is not an Ed25519 key")
+        raw = from_base64(data)
+        if raw[:1] != cls.KIND:
+            raise NoteError(f"the verifier key is not of kind {cls.KIND.hex()}")
         verifier = cls(name, raw[1:])
         if verifier.key_id.hex() != key_id:
             raise NoteError("the verifier key's hash does not match its name and key")
@@ -103,16 +105,19 @@ class Signer:
 def sign_note(text: str, signer: Signer) -> str:
     """The text as a note with one signature."""
     _check_text(text)
-    signed = signer.verifier.key_id + signer.sign(text.encode())
-    return f"{text}\n{_DASH}{signer.name} {_base64(signed)}\n"
+    return f"{text}\n{signature_line(signer.verifier, signer.sign(text.encode()))}"
+
+
+def signature_line(verifier: Verifier, signature: bytes) -> str:
+    return f"{_DASH}{verifier.name} {to_base64(verifier.key_id + signature)}\n"
 
 
 def open_note(note: str, verifier: Verifier) -> str:
     """The text of a note that the verifier's key has signed."""
-    text, lines = _split_note(note)
+    text, lines = split_note(note)
     signed = False
     for line in lines:
-        name, key_id, signature = _parse_signature(line)
+        name, key_id, signature = parse_signature(line)
         if (name, key_id) != (verifier.name, verifier.key_id):
             continue
         if not verifier.verifies(text.encode(), signature):
@@ -133,7 +138,7 @@ class Checkpoint:
     extensions: tuple[str, ...] = ()
 
     def text(self) -> str:
-        lines = (self.origin, str(self.size), _base64(self.root), *self.extensions)
+        lines = (self.origin, str(self.size), to_base64(self.root), *self.extensions)
         return "".join(f"{line}\n" for line in lines)
 
     @classmethod
@@ -146,7 +151,7 @@ class Checkpoint:
             raise NoteError("a checkpoint has no empty lines")
         if not _SIZE.fullmatch(size) or len(size) > 19 or int(size) > _MAX_SIZE:
             raise NoteError("a checkpoint's size is a decimal number without leading zeros")
-        raw = _unbase64(root)
+        raw = from_base64(root)
         if len(raw) != 32:
             raise NoteError("a checkpoint's root is a SHA-256 hash")
         return cls(origin, int(size), raw, tuple(extensions))
@@ -165,7 +170,7 @@ def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
     return checkpoint
 
 
-def _split_note(note: str) -> tuple[str, list[str]]:
+def split_note(note: str) -> tuple[str, list[str]]:
     body, separator, signatures = note.rpartition("\n\n")
     if not separator or not signatures.endswith("\n"):
         raise NoteError("a note is a text, an empty line and signature lines, each ended by a newline")
@@ -177,12 +182,12 @@ def _split_note(note: str) -> tuple[str, list[str]]:
     return text, lines
 
 
-def _parse_signature(line: str) -> tuple[str, bytes, bytes]:
+def parse_signature(line: str) -> tuple[str, bytes, bytes]:
     name, space, data = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH) or not space:
         raise NoteError("a signature line has the form '\u2014 name base64'")
     _check_name(name)
-    raw = _unbase64(data)
+    raw = from_base64(data)
     if len(raw) < 5:
         raise NoteError("a signature line holds a key id of four bytes and a signature")
     return name, raw[:4], raw[4:]
@@ -202,15 +207,15 @@ def _check_name(name: str) -> None:
         raise NoteError("a key's name is not empty and has neither spaces nor a plus")
 
 
-def _base64(data: bytes) -> str:
+def to_base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _unbase64(text: str) -> bytes:
+def from_base64(text: str) -> bytes:
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise NoteError("not base64") from None
-    if _base64(raw) != text:  # one text per value: no stray bits behind the last byte
+    if to_base64(raw) != text:  # one text per value: no stray bits behind the last byte
         raise NoteError("not base64")
     return raw

@@ -76,9 +76,15 @@ class Action(StrEnum):
     ERASURE_PROVEN = "erasure.proven"
     RECEIPT_ISSUED = "receipt.issued"
     KEY_ROTATED = "key.rotated"
+    UPLOAD_LINK_CREATED = "upload-link.created"
+    UPLOAD_LINK_REVOKED = "upload-link.revoked"
+    UPLOAD_LINK_USED = "upload-link.used"
+    UPLOAD_LINK_REFUSED = "upload-link.refused"
     AUDIT_QUERIED = "audit.queried"
     AUDIT_EXPORTED = "audit.exported"
     CALLER_REFUSED = "caller.refused"
+    LOG_ADOPTED = "log.adopted"
+    RECORDS_RECONCILED = "records.reconciled"
 
 
 class Outcome(StrEnum):
@@ -110,6 +116,11 @@ class Entry:
 
     def leaf(self) -> bytes:
         """The canonical bytes of this entry."""
+        return self.written()[0]
+
+    def written(self) -> tuple[bytes, bytes | None]:
+        """The leaf, and the canonical particulars that stand beside it, if any."""
+        particulars = canonical(self.particulars) if self.particulars else None
         fields: dict[str, Any] = {
             "v": LEAF_VERSION,
             "id": self.id,
@@ -125,12 +136,12 @@ class Entry:
                 fields[name] = value
         if self.details:
             fields["details"] = self.details
-        if self.particulars:
-            fields["particulars"] = particulars_hash(self.salt, self.particulars)
+        if particulars is not None:
+            fields["particulars"] = _salted_hash(self.salt, particulars)
         leaf = canonical(fields)
         if len(leaf) > MAX_LEAF_BYTES:
             raise CanonicalError(f"a leaf is at most {MAX_LEAF_BYTES} bytes; this one is {len(leaf)}")
-        return leaf
+        return leaf, particulars
 
 
 REQUIRED_FIELDS = ("v", "id", "at", "action", "outcome", "actor", "actor_kind")
@@ -161,7 +172,9 @@ def _ordered(value: object) -> object:
     if isinstance(value, Mapping):
         if not all(isinstance(key, str) for key in value):
             raise CanonicalError("an object's names must be strings")
-        return {key: _ordered(value[key]) for key in sorted(value, key=_utf16)}
+        # ASCII sorts the same by code points and by UTF-16 code units, and much faster.
+        names = sorted(value) if "".join(value).isascii() else sorted(value, key=_utf16)
+        return {name: item if type(item := value[name]) is str else _ordered(item) for name in names}
     raise CanonicalError(f"no canonical form for {type(value).__name__}")
 
 
@@ -171,7 +184,11 @@ def _utf16(text: str) -> bytes:
 
 def particulars_hash(salt: bytes, particulars: Mapping[str, str]) -> str:
     """The hash, in hex, by which a leaf binds its particulars."""
-    return hashlib.sha256(salt + canonical(particulars)).hexdigest()
+    return _salted_hash(salt, canonical(particulars))
+
+
+def _salted_hash(salt: bytes, canonical_particulars: bytes) -> str:
+    return hashlib.sha256(salt + canonical_particulars).hexdigest()
 
 
 def parse_leaf(leaf: bytes) -> dict[str, Any]:

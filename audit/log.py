@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from audit.entry import Entry, canonical, parse_leaf
+from audit.entry import Entry, parse_leaf
 from audit.tables import audit_checkpoints, audit_entries
 from audit.times import from_microseconds, to_microseconds
 
@@ -28,6 +28,9 @@ _WRITTEN = tuple(
 )
 # Positional for tuples: a driver that takes named parameters (pyformat) takes %s as well.
 _POSITIONAL = {"qmark": "qmark", "format": "format", "pyformat": "format"}
+
+EntryRow = tuple[object, ...]
+"""The written columns, in the order of the table."""
 
 
 class UnknownEntryError(LookupError):
@@ -49,10 +52,14 @@ class LoggedEntry:
 
 def append(connection: Connection, entries: Sequence[Entry]) -> None:
     """Write the entries, in order, in the caller's transaction."""
-    if entries:
+    append_rows(connection, [row_of(entry) for entry in entries])
+
+
+def append_rows(connection: Connection, rows: Sequence[EntryRow]) -> None:
+    """As `append`, with what `row_of` made of each entry."""
+    if rows:
         dialect: Any = type(connection.dialect)
-        sql = _insert_sql(dialect, connection.dialect.paramstyle)
-        connection.exec_driver_sql(sql, [_row(entry) for entry in entries])
+        connection.exec_driver_sql(_insert_sql(dialect, connection.dialect.paramstyle), list(rows))
 
 
 def redact(connection: Connection, entry_id: str, at: datetime) -> None:
@@ -102,8 +109,9 @@ def _insert_sql(dialect: Any, paramstyle: str) -> str:
     return str(statement.inline().compile(dialect=dialect(paramstyle=_POSITIONAL[paramstyle])))
 
 
-def _row(entry: Entry) -> tuple[object, ...]:
-    """The written columns, in the order of the table."""
+def row_of(entry: Entry) -> EntryRow:
+    """What `append_rows` takes; CanonicalError when the entry has no leaf."""
+    leaf, particulars = entry.written()
     return (
         entry.id,
         to_microseconds(entry.at),
@@ -116,7 +124,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
         entry.case,
         entry.bundle,
         entry.subject,
-        entry.leaf(),
-        canonical(entry.particulars).decode() if entry.particulars else None,
-        entry.salt if entry.particulars else None,
+        leaf,
+        None if particulars is None else particulars.decode(),
+        None if particulars is None else entry.salt,
     )

@@ -63,9 +63,15 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.ERASURE_PROVEN: (_API_ACTIVITY, 4),
     Action.RECEIPT_ISSUED: (_API_ACTIVITY, 1),  # Create
     Action.KEY_ROTATED: (_ENTITY_MANAGEMENT, 3),
+    Action.UPLOAD_LINK_CREATED: (_ENTITY_MANAGEMENT, 1),
+    Action.UPLOAD_LINK_REVOKED: (_ENTITY_MANAGEMENT, 11),
+    Action.UPLOAD_LINK_USED: (_AUTHENTICATION, 1),
+    Action.UPLOAD_LINK_REFUSED: (_AUTHENTICATION, 1),
     Action.AUDIT_QUERIED: (_API_ACTIVITY, 2),  # Read
     Action.AUDIT_EXPORTED: (_API_ACTIVITY, 2),
     Action.CALLER_REFUSED: (_AUTHENTICATION, 1),  # Logon
+    Action.LOG_ADOPTED: (_ENTITY_MANAGEMENT, 3),
+    Action.RECORDS_RECONCILED: (_ENTITY_MANAGEMENT, 3),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

@@ -20,7 +20,7 @@ from audit.merkle import (
     leaf_hash,
     verify_inclusion,
 )
-from audit.tiles import TileReader, TileStore
+from audit.tiles import TileReader, TileSource
 
 _HEADER = "c2sp.org/tlog-proof@v1"
 _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})", re.ASCII)
@@ -53,14 +53,14 @@ class InclusionProof:
         return cls(int(index[1]), tuple(_hash(line) for line in lines[1:]), note)
 
 
-def prove_inclusion(tiles: TileStore, index: int, note: str) -> InclusionProof:
+def prove_inclusion(tiles: TileSource, index: int, note: str) -> InclusionProof:
     """The proof for one leaf under a published checkpoint of this log."""
     size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
     hashes = inclusion_proof(index, size, TileReader(tiles, size).get_node)
     return InclusionProof(index, tuple(hashes), note)
 
 
-def prove_consistency(tiles: TileStore, old: int, new: int) -> list[bytes]:
+def prove_consistency(tiles: TileSource, old: int, new: int) -> list[bytes]:
     """That the tree of `new`, a published size, extends the tree of `old`, any size."""
     return consistency_proof(old, new, TileReader(tiles, new).get_node)
 

@@ -14,7 +14,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileMissingError, TileStore, entries_path, tile_path
+from audit.tiles import TILE_HEIGHT, TILE_WIDTH, TileMissingError, TileSource, entries_path, tile_path
 
 _MOST_FINDINGS = 100
 
@@ -44,7 +44,7 @@ class Findings:
 class Rebuild:
     """`published` is the size up to which tiles must exist; `tiles` is None where there are none to hold it to."""
 
-    def __init__(self, tiles: TileStore | None, published: int, findings: Findings) -> None:
+    def __init__(self, tiles: TileSource | None, published: int, findings: Findings) -> None:
         self.size = 0
         self._tiles = tiles
         self._published = published
@@ -140,7 +140,9 @@ class Rebuild:
                 self._compare(self._tiles, entries_path(number, len(row)), level, number, entries)
         return path
 
-    def _compare(self, tiles: TileStore, path: str, level: int, number: int, chunks: Sequence[bytes]) -> None:
+    def _compare(
+        self, tiles: TileSource, path: str, level: int, number: int, chunks: Sequence[bytes]
+    ) -> None:
         first = number * TILE_WIDTH
         try:
             data = tiles.get(path)

@@ -11,12 +11,15 @@ Order of writing (the commit points are marked *); a crash after any step is mad
    older checkpoint over a newer one.
 One at a time by a database lock; two runs at once are safe, only wasteful. Appenders wait for steps 2, 4 and 5
 on SQLite and for none of them on PostgreSQL.
+
+A database restored from a back-up would sign a second history over the first. So nothing is numbered or signed while
+the published checkpoint, or at the start the witness, knows a longer log: `audit.adopt` brings the tail back first.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -25,7 +28,7 @@ from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text
 
 from audit.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from audit.log import latest_note
-from audit.merkle import EMPTY_ROOT, Frontier, leaf_hash, node_hash, root
+from audit.merkle import EMPTY_ROOT, Frontier, leaf_hash, root
 from audit.tables import audit_checkpoints, audit_entries, audit_tree
 from audit.tiles import (
     CHECKPOINT_PATH,
@@ -35,12 +38,21 @@ from audit.tiles import (
     TileStore,
     encode_entries,
     entries_path,
+    subtree_root,
     tile_path,
+    touched,
 )
 from audit.times import to_microseconds
 
-# Taken at the start of the transaction, released with it. SQLite's engine begins each one IMMEDIATE.
-_LOCK = {"postgresql": text("SELECT pg_advisory_xact_lock(4153697012)"), "sqlite": None}
+# Taken at the start of the transaction, released with it. SQLite's engine begins each one IMMEDIATE. On PostgreSQL
+# every statement must see what was committed before it (READ COMMITTED): a snapshot from before the wait would number
+# leaves twice. A holder that fell silent (its machine died, the network broke) loses the lock after ten seconds.
+_ISOLATION = {"postgresql": "READ COMMITTED"}
+_LOCK = {
+    "postgresql": text(
+        "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock(4153697012)"
+    )
+}
 _NUMBER_ROW = (
     update(audit_entries)
     .where(audit_entries.c.row == bindparam("of_row"))
@@ -52,12 +64,18 @@ class Clock(Protocol):
     def now(self) -> datetime: ...
 
 
+class RolledBackError(RuntimeError):
+    """The database knows less of the log than was published or witnessed: signing now would fork it."""
+
+
 class TreeDamagedError(RuntimeError):
     """What the log holds does not lead to what it signed: nothing more is signed until somebody has looked."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Tree:
+class Tree:
+    """How far the log is numbered, and signed."""
+
     frontier: Frontier
     published: int  # the size of the last recorded checkpoint
 
@@ -65,14 +83,28 @@ class _Tree:
 class Sequencer:
     """`engine` must begin a SQLite transaction IMMEDIATE; `tiles` is this log's own store."""
 
-    def __init__(self, engine: Engine, tiles: TileStore, signer: Signer, clock: Clock) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        tiles: TileStore,
+        signer: Signer,
+        clock: Clock,
+        witnessed: Callable[[], int] = lambda: 0,
+    ) -> None:
+        """`witnessed`: the size of the log as somebody else keeps it; asked until it has answered once."""
         self._engine = engine
         self._tiles = tiles
         self._signer = signer
         self._clock = clock
+        self._witnessed = witnessed
+        self._asked: int | None = None
 
     def run_once(self, limit: int = 5000) -> Checkpoint | None:
         """Sequence up to `limit` entries; the newest checkpoint, or None if nothing was ever logged."""
+        if self._asked is None:
+            self._asked = (
+                self._witnessed()
+            )  # whoever cannot ask does not sign: late can be made good, forked not
         self._catch_up()  # 1
         if self._sequence(limit):  # 2
             self._catch_up()  # 3 to 5
@@ -81,7 +113,8 @@ class Sequencer:
 
     def _catch_up(self) -> None:
         with self._locked() as connection:
-            tree = _read_tree(connection)
+            tree = read_tree(connection)
+            self._refuse_rolled_back(tree.frontier)
             leaves = _read_leaves(connection, tree)
             latest = self._latest(connection)
         if tree.frontier.size > tree.published:
@@ -89,9 +122,21 @@ class Sequencer:
             self._record(tree.frontier)  # 4
         self._publish()  # 5
 
+    def _refuse_rolled_back(self, frontier: Frontier) -> None:
+        """Under the lock: whatever was published was on record before, so it is part of this tree."""
+        known = self._published()
+        longest = max(known.size if known else 0, self._asked or 0)
+        if longest > frontier.size:
+            raise RolledBackError(
+                f"the database holds {frontier.size} entries of a log of {longest}: it was restored from a back-up; "
+                f"reconcile before anything is signed"
+            )
+        if known is not None and known.size == frontier.size and known.root != frontier.root():
+            raise TreeDamagedError(f"another tree of {known.size} was published than the one on record")
+
     def _sequence(self, limit: int) -> bool:
         with self._locked() as connection:
-            frontier = _read_tree(connection).frontier
+            frontier = read_tree(connection).frontier
             unsequenced = (
                 select(audit_entries.c.row, audit_entries.c.leaf)
                 .where(audit_entries.c.leaf_index.is_(None))
@@ -108,25 +153,25 @@ class Sequencer:
             connection.execute(update(audit_tree).values(size=frontier.size, frontier=frontier.to_bytes()))
         return True
 
-    def _write_tiles(self, tree: _Tree, leaves: Sequence[bytes], latest: Checkpoint | None) -> None:
+    def _write_tiles(self, tree: Tree, leaves: Sequence[bytes], latest: Checkpoint | None) -> None:
         """The tiles of every level that the leaves from `published` on touch, lowest level first."""
         old, new = tree.published, tree.frontier.size
         known = TileReader(self._tiles, old)
         if root(old, known.get_node) != (latest.root if latest else EMPTY_ROOT):
             raise TreeDamagedError(f"the tiles do not lead to the checkpoint at {old}")
         start = old - old % TILE_WIDTH
-        for number, width in _touched(old, new):
+        for number, width in touched(old, new):
             at = number * TILE_WIDTH - start
             self._tiles.put(entries_path(number, width), encode_entries(leaves[at : at + width]))
         level, hashes = 0, [leaf_hash(leaf) for leaf in leaves]
         while hashes:  # from the start of the first touched tile to the end of this level
             roots = []
-            for number, width in _touched(old, new):
+            for number, width in touched(old, new):
                 at = number * TILE_WIDTH - start
                 tile = hashes[at : at + width]
                 self._tiles.put(tile_path(level, number, width), b"".join(tile))
                 if width == TILE_WIDTH:
-                    roots.append(_subtree_root(tile))
+                    roots.append(subtree_root(tile))
             level, old, new = level + 1, old // TILE_WIDTH, new // TILE_WIDTH
             start = old - old % TILE_WIDTH
             hashes = known.hashes(level, start // TILE_WIDTH) + roots if roots else []
@@ -136,7 +181,7 @@ class Sequencer:
 
     def _record(self, frontier: Frontier) -> None:
         with self._locked() as connection:
-            if _read_tree(connection).published >= frontier.size:
+            if read_tree(connection).published >= frontier.size:
                 return  # another run was here first
             at_us = to_microseconds(self._clock.now())
             last = connection.execute(select(func.max(audit_checkpoints.c.at_us))).scalar()
@@ -155,6 +200,13 @@ class Sequencer:
             if note is not None and note.encode() != self._published_note():
                 self._tiles.put(CHECKPOINT_PATH, note.encode())
 
+    def _published(self) -> Checkpoint | None:
+        note = self._published_note()
+        try:
+            return None if note is None else open_checkpoint(note.decode(), self._signer.verifier)
+        except ValueError as error:  # not UTF-8, not a note, not ours
+            raise TreeDamagedError(f"the published checkpoint does not verify: {error}") from None
+
     def _published_note(self) -> bytes | None:
         try:
             return self._tiles.get(CHECKPOINT_PATH)
@@ -165,27 +217,35 @@ class Sequencer:
         note = latest_note(connection)
         return None if note is None else open_checkpoint(note, self._signer.verifier)
 
-    @contextmanager
-    def _locked(self) -> Iterator[Connection]:
-        with self._engine.begin() as connection:
-            lock = _LOCK[self._engine.dialect.name]
-            if lock is not None:
-                connection.execute(lock)
-            yield connection
+    def _locked(self) -> AbstractContextManager[Connection]:
+        return locked(self._engine)
 
 
-def _read_tree(connection: Connection) -> _Tree:
+@contextmanager
+def locked(engine: Engine) -> Iterator[Connection]:
+    """A transaction that alone may change the tree."""
+    isolation = _ISOLATION.get(engine.dialect.name)
+    chosen = engine.execution_options(isolation_level=isolation) if isolation else engine
+    with chosen.begin() as connection:
+        lock = _LOCK.get(engine.dialect.name)
+        if lock is not None:
+            connection.execute(lock)
+        yield connection
+
+
+def read_tree(connection: Connection) -> Tree:
+    """The tree as committed; an empty one is made when there is none."""
     row = connection.execute(select(audit_tree)).first()
     if row is None:
-        tree = _Tree(Frontier(), 0)
+        tree = Tree(Frontier(), 0)
         connection.execute(
             insert(audit_tree).values(id=1, size=0, frontier=tree.frontier.to_bytes(), checkpoint_size=0)
         )
         return tree
-    return _Tree(Frontier.from_bytes(row.frontier), row.checkpoint_size)
+    return Tree(Frontier.from_bytes(row.frontier), row.checkpoint_size)
 
 
-def _read_leaves(connection: Connection, tree: _Tree) -> list[bytes]:
+def _read_leaves(connection: Connection, tree: Tree) -> list[bytes]:
     """The sequenced leaves not yet under a checkpoint, from the start of the tile in which they begin."""
     if tree.frontier.size == tree.published:
         return []
@@ -196,15 +256,3 @@ def _read_leaves(connection: Connection, tree: _Tree) -> list[bytes]:
     if len(leaves) < tree.frontier.size - start:
         raise TreeDamagedError(f"leaves are missing between {start} and {tree.frontier.size}")
     return leaves[: tree.frontier.size - start]
-
-
-def _touched(old: int, new: int) -> list[tuple[int, int]]:
-    """Number and width of each tile of a level that growing from `old` to `new` hashes writes."""
-    numbers = range(old // TILE_WIDTH, -(-new // TILE_WIDTH)) if new > old else range(0)
-    return [(number, min(TILE_WIDTH, new - number * TILE_WIDTH)) for number in numbers]
-
-
-def _subtree_root(hashes: Sequence[bytes]) -> bytes:
-    while len(hashes) > 1:
-        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
-    return hashes[0]

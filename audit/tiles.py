@@ -34,17 +34,24 @@ class TileError(ValueError):
     """A tile's bytes are not in the form of a tile."""
 
 
-class TileStore(Protocol):
+class TileSource(Protocol):
+    """Where tiles are read: the log's own store, a mirror, a witness.
+
+    `get` returns the bytes at a path, or raises `TileMissingError`; any other error may be tried again.
+    """
+
+    def get(self, path: str) -> bytes: ...
+
+
+class TileStore(TileSource, Protocol):
     """Where tiles live: written by one sequencer, read by anybody.
 
     - `put` has made the bytes durable when it returns, and replaces the whole object at once: a reader sees the
       bytes before or the bytes after. Repeating it changes nothing. If it raises, they may be there or not.
-    - `get` returns the last bytes put, or raises `TileMissingError`; any other error may be tried again.
+    - `get` returns the last bytes put.
     """
 
     def put(self, path: str, data: bytes) -> None: ...
-
-    def get(self, path: str) -> bytes: ...
 
 
 def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
@@ -53,6 +60,19 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
 
 def entries_path(index: int, width: int = TILE_WIDTH) -> str:
     return f"tile/entries/{_number(index)}{_partial(width)}"
+
+
+def touched(old: int, new: int) -> list[tuple[int, int]]:
+    """Number and width of each tile of a level that growing from `old` to `new` hashes writes."""
+    numbers = range(old // TILE_WIDTH, -(-new // TILE_WIDTH)) if new > old else range(0)
+    return [(number, min(TILE_WIDTH, new - number * TILE_WIDTH)) for number in numbers]
+
+
+def subtree_root(hashes: Sequence[bytes]) -> bytes:
+    """The node over a power of two of nodes: what a full tile is one level above."""
+    while len(hashes) > 1:
+        hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
+    return hashes[0]
 
 
 def encode_entries(leaves: Sequence[bytes]) -> bytes:
@@ -77,7 +97,7 @@ def decode_entries(data: bytes) -> list[bytes]:
 class TileReader:
     """`get_node` for a tree of `size` leaves, whose checkpoint is published, over its tiles."""
 
-    def __init__(self, store: TileStore, size: int) -> None:
+    def __init__(self, store: TileSource, size: int) -> None:
         self._store = store
         self._size = size
         self._load = lru_cache(maxsize=16)(self._read)
@@ -88,10 +108,7 @@ class TileReader:
         hashes = self._load(tile_level, number)[offset : offset + (1 << height)]
         if len(hashes) != 1 << height:
             raise TileError(f"node {index} of level {level} is outside a tree of {self._size}")
-        while len(hashes) > 1:
-            pairs = zip(hashes[::2], hashes[1::2], strict=True)
-            hashes = [node_hash(left, right) for left, right in pairs]
-        return hashes[0]
+        return subtree_root(hashes)
 
     def hashes(self, level: int, number: int) -> list[bytes]:
         """The hashes of one tile, as many as this tree has."""
@@ -116,7 +133,7 @@ class LocalTileStore:
 
     def put(self, path: str, data: bytes) -> None:
         target = self._folder / path
-        self._make_folder(target.parent)
+        make_folder(target.parent)
         # mkstemp: a name of its own and mode 0600, in the same folder so that the rename is atomic.
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=target.parent)
         try:
@@ -129,7 +146,7 @@ class LocalTileStore:
             with contextlib.suppress(FileNotFoundError):
                 Path(temporary).unlink()
             raise
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
 
     def get(self, path: str) -> bytes:
         try:
@@ -137,14 +154,16 @@ class LocalTileStore:
         except FileNotFoundError:
             raise TileMissingError(path) from None
 
-    def _make_folder(self, folder: Path) -> None:
-        if not folder.is_dir():
-            self._make_folder(folder.parent)
-            folder.mkdir(mode=0o700, exist_ok=True)
-            _sync_folder(folder.parent)
+
+def make_folder(folder: Path) -> None:
+    """The folder and those above it, for this user alone, durable."""
+    if not folder.is_dir():
+        make_folder(folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """A rename or a new folder is durable only when the folder that names it is."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

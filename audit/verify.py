@@ -15,7 +15,7 @@ A key holder who rewrites the whole log passes all of it: only checkpoints kept 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
 from itertools import islice
@@ -26,31 +26,19 @@ from sqlalchemy import Connection, Row, func, select
 from audit.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
 from audit.entry import CanonicalError, parse_leaf, particulars_hash
 from audit.rebuild import Findings, Problem, Rebuild
-from audit.tables import audit_checkpoints, audit_entries, audit_tree
+from audit.tables import LEAF_COLUMNS, audit_checkpoints, audit_entries, audit_tree
 from audit.tiles import (
     CHECKPOINT_PATH,
     TILE_WIDTH,
     TileError,
     TileMissingError,
-    TileStore,
+    TileSource,
     decode_entries,
     entries_path,
 )
 from audit.times import parse_rfc3339, to_microseconds
 
 _READ_AT_ONCE = 1000
-_COLUMNS: Mapping[str, str] = {
-    "entry_id": "id",
-    "actor": "actor",
-    "actor_kind": "actor_kind",
-    "action": "action",
-    "outcome": "outcome",
-    "reason": "reason",
-    "tenant": "tenant",
-    "case_id": "case",
-    "bundle": "bundle",
-    "subject": "subject",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +62,7 @@ class _Signed(NamedTuple):
 
 
 def verify_database(
-    connection: Connection, verifier: Verifier, tiles: TileStore | None = None, witnessed: Sequence[str] = ()
+    connection: Connection, verifier: Verifier, tiles: TileSource | None = None, witnessed: Sequence[str] = ()
 ) -> Verdict:
     """Walk the rows, and the tiles if given. `connection` has read nothing yet in its transaction.
 
@@ -95,7 +83,7 @@ def verify_database(
     return _walk(leaves, end, signed, Rebuild(tiles, recorded, findings), tree, findings)
 
 
-def verify_folder(tiles: TileStore, verifier: Verifier, witnessed: Sequence[str] = ()) -> Verdict:
+def verify_folder(tiles: TileSource, verifier: Verifier, witnessed: Sequence[str] = ()) -> Verdict:
     """Walk a mirror: its entries, its tiles, its checkpoint. Needs no database."""
     findings = Findings()
     published = _open_published(_read_published(tiles), verifier, findings)
@@ -178,7 +166,7 @@ def _row_problems(row: Row[Any]) -> Iterator[str]:
     except ValueError:
         yield "the leaf is malformed: at is not a moment"
         return
-    different = [column for column, name in _COLUMNS.items() if row._mapping[column] != fields.get(name)]
+    different = [column for column, name in LEAF_COLUMNS.items() if row._mapping[column] != fields.get(name)]
     if row.at_us != at_us:
         different.append("at_us")
     if different:  # 3
@@ -224,7 +212,7 @@ def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Fi
             return
 
 
-def _read_published(tiles: TileStore) -> str | None:
+def _read_published(tiles: TileSource) -> str | None:
     try:
         return tiles.get(CHECKPOINT_PATH).decode(errors="replace")  # what is not UTF-8 will not verify
     except TileMissingError:
@@ -249,7 +237,7 @@ def _open(note: str, name: str, verifier: Verifier, findings: Findings, place: i
     return _Signed(checkpoint.size, checkpoint.root, name, has_tiles=False)
 
 
-def _mirrored(tiles: TileStore, size: int, findings: Findings) -> Iterator[bytes]:
+def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[bytes]:
     """The leaves in a mirror's entries tiles."""
     for start in range(0, size, TILE_WIDTH):
         width = min(TILE_WIDTH, size - start)

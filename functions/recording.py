@@ -1,4 +1,4 @@
-"""The timers beside the sweep: the log's sequencer, and the read-back of received bundles.
+"""The timers beside the sweep: the log's sequencer (and its witness), and the read-back of received bundles.
 
 Two timers, not one: reading bundles back takes minutes, a signed checkpoint is promised within seconds, and the host
 does not start a timer again while it still runs.
@@ -11,6 +11,7 @@ import azure.functions as func
 from functions.settings import Settings
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
 from retention.sweep import SweepReport, verify_received
+from retention.witnessing import witness_once
 
 READ_BACK = 4
 """Bundles read back in one run: all of them must fit in the host's functionTimeout."""
@@ -25,7 +26,9 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
     @retried(blueprint)
     def sequence(timer: func.TimerRequest) -> None:
         note_lateness("the sequencer", timer)
-        checkpoint = services().sequencer.run_once()
+        parts = services()
+        checkpoint = parts.sequencer.run_once()
+        witness_once(parts)
         LOG.info("sequence: the log has %d entries", checkpoint.size if checkpoint else 0)
 
     @blueprint.function_name("read_back")

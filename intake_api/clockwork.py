@@ -1,7 +1,9 @@
 """The clock process: what happens without a caller, beside the server so that it never slows an upload.
 
-Three beats, each in a thread of its own, so that none waits for another's long work:
+First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before.
+Then four beats, each in a thread of its own, so that none waits for another's long work:
   sequence   new audit entries into the tree, a signed checkpoint (P3)
+  witness    checkpoints and tiles to where somebody else keeps them (P3)
   erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
              emptied, so that no deleted value lingers there (P7)
   read back  what was received, to its receipt (P1)
@@ -21,12 +23,15 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from audit.witness import WitnessUnavailableError
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from retention.assembly import Services, assemble
+from retention.reconcile import Reconciliation, reconcile
 from retention.records.engine import truncate_wal
-from retention.sweep import SweepReport, erase_due, verify_received
+from retention.sweep import SweepReport, erase_due, remove_orphans, verify_received
+from retention.witnessing import witness_once
 
 LOG = logging.getLogger(__name__)
 ERASURES = 1000
@@ -55,7 +60,7 @@ class Beat:
 
 
 class Clockwork:
-    """The three beats over one set of services."""
+    """The four beats over one set of services."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -65,14 +70,37 @@ class Clockwork:
         """Each for a thread of its own."""
         return (
             Beat("sequence", self._sequence),
+            Beat("witness", self._witness),
             Beat("erase", self._erase),
             Beat("read-back", self._read_back),
         )
 
-    def prepare(self) -> None:
-        """Once, before the beats: remove what writers that died left half-written."""
-        if removed := self._services.custody.objects.discard_abandoned():
-            LOG.info("removed %d half-written parts of writers that died", removed)
+    def prepare(self, pause: float, stop: threading.Event) -> None:
+        """Once, before the beats. ForkedError, NotOurTailError: two histories; the service ends, somebody must look."""
+        while not stop.is_set():
+            try:
+                self._reconcile()
+                break
+            except WitnessUnavailableError as error:
+                LOG.warning("the log waits for its witness: %s", error)
+                stop.wait(pause)
+        if removed := remove_orphans(self._services.custody):
+            LOG.info("removed %d parts that writers left behind", removed)
+
+    def _reconcile(self) -> None:
+        services = self._services
+        found = reconcile(services.custody, services.log_signer.verifier, services.witness)
+        if found != Reconciliation():
+            facts = {
+                "adopted": found.adopted,
+                "erasing": len(found.erasing),
+                "unrecorded": len(found.unrecorded),
+            }
+            LOG.warning("reconciled the records with the log", extra={"facts": facts})
+
+    def _witness(self) -> bool:
+        witness_once(self._services)
+        return False
 
     def _sequence(self) -> bool:
         self._services.sequencer.run_once()
@@ -97,7 +125,7 @@ class Clockwork:
 def run(services: Services, pause: float, stop: threading.Event) -> None:
     """Beat until `stop`, then once more sequence what is left."""
     clockwork = Clockwork(services)
-    clockwork.prepare()
+    clockwork.prepare(pause, stop)
     beats = [
         threading.Thread(target=beat.run, args=(pause, stop), name=beat.name, daemon=True)
         for beat in clockwork.beats()

@@ -16,17 +16,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import cycle
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from retention.custody.receiving import PART_SEGMENTS
 from retention.envelope import format as fmt
 from retention.errors import Unavailable
 
-AHEAD = 4
+AHEAD = 3
 READERS = 256
 SMALL_READ = 64 * 1024
 FAST_SECONDS = 0.25
@@ -95,37 +95,32 @@ class _Pieces:
     """A bounded queue from one thread to another that the taker can close."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: SimpleQueue[bytes] = SimpleQueue()
+        self._room: SimpleQueue[None] = SimpleQueue()
         self._closed = False
+        for _ in range(AHEAD):
+            self._room.put(None)
 
     def give(self, piece: bytes) -> bool:
         """Waits for room; False once closed."""
-        with self._changed:
-            while len(self._waiting) >= AHEAD and not self._closed:
-                self._changed.wait()
-            if self._closed:
-                return False
-            self._waiting.append(piece)
-            self._changed.notify()
-            return True
+        self._room.get()
+        if not self._closed:
+            self._waiting.put(piece)
+        return not self._closed
 
     def take(self, timeout: float) -> bytes | None:
         """The next piece, or None when none came in time."""
-        with self._changed:
-            if not self._waiting:
-                self._changed.wait(timeout)
-            if not self._waiting:
-                return None
-            self._changed.notify()
-            return self._waiting.popleft()
+        try:
+            piece = self._waiting.get(timeout=timeout)
+        except Empty:
+            return None
+        self._room.put(None)
+        return piece
 
     def close(self) -> None:
         """Nobody takes any more."""
-        with self._changed:
-            self._closed = True
-            self._waiting.clear()
-            self._changed.notify()
+        self._closed = True
+        self._room.put(None)
 
 
 class _Reader:

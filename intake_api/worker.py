@@ -6,7 +6,6 @@ and let go, again and again until the process ends, so that one which has only j
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import signal
@@ -18,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from intake_api.app import create_app
 from intake_api.assembly import open_door
@@ -27,29 +26,28 @@ from intake_api.logs import RequestLog, note_routes
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
-from retention.custody.writers import Uploads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
+
+
+class Stoppable(Protocol):
+    """Writers that can be asked to let go."""
+
+    def stop_all(self) -> None: ...
+
+
 WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
-# glibc's mallopt(3): a piece of a body is a megabyte. By default each one is given back to the system when it is freed
-# and faulted in again for the next, which costs as much as sealing it.
-MALLOPT = {
-    "M_TRIM_THRESHOLD": (-1, 512 << 20),
-    "M_TOP_PAD": (-2, 64 << 20),
-    "M_MMAP_THRESHOLD": (-3, 128 << 20),
-}
 
 
 def load(settings: ServerSettings, authority: Path | None) -> WSGIApplication:
     """The application, ready to be served by this process."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    keep_freed_memory()
     door = open_door(settings)
     app = create_app(door)
     note_routes(app)
@@ -58,14 +56,6 @@ def load(settings: ServerSettings, authority: Path | None) -> WSGIApplication:
     in_background("readiness", lambda: announce(settings, authority))
     end_with_parent(settings.stop_seconds)
     return RequestLog(LastReadFirst(app))
-
-
-def keep_freed_memory() -> None:
-    """Set MALLOPT where the C library knows it."""
-    with suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        for option, value in MALLOPT.values():
-            mallopt(option, value)
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:
@@ -82,7 +72,7 @@ def listen_for_signals() -> socket.socket:
     return reading
 
 
-def watch_lines(settings: ServerSettings, uploads: Uploads, signals: socket.socket) -> None:
+def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.socket) -> None:
     """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent."""
     connections = Connections(settings.port)
     signals.settimeout(WATCH_SECONDS)

@@ -1,4 +1,4 @@
-"""Opaque ids: three letters for the kind, an underscore, 128 random bits in base32.
+"""Opaque ids: three letters for the kind, an underscore, 130 random bits in base32.
 
 Nothing can be read out of an id, so audit leaves may hold it for ever.
 A confirmation number is for people on the telephone: sixteen digits, the last a Luhn check digit.
@@ -6,9 +6,11 @@ A confirmation number is for people on the telephone: sixteen digits, the last a
 
 from __future__ import annotations
 
-import base64
 import secrets
 from enum import StrEnum
+
+_ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # ten bits each
 
 
 class Kind(StrEnum):
@@ -24,11 +26,13 @@ class Kind(StrEnum):
     PART = "prt"
     STAMP = "stp"
     TENANT = "ten"
+    UPLOAD_LINK = "lnk"
 
 
 def new_id(kind: Kind) -> str:
     """A fresh id, e.g. `bun_` and 26 characters of a-z and 2-7."""
-    return f"{kind.value}_{base64.b32encode(secrets.token_bytes(16)).decode().rstrip('=').lower()}"
+    number = secrets.randbits(130)
+    return f"{kind.value}_{''.join([_PAIRS[number >> shift & 1023] for shift in range(0, 130, 10)])}"
 
 
 def _luhn(digits: str) -> int:

@@ -3,6 +3,8 @@
 | variable | meaning | default |
 |---|---|---|
 | CASEVAULT_STATE | folder of the embedded default | ./casevault-state |
+| CASEVAULT_DATABASE_URL | postgresql://user@host/database?... for records and audit log | SQLite in the state folder |
+| CASEVAULT_DATABASE_CONNECTIONS | the most connections that one process opens | 20 |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
@@ -10,7 +12,14 @@
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
+| CASEVAULT_WITNESS_FOLDER | folder that witnesses the log, best on another medium | witness, beside the records |
+| CASEVAULT_WITNESS_BUCKET | S3 bucket with Object Lock; takes the place of the folder | none |
+| CASEVAULT_WITNESS_ENDPOINT | https address of a store that speaks S3 and is not AWS | AWS |
+| CASEVAULT_WITNESS_DAYS | days for which the bucket locks what it keeps | 365 |
+| CASEVAULT_COSIGNERS | witnesses that others run: verifier key and https address, comma separated | none |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
+
+Blob Storage and Key Vault: azure_settings.py has the table.
 """
 
 from __future__ import annotations
@@ -23,12 +32,28 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
+from audit.checkpoint import NoteError
+from audit.cosignature import CosignatureVerifier
+from audit.cosigners import Cosignatory
+from retention.azure_settings import AzureSettings, azure_from_environment
 from retention.bundle import Triggers
 from retention.custody.context import Limits
+from retention.records.postgres_url import CONNECTIONS, UnsafeUrlError, check_url
 
 
 class SettingError(ValueError):
     """A setting has no usable value; the text names it and says what would do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WitnessSettings:
+    """Where the log is witnessed: a bucket if one is named, else a folder; and who is asked to cosign it."""
+
+    folder: Path | None = None
+    bucket: str | None = None
+    endpoint: str | None = None
+    period: timedelta = timedelta(days=365)
+    cosigners: tuple[Cosignatory, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,8 +64,12 @@ class Settings:
     log_origin: str = "casevault.local/log"
     development: bool = False
     limits: Limits = field(default_factory=Limits)
+    database_url: str | None = field(default=None, repr=False)  # it may hold a password
+    database_connections: int = CONNECTIONS
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
+    azure: AzureSettings = field(default_factory=AzureSettings)
+    witness: WitnessSettings = field(default_factory=WitnessSettings)
 
     @property
     def records_file(self) -> Path:
@@ -68,9 +97,18 @@ class Settings:
         return self.state / "receipt-signing-key"
 
     @property
+    def link_key_file(self) -> Path:
+        """What upload links are signed with."""
+        return self.state / "link-signing-key"
+
+    @property
     def log_folder(self) -> Path:
         """Tiles and checkpoint: what the witness mirrors."""
         return self.state / "log"
+
+    @property
+    def witness_folder(self) -> Path:
+        return self.witness.folder or self.state / "witness"
 
     @property
     def clock_file(self) -> Path:
@@ -101,11 +139,53 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         log_origin=_origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log")),
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
+        database_url=_database_url(environ),
+        database_connections=_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),
         trigger_prefixes=tuple(
             p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
         ),
         triggers_file=Path(triggers_file) if triggers_file else None,
+        azure=_azure(environ, limits),
+        witness=_witness(environ),
     )
+
+
+def _azure(environ: Mapping[str, str], limits: Limits) -> AzureSettings:
+    try:
+        return azure_from_environment(environ, limits.upload_lifetime, limits.max_bundle_size)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
+def _witness(environ: Mapping[str, str]) -> WitnessSettings:
+    folder = environ.get("CASEVAULT_WITNESS_FOLDER")
+    asked = environ.get("CASEVAULT_COSIGNERS", "").split(",")
+    return WitnessSettings(
+        folder=Path(folder).resolve() if folder else None,
+        bucket=environ.get("CASEVAULT_WITNESS_BUCKET") or None,
+        endpoint=environ.get("CASEVAULT_WITNESS_ENDPOINT") or None,
+        period=timedelta(days=_number(environ, "CASEVAULT_WITNESS_DAYS", 365)),
+        cosigners=tuple(_cosigner(text) for text in asked if text.strip()),
+    )
+
+
+def _cosigner(text: str) -> Cosignatory:
+    key, _, url = text.strip().partition(" ")
+    try:
+        verifier = CosignatureVerifier.parse(key)
+    except NoteError as error:
+        raise SettingError(f"CASEVAULT_COSIGNERS has a key that cannot be used: {error}") from None
+    if not url.strip().startswith("https://"):
+        raise SettingError(f"CASEVAULT_COSIGNERS needs an https address behind the key of {verifier.name}")
+    return Cosignatory(url.strip(), verifier)
+
+
+def _database_url(environ: Mapping[str, str]) -> str | None:
+    url = environ.get("CASEVAULT_DATABASE_URL") or None
+    try:
+        return url and check_url(url).render_as_string(hide_password=False)
+    except UnsafeUrlError as error:
+        raise SettingError(f"CASEVAULT_DATABASE_URL cannot be used: {error}") from None
 
 
 def _origin(text: str) -> str:

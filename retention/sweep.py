@@ -20,7 +20,7 @@ from sqlalchemy import Row, and_, or_, select
 
 from audit.entry import Action, Outcome
 from retention.actor import CLOCK
-from retention.bundle import LIVE, BundleState
+from retention.bundle import BundleState
 from retention.custody.completing import finish_upload, verify_bundle
 from retention.custody.context import Custody, entry
 from retention.custody.erasing import BUNDLE, CASE, erase_bundle, start
@@ -30,18 +30,22 @@ from retention.errors import CustodyError
 from retention.objects.errors import StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
-from retention.records.tables import bundles, concatenations, erasure_bundles, erasures
+from retention.records.tables import UNUSED, WAITING, bundles, concatenations, erasure_bundles, erasures
 from retention.records.unit_of_work import Transaction
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
 _UNFINISHED = and_(
-    bundles.c.state == BundleState.RECEIVING, or_(bundles.c.deferred, bundles.c.offset < bundles.c.size)
+    bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
+    or_(
+        bundles.c.state == BundleState.STAGING,
+        bundles.c.deferred,
+        bundles.c.offset < bundles.c.size,
+    ),
 )
 _UNUSED = and_(
-    bundles.c.partial,
-    bundles.c.state == BundleState.RECEIVED,
+    UNUSED,
     bundles.c.id.not_in(
         select(concatenations.c.partial_id)
     ),  # those that are used go with their final upload
@@ -65,12 +69,13 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        over = bundles.c.due_at <= now, bundles.c.state.in_(LIVE)
-        found = tx.execute(
-            select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
-        ).all()
-        due = [bundle for bundle in found if isinstance(decide(bundle_history(tx, bundle), now), Erase)]
-        refresh_due(tx, bundles.c.id.in_({bundle.id for bundle in found} - {bundle.id for bundle in due}))
+        over = bundles.c.due_at <= now, WAITING
+        search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
+        due: list[Row[Any]] = []
+        while not due and (found := tx.execute(search).all()):
+            due = [bundle for bundle in found if isinstance(decide(bundle_history(tx, bundle), now), Erase)]
+            # Where the index was wrong it is put right, so a page of such rows never hides those behind it.
+            refresh_due(tx, bundles.c.id.in_({bundle.id for bundle in found} - {bundle.id for bundle in due}))
         for case_id, held in _by_case(due):
             scope, cause = (CASE, "deadline") if case_id else (BUNDLE, "unclaimed")
             for group in [held] if case_id else [[bundle] for bundle in held]:
@@ -91,8 +96,10 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        late = and_(bundles.c.expires_at <= now, or_(_UNFINISHED, _UNUSED))
-        found = tx.execute(select(bundles).where(late).order_by(bundles.c.expires_at).limit(limit)).all()
+        found: list[Row[Any]] = []
+        for late in (_UNFINISHED, _UNUSED):  # each is found by its own index
+            some = select(bundles).where(late, bundles.c.expires_at <= now).order_by(bundles.c.expires_at)
+            found += tx.execute(some.limit(limit - len(found))).all()
         for bundle in found:
             tx.audit(
                 entry(
@@ -212,16 +219,18 @@ def _noted(report: SweepReport, what: str) -> Iterator[None]:
 
 
 def remove_orphans(custody: Custody) -> int:
-    """Remove what no record accounts for: parts of writers that died, and objects of a bundle that is erased or
-    unknown (a part that became durable while its bundle was erased). It looks at every bundle: at the start of a
-    service and once a day is enough. How many objects went."""
+    """Remove parts of writers that died, and objects of erased bundles (a part that became durable while its bundle
+    was erased). It looks at every bundle: at the start of a service is enough. How many objects went.
+
+    Bundles without a record are left alone: they are what a restored database has forgotten (`retention.reconcile`).
+    """
     removed = custody.objects.discard_abandoned()
     found = custody.objects.list_bundles()
     while some := list(islice(found, BATCH)):
         with custody.records.read() as reads:
-            held = bundles.c.id.in_(some), bundles.c.state != BundleState.ERASED
-            kept = set(reads.execute(select(bundles.c.id).where(*held)).scalars())
-        for bundle_id in set(some) - kept:
+            erased = bundles.c.id.in_(some), bundles.c.state == BundleState.ERASED
+            gone = reads.execute(select(bundles.c.id).where(*erased)).scalars().all()
+        for bundle_id in gone:
             removed += custody.objects.destroy(bundle_id)
     return removed
 

@@ -27,6 +27,7 @@ PURE = (
     "retention/actor.py",
     "retention/errors.py",
     "retention/receipt.py",
+    "retention/upload_link.py",
     "retention/envelope/format.py",
     "retention/envelope/manifest.py",
     "retention/objects/paths.py",
@@ -45,6 +46,8 @@ ADAPTERS = frozenset(
         "LocalTileStore",
         "SqliteRecords",
         "sqlite_engine",
+        "PostgresRecords",
+        "postgres_engine",
         "AzureBlobStore",
         "KeyVaultWrapper",
     }
@@ -54,6 +57,9 @@ ADAPTERS = frozenset(
 FOR_A_CHILD = {"intake_api/cli/demo/rehearsal.py", "intake_api/cli/local.py"}
 """They read no setting: they make the environment of a process that they start."""
 OUTSIDERS = {
+    "audit/cosigned_local.py": {
+        "LocalTileStore"
+    },  # an adapter made of another: cosigned notes beside the tiles
     "intake_api/cli/auditing.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
 }
 

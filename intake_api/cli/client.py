@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import random
+import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
@@ -125,7 +126,7 @@ class Client:
                     raise
                 self.sleep(pause_before(attempt))
                 continue
-            if answer.ok:
+            if answer.ok and not answer.is_redirect:
                 return answer
             problem = ServiceProblem(answer.status_code, _problem(answer))
             if answer.status_code not in BUSY or attempt == tries:
@@ -153,10 +154,15 @@ class Client:
                 allow_redirects=False,
                 **asked,
             )
-        except requests.exceptions.SSLError as error:
-            raise CliError(f"{self.server} could not prove who it is: {_root(error)} (see --ca)") from None
         except (requests.exceptions.RequestException, OSError) as error:
-            raise Unreachable(f"{self.server} cannot be reached: {_root(error)}") from None
+            raise self._said(_innermost(error)) from None
+
+    def _said(self, cause: BaseException) -> CliError:
+        """A certificate that does not hold stays so; any other break, within TLS too, may pass."""
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return CliError(f"{self.server} could not prove who it is: {cause.verify_message} (see --ca)")
+        text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
+        return Unreachable(f"{self.server} cannot be reached: {text}")
 
 
 def segment(text: str) -> str:
@@ -192,16 +198,11 @@ def _problem(answer: requests.Response) -> Mapping[str, Any]:
     return {"detail": f"the server answered {answer.status_code} {answer.reason}"}
 
 
-def _root(error: BaseException) -> str:
-    """The innermost cause, in its own words: requests and urllib3 wrap it several times."""
-    inner: object = error
+def _innermost(error: BaseException) -> BaseException:
+    """The cause of it all: requests and urllib3 wrap it several times, as `reason` or as an argument."""
     while True:
-        reason = getattr(inner, "reason", None)
-        nested = reason if isinstance(reason, BaseException) else None
-        if nested is None and isinstance(inner, BaseException):
-            nested = next((a for a in inner.args if isinstance(a, BaseException)), None)
-        if nested is None:
-            break
-        inner = nested
-    text = getattr(inner, "verify_message", None) or getattr(inner, "strerror", None) or str(inner)
-    return str(text) or type(inner).__name__
+        wrapped = (getattr(error, "reason", None), *error.args)
+        inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
+        if inner is None:
+            return error
+        error = inner

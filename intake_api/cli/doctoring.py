@@ -56,8 +56,9 @@ def _parts(state: Path, development: bool) -> str:
     with closing(local_services(state, development)) as services:
         services.custody.objects.check()
         services.custody.keys.check()
+        kek_id = services.custody.wrapper.current_kek_id
         waiting = len(pending_erasures(services.custody, 1000))
-        return f"keys, database and stores open; {waiting or 'no'} erasures are waiting"
+        return f"keys ({kek_id}), database and stores open; {waiting or 'no'} erasures are waiting"
 
 
 def _reach(client: Client) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import click
 import requests
@@ -28,10 +28,17 @@ from intake_api.cli.printing import Column, moment, say, show_items, size
 from intake_api.cli.progress import transfer
 from intake_api.cli.tus import Progress
 
-PIECE = 1 << 20
+PIECE = 1 << 16
+"""A cut loses what came of the piece that it cut."""
 _RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
 _DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
 _STDOUT = Path("-")
+
+
+class Target(Protocol):
+    """What is written to."""
+
+    def write(self, piece: bytes, /) -> object: ...
 
 
 def content_path(bundle: str, inside: str | None) -> str:
@@ -73,20 +80,21 @@ def _rest(client: Client, path: str, etag: str, file: BinaryIO, done: Progress) 
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
     answer = client.call("GET", path, headers=headers, stream=True)
     if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
-        file.seek(0)
+        start = file.seek(0)
         file.truncate()
-    _copy(answer, file, done)
+    _copy(answer, file, done, start)
 
 
-def _copy(answer: requests.Response, file: BinaryIO, done: Progress) -> int:
-    """The body into `file`; how many bytes. Unreachable when it was cut."""
+def _copy(answer: requests.Response, target: Target, done: Progress | None = None, start: int = 0) -> int:
+    """The body into `target`; how many bytes. Unreachable when it was cut."""
     copied = 0
     try:
         for piece in answer.iter_content(PIECE):
-            file.write(piece)
+            target.write(piece)
             copied += len(piece)
-            done(file.tell())
-    except (requests.exceptions.RequestException, OSError) as error:
+            if done is not None:
+                done(start + copied)
+    except requests.exceptions.RequestException as error:
         raise Unreachable(f"the download was cut after {copied} bytes: {type(error).__name__}") from None
     promised = answer.headers.get("Content-Length")
     if promised is not None and int(promised) != copied:
@@ -119,32 +127,42 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 
 
 def fetch_piece(client: Client, path: str, span: str | None, target: Path) -> int:
-    """A range, or one file inside a bundle, into `target` (- is stdout); how many bytes."""
+    """A range, or one file inside a bundle, into `target`; how many bytes."""
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with _private(part) as file:
+            copied = _copy(_piece(client, path, span), file)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+    return copied
+
+
+def _piece(client: Client, path: str, span: str | None) -> requests.Response:
     headers = {"Range": f"bytes={span}"} if span else {}
-    answer = client.call("GET", path, headers=headers, stream=True)
-    if target == _STDOUT:
-        copied = _to_stdout(answer)
-    else:
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with _private(part) as file:
-                copied = _copy(answer, file, lambda _: None)
-            part.replace(target)
-        finally:
-            part.unlink(missing_ok=True)
-    return copied
+    return client.call("GET", path, headers=headers, stream=True)
 
 
-def _to_stdout(answer: requests.Response) -> int:
-    copied = 0
-    for piece in answer.iter_content(PIECE):
+class _Hashing:
+    """Passes bytes on to stdout, and keeps their digest."""
+
+    def __init__(self) -> None:
+        self.digest = hashlib.sha256()
+
+    def write(self, piece: bytes) -> None:
+        self.digest.update(piece)
         sys.stdout.buffer.write(piece)
-        copied += len(piece)
+
+
+def to_stdout(client: Client, bundle: str, inside: str | None, span: str | None) -> None:
+    """The same to a pipe, which has the bytes before the last one is checked: then the exit code says so."""
+    answer = _piece(client, content_path(bundle, inside), span)
+    passed = _Hashing()
+    _copy(answer, passed)
     sys.stdout.buffer.flush()
-    promised = answer.headers.get("Content-Length")
-    if promised is not None and int(promised) != copied:
-        raise CliError(f"the download was cut: {copied} of {promised} bytes came")
-    return copied
+    whole = inside is None and answer.status_code == HTTPStatus.OK
+    if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
+        raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
 
 
 def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -196,15 +214,16 @@ def fetch(
     A whole bundle is checked against its SHA-256 before it gets its name, and a cut download goes on where it stopped
     when the same command is run again.
     """
-    target = output or Path(_plain_name(client, bundle, inside))
-    if target != _STDOUT and target.exists() and not force:
-        raise CliError(f"{target} exists; choose another name with -o, or replace it with --force")
-    if inside is None and span is None and target != _STDOUT:
-        say(f"{target}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
+    if output == _STDOUT:
+        to_stdout(client, bundle, inside, span)
         return
-    copied = fetch_piece(client, content_path(bundle, inside), span, target)
-    if target != _STDOUT:
-        say(f"{target}: {copied} bytes")
+    target = output or Path(_plain_name(client, bundle, inside))
+    if target.exists() and not force:
+        raise CliError(f"{target} exists; choose another name with -o, or replace it with --force")
+    if inside is None and span is None:
+        say(f"{target}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
+    else:
+        say(f"{target}: {fetch_piece(client, content_path(bundle, inside), span, target)} bytes")
 
 
 def _plain_name(client: Client, bundle: str, inside: str | None) -> str:

@@ -11,16 +11,28 @@ from rich.progress import (
     BarColumn,
     DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.text import Text
+
+from intake_api.cli.printing import size_of
+
+
+class RateColumn(ProgressColumn):
+    """Bytes a second, in the units of the column beside it."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{size_of(int(speed))}/s")
 
 
 @contextmanager
-def transfer(what: str, size: int) -> Iterator[Callable[[int], None]]:
-    """Call what this gives with the bytes done so far."""
+def transfer(what: str, size: int, *, stays: bool = True) -> Iterator[Callable[[int], None]]:
+    """Call what this gives with the bytes done so far. `stays`: the bar is left standing at the end."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return
@@ -29,9 +41,12 @@ def transfer(what: str, size: int) -> Iterator[Callable[[int], None]]:
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         DownloadColumn(binary_units=True),
-        TransferSpeedColumn(),
+        RateColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True), expand=True, refresh_per_second=8) as progress:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, expand=True, refresh_per_second=8, transient=not stays
+    ) as progress:
         task = progress.add_task(what, total=size)
         yield lambda done: progress.update(task, completed=done)

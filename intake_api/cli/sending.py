@@ -69,7 +69,7 @@ def parcel(source: Path) -> Iterator[Parcel]:
 def digest(path: Path) -> str:
     """The file's SHA-256, in hex."""
     hashing = hashlib.sha256()
-    with path.open("rb") as file, transfer("reading", path.stat().st_size) as done:
+    with path.open("rb") as file, transfer("reading", path.stat().st_size, stays=False) as done:
         while piece := file.read(_HASHED_AT_ONCE):
             hashing.update(piece)
             done(file.tell())

@@ -19,7 +19,7 @@ from intake_api.cli.client import Client, pause_before
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 
 VERSION = {"Tus-Resumable": "1.0.0"}
-PIECE = 1 << 20
+PIECE = 1 << 18
 FRUITLESS = 10
 """Breaks in a row without one byte of progress before giving up: some minutes."""
 _OFFSET_MISMATCH = "offset-mismatch"

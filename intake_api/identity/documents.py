@@ -4,6 +4,8 @@
 - Bounded in size and in time: a slow or endless answer ends as `DocumentUnavailable`, whatever the server does after
   its headers. No compression is asked for, so no small answer becomes a large one.
 - The environment is not consulted (no proxy variables, no netrc): only settings modules read it.
+
+The HTTP client is loaded with the first document: a service with the development issuer never pays for it.
 """
 
 from __future__ import annotations
@@ -12,12 +14,11 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
-import requests
-from requests.exceptions import RequestException
-from urllib3.exceptions import HTTPError
+if TYPE_CHECKING:
+    import requests
 
 LARGEST = 256 * 1024
 EACH_WAIT = (3.0, 3.0)  # seconds to connect, and between two arrivals of bytes
@@ -42,6 +43,9 @@ class HttpsDocuments:
         self._verify: str | bool = str(authorities) if authorities else True
 
     def get(self, url: str) -> Mapping[str, object]:
+        from requests.exceptions import RequestException
+        from urllib3.exceptions import HTTPError
+
         try:
             body = self._body(url)
         except (RequestException, HTTPError, OSError, ValueError) as problem:
@@ -55,6 +59,8 @@ class HttpsDocuments:
         return document
 
     def _body(self, url: str) -> bytes:
+        import requests
+
         if urlsplit(url).scheme != "https":
             raise DocumentUnavailable(f"{_where(url)}: not https")
         give_up = time.monotonic() + WHOLE_WAIT

@@ -12,6 +12,7 @@ from intake_api.routes import (
     service,
     stamps,
     tenants,
+    upload_links,
     uploads,
 )
 
@@ -20,6 +21,7 @@ RESOURCES = (
     stamps.routes,
     cases.routes,
     uploads.routes,
+    upload_links.routes,
     bundles.routes,
     content.routes,
     files.routes,

@@ -31,9 +31,9 @@ from retention.records.pages import Page, fetch_page
 from retention.records.queries import bundle_history, case_history, find_bundle, is_assigned, refresh_due
 from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
-from retention.records.visibility import visible_bundles, visible_cases
+from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
-IN_PROGRESS = (BundleState.RECEIVING, BundleState.RECEIVED)
+IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
 
 
 def create_upload(
@@ -260,8 +260,7 @@ def list_bundles(
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
     """Collection history: newest first by the time collected, with the case's number beside each bundle."""
-    wanted = [visible_bundles(actor, custody.clock.now())]
-    wanted += [cases.c.number == case_number] if case_number else []
+    wanted = [cases.c.number == case_number] if case_number else []
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
     wanted += [bundles.c.type == type_] if type_ else []
     wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
@@ -269,9 +268,9 @@ def list_bundles(
         running = bundles.c.state.in_(IN_PROGRESS)
         wanted.append(running if in_progress else ~running)
     with custody.records.read() as reads:
-        return fetch_page(
-            reads, _with_case().where(*wanted), bundles.c.time_collected, bundles.c.id, cursor, limit
-        )
+        seen = reasons_to_see_bundles(reads, actor, custody.clock.now())
+        found = _with_case().where(*wanted)
+        return fetch_page(reads, found, bundles.c.time_collected, bundles.c.id, cursor, limit, seen)
 
 
 def _with_case() -> Any:

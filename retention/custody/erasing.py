@@ -33,7 +33,7 @@ from retention.ids import Kind, new_confirmation, new_id, read_confirmation
 from retention.receipt import ERASURE, body_hash
 from retention.records.pages import Page, fetch_page
 from retention.records.queries import find_bundle, find_case, is_assigned, live_partials
-from retention.records.tables import bundles, cases, erasure_bundles, erasures, grants, parts
+from retention.records.tables import bundles, cases, erasure_bundles, erasures, grants, parts, staged_blocks
 from retention.records.unit_of_work import Reads, Transaction
 
 METHOD = "data key destroyed; objects deleted; absence verified"
@@ -223,10 +223,13 @@ def _record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
         "file_name": "",
         "roles": "[]",
         "announced_sha256": None,
+        "blob_name": None,
+        "blob_facts": None,
         "due_at": None,
     }
     tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))
     tx.change(delete(parts).where(parts.c.bundle_id == bundle_id))
+    tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
     under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
     for erasure_id in tx.execute(under).scalars().all():
         details = {"cause": bundle.erased_cause, "size": bundle.offset, "method": METHOD}

@@ -30,6 +30,8 @@ from retention.records.unit_of_work import Transaction
 def find_upload(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
     """The upload, as it stands. NotFound, Refused, Erased (also when its time is over)."""
     upload = may_write(custody, actor, bundle_id)
+    if upload.state == BundleState.STAGING:
+        raise Conflict("this upload goes on through its upload link", reason="bundle-staging")
     if upload.expires_at <= custody.clock.now() and _can_expire(upload):
         raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
     return upload
@@ -64,7 +66,7 @@ def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
     def work(tx: Transaction) -> None:
         bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
         refuse_if_erased(bundle)
-        if bundle.state != BundleState.RECEIVING and not bundle.partial:
+        if bundle.state not in (BundleState.STAGING, BundleState.RECEIVING) and not bundle.partial:
             raise Conflict("this upload is complete: have the bundle erased", reason=f"bundle-{bundle.state}")
         if bundle.partial and final_of(tx, bundle_id):
             raise Conflict("a final upload is being made of this one", reason="partial-used")

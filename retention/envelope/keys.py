@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import NoReturn, Protocol, Self
 
 from retention.envelope.errors import WrappedKeyBroken
@@ -102,3 +103,10 @@ class KeyWrapper(Protocol):
 
         `UnknownKeyEncryptionKey`: wrapped by a key not held here. Both are final, unlike `KeyWrapperUnavailable`.
         """
+
+
+class RotatingKeyWrapper(KeyWrapper, Protocol):
+    """A wrapper whose key can be rotated from here, by whoever may."""
+
+    def rotate(self, now: datetime) -> str:
+        """Make a new key-encryption key the current one; its id. Re-wrap the stored keys afterwards."""

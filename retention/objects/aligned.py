@@ -1,8 +1,9 @@
 """A new file written front to back at the speed of the disk.
 
-Bytes gather in page-aligned memory and go out 4 MiB at a time past the page cache (O_DIRECT): a sealed bundle is not
-read soon, and copying it through the cache costs more processor time than sealing it. The rest at the end, which has
-no aligned length, goes through the cache, and fdatasync makes all of it durable. Where the file system knows no
+Bytes gather in page-aligned memory and go out a MiB at a time past the page cache (O_DIRECT): a sealed bundle is not
+read soon, and copying it through the cache costs more processor time than sealing it. There are two such memories:
+one is written out by a thread behind while the other fills. The rest at the end, which has no aligned length, goes
+through the cache, and fdatasync makes all of it durable. Where the file system knows no
 O_DIRECT (EINVAL, as on some in-memory ones) everything goes through the cache; nothing else changes.
 """
 
@@ -14,9 +15,10 @@ import mmap
 import os
 from pathlib import Path
 
+from retention.behind import Behind
 from retention.objects.store import RESERVE_MAX
 
-CHUNK = 4 << 20
+CHUNK = 1 << 20
 
 
 class AlignedFile:
@@ -30,9 +32,8 @@ class AlignedFile:
             self._lock(path)
             # Set after opening: some file systems create the file and then refuse O_DIRECT.
             self._direct = self._set_direct(True)
-            # A chunk and one more reservation: so a reservation always lies in one piece.
-            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-            self._memory = memoryview(mmap.mmap(-1, CHUNK + RESERVE_MAX, flags=flags))
+            self._memory, self._other = _aligned_memory(), _aligned_memory()
+            self._behind = Behind("part-writer")
         except BaseException:
             os.close(self._fd)
             raise
@@ -59,16 +60,16 @@ class AlignedFile:
         return self._memory[self._filled : self._filled + length]
 
     def advance(self, length: int) -> None:
-        """Take the first bytes of the room into the file; writes out every full chunk."""
+        """Take the first bytes of the room into the file; has every full chunk written out. Raises what went wrong
+        with the chunk before."""
         self._filled += length
         if self._filled >= CHUNK:
-            self._write_out(CHUNK)
-            rest = self._filled - CHUNK
-            self._memory[:rest] = self._memory[CHUNK : self._filled]
-            self._filled = rest
+            full, rest = self._memory, self._filled - CHUNK
+            self._behind.start(lambda: self._write_out(full[:CHUNK]))  # from here on the other memory is free
+            self._other[:rest] = full[CHUNK : self._filled]
+            self._memory, self._other, self._filled = self._other, full, rest
 
-    def _write_out(self, length: int) -> None:
-        pending = self._memory[:length]
+    def _write_out(self, pending: memoryview) -> None:
         while len(pending):
             try:
                 written = os.pwrite(self._fd, pending, self._offset)
@@ -82,12 +83,19 @@ class AlignedFile:
 
     def flush(self) -> None:
         """Write the rest and make all of it durable. Nothing may be added afterwards."""
+        self._behind.settle()
         if self._direct:
             self._direct = self._set_direct(False)
-        self._write_out(self._filled)
+        self._write_out(self._memory[: self._filled])
         self._filled = 0
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        self._memory = memoryview(b"")
+        self._behind.close()  # first: the descriptor's number may be another file's at once
+        self._memory = self._other = memoryview(b"")
         os.close(self._fd)
+
+
+def _aligned_memory() -> memoryview:
+    """A chunk and one more reservation: so a reservation always lies in one piece."""
+    return memoryview(mmap.mmap(-1, CHUNK + RESERVE_MAX, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

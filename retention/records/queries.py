@@ -46,6 +46,12 @@ _LIVE_GRANTS = select(grants).where(
 )
 _PARTS = select(parts).where(parts.c.bundle_id == bindparam("bundle")).order_by(parts.c.number)
 _CASE = select(cases).where(cases.c.id == bindparam("case"))
+_HOLD = (
+    select(bundles.c.id, grants.c.id)
+    .join_from(bundles, grants, grants.c.case_id == bundles.c.case_id)
+    .where(bundles.c.id == bindparam("bundle"), grants.c.id == bindparam("grant"))
+    .with_for_update(read=True)
+)
 
 
 def find_case(reads: Reads, actor: Actor, number: str, now: datetime) -> Row[Any] | None:
@@ -101,6 +107,15 @@ def live_partials(reads: Reads, final_ids: Sequence[str]) -> Sequence[Row[Any]]:
 def case_by_id(reads: Reads, case_id: str) -> Row[Any]:
     """The case that a record names: it is there."""
     return reads.execute(_CASE, {"case": case_id}).one()
+
+
+def hold(reads: Reads, grant_id: str, bundle_id: str) -> None:
+    """Let nobody end the grant, or begin to erase the bundle, before this transaction is over (PostgreSQL).
+
+    So in the log's order a read never stands behind the end of what it rests on. Bundle first, then grant: as those do
+    who change both.
+    """
+    reads.execute(_HOLD, {"bundle": bundle_id, "grant": grant_id})
 
 
 def case_history(reads: Reads, case_id: str) -> list[CaseEvent]:

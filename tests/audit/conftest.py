@@ -19,6 +19,7 @@ from audit.sequencer import Sequencer
 from audit.tables import metadata
 from audit.tiles import LocalTileStore, TileStore
 from audit.verify import Verdict, verify_database
+from tests.fakes.buckets import buckets as buckets
 
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 

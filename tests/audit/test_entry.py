@@ -37,6 +37,12 @@ def test_the_order_of_members_does_not_matter(value: dict[str, int], random: Any
     assert canonical(dict(shuffled)) == canonical(value)
 
 
+@given(st.dictionaries(st.one_of(text, st.text(st.characters(max_codepoint=127))), values, max_size=8))
+def test_members_are_ordered_by_utf16_whatever_their_names_are_made_of(value: dict[str, Any]) -> None:
+    in_order = sorted(value, key=lambda name: name.encode("utf-16-be"))
+    assert list(json.loads(canonical(value))) == in_order
+
+
 def test_members_are_ordered_by_utf16_as_rfc_8785_shows() -> None:
     # RFC 8785 section 3.2.3: the surrogates of U+1F600 sort before U+FB33, though its code point is higher.
     names = ["\u20ac", "\r", "\ufb33", "1", "\U0001f600", "\u0080", "\u00f6"]

@@ -253,5 +253,5 @@ def test_nothing_is_signed_after_a_checkpoint_of_another_key(log: Any) -> None:
     log.grow([3])
     log.signer = Signer("casevault.test/other", bytes(32))
     log.write(1)
-    with pytest.raises(ValueError, match="no signature by"):
+    with pytest.raises(TreeDamagedError, match="no signature by"):
         log.sequence()

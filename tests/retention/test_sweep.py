@@ -76,6 +76,18 @@ def test_a_case_gives_one_erasure_and_each_unclaimed_bundle_its_own(strict: Worl
     assert all(row.proven_at is not None and not row.on_demand for row in found)
 
 
+def test_a_page_of_wrong_index_rows_does_not_hide_the_due_behind_it(strict: World) -> None:
+    strict.open_case()
+    kept = many(strict, 4)
+    due = strict.upload(b"due", None)
+    strict.clock.move(90 * DAY)
+    long_ago = strict.clock.now() - 10 * DAY
+    wrong = update(bundles).where(bundles.c.id.in_(kept)).values(due_at=long_ago)
+    strict.custody.records.write(lambda tx: tx.change(wrong))
+    assert begin_due(strict.custody, 2) == 1
+    assert [strict.state(bundle) for bundle in (*kept, due)] == ["complete"] * 4 + ["erasing"]
+
+
 def test_the_index_only_proposes_and_the_rule_decides(strict: World) -> None:
     """A due_at that is wrong erases nothing, and is put right."""
     strict.open_case()

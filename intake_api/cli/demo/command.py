@@ -42,11 +42,11 @@ def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
     """
     narrator = Narrator(quiet=as_json)
     begun = time.monotonic()
-    narrator.tell(
-        "The life of one bundle. Nothing leaves this machine; every check that fails ends the demo."
-    )
     # The service starts while the logs are collected.
     with staged(state, keep) as stage, tempfile.TemporaryDirectory(prefix="casevault-demo-") as outside:
+        narrator.tell(
+            "The life of one bundle. Nothing leaves this machine; a check that fails ends the demo."
+        )
         life = _collect(narrator, stage, Path(outside) / "rack-1.zip", wanted)
         stage.wait_until_ready()
         for step in STEPS:

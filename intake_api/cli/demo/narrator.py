@@ -17,6 +17,8 @@ from intake_api.cli.errors import CliError, plain
 
 _INDENT = "    "
 _WIDEST, _PIPED = 110, 100
+_TIME = 10
+"""Room at the end of a line for how long the step took."""
 
 
 class CheckFailed(CliError):
@@ -41,7 +43,7 @@ class Narrator:
         self._quiet = quiet
         self._held = ""
         width = shutil.get_terminal_size((_PIPED, 24)).columns if sys.stdout.isatty() else _PIPED
-        self._width = max(40, min(width, _WIDEST))
+        self._width = max(40, min(width, _WIDEST)) - _TIME
         fancy = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
         self._good, self._bad = ("✓", "✗") if fancy else ("ok", "NO")
 

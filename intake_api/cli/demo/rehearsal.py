@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import FrameType
 
 from intake_api.cli.client import Client
 from intake_api.cli.connection import development_token
@@ -94,6 +95,7 @@ def staged(state: Path | None, keep: bool) -> Iterator[Stage]:
     Without `state` its folder is a temporary one, removed when the service is.
     """
     base = Path(tempfile.mkdtemp(prefix="casevault-demo-"))  # mode 0700
+    _leave_in_order()
     stage: Stage | None = None
     kept = False
     try:
@@ -105,6 +107,16 @@ def staged(state: Path | None, keep: bool) -> Iterator[Stage]:
             stage.stop()
         if not kept or state is not None:
             shutil.rmtree(base, ignore_errors=True)
+
+
+def _leave_in_order() -> None:
+    """Told to stop, or its terminal closed, the demo ends as by Ctrl-C: it leaves no service behind."""
+
+    def leave(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
 
 
 def _start(state: Path) -> Stage:

@@ -93,9 +93,9 @@ def test_what_waits_is_one_commit_and_everybody_gets_their_own_value(
     records: SqliteRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits = []
-    append = unit_of_work.log.append
+    append = unit_of_work.log.append_rows
     monkeypatch.setattr(
-        unit_of_work.log, "append", lambda c, entries: (commits.append(len(entries)), append(c, entries))
+        unit_of_work.log, "append_rows", lambda c, entries: (commits.append(len(entries)), append(c, entries))
     )
     names = [f"t{n}" for n in range(8)]
     assert together(records, *[add(name) for name in names]) == names
@@ -145,7 +145,7 @@ def test_when_the_entries_cannot_be_written_nothing_is_and_everybody_hears(
         if entries:
             raise OperationalError("INSERT", {}, Exception("disk full"))
 
-    monkeypatch.setattr(unit_of_work.log, "append", broken)
+    monkeypatch.setattr(unit_of_work.log, "append_rows", broken)
     answers = together(records, add("t1"), add("t2"), add_and_fail("t3"))
     assert [type(answer) for answer in answers] == [OperationalError, OperationalError, LookupError]
     monkeypatch.undo()

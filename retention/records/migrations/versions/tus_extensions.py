@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "tus_extensions"
-down_revision = "0001"
+down_revision = "blob_endpoint"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,128 @@
+"""Adopting the tail: what a restored database lacks of its own log is put back from the tiles of a mirror or witness.
+
+Without it the service would number new entries where the lost ones stood, and sign a second history. Instead:
+1. the mirror's checkpoint is ours, and the tree on record is the beginning of its tree, by a consistency proof;
+2. * tile by tile, each in one transaction: the leaves go back to their places, the frontier grows with them, and the
+   grown tree again leads, by a proof, to the signed checkpoint: nothing unsigned is adopted;
+3. the sequencer then finds a tree larger than its last checkpoint, writes the tiles it lacks and signs. As signing
+   knows neither clock nor chance, it signs the very note that was lost.
+A crash anywhere is resumed by adopting again.
+
+Names, reasons and addresses stood beside the leaves in the lost rows only: adopted entries are shown as redacted.
+An entry that the back-up holds unnumbered was written before it and numbered after: it keeps its row and particulars.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, bindparam, insert, select, update
+
+from audit.checkpoint import Checkpoint
+from audit.entry import parse_leaf
+from audit.merkle import (
+    Frontier,
+    GetNode,
+    ProofError,
+    consistency_proof,
+    leaf_hash,
+    verify_consistency,
+)
+from audit.sequencer import locked, read_tree
+from audit.tables import LEAF_COLUMNS, audit_entries, audit_tree
+from audit.tiles import TILE_WIDTH, TileReader, TileSource, decode_entries, entries_path
+from audit.times import parse_rfc3339, to_microseconds
+
+_NUMBER_ENTRY = (
+    update(audit_entries)
+    .where(audit_entries.c.entry_id == bindparam("of_id"))
+    .values(leaf_index=bindparam("to_index"))
+)
+
+
+class NotOurTailError(RuntimeError):
+    """The tree on record is not the beginning of the mirror's: there are two histories. Nothing is adopted."""
+
+
+def recorded_size(engine: Engine) -> int:
+    """How many entries are numbered."""
+    with engine.connect().execution_options(read_only=True) as connection:
+        return connection.execute(select(audit_tree.c.size)).scalar() or 0
+
+
+def check_beginning(engine: Engine, source: TileSource, checkpoint: Checkpoint) -> None:
+    """NotOurTailError unless the log on record is the beginning of the mirror's."""
+    with locked(engine) as connection:
+        _check_leads_to(
+            read_tree(connection).frontier, TileReader(source, checkpoint.size).get_node, checkpoint
+        )
+
+
+def adopt(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: datetime) -> int:
+    """Bring the log on record up to `checkpoint`, which has been verified; how many leaves were put back."""
+    adopted = 0
+    while taken := _adopt_tile(engine, source, checkpoint, at):
+        adopted += taken
+    return adopted
+
+
+def _adopt_tile(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: datetime) -> int:
+    with locked(engine) as connection:
+        frontier = read_tree(connection).frontier
+        if frontier.size >= checkpoint.size:
+            return 0
+        nodes = TileReader(source, checkpoint.size).get_node
+        _check_leads_to(frontier, nodes, checkpoint)  # 1
+        old = frontier.size
+        first = old - old % TILE_WIDTH
+        path = entries_path(first // TILE_WIDTH, min(TILE_WIDTH, checkpoint.size - first))
+        leaves = decode_entries(source.get(path))[old - first :]
+        _put_back(connection, old, leaves, at)
+        for leaf in leaves:
+            frontier.append(leaf_hash(leaf))
+        _check_leads_to(frontier, nodes, checkpoint)  # 2
+        connection.execute(update(audit_tree).values(size=frontier.size, frontier=frontier.to_bytes()))
+    return frontier.size - old
+
+
+def _check_leads_to(frontier: Frontier, nodes: GetNode, checkpoint: Checkpoint) -> None:
+    try:
+        proof = consistency_proof(frontier.size, checkpoint.size, nodes)
+        verify_consistency(frontier.size, checkpoint.size, proof, frontier.root(), checkpoint.root)
+    except ProofError as error:
+        what = (
+            f"the log on record, up to {frontier.size}, is not the beginning of the one of {checkpoint.size}"
+        )
+        raise NotOurTailError(f"{what}: {error}") from None
+
+
+def _put_back(connection: Connection, start: int, leaves: Sequence[bytes], at: datetime) -> None:
+    fields = [parse_leaf(leaf) for leaf in leaves]
+    table = audit_entries.c
+    ids = table.entry_id.in_([each["id"] for each in fields])
+    found = connection.execute(select(table.entry_id, table.leaf, table.leaf_index).where(ids))
+    held = {row.entry_id: row for row in found}
+    new, numbers = [], []
+    for index, (each, leaf) in enumerate(zip(fields, leaves, strict=True), start):
+        row = held.get(each["id"])
+        if row is None:
+            new.append(_row(each, leaf, index, at))
+        elif row.leaf_index is None and row.leaf == leaf:
+            numbers.append({"of_id": each["id"], "to_index": index})
+        else:
+            raise NotOurTailError(
+                f"leaf {index} of the mirror is on record as another entry or in another place"
+            )
+    if new:
+        connection.execute(insert(audit_entries), new)
+    if numbers:
+        connection.execute(_NUMBER_ENTRY, numbers)
+
+
+def _row(fields: dict[str, Any], leaf: bytes, index: int, at: datetime) -> dict[str, Any]:
+    row = {column: fields.get(name) for column, name in LEAF_COLUMNS.items()}
+    redacted_at = to_microseconds(at) if "particulars" in fields else None
+    at_us = to_microseconds(parse_rfc3339(fields["at"]))
+    return {**row, "leaf_index": index, "at_us": at_us, "leaf": leaf, "redacted_at": redacted_at}

@@ -1,0 +1,51 @@
+"""The last cosigned checkpoints in a folder, one file a log. Contract: `CosignedStore`.
+
+A file is replaced at once and durably, under a lock on the folder: of two requests for the same old size, one finds
+that it moved. The name is the SHA-256 of the origin, as in the monitoring path.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from audit.tiles import LocalTileStore, TileMissingError, make_folder
+
+
+class LocalCosignedStore:
+    """Makes its folder, readable by its owner only."""
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self._folder = folder
+        self._files = LocalTileStore(folder)
+
+    def last(self, origin: str) -> str | None:
+        try:
+            return self._files.get(origin_hash(origin)).decode()
+        except TileMissingError:
+            return None
+
+    def swap(self, origin: str, before: str | None, after: str) -> bool:
+        with self._alone():
+            if self.last(origin) != before:
+                return False
+            self._files.put(origin_hash(origin), after.encode())
+        return True
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+def origin_hash(origin: str) -> str:
+    return hashlib.sha256(origin.encode()).hexdigest()

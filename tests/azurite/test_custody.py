@@ -1,0 +1,114 @@
+"""Custody on the Azure stores: a bundle's life, an upload that changes hands, a key that nobody can bring back."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from azure.storage.blob import BlobServiceClient
+
+from retention.custody import completing, erasing, receiving
+from retention.custody.rekeying import rewrap_all
+from retention.errors import Erased, TakenOver
+from retention.objects.azure_blob import AzureBlobObjectStore
+from retention.objects.azure_keys import AzureBlobKeyStore
+from retention.sweep import sweep
+from tests.azurite.scripted import Scripted
+from tests.fakes.stores import MemoryKeyWrapper
+from tests.retention.custody.world import DAY, TICK, World, build
+
+CONTENT = os.urandom(200_000)
+
+
+@pytest.fixture
+def world(service: BlobServiceClient, container: str, tmp_path: Path) -> Iterator[World]:
+    keys = AzureBlobKeyStore(service, f"{container}-keys")
+    service.create_container(f"{container}-keys")
+    world = build(tmp_path, AzureBlobObjectStore(service, container), keys)
+    world.open_case()
+    yield world
+    world.custody.records.close()
+    service.delete_container(f"{container}-keys")
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", 30_000)
+
+
+def test_a_bundle_lives_and_ends_on_azure_storage(world: World) -> None:
+    bundle = world.announce(len(CONTENT))
+    world.send(bundle, CONTENT[:77_777])
+    world.send(bundle, CONTENT[77_777:], 77_777)
+    completing.verify_bundle(world.custody, bundle)
+    assert world.row(bundle).sha256 == hashlib.sha256(CONTENT).hexdigest()
+    world.assign(world.engineer)
+    world.grant()
+    assert world.read(bundle) == CONTENT
+    world.close_case()
+    world.clock.move(90 * DAY - TICK)
+    assert sweep(world.custody).erased == 0
+    world.clock.move(TICK)
+    assert sweep(world.custody).erased == 1
+    assert world.custody.objects.remains(bundle) == world.custody.keys.remains(bundle) == []
+    with pytest.raises(Erased):
+        world.read(bundle)
+    world.sequence()
+    assert world.log_problems() == []
+
+
+def test_an_upload_erased_while_it_runs_leaves_nothing(world: World) -> None:
+    bundle = world.announce(len(CONTENT))
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+        session.feed(CONTENT[:40_000])
+        erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+        assert sweep(world.custody).erased == 1
+        with pytest.raises(Erased):
+            session.feed(CONTENT[40_000:])
+    assert world.custody.objects.remains(bundle) == []
+
+
+def test_an_upload_taken_over_in_mid_part_is_whole_in_the_end(world: World) -> None:
+    bundle = world.announce(len(CONTENT))
+    elsewhere = receiving.Uploads()  # another process: it cannot be told to stop
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as first:
+        first.feed(CONTENT[:20_000])
+        with receiving.begin(world.custody, elsewhere, world.stamp, bundle, 0) as second:
+            second.feed(CONTENT[:100_000])
+            with pytest.raises(TakenOver):
+                first.feed(CONTENT[20_000:60_000])
+            assert second.park() == 100_000
+    world.send(bundle, CONTENT[100_000:], 100_000)
+    completing.verify_bundle(world.custody, bundle)
+    assert world.row(bundle).sha256 == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_rewrapping_leaves_bundles_and_erased_keys_alone(world: World) -> None:
+    kept, erased = world.upload(CONTENT), world.upload(CONTENT[:1000])
+    erasing.request_bundle_erasure(world.custody, world.operator, erased)
+    sweep(world.custody)
+    assert isinstance(world.custody.wrapper, MemoryKeyWrapper)
+    world.custody.wrapper.rotate()
+    assert rewrap_all(world.custody, world.administrator) == 1
+    assert rewrap_all(world.custody, world.administrator) == 0
+    world.assign(world.engineer)
+    world.grant()
+    assert world.read(kept) == CONTENT
+
+
+def test_the_block_list_is_read_once_and_then_asked_whether_it_still_holds(
+    by_script: BlobServiceClient, scripted: Scripted, world: World, container: str
+) -> None:
+    bundle = world.upload(CONTENT)
+    store = AzureBlobObjectStore(by_script, container)
+    for part_id in store.list_parts(bundle):
+        with closing(store.open_part(bundle, part_id)) as reader:
+            assert len(reader.read_at(0, 100)) == 100
+    parts = len(store.list_parts(bundle))
+    asked = [request.split()[0] for request in scripted.requests if "comp=blocklist" not in request]
+    assert asked == ["GET"] + ["HEAD", "GET"] * (parts - 1)
+    assert sum("comp=blocklist" in request for request in scripted.requests) == 1 + 2

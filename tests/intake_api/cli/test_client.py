@@ -1,0 +1,157 @@
+"""The client: one clear line for whatever goes wrong, repeats only what is safe, gives its token to nobody else."""
+
+from __future__ import annotations
+
+import json
+from itertools import count
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intake_api.cli.client import TRIES, Client, pause_before
+from intake_api.cli.errors import REFUSED, CliError, ServiceProblem, Unreachable
+from intake_api.cli.tokens import FetchedToken, GivenToken
+from tests.intake_api.cli.serving import Answer, problem
+
+BUSY = problem(503, "unavailable", "the database does not answer", request_id="req-1")
+
+
+def test_a_busy_service_is_asked_again_when_the_call_is_safe(connect: Any) -> None:
+    answers = iter([BUSY, Answer(cut=0), Answer(body=b'{"ok": 1}')])
+    client, server = connect(lambda _: next(answers))
+    assert client.get("/readyz") == {"ok": 1}
+    assert len(server.asked) == 3
+
+
+def test_a_service_that_stays_busy_is_given_up_with_its_own_words(connect: Any) -> None:
+    client, server = connect(lambda _: BUSY)
+    with pytest.raises(ServiceProblem, match=r"the database does not answer \[request req-1\]"):
+        client.get("/cases")
+    assert len(server.asked) == TRIES
+
+
+@pytest.mark.parametrize("answer", [BUSY, Answer(cut=0)])
+def test_a_call_that_changes_something_is_never_repeated(connect: Any, answer: Answer) -> None:
+    client, server = connect(lambda _: answer)
+    with pytest.raises(CliError):
+        client.post("/cases", {"number": "1"})
+    assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "line", "code"),
+    [
+        (problem(403, "refused", "not yours", reason="not-assigned"), "not yours (not-assigned)", REFUSED),
+        (problem(404, "not-found", "there is no case"), "there is no case", REFUSED),
+        (problem(422, "invalid", "no", errors={"size": "must be more"}), "no; size must be more", 1),
+        (
+            problem(422, "invalid", "no: size must be more", errors={"size": "must be more"}),
+            "no: size must be more",
+            1,
+        ),
+        (Answer(502, b"<html>"), "the server answered 502 Bad Gateway", 1),
+        (Answer(200, b"<html>"), "the answer is not JSON: is this a casevault service?", 1),
+    ],
+)
+def test_an_answer_that_is_a_problem_is_one_line(connect: Any, answer: Answer, line: str, code: int) -> None:
+    client, _ = connect(lambda _: answer)
+    with pytest.raises(CliError) as caught:
+        client.get("/x")
+    assert (str(caught.value), caught.value.exit_code) == (line, code)
+
+
+def test_a_token_that_ran_out_is_renewed_once(connect: Any) -> None:
+    tokens = (f"token-{n}" for n in count())
+    client, server = connect(
+        lambda asked: (
+            Answer() if asked.headers["Authorization"] == "Bearer token-1" else problem(401, "x", "expired")
+        )
+    )
+    signed_in = Client(client.server, server.ca, FetchedToken(lambda: next(tokens)))
+    signed_in.get("/cases")
+    signed_in.get("/cases")
+    assert [asked.headers["Authorization"][-1] for asked in server.asked] == ["0", "1", "1"]
+
+
+def test_a_given_token_that_ran_out_is_said_to_have(connect: Any) -> None:
+    client, server = connect(
+        lambda _: problem(401, "unauthenticated", "the token has expired", reason="expired")
+    )
+    with pytest.raises(ServiceProblem, match="expired") as caught:
+        Client(client.server, server.ca, GivenToken("t")).get("/cases")
+    assert caught.value.exit_code == REFUSED
+    assert len(server.asked) == 1
+
+
+def test_the_token_does_not_follow_a_redirect(connect: Any) -> None:
+    away, elsewhere = connect(lambda _: Answer())
+    client, server = connect(lambda _: Answer(302, headers={"Location": f"{away.server}/cases"}))
+    with pytest.raises(CliError):
+        Client(client.server, server.ca, GivenToken("secret")).get("/cases")
+    assert elsewhere.asked == []
+
+
+def test_the_token_is_the_given_one_whatever_netrc_says(
+    connect: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login somebody password else\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    client, server = connect(lambda _: Answer())
+    Client(client.server, server.ca, GivenToken("mine")).get("/cases")
+    client.get("/healthz")
+    assert [asked.headers.get("Authorization") for asked in server.asked] == ["Bearer mine", None]
+
+
+def test_another_ca_is_not_trusted_and_the_environment_changes_nothing(
+    connect: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, server = connect(lambda _: Answer())
+    _, stranger = connect(lambda _: Answer())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
+    with pytest.raises(CliError, match="could not prove who it is") as caught:
+        Client(client.server, stranger.ca).get("/cases")
+    assert not isinstance(caught.value, Unreachable)
+    assert server.asked == []
+
+
+def test_nobody_there_is_said_to_be_unreachable(connect: Any, start: Any) -> None:
+    client, server = connect(lambda _: Answer())
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(Unreachable, match=r"cannot be reached: .*[Cc]onnection refused"):
+        client.get("/cases")
+
+
+@pytest.mark.parametrize(
+    "server", ["http://example.com", "example.com", "https://", "https://x/?a=1", "ftp://x"]
+)
+def test_only_https_addresses_are_taken(server: str) -> None:
+    with pytest.raises(CliError, match="https://"):
+        Client(server)
+
+
+def test_a_list_is_read_page_by_page_up_to_the_limit(connect: Any) -> None:
+    pages = {None: ([1, 2], "b"), "b": ([3, 4], "c"), "c": ([5], None)}
+
+    def script(asked: Any) -> Answer:
+        (cursor,) = parse_qs(urlsplit(asked.path).query).get("cursor", [None])
+        items, following = pages[cursor]
+        return Answer(body=json.dumps({"items": items, "next": following}).encode())
+
+    client, server = connect(script)
+    assert list(client.items("/cases")) == [1, 2, 3, 4, 5]
+    assert list(client.items("/cases", 3)) == [1, 2, 3]
+    assert len(server.asked) == 3 + 2
+
+
+@given(st.integers(1, 1000), st.one_of(st.none(), st.integers(0, 10**6).map(str), st.text()))
+def test_a_pause_is_bounded_and_never_shorter_than_asked_for(attempt: int, asked: str | None) -> None:
+    pause = pause_before(attempt, asked)
+    wanted = int(asked) if asked and asked.isascii() and asked.isdigit() else 0
+    assert min(30, wanted) <= pause <= 30
+    assert pause >= min(30, 0.25 * 2 ** min(attempt, 10)) / 2

@@ -1,0 +1,97 @@
+"""Fetching: a bundle has its name only when it is what the service names."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from intake_api.cli.errors import CliError
+from intake_api.cli.fetching import PIECE, _plain_name, content_path, fetch_piece, fetch_whole, to_stdout
+from tests.intake_api.cli.serving import Answer, Asked
+
+CONTENT = random.Random(5).randbytes(300_000)
+SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Store:
+    """Serves the content with ranges; cuts each GET in turn after so many bytes."""
+
+    def __init__(self, cuts: list[int], content: bytes = CONTENT) -> None:
+        self.cuts, self.content = cuts, content
+        self.served = 0
+
+    def __call__(self, asked: Asked) -> Answer:
+        headers = {"ETag": f'"{SHA256}"', "Content-Length": str(len(CONTENT))}
+        if asked.method == "HEAD":
+            return Answer(200, b"", headers)
+        first = int(asked.headers.get("Range", "bytes=0-")[6:].partition("-")[0])
+        wanted = self.content[first:]
+        sent = wanted[: self.cuts.pop(0)] if self.cuts else wanted
+        self.served += len(sent)
+        cut = {} if len(sent) == len(wanted) else {"Connection": "close"}
+        return Answer(206 if first else 200, sent, {**headers, "Content-Length": str(len(wanted)), **cut})
+
+
+@given(cuts=st.lists(st.integers(0, len(CONTENT) - 1), max_size=4), kept=st.integers(0, len(CONTENT)))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_wherever_it_is_cut_it_goes_on_and_less_than_a_piece_comes_twice(
+    connect: Any, tmp_path_factory: pytest.TempPathFactory, cuts: list[int], kept: int
+) -> None:
+    store, breaks = Store(cuts), len(cuts)
+    client, _ = connect(store)
+    target = tmp_path_factory.mktemp("fetched") / "b.zip"
+    target.with_name(f".b.zip.{SHA256[:16]}.part").write_bytes(CONTENT[:kept])
+    assert fetch_whole(client, "bun_x", target) == SHA256
+    assert target.read_bytes() == CONTENT
+    assert store.served <= len(CONTENT) - kept + breaks * (PIECE - 1)
+    assert [path.name for path in target.parent.iterdir()] == ["b.zip"]
+
+
+def test_other_bytes_than_the_service_names_are_not_kept(connect: Any, tmp_path: Path) -> None:
+    client, _ = connect(Store([], CONTENT[:-1] + b"?"))
+    with pytest.raises(CliError, match="SHA-256 differs"):
+        fetch_whole(client, "bun_x", tmp_path / "b.zip")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_a_pipe_other_bytes_end_with_an_error(connect: Any, capfdbinary: Any) -> None:
+    client, _ = connect(Store([]))
+    to_stdout(client, "bun_x", None, None)
+    client, _ = connect(Store([], CONTENT[:-1] + b"?"))
+    with pytest.raises(CliError, match="SHA-256 differs"):
+        to_stdout(client, "bun_x", None, None)
+
+
+def test_a_piece_that_was_cut_leaves_no_file(connect: Any, tmp_path: Path) -> None:
+    client, _ = connect(Store([1000]))
+    with pytest.raises(CliError, match="was cut"):
+        fetch_piece(client, content_path("bun_x", "a.log"), None, tmp_path / "a.log")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("inside", "path"),
+    [
+        (None, "/bundles/bun_x/content"),
+        ("a/b.log", "/bundles/bun_x/files/a/b.log"),
+        ("a?b#c/d e%.log", "/bundles/bun_x/files/a%3Fb%23c/d%20e%25.log"),
+    ],
+)
+def test_a_path_inside_is_part_of_the_address_whatever_it_holds(inside: str | None, path: str) -> None:
+    assert content_path("bun_x", inside) == path
+
+
+@given(st.text())
+def test_a_strangers_name_does_not_choose_where_a_file_goes(name: str) -> None:
+    class Nobody:
+        def get(self, _path: str) -> dict[str, str]:
+            return {"file_name": name}
+
+    chosen = _plain_name(Nobody(), "bun_x", None)  # type: ignore[arg-type]
+    assert chosen and not set(chosen) & set("/\\\0") and not chosen.startswith((".", "-"))

@@ -1,0 +1,62 @@
+"""What is printed: tables for people, JSON for scripts, nothing that a stranger's text could do to a terminal."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from intake_api.cli.errors import one_line, plain
+from intake_api.cli.printing import moment, show_item, show_items, size_of
+
+
+@given(st.text())
+def test_plain_text_moves_no_cursor_and_hides_nothing(text: str) -> None:
+    shown = plain(text)
+    assert not any(unicodedata.category(character)[0] == "C" for character in shown)
+    assert plain(shown) == shown
+    if not any(unicodedata.category(character)[0] == "C" for character in text):
+        assert shown == text
+
+
+@given(st.text())
+def test_one_line_is_one_line(text: str) -> None:
+    assert len(one_line(text).splitlines()) <= 1
+
+
+@given(st.integers(0, 2**60))
+def test_sizes_grow_with_their_bytes(count: int) -> None:
+    number, unit = size_of(count).split()
+    factor = 1024 ** ["B", "KiB", "MiB", "GiB", "TiB"].index(unit)
+    assert abs(float(number) * factor - count) <= 0.051 * factor
+
+
+def test_a_list_in_a_pipe_keeps_its_cells_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{"id": "x" * 300, "n": None}, {"id": "[bold]y\x1b[31m", "n": True}]
+    show_items(items, [("Id", "id"), ("N", "n")], False, "none")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["Id", "N"]
+    assert "x" * 300 in lines[1]
+    assert lines[2].split() == ["[bold]y\\x1b[31m", "yes"]
+
+
+def test_an_empty_list_is_said_to_a_person_and_is_empty_for_a_script(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    show_items([], [("Id", "id")], False, "there is none")
+    assert capsys.readouterr() == ("", "there is none\n")
+    show_items([], [("Id", "id")], True, "there is none")
+    assert json.loads(capsys.readouterr().out) == []
+
+
+def test_one_thing_shows_the_fields_that_have_a_value(capsys: pytest.CaptureFixture[str]) -> None:
+    show_item({"a": 1, "b": None, "c": ["x", "y"]}, [("First", "a"), ("Second", "b"), ("Third", "c")], False)
+    assert capsys.readouterr().out == "First   1\nThird   x, y\n"
+
+
+def test_moments_are_shown_in_utc_to_the_second() -> None:
+    assert moment("2026-11-20T15:00:00.123456+01:00") == "2026-11-20 14:00:00Z"
+    assert moment(None) == ""

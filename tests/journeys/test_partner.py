@@ -1,0 +1,42 @@
+"""The partner's engineer: only with the customer's consent, only as far as it reaches, only while it lasts (P6)."""
+
+from __future__ import annotations
+
+from tests.journeys.served import CASE_SYSTEM, Sent, Served
+
+PAT, OLGA = "partner:pat/oem", "operator:olga@contoso"
+REASON = "firmware of the disks in node 2"
+
+
+def test_consent_opens_a_case_to_a_partner_and_its_revocation_closes_it(
+    served: Served, sent: Sent, case: str
+) -> None:
+    bundle = sent.bundle
+    served.cli("cases", "assign", case, "pat", who=CASE_SYSTEM)
+    refused = served.cli("grant", case, "--reason", REASON, who=PAT)
+    assert refused.code == 3 and "no-consent" in refused.error
+    consent = served.do("consent", case, "--partner", "oem", "--days", "7", who=OLGA)
+    served.do("grant", case, "--reason", REASON, who=PAT)
+    assert served.cli("files", bundle, who=PAT).code == 0
+    served.do("revoke", consent["id"], who=OLGA)
+    assert served.cli("files", bundle, who=PAT).code == 3
+    (grant,) = served.do("grants", case, who=OLGA)
+    assert (grant["end_cause"], grant["consent"]) == ("consent-revoked", consent["id"])
+    (listed,) = served.do("consents", case, who=OLGA)
+    assert listed["revoked_at"]
+
+
+def test_another_partners_consent_is_no_consent(served: Served, sent: Sent, case: str) -> None:
+    served.cli("cases", "assign", case, "pat", who=CASE_SYSTEM)
+    served.do("consent", case, "--partner", "somebody-else", "--days", "7", who=OLGA)
+    assert served.cli("grant", case, "--reason", REASON, who=PAT).code == 3
+
+
+def test_a_consent_for_one_bundle_reaches_no_other(served: Served, sent: Sent, case: str) -> None:
+    bundle = sent.bundle
+    other = served.do("send", sent.file, "--case", case, "--roles", "Other", who="stamp:rack-1")
+    served.cli("cases", "assign", case, "pat", who=CASE_SYSTEM)
+    served.do("consent", case, "--partner", "oem", "--days", "7", "--bundle", bundle, who=OLGA)
+    served.do("grant", case, "--reason", REASON, who=PAT)
+    assert served.cli("files", bundle, who=PAT).code == 0
+    assert served.cli("files", other["bundle"], who=PAT).code == 3

@@ -1,0 +1,26 @@
+"""The key wrapper's contract suite on a key vault, with an RSA key and with an AES key."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from retention.envelope.key_vault import KeyVaultWrapper
+from retention.envelope.keys import KeyWrapper
+from tests.contracts.key_wrapper_contract import KeyWrapperContract
+from tests.keyvault.conftest import MakeVault
+from tests.keyvault.vault import Credential, Vault
+
+
+class TestKeyVaultWrapper(KeyWrapperContract):
+    @pytest.fixture
+    def rotate(self, vault: Vault) -> Callable[[], object]:
+        """As an operator would, in the vault."""
+        return lambda: vault.rotate("casevault")
+
+    @pytest.fixture
+    def stranger(self, vault: Vault, make_vault: MakeVault) -> KeyWrapper:
+        other = make_vault(vault.kind)
+        other.rotate("casevault")
+        return KeyVaultWrapper(other.key_url("casevault"), Credential(other))
