@@ -38,7 +38,7 @@ from audit.times import to_microseconds
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
 from retention.bundle import Collection, CollectionType, Triggers
-from retention.custody import cases, collecting, consenting, erasing, granting, people, reading, receiving
+from retention.custody import cases, collecting, consenting, erasing, granting, people, reading, taking_over
 from retention.custody.context import Custody, entry
 from retention.errors import Conflict, CustodyError
 from retention.objects.errors import StoreError

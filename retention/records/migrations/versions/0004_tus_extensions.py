@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "tus_extensions"
-down_revision = "blob_endpoint"
+revision = "0004"
+down_revision = "0003"
 branch_labels = None
 depends_on = None
 
