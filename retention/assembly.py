@@ -25,7 +25,7 @@ from audit.witness_local import LocalWitness
 from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
-from retention.custody.receiving import Uploads
+from retention.custody.writers import Uploads
 from retention.envelope.errors import KeyWrapperUnavailable, WrappedKeyBroken
 from retention.envelope.key_file import LocalKeyWrapper
 from retention.envelope.keys import RotatingKeyWrapper

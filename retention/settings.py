@@ -7,7 +7,8 @@
 | CASEVAULT_DATABASE_CONNECTIONS | the most connections that one process opens | 20 |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
-| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept | 7 |
+| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
+| CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
@@ -129,6 +130,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     limits = Limits(
         max_bundle_size=_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
         upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
+        upload_longest=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
         case_number_pattern=pattern,
     )
     triggers_file = environ.get("CASEVAULT_TRIGGERS_FILE")

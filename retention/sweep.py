@@ -31,13 +31,26 @@ from retention.errors import CustodyError
 from retention.objects.errors import StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
-from retention.records.tables import WAITING, bundles, erasure_bundles, erasures
+from retention.records.tables import UNUSED, WAITING, bundles, concatenations, erasure_bundles, erasures
 from retention.records.unit_of_work import Transaction
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
 AT_ONCE = 8
+_UNFINISHED = and_(
+    bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
+    or_(
+        bundles.c.state == BundleState.STAGING,
+        bundles.c.deferred,
+        bundles.c.offset < bundles.c.size,
+    ),
+)
+_UNUSED = and_(
+    UNUSED,
+    # Those that are used go with their final upload.
+    ~select(concatenations.c.number).where(concatenations.c.partial_id == bundles.c.id).exists(),
+)
 _STOPPED = (StoreError, EnvelopeError, CustodyError, OSError)
 
 
@@ -84,12 +97,10 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        late = (
-            bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
-            bundles.c.expires_at <= now,
-            or_(bundles.c.state == BundleState.STAGING, bundles.c.offset < bundles.c.size),
-        )
-        found = tx.execute(select(bundles).where(*late).order_by(bundles.c.expires_at).limit(limit)).all()
+        found: list[Row[Any]] = []
+        for late in (_UNFINISHED, _UNUSED):  # each is found by its own index
+            some = select(bundles).where(late, bundles.c.expires_at <= now).order_by(bundles.c.expires_at)
+            found += tx.execute(some.limit(limit - len(found))).all()
         for bundle in found:
             tx.audit(
                 entry(
@@ -190,14 +201,18 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
     """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles."""
-    full = and_(bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size)
+    full = and_(
+        bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
+    )
     with custody.records.read() as reads:
         unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
     for bundle_id in unfinished:
         with _noted(report, f"completing {bundle_id}"):
             finish_upload(custody, CLOCK, bundle_id)
     waiting = (
-        select(bundles.c.id).where(bundles.c.state == BundleState.RECEIVED).order_by(bundles.c.received_at)
+        select(bundles.c.id)
+        .where(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
+        .order_by(bundles.c.received_at)
     )
     with custody.records.read() as reads:
         received = reads.execute(waiting.limit(limit)).scalars().all()

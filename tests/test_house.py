@@ -175,9 +175,10 @@ def test_flask_stays_at_one_door_and_functions_at_the_other() -> None:
 
 
 def test_opening_is_imported_by_the_read_back_and_by_reading_alone() -> None:
-    """`opener` gives plaintext: no door may come by it around the decision (P2)."""
+    """`opener` gives plaintext: no door may come by it around the decision (P2). Concatenation gives it to the sealer
+    of the bundle that the bytes are for, and to nobody else."""
     users = {name_of(path) for path in modules() if "opener" in {name for _, name in imported(path)}}
-    assert users == {"retention/custody/reading.py"}
+    assert users == {"retention/custody/reading.py", "retention/custody/concatenating.py"}
     makers = {name_of(path) for path in modules() if "BundleOpener" in {name for _, name in imported(path)}}
     allowed = {
         "retention/custody/completing.py",

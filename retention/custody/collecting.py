@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +20,7 @@ from sqlalchemy import Row, and_, insert, select, update
 
 from audit.entry import Action
 from retention.actor import Actor, Role
-from retention.bundle import BundleState, Collection, CollectionType, check_collection
+from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
 from retention.deadline import BundleHistory, Erase, decide, due
@@ -36,39 +37,65 @@ IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
 
 
 def create_upload(
-    custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
+    custody: Custody,
+    actor: Actor,
+    collection: Collection,
+    *,
+    case_number: str | None,
+    stamp_id: str | None,
+    deferred: bool = False,
 ) -> Row[Any]:
-    """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own."""
+    """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own.
+
+    `deferred`: the size is told with the bytes; the collection's counts for nothing until then.
+    """
     now = custody.clock.now()
-    id_ = new_id(Kind.BUNDLE)
-    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
+    if deferred:
+        collection = replace(collection, size=0)
+        check_unsized(collection, custody.triggers, now)
+    else:
+        check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
+    more = {"deferred": deferred}
+    return commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
 
-    def work(tx: Transaction) -> Row[Any] | Turned:
-        if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
-            return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
-        stamp = _sender(tx, actor, stamp_id)
-        if stamp is None and stamp_id is None:
-            return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
-        if stamp is None:
-            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "")
-        denied = may_collect(stamp, collection)
-        if denied:
-            return refuse(
-                tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id
-            )
-        case_id = None
-        if case_number is not None:
-            held = and_(cases.c.number == case_number, cases.c.tenant_id == stamp.tenant_id)
-            case_id = tx.execute(select(cases.c.id).where(held)).scalar()
-            if case_id is None:
-                return unseen(tx, actor, Action.UPLOAD_CREATED, now, "case", case_number)
-        elif collection.type is CollectionType.ON_DEMAND:
-            raise Invalid(
-                "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
-            )
-        return insert_bundle(tx, custody, id_, actor, stamp, case_id, collection, now)
 
-    return commit(custody, work)
+def announce(
+    tx: Transaction,
+    custody: Custody,
+    actor: Actor,
+    collection: Collection,
+    case_number: str | None,
+    stamp_id: str | None,
+    more: Mapping[str, Any] | None = None,
+) -> Row[Any] | Turned:
+    """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row."""
+    now = custody.clock.now()
+    stamp = sender(tx, actor, stamp_id, now)
+    if isinstance(stamp, Turned):
+        return stamp
+    if denied := may_collect(stamp, collection):
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id)
+    case_id = None
+    if case_number is not None:
+        held = and_(cases.c.number == case_number, cases.c.tenant_id == stamp.tenant_id)
+        case_id = tx.execute(select(cases.c.id).where(held)).scalar()
+        if case_id is None:
+            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "case", case_number)
+    elif collection.type is CollectionType.ON_DEMAND:
+        raise Invalid(
+            "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
+        )
+    return insert_bundle(tx, custody, new_id(Kind.BUNDLE), actor, stamp, case_id, collection, now, more)
+
+
+def sender(tx: Transaction, actor: Actor, stamp_id: str | None, now: datetime) -> Row[Any] | Turned:
+    """The registered stamp that sends: the actor itself, or the one that its operator names."""
+    if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
+    stamp = _sender(tx, actor, stamp_id)
+    if stamp is None and stamp_id is None:
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
+    return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "") if stamp is None else stamp
 
 
 def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | None:

@@ -39,6 +39,8 @@ class Limits:
 
     max_bundle_size: int = 64 * GIB
     upload_lifetime: timedelta = timedelta(days=7)
+    upload_longest: timedelta = timedelta(days=30)
+    max_partials: int = 1000
     case_number_pattern: str = NUMBER_PATTERN
     max_consent: timedelta = timedelta(days=365)
 

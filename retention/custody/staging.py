@@ -29,7 +29,8 @@ from retention.bundle import BundleState, Collection, CollectionType, check_unsi
 from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased
 from retention.custody.context import Custody, Turned, commit, refuse, unseen
 from retention.custody.linking import UploadLink
-from retention.custody.receiving import RECHECK_SECONDS, data_key_of
+from retention.custody.receiving import data_key_of
+from retention.custody.writers import RECHECK_SECONDS
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
 from retention.errors import Conflict, CustodyError, Erased, Invalid, TakenOver, TooLarge, Unavailable

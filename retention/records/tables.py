@@ -26,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
@@ -160,6 +161,7 @@ upload_links = Table(
 # The conditions of partial indexes. SQLite uses such an index only for a query that says the very same, so queries take
 # them from here.
 WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
+UNUSED = text("partial AND state = 'received'")
 _IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
 
 bundles = Table(
@@ -187,6 +189,10 @@ bundles = Table(
     Column("expires_at", Moment, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("writer", String),
+    # Its length is not told yet; `size` is 0 until then (tus: Upload-Defer-Length).
+    Column("deferred", Boolean, nullable=False, server_default=false()),
+    # Not a bundle, but bytes for one: the collection's columns say nothing (tus: Upload-Concat).
+    Column("partial", Boolean, nullable=False, server_default=false()),
     # The blob, when it came through an upload link; both texts are the sender's and go with the data.
     Column("link_id", String),
     Column("blob_name", BlobName),
@@ -236,12 +242,27 @@ bundles = Table(
         postgresql_where=text("state IN ('staging', 'receiving')"),
     ),
     Index(
+        "ix_bundles_partial",
+        "expires_at",
+        "id",
+        sqlite_where=UNUSED,
+        postgresql_where=UNUSED,
+    ),
+    Index(
         "ix_bundles_received",
         "received_at",
         "id",
         sqlite_where=text("state = 'received'"),
         postgresql_where=text("state = 'received'"),
     ),
+)
+
+concatenations = Table(
+    "concatenations",
+    metadata,
+    Column("final_id", ForeignKey("bundles.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("partial_id", ForeignKey("bundles.id"), nullable=False, unique=True),
 )
 
 parts = Table(

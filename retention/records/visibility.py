@@ -7,6 +7,9 @@
 | stamp | none | its own |
 | engineer | those assigned to | of those cases; unclaimed ones of a tenant with such a case |
 | partner's engineer | those assigned to, under a live consent | of those cases, within the consent's scope |
+
+A partial upload (tus: concatenation) is not a bundle: only its stamp and that stamp's operator know of it, as of an
+upload to be continued.
 """
 
 from __future__ import annotations
@@ -60,17 +63,27 @@ def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequenc
 
 def _reasons(actor: Actor, now: datetime, assigned: _Ids, helped: _Ids) -> list[ColumnElement[bool]]:
     if actor.has(*_ALL):
-        return [true()]
-    reasons: list[ColumnElement[bool]] = []
-    if actor.has(Role.OPERATOR) and actor.tenant is not None:
-        reasons.append(bundles.c.tenant_id == actor.tenant)
-    if actor.has(Role.STAMP) and actor.stamp is not None:
-        reasons.append(bundles.c.stamp_id == actor.stamp)
+        return [~bundles.c.partial]
+    reasons = _sent(actor)
     if actor.has(Role.SUPPORT_ENGINEER):
         reasons.append(bundles.c.case_id.in_(assigned))
         reasons.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
     if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         reasons.append(and_(bundles.c.case_id.in_(assigned), _in_scope(actor.partner, now)))
+    return [and_(reason, ~bundles.c.partial) for reason in reasons]
+
+
+def visible_uploads(actor: Actor, now: datetime) -> ColumnElement[bool]:
+    """The WHERE clause on `bundles` for who continues an upload: partial ones too."""
+    return or_(visible_bundles(actor, now), and_(bundles.c.partial, or_(false(), *_sent(actor))))
+
+
+def _sent(actor: Actor) -> list[ColumnElement[bool]]:
+    reasons: list[ColumnElement[bool]] = []
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
+        reasons.append(bundles.c.tenant_id == actor.tenant)
+    if actor.has(Role.STAMP) and actor.stamp is not None:
+        reasons.append(bundles.c.stamp_id == actor.stamp)
     return reasons
 
 

@@ -38,7 +38,7 @@ from audit.times import to_microseconds
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
 from retention.bundle import Collection, CollectionType, Triggers
-from retention.custody import cases, collecting, consenting, erasing, granting, people, reading, receiving
+from retention.custody import cases, collecting, consenting, erasing, granting, people, reading, taking_over
 from retention.custody.context import Custody, entry
 from retention.errors import Conflict, CustodyError
 from retention.objects.errors import StoreError
@@ -215,8 +215,8 @@ def _upload(s: Service) -> Any:
     made = collecting.create_upload(
         s.custody, s.stamp, s.collection(), case_number=s.number(1400 + s.open_case() % 200), stamp_id=None
     )
-    receiving.may_write(s.custody, s.stamp, made.id)
-    receiving._take_over(s.custody, s.stamp, made.id, "token", 0)
+    taking_over.may_continue(s.custody, s.stamp, made.id)
+    taking_over.take_over(s.custody, made.id, "token", 0, None)
 
 
 def _claim(s: Service) -> Any:

@@ -34,6 +34,7 @@ def test_what_is_set_is_taken() -> None:
             "CASEVAULT_LOG_ORIGIN": "logs.example.com/casevault",
             "CASEVAULT_MAX_BUNDLE_SIZE": "5",
             "CASEVAULT_UPLOAD_DAYS": "1",
+            "CASEVAULT_UPLOAD_LONGEST_DAYS": "3",
             "CASEVAULT_CASE_NUMBER_PATTERN": "C[0-9]+",
             "CASEVAULT_TRIGGER_PREFIXES": "Hidden., Other. ,",
             "CASEVAULT_DEVELOPMENT": "1",
@@ -44,6 +45,7 @@ def test_what_is_set_is_taken() -> None:
         "logs.example.com/receipts",
     )
     assert (made.limits.max_bundle_size, made.limits.upload_lifetime) == (5, timedelta(days=1))
+    assert made.limits.upload_longest == timedelta(days=3)
     assert (made.limits.case_number_pattern, made.trigger_prefixes) == ("C[0-9]+", ("Hidden.", "Other."))
     assert made.development
 
