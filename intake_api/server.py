@@ -32,7 +32,6 @@ from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
 from intake_api import clockwork
-from intake_api.blob import worker as blob_worker
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
@@ -102,6 +101,9 @@ def _beside(settings: ServerSettings, tls: TlsFiles) -> list[multiprocessing.Pro
 
 def serve_blobs(settings: ServerSettings, tls: TlsFiles) -> None:
     """The Blob endpoint's process: `settings` are those of `ServerSettings.for_blobs`."""
+    # Only here: what it brings stays out of the other processes' memory.
+    from intake_api.blob import worker as blob_worker
+
     leave_terminal_group()
     logging.config.dictConfig(LOGGING)
     end_with_parent(settings.stop_seconds)

@@ -228,4 +228,8 @@ class Service:
 
 
 def thread_names(pid: int) -> list[str]:
-    return [(task / "comm").read_text().strip() for task in Path(f"/proc/{pid}/task").iterdir()]
+    names = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end just now
+            names.append((task / "comm").read_text().strip())
+    return names
