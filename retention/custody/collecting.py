@@ -3,6 +3,7 @@
 Rules:
 - Only a registered stamp uploads; its operator may send a saved bundle in its name.
 - A proactive collection needs the live consent for that stamp and a known trigger; it may come without a case.
+- Quotas of the stamp and of the case are asked before bytes move (`quotas`).
 - An on-demand collection is for a case of the same tenant. A closed case takes bundles: they share its deadline.
 - An engineer assigned to an open case can claim an unclaimed bundle of the same tenant for it; from then on the case's
   clock alone counts.
@@ -21,6 +22,7 @@ from retention.actor import Actor, Role
 from retention.bundle import BundleState, Collection, CollectionType, check_collection
 from retention.case import CaseState
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.quotas import Room, exceeded, room
 from retention.deadline import BundleHistory, Erase, decide, due
 from retention.errors import Conflict, Erased, Invalid
 from retention.grants import Denied
@@ -43,28 +45,10 @@ def create_upload(
     check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
 
     def work(tx: Transaction) -> Row[Any] | Turned:
-        if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
-            return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
-        stamp = _sender(tx, actor, stamp_id)
-        if stamp is None and stamp_id is None:
-            return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
-        if stamp is None:
-            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "")
-        denied = _may_collect(stamp, collection)
-        if denied:
-            return refuse(
-                tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id
-            )
-        case_id = None
-        if case_number is not None:
-            held = and_(cases.c.number == case_number, cases.c.tenant_id == stamp.tenant_id)
-            case_id = tx.execute(select(cases.c.id).where(held)).scalar()
-            if case_id is None:
-                return unseen(tx, actor, Action.UPLOAD_CREATED, now, "case", case_number)
-        elif collection.type is CollectionType.ON_DEMAND:
-            raise Invalid(
-                "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
-            )
+        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, now)
+        if isinstance(admitted, Turned):
+            return admitted
+        stamp, case_id, _room = admitted
         _insert(tx, custody, id_, actor, stamp, case_id, collection, now)
         tx.audit(
             entry(
@@ -82,6 +66,60 @@ def create_upload(
         return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
 
     return commit(custody, work)
+
+
+def check_upload(
+    custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
+) -> Room:
+    """Preflight: whatever `create_upload` would raise now, and nothing made; else what the quotas leave for it."""
+    now = custody.clock.now()
+    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
+
+    def work(tx: Transaction) -> Room | Turned:
+        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, now)
+        return admitted if isinstance(admitted, Turned) else admitted[2]
+
+    return commit(custody, work)
+
+
+def _admit(
+    tx: Transaction,
+    custody: Custody,
+    actor: Actor,
+    collection: Collection,
+    case_number: str | None,
+    stamp_id: str | None,
+    now: datetime,
+) -> tuple[Row[Any], str | None, Room] | Turned:
+    """The stamp that sends, the case that it is for, and the room that there is; or the refusal, with its entry."""
+    if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
+    stamp = _sender(tx, actor, stamp_id)
+    if stamp is None and stamp_id is None:
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
+    if stamp is None:
+        return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "")
+    denied = _may_collect(stamp, collection)
+    if denied:
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id)
+    case_id = None
+    if case_number is not None:
+        held = and_(cases.c.number == case_number, cases.c.tenant_id == stamp.tenant_id)
+        case_id = tx.execute(select(cases.c.id).where(held)).scalar()
+        if case_id is None:
+            return unseen(tx, actor, Action.UPLOAD_CREATED, now, "case", case_number)
+    elif collection.type is CollectionType.ON_DEMAND:
+        raise Invalid(
+            "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
+        )
+    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
+    if isinstance(decide(history, now), Erase):  # it would be erased as it comes
+        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+    left = room(tx, custody.limits, stamp.id, case_id)
+    if over := exceeded(left, collection.size):
+        ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, over, **ids)
+    return stamp, case_id, left
 
 
 def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | None:
@@ -117,8 +155,6 @@ def _insert(
     now: datetime,
 ) -> None:
     history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
-    if isinstance(decide(history, now), Erase):  # it would be erased as it comes
-        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
     row = {
         "id": id_,
         "tenant_id": stamp.tenant_id,

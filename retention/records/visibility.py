@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, false, or_, select, true
+from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
 
 from retention.actor import Actor, Role
 from retention.case import CaseState
@@ -30,10 +30,10 @@ def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
         clauses.append(cases.c.tenant_id == actor.tenant)
     if actor.has(Role.SUPPORT_ENGINEER):
-        clauses.append(cases.c.id.in_(_assigned(actor)))
+        clauses.append(cases.c.id.in_(assigned_cases(actor)))
     if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         consented = select(consents.c.case_id).where(_live_consent(actor.partner, now))
-        clauses.append(and_(cases.c.id.in_(_assigned(actor)), cases.c.id.in_(consented)))
+        clauses.append(and_(cases.c.id.in_(assigned_cases(actor)), cases.c.id.in_(consented)))
     return or_(*clauses) if clauses else false()
 
 
@@ -47,17 +47,18 @@ def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
     if actor.has(Role.STAMP) and actor.stamp is not None:
         clauses.append(bundles.c.stamp_id == actor.stamp)
     if actor.has(Role.SUPPORT_ENGINEER):
-        clauses.append(bundles.c.case_id.in_(_assigned(actor)))
+        clauses.append(bundles.c.case_id.in_(assigned_cases(actor)))
         helped = select(cases.c.tenant_id).where(
-            cases.c.id.in_(_assigned(actor)), cases.c.state == CaseState.OPEN
+            cases.c.id.in_(assigned_cases(actor)), cases.c.state == CaseState.OPEN
         )
         clauses.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
     if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
-        clauses.append(and_(bundles.c.case_id.in_(_assigned(actor)), _in_scope(actor.partner, now)))
+        clauses.append(and_(bundles.c.case_id.in_(assigned_cases(actor)), _in_scope(actor.partner, now)))
     return or_(*clauses) if clauses else false()
 
 
-def _assigned(actor: Actor):  # type: ignore[no-untyped-def]  # a Select, used as a subquery only
+def assigned_cases(actor: Actor) -> Select[str]:
+    """The ids of the cases that the actor is assigned to, as a subquery."""
     return select(assignments.c.case_id).where(
         assignments.c.actor_id == actor.id, assignments.c.unassigned_at.is_(None)
     )

@@ -14,6 +14,7 @@ def test_with_nothing_set_there_is_a_default_for_everything() -> None:
     assert made.state == Path("casevault-state").resolve()
     assert made.limits.max_bundle_size == 64 * GIB
     assert made.limits.upload_lifetime == timedelta(days=7)
+    assert (made.limits.stamp_quota, made.limits.case_quota) == (None, None)
     assert not made.development
     assert made.receipt_key_name == "casevault.local/receipts"
 
@@ -34,6 +35,8 @@ def test_what_is_set_is_taken() -> None:
             "CASEVAULT_LOG_ORIGIN": "logs.example.com/casevault",
             "CASEVAULT_MAX_BUNDLE_SIZE": "5",
             "CASEVAULT_UPLOAD_DAYS": "1",
+            "CASEVAULT_STAMP_QUOTA": "70",
+            "CASEVAULT_CASE_QUOTA": "50",
             "CASEVAULT_CASE_NUMBER_PATTERN": "C[0-9]+",
             "CASEVAULT_TRIGGER_PREFIXES": "Hidden., Other. ,",
             "CASEVAULT_DEVELOPMENT": "1",
@@ -45,6 +48,7 @@ def test_what_is_set_is_taken() -> None:
     )
     assert (made.limits.max_bundle_size, made.limits.upload_lifetime) == (5, timedelta(days=1))
     assert (made.limits.case_number_pattern, made.trigger_prefixes) == ("C[0-9]+", ("Hidden.", "Other."))
+    assert (made.limits.stamp_quota, made.limits.case_quota) == (70, 50)
     assert made.development
 
 
@@ -60,6 +64,8 @@ def test_what_is_set_is_taken() -> None:
         ("CASEVAULT_MAX_BUNDLE_SIZE", "٣"),
         ("CASEVAULT_MAX_BUNDLE_SIZE", ""),
         ("CASEVAULT_UPLOAD_DAYS", "seven"),
+        ("CASEVAULT_STAMP_QUOTA", "0"),
+        ("CASEVAULT_CASE_QUOTA", ""),
         ("CASEVAULT_CASE_NUMBER_PATTERN", "["),
         ("CASEVAULT_DEVELOPMENT", "yes"),
         ("CASEVAULT_DEVELOPMENT", ""),
