@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import random
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,12 +21,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
+from urllib3.connection import HTTPConnection
 
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.tokens import TokenSource
 from intake_api.identity.loopback import is_loopback_host
 
 CONNECT_SECONDS, ANSWER_SECONDS = 30, 300
+SILENT_SECONDS = 45
 TRIES = 5
 BUSY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,6 +41,16 @@ def pause_before(attempt: int, asked: str | None = None) -> float:
     longest = min(_LONGEST_PAUSE, 0.25 * 2**attempt)
     wanted = float(asked) if asked and asked.isascii() and asked.isdigit() else 0.0
     return max(min(wanted, _LONGEST_PAUSE), random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+
+
+class _Line(requests.adapters.HTTPAdapter):
+    """Connections that are given up when nothing that was sent is acknowledged for a while: a line can die silently."""
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        options = [*HTTPConnection.default_socket_options]
+        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere the time for an answer has to do
+            options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000))
+        super().init_poolmanager(*args, socket_options=options, **named)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -69,6 +82,7 @@ class Client:
         if ca is not None and not ca.is_file():
             raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
         self._session = requests.Session()
+        self._session.mount("https://", _Line())
         # This machine is not reached through a proxy.
         self._session.trust_env = not is_loopback_host(urlsplit(self.server).hostname or "")
 

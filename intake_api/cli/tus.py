@@ -1,6 +1,6 @@
 """Uploading over tus 1.0.0 (creation), resumable at any byte.
 
-- The service alone knows how far it is: after every break it is asked (HEAD), never guessed.
+- The service alone knows how far it is: after every break it is asked (HEAD), unless its answer told, never guessed.
 - A break is answered with back-off and jitter; progress starts the count anew, so a bad line only costs time.
 - What cannot get better is not repeated: a refusal, an erased bundle, another writer on the same upload.
 """
@@ -17,9 +17,9 @@ import requests
 
 from intake_api.cli.client import Client, pause_before
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.pace import Pace
 
 VERSION = {"Tus-Resumable": "1.0.0"}
-PIECE = 1 << 18
 FRUITLESS = 10
 """Breaks in a row without one byte of progress before giving up: some minutes."""
 _OFFSET_MISMATCH = "offset-mismatch"
@@ -37,10 +37,11 @@ Progress = Callable[[int], None]
 
 
 class Body:
-    """The rest of a file as a request body: its length is known, its pieces are big, its progress is told."""
+    """The rest of a file as a request body: its length is known, its pieces keep the pace, its progress is told."""
 
-    def __init__(self, source: BinaryIO, offset: int, size: int, progress: Progress) -> None:
-        self._source, self._offset, self._size, self._progress = source, offset, size, progress
+    def __init__(self, source: BinaryIO, offset: int, size: int, progress: Progress, pace: Pace) -> None:
+        self._source, self._offset, self._size = source, offset, size
+        self._progress, self._pace = progress, pace
 
     def __len__(self) -> int:
         return self._size - self._offset
@@ -49,12 +50,14 @@ class Body:
         self._source.seek(self._offset)
         at = self._offset
         while at < self._size:
-            piece = self._source.read(min(PIECE, self._size - at))
+            piece = self._source.read(min(self._pace.piece, self._size - at))
             if not piece:
                 raise CliError(
                     "the file became shorter while it was sent; send it again when nothing writes to it"
                 )
+            self._pace.keep(len(piece))
             yield piece
+            self._pace.took()
             at += len(piece)
             self._progress(at)
 
@@ -84,35 +87,56 @@ def bundle_of(location: str) -> str:
     return location.rstrip("/").rpartition("/")[2]
 
 
-def send(client: Client, location: str, source: BinaryIO, size: int, progress: Progress) -> None:
-    """Send what the service does not have yet, until it has all of it."""
-    offset = offset_of(client, location)
-    fruitless = 0
-    while offset < size:
-        progress(offset)
+def send(
+    client: Client,
+    location: str,
+    source: BinaryIO,
+    size: int,
+    progress: Progress,
+    *,
+    offset: int | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Send what the service does not have yet, until it has all of it. `offset` is where it stands, if that is known.
+
+    One request carries all that is left: the service keeps every byte that arrives, so smaller ones would only cost
+    round trips. After a break the service is asked at once, over a new connection; the pause comes where a break
+    brought no progress.
+    """
+    pace = pace or Pace()
+    best, fruitless = offset or 0, 0
+    while offset is None or offset < size:
         try:
-            answer = client.call(
-                "PATCH",
-                location,
-                headers={
-                    **VERSION,
-                    "Upload-Offset": str(offset),
-                    "Content-Type": "application/offset+octet-stream",
-                },
-                data=Body(source, offset, size, progress),
-            )
-            reached = int(_header(answer, "Upload-Offset"))
+            if offset is None:
+                offset = offset_of(client, location)
+            else:
+                progress(offset)
+                offset = _patch(client, location, Body(source, offset, size, progress, pace), offset)
         except (Unreachable, ServiceProblem) as error:
-            if not _may_pass(error):
-                raise
             fruitless += 1
-            if fruitless > FRUITLESS:
+            if not _may_pass(error) or fruitless > FRUITLESS:
                 raise
-            client.sleep(pause_before(fruitless))
-            reached = offset_of(client, location)
-        fruitless = 0 if reached > offset else fruitless
-        offset = reached
+            if fruitless > 1 or isinstance(error, ServiceProblem):
+                client.sleep(pause_before(fruitless))
+            offset = _told_offset(error)
+        if offset is not None and offset > best:
+            best, fruitless = offset, 0
     progress(offset)
+
+
+def _patch(client: Client, location: str, body: Body, offset: int) -> int:
+    headers = {
+        **VERSION,
+        "Upload-Offset": str(offset),
+        "Content-Type": "application/offset+octet-stream",
+    }
+    return int(_header(client.call("PATCH", location, headers=headers, data=body), "Upload-Offset"))
+
+
+def _told_offset(error: Exception) -> int | None:
+    """Where the upload stands, if the refusal says so: that saves asking."""
+    told = error.problem.get("offset") if isinstance(error, ServiceProblem) else None
+    return told if isinstance(told, int) else None
 
 
 def _may_pass(error: Exception) -> bool:
