@@ -116,9 +116,9 @@ def send(
             fruitless += 1
             if not _may_pass(error) or fruitless > FRUITLESS:
                 raise
-            if fruitless > 1 or isinstance(error, ServiceProblem):
-                client.sleep(pause_before(fruitless))
             offset = _told_offset(error)
+            if fruitless > 1 or (isinstance(error, ServiceProblem) and (offset or 0) <= best):
+                client.sleep(pause_before(fruitless))
         if offset is not None and offset > best:
             best, fruitless = offset, 0
     progress(offset)
