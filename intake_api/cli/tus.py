@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from itertools import count
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ import requests
 from intake_api.cli.client import Client, pause_before
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.pace import Pace
+from intake_api.uploads import parse_metadata
 
 VERSION = {"Tus-Resumable": "1.0.0"}
 FRUITLESS = 10
@@ -62,24 +64,39 @@ class Body:
             self._progress(at)
 
 
+def preflight(client: Client, size: int, metadata: Mapping[str, str]) -> None:
+    """Ask whether an upload so declared would be accepted; ServiceProblem says why not."""
+    _insist(client, lambda: client.call("POST", "/uploads/preflight", json={**metadata, "size": size}))
+
+
 def create(client: Client, size: int, metadata: Mapping[str, str]) -> str:
     """Announce an upload; its path on the service."""
     headers = {**VERSION, "Upload-Length": str(size), "Upload-Metadata": _encoded(metadata)}
-    for attempt in range(1, FRUITLESS + 1):
+    # An announcement whose answer was lost leaves an empty upload that expires by itself.
+    answer = _insist(client, lambda: client.call("POST", "/uploads", headers=headers))
+    return urlsplit(_header(answer, "Location")).path
+
+
+def _insist(client: Client, call: Callable[[], requests.Response]) -> requests.Response:
+    for attempt in count(1):
         try:
-            answer = client.call("POST", "/uploads", headers=headers)
-            break
+            return call()
         except (Unreachable, ServiceProblem) as error:
-            # An announcement whose answer was lost leaves an empty upload that expires by itself.
             if not _may_pass(error) or attempt == FRUITLESS:
                 raise
             client.sleep(pause_before(attempt))
-    return urlsplit(_header(answer, "Location")).path
+    raise AssertionError("the last try returns or raises")
 
 
 def offset_of(client: Client, location: str) -> int:
     """How many bytes the service keeps."""
     return int(_header(client.call("HEAD", location, headers=VERSION), "Upload-Offset"))
+
+
+def kept_of(client: Client, location: str) -> tuple[int, dict[str, str]]:
+    """How many bytes the service keeps, and what was declared of them."""
+    answer = client.call("HEAD", location, headers=VERSION)
+    return int(_header(answer, "Upload-Offset")), parse_metadata(_header(answer, "Upload-Metadata"))
 
 
 def bundle_of(location: str) -> str:
