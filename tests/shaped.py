@@ -17,6 +17,8 @@ import struct
 import threading
 
 _AT_ONCE = 1400
+_BUFFER = 1 << 15
+"""A line acknowledges what arrived; what waits before it waits at the sender."""
 
 
 class _Way:
@@ -48,6 +50,7 @@ class ShapedLine:
         self._out, self._back = _Way(rate), _Way(rate)
         self.resets = self.connections = 0
         self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _BUFFER)  # of what it accepts, too
         self._listener.setblocking(False)
         self.server = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
         self._loop = asyncio.new_event_loop()

@@ -43,14 +43,19 @@ def pause_before(attempt: int, asked: str | None = None) -> float:
     return max(min(wanted, _LONGEST_PAUSE), random.uniform(longest / 2, longest))  # noqa: S311 - jitter
 
 
+_TCP = {"TCP_USER_TIMEOUT": SILENT_SECONDS * 1000, "TCP_NOTSENT_LOWAT": 1 << 17}
+"""tcp(7), where the system has it: give a connection up when nothing that was sent is acknowledged for so long (a line
+can die silently); and keep no more than this waiting in the kernel, so that a slow line shows, and progress is true."""
+
+
 class _Line(requests.adapters.HTTPAdapter):
-    """Connections that are given up when nothing that was sent is acknowledged for a while: a line can die silently."""
+    """Connections over lines that may be bad."""
 
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
-        options = [*HTTPConnection.default_socket_options]
-        if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; elsewhere the time for an answer has to do
-            options.append((socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, SILENT_SECONDS * 1000))
-        super().init_poolmanager(*args, socket_options=options, **named)
+        known = [(getattr(socket, name), value) for name, value in _TCP.items() if hasattr(socket, name)]
+        options = [(socket.IPPROTO_TCP, number, value) for number, value in known]
+        named["socket_options"] = [*HTTPConnection.default_socket_options, *options]
+        super().init_poolmanager(*args, **named)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -82,7 +87,8 @@ class Client:
         if ca is not None and not ca.is_file():
             raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
         self._session = requests.Session()
-        self._session.mount("https://", _Line())
+        # One idle connection is kept: with more places, one that broke leaves an empty place before the spare's.
+        self._session.mount("https://", _Line(pool_maxsize=1))
         # This machine is not reached through a proxy.
         self._session.trust_env = not is_loopback_host(urlsplit(self.server).hostname or "")
 
@@ -117,6 +123,10 @@ class Client:
             if not page.get("next"):
                 return
             wanted["cursor"] = page["next"]
+
+    def knock(self) -> None:
+        """Use a connection, or make one, so that one stands ready; from any thread. CliError when none can be had."""
+        self._once("GET", "/healthz", None, {})
 
     def call(
         self,

@@ -3,7 +3,8 @@
 - A limit is a token bucket without burst: no second carries more than it, and time lost on the line is not made up for
   by a gush. Pieces are a twentieth of a second's worth, so that what shares the line hardly feels them.
 - Without a limit pieces grow while the line takes them at once and shrink while it does not: big ones cost least on a
-  fast line, small ones show progress on a slow one.
+  fast line. A piece is at most a TLS record or whole ones, and half a record that arrives is lost with its connection:
+  small ones lose less on a bad line.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import re
 import time
 from collections.abc import Callable
 
-SMALLEST, LARGEST = 1 << 12, 1 << 18
+SMALLEST, FIRST, LARGEST = 1 << 12, 1 << 14, 1 << 18
 _SHARE = 20
-_FAST_SECONDS, _SLOW_SECONDS = 0.05, 0.5
+_FAST_SECONDS, _SLOW_SECONDS = 0.02, 0.2
 _RATE = re.compile(r"([0-9]{1,12})([kKmMgG]?)", re.ASCII)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
@@ -39,7 +40,7 @@ class Pace:
     ) -> None:
         self._limit, self._clock, self._sleep = limit, clock, sleep
         self._free_at = self._since = clock()
-        self.piece = LARGEST if limit is None else max(1, min(LARGEST, limit // _SHARE))
+        self.piece = FIRST if limit is None else max(1, min(LARGEST, limit // _SHARE))
 
     def keep(self, count: int) -> None:
         """Wait until `count` bytes may leave."""

@@ -19,6 +19,7 @@ import requests
 from intake_api.cli.client import Client, pause_before
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.pace import Pace
+from intake_api.cli.spare import Spare
 from intake_api.uploads import parse_metadata
 
 VERSION = {"Tus-Resumable": "1.0.0"}
@@ -117,27 +118,30 @@ def send(
     """Send what the service does not have yet, until it has all of it. `offset` is where it stands, if that is known.
 
     One request carries all that is left: the service keeps every byte that arrives, so smaller ones would only cost
-    round trips. After a break the service is asked at once, over a new connection; the pause comes where a break
-    brought no progress.
+    round trips. After a break the service is asked at once, over a connection that stands ready; the pause comes where
+    a break brought no progress.
     """
     pace = pace or Pace()
-    best, fruitless = offset or 0, 0
-    while offset is None or offset < size:
-        try:
-            if offset is None:
-                offset = offset_of(client, location)
-            else:
-                progress(offset)
-                offset = _patch(client, location, Body(source, offset, size, progress, pace), offset)
-        except (Unreachable, ServiceProblem) as error:
-            fruitless += 1
-            if not _may_pass(error) or fruitless > FRUITLESS:
-                raise
-            offset = _told_offset(error)
-            if fruitless > 1 or (isinstance(error, ServiceProblem) and (offset or 0) <= best):
-                client.sleep(pause_before(fruitless))
-        if offset is not None and offset > best:
-            best, fruitless = offset, 0
+    best, fruitless, broken = offset or 0, 0, False
+    with Spare(client) as spare:
+        while offset is None or offset < size:
+            try:
+                if offset is None:
+                    offset = offset_of(client, location)
+                else:
+                    progress(offset)
+                    if broken:
+                        spare.taken()
+                    offset = _patch(client, location, Body(source, offset, size, progress, pace), offset)
+            except (Unreachable, ServiceProblem) as error:
+                fruitless, broken = fruitless + 1, True
+                if not _may_pass(error) or fruitless > FRUITLESS:
+                    raise
+                offset = _told_offset(error)
+                if fruitless > 1 or (isinstance(error, ServiceProblem) and (offset or 0) <= best):
+                    client.sleep(pause_before(fruitless))
+            if offset is not None and offset > best:
+                best, fruitless = offset, 0
     progress(offset)
 
 

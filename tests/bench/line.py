@@ -1,9 +1,9 @@
 """`casevault send` over a bad line, against the time that the bandwidth alone dictates.
 
-    python tests/bench/line.py [MEGABYTES] [RUNS]
+    python tests/bench/line.py [MEGABYTES] [RUNS] [RESETS]
 
 Prints a row for each run: the line (256 kbit/s, 800 ms there and back, each second of a connection's life a reset with
-5 % probability; see tests/shaped.py), how long the whole command took, from its start to the checked receipt, and how
+RESETS probability, 0.05 if not given; see tests/shaped.py), how long the whole command took, from its start to the checked receipt, and how
 much longer that is than size / bandwidth.
 """
 
@@ -43,7 +43,7 @@ def send(served: Served, file: Path, case: str, line: ShapedLine) -> float:
     return time.monotonic() - began
 
 
-def main(megabytes: float, runs: int) -> None:
+def main(megabytes: float, runs: int, resets: float) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         served = start(folder)
@@ -55,7 +55,7 @@ def main(megabytes: float, runs: int) -> None:
             for seed in range(runs):
                 file = folder / f"{seed}.bin"
                 file.write_bytes(random.Random(seed).randbytes(int(megabytes * 1_000_000)))
-                line = ShapedLine(served.server, rate=RATE, round_trip=ROUND_TRIP, resets=RESETS, seed=seed)
+                line = ShapedLine(served.server, rate=RATE, round_trip=ROUND_TRIP, resets=resets, seed=seed)
                 took = send(served, file, case, line)
                 line.close()
                 dictated = megabytes * 1_000_000 / RATE
@@ -69,4 +69,5 @@ def main(megabytes: float, runs: int) -> None:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]) if len(sys.argv) > 1 else 4, int(sys.argv[2]) if len(sys.argv) > 2 else 3)
+    given = sys.argv[1:] + ["4", "3", str(RESETS)][len(sys.argv) - 1 :]
+    main(float(given[0]), int(given[1]), float(given[2]))
