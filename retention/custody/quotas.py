@@ -16,7 +16,7 @@ from sqlalchemy import ColumnElement, func, select
 from retention.bundle import LIVE
 from retention.custody.context import Limits
 from retention.errors import QuotaExceeded
-from retention.records.tables import bundles
+from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Reads
 
 
@@ -30,6 +30,12 @@ class Room:
 
 def room(reads: Reads, limits: Limits, stamp_id: str, case_id: str | None) -> Room:
     """What is left for a stamp, and for a case if there is one."""
+    for row, quota in (
+        (stamps.c.id == stamp_id, limits.stamp_quota),
+        (cases.c.id == case_id, limits.case_quota),
+    ):
+        if quota is not None:  # where writers run side by side, those of one stamp or case go one by one
+            reads.execute(select(row).where(row).with_for_update())
     of_stamp = _left(reads, limits.stamp_quota, bundles.c.stamp_id == stamp_id)
     of_case = None if case_id is None else _left(reads, limits.case_quota, bundles.c.case_id == case_id)
     return Room(of_stamp, of_case)

@@ -2,9 +2,9 @@
 
     python tests/bench/line.py [MEGABYTES] [RUNS] [RESETS]
 
-Prints a row for each run: the line (256 kbit/s, 800 ms there and back, each second of a connection's life a reset with
-RESETS probability, 0.05 if not given; see tests/shaped.py), how long the whole command took, from its start to the checked receipt, and how
-much longer that is than size / bandwidth.
+Prints a row for each run: how long the whole command took over a line of 256 kbit/s and 800 ms there and back (see
+tests/shaped.py), from its start to the checked receipt, and how much longer that is than size / bandwidth. RESETS is
+the probability that a connection is reset in a second of its life: 0.05 if not given.
 """
 
 from __future__ import annotations
