@@ -21,6 +21,7 @@ from tests.service import (
     COLLEAGUE,
     DIRECTORY,
     ENGINEER,
+    OFFSET_BYTES,
     OPERATOR,
     OTHER_OPERATOR,
     PARTNER,
@@ -212,6 +213,23 @@ def test_an_engineer_finds_the_clocks_erasure_that_their_report_hastened(service
     reported = service.done("POST", f"/bundles/{bundle}/report", ENGINEER, json=body)
     assert reported["cause"] == "deadline"
     assert service.done("GET", f"/erasures/{reported['confirmation']}", ENGINEER)["state"] == "pending"
+
+
+def test_an_abandoned_upload_is_erased_like_anything_else_with_a_receipt(service: Service) -> None:
+    headers = {**tus(10, collection()), "Content-Type": OFFSET_BYTES}
+    location = service.call("POST", "/uploads", STAMP, headers=headers, data=b"0123").headers["Location"]
+    bundle = location.rsplit("/", 1)[1]
+    assert service.custody.objects.remains(bundle)
+    service.advance(timedelta(days=7))
+    service.tick()
+    assert service.custody.objects.remains(bundle) == [] == service.custody.keys.remains(bundle)
+    stone = service.done("GET", f"/bundles/{bundle}", OPERATOR)
+    assert (stone["state"], stone["erased_cause"]) == ("erased", "upload-expired")
+    (erasure,) = pages(service, "/erasures", OPERATOR)
+    document = service.done("GET", f"/erasures/{erasure['confirmation']}/receipt", OPERATOR)
+    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    listed = check(document, *keys).fields["bundles"]
+    assert [(item["bundle"], item["size"]) for item in listed] == [(bundle, 4)]
 
 
 def preflight(service: Service, size: int, **changes: str) -> TestResponse:
