@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal, select, tuple_
+from sqlalchemy import ColumnElement, Connection, TextClause, func, literal, select, tuple_
 
 from audit.entry import Action, Outcome
 from audit.log import LoggedEntry, logged_entry
-from audit.tables import audit_entries
+from audit.tables import NOT_SUCCESS, audit_entries
 from audit.times import to_microseconds
 
 _entry = audit_entries.c
@@ -92,11 +92,13 @@ def iterate(connection: Connection, where: Filter) -> Iterator[LoggedEntry]:
         page = connection.execute(oldest.where(beyond)).all()
 
 
-def _conditions(where: Filter) -> list[ColumnElement[bool]]:
+def _conditions(where: Filter) -> list[ColumnElement[bool] | TextClause]:
     wanted = ((column, getattr(where, name)) for name, column in _EQUAL.items())
-    conditions: list[ColumnElement[bool]] = [
+    conditions: list[ColumnElement[bool] | TextClause] = [
         column == str(value) for column, value in wanted if value is not None
     ]
+    if where.outcome not in (None, Outcome.SUCCESS):
+        conditions.append(NOT_SUCCESS)
     if where.since is not None:
         conditions.append(_entry.at_us >= to_microseconds(where.since))
     if where.until is not None:

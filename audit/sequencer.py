@@ -44,8 +44,15 @@ from audit.tiles import (
 )
 from audit.times import to_microseconds
 
-# Taken at the start of the transaction, released with it. SQLite's engine begins each one IMMEDIATE.
-_LOCK = {"postgresql": text("SELECT pg_advisory_xact_lock(4153697012)"), "sqlite": None}
+# Taken at the start of the transaction, released with it. SQLite's engine begins each one IMMEDIATE. On PostgreSQL
+# every statement must see what was committed before it (READ COMMITTED): a snapshot from before the wait would number
+# leaves twice. A holder that fell silent (its machine died, the network broke) loses the lock after ten seconds.
+_ISOLATION = {"postgresql": "READ COMMITTED"}
+_LOCK = {
+    "postgresql": text(
+        "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock(4153697012)"
+    )
+}
 _NUMBER_ROW = (
     update(audit_entries)
     .where(audit_entries.c.row == bindparam("of_row"))
@@ -217,8 +224,10 @@ class Sequencer:
 @contextmanager
 def locked(engine: Engine) -> Iterator[Connection]:
     """A transaction that alone may change the tree."""
-    with engine.begin() as connection:
-        lock = _LOCK[engine.dialect.name]
+    isolation = _ISOLATION.get(engine.dialect.name)
+    chosen = engine.execution_options(isolation_level=isolation) if isolation else engine
+    with chosen.begin() as connection:
+        lock = _LOCK.get(engine.dialect.name)
         if lock is not None:
             connection.execute(lock)
         yield connection

@@ -28,6 +28,7 @@ def open_door(settings: ServerSettings) -> Door:
         issuer=issuer.issuer,
         development=development,
         stall_seconds=settings.stall_seconds,
+        blob_origin=settings.blob_origin,
     )
 
 

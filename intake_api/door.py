@@ -10,10 +10,14 @@ from retention.assembly import Services
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for."""
+    """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for.
+
+    `blob_origin` is where senders find the Blob endpoint; None where there is none.
+    """
 
     services: Services
     verifier: TokenVerifier
     issuer: str
     development: DevelopmentIssuer | None = None
     stall_seconds: float = 60
+    blob_origin: str | None = None

@@ -103,6 +103,11 @@ PROBLEMS: Mapping[str, Problem] = {
         "Archive too large",
         "The archive goes past what is opened here; read the bundle's content instead.",
     ),
+    "checksum-mismatch": Problem(
+        460,
+        "Checksum Mismatch",
+        "The bytes that came are not those that were summed; none of this request is kept. Send them again.",
+    ),
     "internal": Problem(
         500, "Internal error", "This is ours to mend. Give the request id to the administrator."
     ),

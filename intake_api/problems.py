@@ -165,7 +165,8 @@ def answer(error: Exception) -> Response:
         **({"errors": told.errors} if told.errors else {}),
         **{name: _shown(value) for name, value in told.facts.items()},
     }
-    response = Response(json.dumps(body), problem.status, content_type="application/problem+json")
+    status = f"{problem.status} {problem.title}"  # 460 has no name that a server would know
+    response = Response(json.dumps(body), status, content_type="application/problem+json")
     response.headers.extend(told.headers)
     if problem.status == 503:
         response.headers["Retry-After"] = RETRY_SECONDS

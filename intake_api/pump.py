@@ -26,7 +26,7 @@ from retention.custody.receiving import PART_SEGMENTS
 from retention.envelope import format as fmt
 from retention.errors import Unavailable
 
-AHEAD = 3
+AHEAD = 2
 READERS = 256
 SMALL_READ = 64 * 1024
 FAST_SECONDS = 0.25

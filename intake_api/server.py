@@ -1,11 +1,12 @@
-"""`casevault serve`: the parent of two processes, and nothing else.
+"""`casevault serve`: the parent of its processes, and nothing else.
 
     parent ─┬─ worker   granian: TLS, HTTP/1.1, a pool of threads that run the application
+            ├─ blobs    the same for the Blob endpoint, where it is asked for: a parent of a worker of its own
             └─ clock    clockwork.py
 
 Rules:
 - Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew.
-- Stop: the worker first, which keeps what arrived; then the clock, which signs the last entries into the log.
+- Stop: the workers first, which keep what arrived; then the clock, which signs the last entries into the log.
 - Bounded: a head that is not complete within HEAD_SECONDS, a body that stalls, an answer that nobody takes, each end
   their connection; a stop that takes longer than `stop_seconds` ends by force, and a resume loses less than one part.
 - HTTP/1.1 only: an upload is one stream, and a connection that does nothing else is what bounds it.
@@ -31,7 +32,9 @@ from granian.http import HTTP1Settings
 from granian.server.mp import MPServer
 
 from intake_api import clockwork
+from intake_api.blob import worker as blob_worker
 from intake_api.logs import LOGGING
+from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.tls import TlsFiles, local_certificate
 from intake_api.worker import load
@@ -75,15 +78,34 @@ def serve(settings: ServerSettings) -> int:
     tls = _tls_files(settings)
     with _alone(settings):
         server = Server(settings, tls)
-        clock = multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
-        clock.start()
-        _stop_when_ended(clock, server)
+        beside = _beside(settings, tls)
+        for process in beside:
+            process.start()
+        _stop_when_ended(beside, server)
         try:
             server.serve(target_loader=partial(load, settings, tls.authority), wrap_loader=False)
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)
-        return max(code, _stop_clock(clock, settings.stop_seconds))
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        return max(code, *[_stop(process, settings.stop_seconds) for process in beside])
+
+
+def _beside(settings: ServerSettings, tls: TlsFiles) -> list[multiprocessing.Process]:
+    """What runs beside the worker, in the order in which it is stopped."""
+    clock = multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
+    blobs = settings.for_blobs()
+    if blobs is None:
+        return [clock]
+    return [multiprocessing.Process(target=serve_blobs, args=(blobs, tls), name="casevault-blobs"), clock]
+
+
+def serve_blobs(settings: ServerSettings, tls: TlsFiles) -> None:
+    """The Blob endpoint's process: `settings` are those of `ServerSettings.for_blobs`."""
+    leave_terminal_group()
+    logging.config.dictConfig(LOGGING)
+    end_with_parent(settings.stop_seconds)
+    Server(settings, tls).serve(target_loader=partial(blob_worker.load, settings), wrap_loader=False)
 
 
 def _initialise(settings: ServerSettings) -> None:
@@ -103,26 +125,26 @@ def _tls_files(settings: ServerSettings) -> TlsFiles:
     return local_certificate(settings.tls_folder, SystemClock().now())
 
 
-def _stop_when_ended(clock: multiprocessing.Process, server: Server) -> None:
+def _stop_when_ended(beside: list[multiprocessing.Process], server: Server) -> None:
     def look(_number: int, _frame: FrameType | None) -> None:
-        if clock.exitcode is not None:
+        if any(process.exitcode is not None for process in beside):
             server.stop()
 
     signal.signal(signal.SIGCHLD, look)
 
 
-def _stop_clock(clock: multiprocessing.Process, patience: float) -> int:
+def _stop(process: multiprocessing.Process, patience: float) -> int:
     """Stop it; 1 if it had ended before."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    if clock.exitcode is not None:
-        LOG.error("the clock process ended with code %s; the service ends with it", clock.exitcode)
+    name = process.name.removeprefix("casevault-")
+    if process.exitcode is not None:
+        LOG.error("the %s process ended with code %s; the service ends with it", name, process.exitcode)
         return 1
-    clock.terminate()
-    clock.join(patience)
-    if clock.is_alive():
-        LOG.warning("the clock process did not stop; its work goes on at the next start")
-        clock.kill()
-        clock.join()
+    process.terminate()
+    process.join(patience)
+    if process.is_alive():
+        LOG.warning("the %s process did not stop; its work goes on at the next start", name)
+        process.kill()
+        process.join()
     return 0
 
 
@@ -139,7 +161,8 @@ def _alone(settings: ServerSettings) -> Iterator[None]:
             raise SettingError(
                 f"another casevault serves {settings.custody.state}: stop it, or set CASEVAULT_STATE"
             ) from None
-        _refuse_taken_address(settings)
+        for served in filter(None, (settings, settings.for_blobs())):
+            _refuse_taken_address(served)
         yield
     finally:
         os.close(descriptor)
@@ -154,5 +177,6 @@ def _refuse_taken_address(settings: ServerSettings) -> None:
         except OSError as error:
             why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
             raise SettingError(
-                f"cannot listen on {settings.host}:{settings.port}: {why}; set CASEVAULT_LISTEN"
+                f"cannot listen on {settings.host}:{settings.port}: {why}; set CASEVAULT_LISTEN or "
+                "CASEVAULT_BLOB_LISTEN"
             ) from None

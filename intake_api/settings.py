@@ -3,6 +3,8 @@
 | variable | meaning | default |
 |---|---|---|
 | CASEVAULT_LISTEN | IP address (or localhost) and port | 127.0.0.1:8443 |
+| CASEVAULT_BLOB_LISTEN | IP address (or localhost) and port of the Blob endpoint, for upload links | none: no links |
+| CASEVAULT_BLOB_ORIGIN | where senders find it, e.g. https://blobs.example.com | https:// and the above |
 | CASEVAULT_TLS_CERTIFICATE | PEM file: certificate, then its intermediates | made here by a local CA (loopback only) |
 | CASEVAULT_TLS_KEY | PEM file: its private key, PKCS #8, mode 0600 | made here |
 | CASEVAULT_ISSUER | the OpenID Connect issuer whose tokens count | none: only in development |
@@ -23,9 +25,10 @@ must be named: there is no way to serve without one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from intake_api.identity.loopback import ensure_loopback, is_loopback_address
 from intake_api.identity.settings import IssuerSettings
@@ -50,6 +53,8 @@ class ServerSettings:
     stall_seconds: float = 60
     stop_seconds: int = 30
     beat_seconds: float = 0.5
+    blob_listen: tuple[str, int] | None = None
+    blob_address: str | None = None
 
     def __post_init__(self) -> None:
         if (self.certificate is None) is not (self.key is None):
@@ -62,6 +67,9 @@ class ServerSettings:
                 "CASEVAULT_TLS_KEY (the generated one is for loopback only)"
             )
         self._check_identity()
+        if self.blob_address is not None and self.blob_listen is None:
+            raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
+        self.for_blobs()  # held to the same rules
 
     def _check_identity(self) -> None:
         if not self.custody.development:
@@ -86,6 +94,19 @@ class ServerSettings:
         return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
+    def blob_origin(self) -> str | None:
+        """The same of the Blob endpoint, as its callers write it; None where there is none."""
+        served = self.for_blobs()
+        return (self.blob_address or served.origin) if served else None
+
+    def for_blobs(self) -> ServerSettings | None:
+        """The settings to serve the Blob endpoint with."""
+        if self.blob_listen is None:
+            return None
+        host, port = self.blob_listen
+        return replace(self, host=host, port=port, blob_listen=None, blob_address=None)
+
+    @property
     def tls_folder(self) -> Path:
         """Where the generated certificate and its authority are kept."""
         return self.custody.state / "tls"
@@ -98,7 +119,8 @@ class ServerSettings:
 
 def from_environment(environ: Mapping[str, str]) -> ServerSettings:
     """Settings from `environ`; SettingError names the variable that is wrong."""
-    host, port = _listen(environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
+    host, port = _listen("CASEVAULT_LISTEN", environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
+    blobs = environ.get("CASEVAULT_BLOB_LISTEN")
     return ServerSettings(
         custody=custody_from_environment(environ),
         host=host,
@@ -111,13 +133,24 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         stall_seconds=_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
         stop_seconds=_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
         beat_seconds=_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
+        blob_listen=_listen("CASEVAULT_BLOB_LISTEN", blobs) if blobs else None,
+        blob_address=_origin(environ.get("CASEVAULT_BLOB_ORIGIN")),
     )
 
 
-def _listen(text: str) -> tuple[str, int]:
+def _origin(text: str | None) -> str | None:
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
+        raise SettingError("CASEVAULT_BLOB_ORIGIN must look like https://blobs.example.com, with no path")
+    return text.rstrip("/")
+
+
+def _listen(name: str, text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
-    wrong = f"CASEVAULT_LISTEN must be an address and a port, like 127.0.0.1:8443, not {text!r}"
+    wrong = f"{name} must be an address and a port, like 127.0.0.1:8443, not {text!r}"
     if not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
         raise SettingError(wrong)
     try:

@@ -2,7 +2,12 @@
 
 Rules:
 - Every request but OPTIONS names the version; another one is refused before anything else is looked at.
-- A length is given when the upload is created and never changes. An offset and a length are digits, nothing else.
+- A length is given when the upload is created, or deferred and given once with the bytes (creation-defer-length). It
+  never changes. An offset and a length are digits, nothing else.
+- A checksum is of one request's body, in an algorithm of the list (checksum). Trailers do not reach a WSGI
+  application, so checksum-trailer is not offered.
+- A final upload names partial ones of this service, by address, absolute or not; it has no length and no body of its
+  own (concatenation).
 - Upload-Metadata: pairs of a key and its value in base64, separated by commas; a key stands once. An empty header is
   one without pairs. Values are UTF-8.
 - A body carries bytes only as application/offset+octet-stream, and never more than the upload has room for.
@@ -14,8 +19,10 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
+from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
@@ -25,10 +32,13 @@ from retention.errors import Invalid, TooLarge
 Headers = Mapping[str, str] | WerkzeugHeaders
 
 VERSION = "1.0.0"
-EXTENSIONS = "creation,creation-with-upload,termination,expiration"
+EXTENSIONS = (
+    "creation,creation-defer-length,creation-with-upload,termination,expiration,checksum,concatenation"
+)
 BODY_TYPE = "application/offset+octet-stream"
 LONGEST_METADATA = 16 * 1024
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_UPLOAD = re.compile(r"/uploads/([^/]{1,64})", re.ASCII)
 _KEY = re.compile(r"[!-+\--~]+", re.ASCII)  # visible ASCII without the comma
 
 
@@ -50,16 +60,67 @@ def read_number(headers: Headers, name: str) -> int:
     return int(text)
 
 
-def check_announced(headers: Headers, most: int) -> int:
-    """The length of an upload to be created, at most `most` bytes."""
-    if "Upload-Defer-Length" in headers:
+def check_announced(headers: Headers, most: int) -> int | None:
+    """The length of an upload to be created, at most `most` bytes; None when it is told later."""
+    if "Upload-Defer-Length" not in headers:
+        length = read_number(headers, "Upload-Length")
+        if length > most:
+            raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        return length
+    if "Upload-Length" in headers:
         raise CallRefused(
-            "malformed", "the length must be known: send Upload-Length", reason="deferred-length"
+            "malformed", "send Upload-Length or Upload-Defer-Length, not both", reason="length-twice"
         )
-    length = read_number(headers, "Upload-Length")
-    if length > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
-    return length
+    if headers["Upload-Defer-Length"] != "1":
+        raise CallRefused("malformed", "Upload-Defer-Length can only be 1", reason="header-malformed")
+    return None
+
+
+def read_told(headers: Headers, most: int) -> int | None:
+    """The length that a request with bytes tells, if it tells one: of an upload that deferred it."""
+    return check_announced(headers, most) if "Upload-Length" in headers else None
+
+
+@dataclass(frozen=True, slots=True)
+class Concat:
+    """What Upload-Concat asks for: a partial upload, or (`partials` in order) a final one."""
+
+    partials: tuple[str, ...] | None
+
+    @property
+    def final(self) -> bool:
+        return self.partials is not None
+
+
+def read_concat(headers: Headers) -> Concat | None:
+    """Upload-Concat of a creation; None when it is for an upload of its own."""
+    text = headers.get("Upload-Concat")
+    if text is None:
+        return None
+    if text.strip() == "partial":
+        return Concat(None)
+    kind, _, listed = text.partition(";")
+    if kind.strip() != "final" or not listed.strip():
+        raise CallRefused(
+            "malformed", "Upload-Concat is `partial`, or `final;` and addresses", reason="header-malformed"
+        )
+    if "Upload-Length" in headers or "Upload-Defer-Length" in headers or has_body(headers):
+        raise CallRefused(
+            "malformed", "a final upload has no length and no bytes of its own", reason="final-upload"
+        )
+    return Concat(tuple(_upload_at(address) for address in listed.split()))
+
+
+def _upload_at(address: str) -> str:
+    try:
+        found = _UPLOAD.fullmatch(urlsplit(address).path)
+    except ValueError:  # a host that is none
+        found = None
+    if found is None:
+        raise CallRefused(
+            "malformed", "Upload-Concat lists addresses of uploads of this service", reason="header-malformed"
+        )
+    return found[1]
 
 
 def check_body(headers: Headers, room: int) -> int:

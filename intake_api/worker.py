@@ -17,7 +17,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from http.client import HTTPSConnection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from intake_api.app import create_app
 from intake_api.assembly import open_door
@@ -26,12 +26,19 @@ from intake_api.logs import RequestLog, note_routes
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
-from retention.custody.receiving import Uploads
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 LOG = logging.getLogger(__name__)
+
+
+class Stoppable(Protocol):
+    """Writers that can be asked to let go."""
+
+    def stop_all(self) -> None: ...
+
+
 WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
@@ -65,7 +72,7 @@ def listen_for_signals() -> socket.socket:
     return reading
 
 
-def watch_lines(settings: ServerSettings, uploads: Uploads, signals: socket.socket) -> None:
+def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.socket) -> None:
     """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent."""
     connections = Connections(settings.port)
     signals.settimeout(WATCH_SECONDS)

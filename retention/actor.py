@@ -22,10 +22,15 @@ class Role(StrEnum):
     PARTNER_ENGINEER = "CaseVault.PartnerEngineer"
     AUDITOR = "CaseVault.Auditor"
     CLOCK = "CaseVault.Clock"
+    UPLOAD_LINK = "CaseVault.UploadLink"
 
+
+OURS_ALONE = frozenset({Role.CLOCK, Role.UPLOAD_LINK})
+"""Roles that no issuer can hand out: the service itself acts in them."""
 
 KIND_OF_ROLE: Mapping[Role, str] = {
     Role.CLOCK: "clock",
+    Role.UPLOAD_LINK: "upload-link",
     Role.ADMINISTRATOR: "administrator",
     Role.CASE_SYSTEM: "case-system",
     Role.AUDITOR: "auditor",

@@ -13,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from sqlalchemy import Engine, select
+
 from audit.checkpoint import Signer
 from audit.cosigners import Cosigners
 from audit.mirror import Mirror, witnessed_size
@@ -23,17 +25,19 @@ from audit.witness_local import LocalWitness
 from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
-from retention.custody.receiving import Uploads
+from retention.custody.writers import Uploads
 from retention.envelope.errors import KeyWrapperUnavailable, WrappedKeyBroken
 from retention.envelope.key_file import LocalKeyWrapper
 from retention.envelope.keys import RotatingKeyWrapper
+from retention.link_keys import LinkKeys, load_link_keys
 from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
 from retention.records.engine import sqlite_engine
-from retention.records.migrate import upgrade
-from retention.records.unit_of_work import SqliteRecords
+from retention.records.migrate import current_version, upgrade
+from retention.records.tables import upload_links
+from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings, read_triggers
 from retention.signing import create_signing_key, load_signing_key
 
@@ -56,6 +60,7 @@ class Services:
     witness: Witness
     mirror: Mirror
     cosigners: Cosigners
+    link_keys: LinkKeys
 
     def close(self) -> None:
         """Let go of the database."""
@@ -63,8 +68,14 @@ class Services:
 
 
 def is_initialised(settings: Settings) -> bool:
-    """True when the state folder was made before."""
-    return settings.records_file.exists()
+    """True when the records, and so the keys before them, were made before."""
+    if settings.database_url is None:
+        return settings.records_file.exists()
+    records = _records(settings)
+    try:
+        return current_version(records.engine) is not None
+    finally:
+        records.close()
 
 
 def initialise(settings: Settings) -> None:
@@ -79,12 +90,12 @@ def initialise(settings: Settings) -> None:
         _make_containers(settings)
     if settings.azure.key_url is None and not settings.key_file.exists():
         LocalKeyWrapper.create(settings.key_file, _clock(settings).now())
-    for path in (settings.log_key_file, settings.receipt_key_file):
+    for path in (settings.log_key_file, settings.receipt_key_file, settings.link_key_file):
         if not path.exists():
             create_signing_key(path)
-    engine = sqlite_engine(settings.records_file)
-    upgrade(engine)
-    engine.dispose()
+    records = _records(settings)
+    upgrade(records.engine)
+    records.close()
 
 
 def assemble(settings: Settings) -> Services:
@@ -95,13 +106,14 @@ def assemble(settings: Settings) -> Services:
     receipt_signer = load_signing_key(settings.receipt_key_file, settings.receipt_key_name)
     objects, keys = _stores(settings)
     _check_key(wrapper, keys)
-    engine = sqlite_engine(settings.records_file)
-    upgrade(engine)
+    records = _records(settings)
+    upgrade(records.engine)
+    link_keys = _link_keys(settings, records.engine)
     tiles = LocalTileStore(settings.log_folder)
     witness = _witness(settings, clock)
     custody = Custody(
         clock=clock,
-        records=SqliteRecords(engine),
+        records=records,
         objects=objects,
         keys=keys,
         wrapper=wrapper,
@@ -116,13 +128,14 @@ def assemble(settings: Settings) -> Services:
         directory=Directory(custody),
         uploads=Uploads(),
         sequencer=Sequencer(
-            engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
+            records.engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
         ),
         log_signer=log_signer,
         key_wrapper=wrapper,
         witness=witness,
-        mirror=Mirror(engine, tiles, log_signer.verifier, witness, clock),
+        mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
         cosigners=Cosigners(settings.witness.cosigners, tiles),
+        link_keys=link_keys,
     )
 
 
@@ -134,6 +147,16 @@ def _witness(settings: Settings, clock: Clock) -> Witness:
     from audit.witness_s3 import S3Witness
 
     return S3Witness(place.bucket, settings.log_origin, clock, endpoint=place.endpoint, period=place.period)
+
+
+def _link_keys(settings: Settings, engine: Engine) -> LinkKeys:
+    """The keys of upload links. A state folder from before there were any gets its file here, while none is issued."""
+    with engine.connect() as connection:
+        issued = connection.execute(select(upload_links.c.id).limit(1)).first()
+    if issued is None and not settings.link_key_file.exists():
+        with suppress(FileExistsError):  # another process was first
+            create_signing_key(settings.link_key_file)
+    return load_link_keys(settings.link_key_file)
 
 
 def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:
@@ -190,6 +213,15 @@ def _credential() -> TokenCredential:
     from azure.identity import DefaultAzureCredential
 
     return DefaultAzureCredential()
+
+
+def _records(settings: Settings) -> Records:
+    if settings.database_url is None:
+        return SqliteRecords(sqlite_engine(settings.records_file))
+    from retention.records.postgres import PostgresRecords
+    from retention.records.postgres_engine import postgres_engine
+
+    return PostgresRecords(postgres_engine(settings.database_url, connections=settings.database_connections))
 
 
 def _clock(settings: Settings) -> Clock:

@@ -1,6 +1,7 @@
 """A bundle's life, and what makes a collection acceptable.
 
 States:
+  staging   -> receiving       blocks arrive in any order; the list of them is committed, which tells the size
   receiving -> received        the last byte is durable (completion); waiting for the read-back
   received  -> complete        read back, opened and hashed: the intake receipt is signed
   received  -> damaged         the read-back found other bytes than were sealed or announced; never readable
@@ -24,6 +25,7 @@ from retention.errors import Conflict, Invalid
 class BundleState(StrEnum):
     """Where a bundle stands."""
 
+    STAGING = "staging"
     RECEIVING = "receiving"
     RECEIVED = "received"
     COMPLETE = "complete"
@@ -32,10 +34,19 @@ class BundleState(StrEnum):
     ERASED = "erased"
 
 
-LIVE = frozenset({BundleState.RECEIVING, BundleState.RECEIVED, BundleState.COMPLETE, BundleState.DAMAGED})
+LIVE = frozenset(
+    {
+        BundleState.STAGING,
+        BundleState.RECEIVING,
+        BundleState.RECEIVED,
+        BundleState.COMPLETE,
+        BundleState.DAMAGED,
+    }
+)
 """States in which there is data to erase and no erasure under way."""
 
 TRANSITIONS: Mapping[BundleState, frozenset[BundleState]] = {
+    BundleState.STAGING: frozenset({BundleState.RECEIVING, BundleState.ERASING}),
     BundleState.RECEIVING: frozenset({BundleState.RECEIVED, BundleState.ERASING}),
     BundleState.RECEIVED: frozenset({BundleState.COMPLETE, BundleState.DAMAGED, BundleState.ERASING}),
     BundleState.COMPLETE: frozenset({BundleState.ERASING}),
@@ -99,12 +110,23 @@ class Triggers:
 
 def check_collection(collection: Collection, triggers: Triggers, max_size: int, now: datetime) -> None:
     """Invalid, naming every field that is wrong, unless `collection` is acceptable at `now`."""
-    errors = {
-        **_size_errors(collection, max_size),
+    _refuse({**_size_errors(collection, max_size), **_errors(collection, triggers, now)})
+
+
+def check_unsized(collection: Collection, triggers: Triggers, now: datetime) -> None:
+    """The same for one whose bytes come before its size is known; the size is checked when it is."""
+    _refuse(_errors(collection, triggers, now))
+
+
+def _errors(collection: Collection, triggers: Triggers, now: datetime) -> dict[str, str]:
+    return {
         **_name_errors(collection),
         **_window_errors(collection, now),
+        **_trigger_errors(collection, triggers),
     }
-    errors |= _trigger_errors(collection, triggers)
+
+
+def _refuse(errors: Mapping[str, str]) -> None:
     if errors:
         raise Invalid(
             "the collection cannot be accepted: " + "; ".join(f"{k} {v}" for k, v in errors.items()), errors

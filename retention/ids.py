@@ -26,6 +26,7 @@ class Kind(StrEnum):
     PART = "prt"
     STAMP = "stp"
     TENANT = "ten"
+    UPLOAD_LINK = "lnk"
 
 
 def new_id(kind: Kind) -> str:

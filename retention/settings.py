@@ -3,11 +3,14 @@
 | variable | meaning | default |
 |---|---|---|
 | CASEVAULT_STATE | folder of the embedded default | ./casevault-state |
+| CASEVAULT_DATABASE_URL | postgresql://user@host/database?... for records and audit log | SQLite in the state folder |
+| CASEVAULT_DATABASE_CONNECTIONS | the most connections that one process opens | 20 |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
-| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept | 7 |
 | CASEVAULT_STAMP_QUOTA | bytes that a stamp's bundles and open uploads may have together | no quota |
 | CASEVAULT_CASE_QUOTA | bytes that a case's bundles and open uploads may have together | no quota |
+| CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
+| CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
@@ -37,6 +40,7 @@ from audit.cosigners import Cosignatory
 from retention.azure_settings import AzureSettings, azure_from_environment
 from retention.bundle import Triggers
 from retention.custody.context import Limits
+from retention.records.postgres_url import CONNECTIONS, UnsafeUrlError, check_url
 
 
 class SettingError(ValueError):
@@ -62,6 +66,8 @@ class Settings:
     log_origin: str = "casevault.local/log"
     development: bool = False
     limits: Limits = field(default_factory=Limits)
+    database_url: str | None = field(default=None, repr=False)  # it may hold a password
+    database_connections: int = CONNECTIONS
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
     azure: AzureSettings = field(default_factory=AzureSettings)
@@ -93,6 +99,11 @@ class Settings:
         return self.state / "receipt-signing-key"
 
     @property
+    def link_key_file(self) -> Path:
+        """What upload links are signed with."""
+        return self.state / "link-signing-key"
+
+    @property
     def log_folder(self) -> Path:
         """Tiles and checkpoint: what the witness mirrors."""
         return self.state / "log"
@@ -121,6 +132,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     limits = Limits(
         max_bundle_size=_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
         upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
+        upload_longest=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
         case_number_pattern=pattern,
         stamp_quota=_quota(environ, "CASEVAULT_STAMP_QUOTA"),
         case_quota=_quota(environ, "CASEVAULT_CASE_QUOTA"),
@@ -131,6 +143,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         log_origin=_origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log")),
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
+        database_url=_database_url(environ),
+        database_connections=_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),
         trigger_prefixes=tuple(
             p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
         ),
@@ -168,6 +182,14 @@ def _cosigner(text: str) -> Cosignatory:
     if not url.strip().startswith("https://"):
         raise SettingError(f"CASEVAULT_COSIGNERS needs an https address behind the key of {verifier.name}")
     return Cosignatory(url.strip(), verifier)
+
+
+def _database_url(environ: Mapping[str, str]) -> str | None:
+    url = environ.get("CASEVAULT_DATABASE_URL") or None
+    try:
+        return url and check_url(url).render_as_string(hide_password=False)
+    except UnsafeUrlError as error:
+        raise SettingError(f"CASEVAULT_DATABASE_URL cannot be used: {error}") from None
 
 
 def _origin(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Signing keys in local files: one for the log's checkpoints, one for receipts.
+"""Signing keys in local files: one for the log's checkpoints, one for receipts, one for upload links.
 
 A file holds an Ed25519 seed in hex, mode 0600. It is made when the state folder is, and never made again: a new key in
 the place of a lost one would sign what nobody can compare with what was signed before.
@@ -41,6 +41,11 @@ def create_signing_key(path: Path) -> None:
 
 def load_signing_key(path: Path, name: str) -> Signer:
     """The signer behind the file, known to verifiers as `name`."""
+    return Signer(name, read_secret(path))
+
+
+def read_secret(path: Path) -> bytes:
+    """The 32 bytes that the file holds in hex. SigningKeyRefused."""
     try:
         mode = path.stat().st_mode
         text = path.read_text().strip()
@@ -56,4 +61,4 @@ def load_signing_key(path: Path, name: str) -> Signer:
         seed = b""
     if len(seed) != SEED_BYTES:
         raise SigningKeyRefused(f"{path} does not hold a signing key; put the right file back")
-    return Signer(name, seed)
+    return seed

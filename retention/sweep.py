@@ -10,7 +10,8 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -20,7 +21,7 @@ from sqlalchemy import Row, and_, or_, select
 
 from audit.entry import Action, Outcome
 from retention.actor import CLOCK
-from retention.bundle import LIVE, BundleState
+from retention.bundle import BundleState
 from retention.custody import scheduled
 from retention.custody.completing import finish_upload, verify_bundle
 from retention.custody.context import Custody, entry
@@ -31,12 +32,26 @@ from retention.errors import CustodyError
 from retention.objects.errors import StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
-from retention.records.tables import bundles, erasure_bundles, erasures
+from retention.records.tables import UNUSED, WAITING, bundles, concatenations, erasure_bundles, erasures
 from retention.records.unit_of_work import Transaction
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
+AT_ONCE = 8
+_UNFINISHED = and_(
+    bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
+    or_(
+        bundles.c.state == BundleState.STAGING,
+        bundles.c.deferred,
+        bundles.c.offset < bundles.c.size,
+    ),
+)
+_UNUSED = and_(
+    UNUSED,
+    # Those that are used go with their final upload.
+    ~select(concatenations.c.number).where(concatenations.c.partial_id == bundles.c.id).exists(),
+)
 _STOPPED = (StoreError, EnvelopeError, CustodyError, OSError)
 
 
@@ -56,7 +71,7 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        over = bundles.c.due_at <= now, bundles.c.state.in_(LIVE)
+        over = bundles.c.due_at <= now, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[tuple[Row[Any], Reason]] = []
         while not due and (found := tx.execute(search).all()):
@@ -75,12 +90,10 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int:
-        late = (
-            bundles.c.state == BundleState.RECEIVING,
-            bundles.c.expires_at <= now,
-            bundles.c.offset < bundles.c.size,
-        )
-        found = tx.execute(select(bundles).where(*late).order_by(bundles.c.expires_at).limit(limit)).all()
+        found: list[Row[Any]] = []
+        for late in (_UNFINISHED, _UNUSED):  # each is found by its own index
+            some = select(bundles).where(late, bundles.c.expires_at <= now).order_by(bundles.c.expires_at)
+            found += tx.execute(some.limit(limit - len(found))).all()
         for bundle in found:
             tx.audit(
                 entry(
@@ -142,10 +155,23 @@ def erase_pending(custody: Custody, report: SweepReport, limit: int) -> int:
         found = pending_erasures(custody, min(BATCH, limit - tried), after)
         if not found:
             break
-        for _erasure_id, bundle_id in found:
-            erase_one(custody, bundle_id, report)
+        for one in _erase_at_once(custody, [bundle_id for _erasure_id, bundle_id in found]):
+            report.erased += one.erased
+            report.failed += one.failed
         tried, after = tried + len(found), found[-1]
     return tried
+
+
+def _erase_at_once(custody: Custody, bundle_ids: Sequence[str]) -> Iterator[SweepReport]:
+    """Erase these, AT_ONCE at a time: what one waits for on the disk, others wait for with it (group commit)."""
+
+    def one(bundle_id: str) -> SweepReport:
+        own = SweepReport()
+        erase_one(custody, bundle_id, own)
+        return own
+
+    with ThreadPoolExecutor(min(AT_ONCE, len(bundle_ids)), "eraser") as pool:
+        yield from pool.map(one, bundle_ids)
 
 
 def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
@@ -168,14 +194,18 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
     """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles."""
-    full = and_(bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size)
+    full = and_(
+        bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
+    )
     with custody.records.read() as reads:
         unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
     for bundle_id in unfinished:
         with _noted(report, f"completing {bundle_id}"):
             finish_upload(custody, CLOCK, bundle_id)
     waiting = (
-        select(bundles.c.id).where(bundles.c.state == BundleState.RECEIVED).order_by(bundles.c.received_at)
+        select(bundles.c.id)
+        .where(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
+        .order_by(bundles.c.received_at)
     )
     with custody.records.read() as reads:
         received = reads.execute(waiting.limit(limit)).scalars().all()

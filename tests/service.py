@@ -66,6 +66,7 @@ class Service:
         limits: Limits | None = None,
         stall_seconds: float = 5,
         now: datetime | None = None,
+        blob_origin: str | None = "https://blobs.example",
     ) -> None:
         self.settings = Settings(state=folder / "state", development=True, limits=limits or Limits())
         initialise(self.settings)
@@ -83,6 +84,7 @@ class Service:
             issuer=self.issuer.issuer,
             development=self.issuer,
             stall_seconds=stall_seconds,
+            blob_origin=blob_origin,
         )
         self.app = create_app(self.door)
         self._client = self.app.test_client()

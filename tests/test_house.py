@@ -27,6 +27,7 @@ PURE = (
     "retention/actor.py",
     "retention/errors.py",
     "retention/receipt.py",
+    "retention/upload_link.py",
     "retention/envelope/format.py",
     "retention/envelope/manifest.py",
     "retention/objects/paths.py",
@@ -45,6 +46,8 @@ ADAPTERS = frozenset(
         "LocalTileStore",
         "SqliteRecords",
         "sqlite_engine",
+        "PostgresRecords",
+        "postgres_engine",
         "AzureBlobStore",
         "KeyVaultWrapper",
     }
@@ -54,7 +57,9 @@ ADAPTERS = frozenset(
 FOR_A_CHILD = {"intake_api/cli/demo/rehearsal.py", "intake_api/cli/local.py"}
 """They read no setting: they make the environment of a process that they start."""
 OUTSIDERS = {
-    "audit/cosigned_local.py": {"LocalTileStore"},  # an adapter made of another: cosigned notes beside the tiles
+    "audit/cosigned_local.py": {
+        "LocalTileStore"
+    },  # an adapter made of another: cosigned notes beside the tiles
     "intake_api/cli/auditing.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
 }
 
@@ -170,9 +175,10 @@ def test_flask_stays_at_one_door_and_functions_at_the_other() -> None:
 
 
 def test_opening_is_imported_by_the_read_back_and_by_reading_alone() -> None:
-    """`opener` gives plaintext: no door may come by it around the decision (P2)."""
+    """`opener` gives plaintext: no door may come by it around the decision (P2). Concatenation gives it to the sealer
+    of the bundle that the bytes are for, and to nobody else."""
     users = {name_of(path) for path in modules() if "opener" in {name for _, name in imported(path)}}
-    assert users == {"retention/custody/reading.py"}
+    assert users == {"retention/custody/reading.py", "retention/custody/concatenating.py"}
     makers = {name_of(path) for path in modules() if "BundleOpener" in {name for _, name in imported(path)}}
     allowed = {
         "retention/custody/completing.py",

@@ -2,7 +2,7 @@
 
 - A role is what the issuer says the caller may do; what it means is decided by custody, not here.
 - A claim value that names no known role counts for nothing; a caller without any known role is refused.
-- The clock's role is nobody's to claim: no token can carry it.
+- The service's own roles (the clock's, an upload link's) are nobody's to claim: no token can carry them.
 - A `Caller` is made only from a token that was verified (tokens.py).
 - The subject is an opaque id and may be logged; the name is a particular and never shows in a repr.
 """
@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
 
-from retention.actor import Role
+from retention.actor import OURS_ALONE, Role
 
 ROLE_OF_CLAIM_VALUE: Mapping[str, Role] = MappingProxyType(
-    {role.value: role for role in Role if role is not Role.CLOCK}
+    {role.value: role for role in Role if role not in OURS_ALONE}
 )
 """What the roles claim may say, unless the deployment maps its own values."""
 

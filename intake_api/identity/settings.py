@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE
-from retention.actor import Role
+from retention.actor import OURS_ALONE, Role
 
 ALGORITHMS = ("RS256", "PS256", "ES256")
 """All that can ever be configured: asymmetric only (RFC 8725 section 3.2), so a public key never is a secret."""
@@ -30,7 +30,9 @@ class IssuerSettings:
             raise ValueError("an issuer and at least one audience must be configured")
         if not self.algorithms or not set(self.algorithms) <= set(ALGORITHMS):
             raise ValueError(f"algorithms must be some of {', '.join(ALGORITHMS)}")
-        if Role.CLOCK in self.roles.values():
-            raise ValueError("no claim value may stand for the clock: it has no token")
+        if OURS_ALONE & set(self.roles.values()):
+            raise ValueError(
+                "no claim value may stand for the service's own roles (the clock's, a link's): they have no token"
+            )
         if not timedelta(0) <= self.leeway <= timedelta(minutes=5):
             raise ValueError("the leeway must be between 0 and 5 minutes")

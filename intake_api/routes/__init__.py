@@ -13,6 +13,7 @@ from intake_api.routes import (
     service,
     stamps,
     tenants,
+    upload_links,
     uploads,
 )
 
@@ -22,6 +23,7 @@ RESOURCES = (
     cases.routes,
     preflight.routes,
     uploads.routes,
+    upload_links.routes,
     bundles.routes,
     content.routes,
     files.routes,

@@ -1,4 +1,6 @@
-"""Bytes of a bundle, from a request's body into custody: whatever happens to the line, what came is kept."""
+"""Bytes of a bundle, from a request's body into custody: whatever happens to the line, what came is kept.
+
+Unless a checksum says that it is not what was sent."""
 
 from __future__ import annotations
 
@@ -8,27 +10,41 @@ from flask import request
 
 from intake_api.calling import caller, custody, the_door
 from intake_api.calls import CallRefused
+from intake_api.checksums import read_checksum
 from intake_api.pump import pump
 from retention.bundle import Collection
 from retention.custody import receiving
 from retention.errors import TakenOver
 
 
-def take(bundle_id: str, offset: int, length: int, location: str) -> int:
-    """Write the body of `length` bytes to the upload at `offset`; the offset to go on from."""
+def take(bundle_id: str, offset: int, length: int, location: str, told: int | None = None) -> int:
+    """Write the body of `length` bytes to the upload at `offset`; the offset to go on from.
+
+    With a checksum announced nothing of the body counts before the sum is right; without one, all that came counts.
+    """
     door = the_door()
-    with receiving.begin(custody(), door.services.uploads, caller(), bundle_id, offset) as session:
+    checksum = read_checksum(request.headers)
+    held = checksum is not None
+    with receiving.begin(
+        custody(), door.services.uploads, caller(), bundle_id, offset, told=told, held=held
+    ) as session:
+        sink = checksum.over(session) if checksum else session
         try:
-            result = pump(request.environ["wsgi.input"], length, session, door.stall_seconds)
+            result = pump(request.environ["wsgi.input"], length, sink, door.stall_seconds)
         except TakenOver:
-            session.park()  # the next writer, or the next start of the service, goes on from here
+            if not held:
+                session.park()  # the next writer, or the next start of the service, goes on from here
             raise
-        reached = session.park()
+        whole = not (result.cut or result.stalled)
+        right = checksum is None or (whole and checksum.matches())
+        reached = session.park() if right else session.forget()
     facts: dict[str, Any] = {"bundle": bundle_id, "offset": reached, "headers": {"Location": location}}
     if result.stalled:
         raise CallRefused("request-timeout", f"no bytes came for {door.stall_seconds:g} s", **facts)
     if result.cut:
         raise CallRefused("incomplete-body", f"{result.taken} of {length} bytes came", **facts)
+    if not right:
+        raise CallRefused("checksum-mismatch", "the bytes that came have another sum", **facts)
     return reached
 
 

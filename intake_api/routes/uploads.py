@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import marshmallow as ma
@@ -11,15 +12,17 @@ from sqlalchemy import Row
 
 from audit.times import rfc3339
 from intake_api import uploads
-from intake_api.calling import caller, custody
+from intake_api.calling import caller, custody, the_door
+from intake_api.checksums import ALGORITHMS
 from intake_api.routes import bodies
 from intake_api.routes.blueprint import Blueprint, invalid
-from intake_api.schemas.bundles import DeclaredUpload
-from retention.custody import collecting, unfinished
+from intake_api.schemas.bundles import DeclaredPartial, DeclaredUpload
+from retention.bundle import BundleState
+from retention.custody import collecting, concatenating, unfinished
 from retention.errors import TooLarge
 
 routes = Blueprint("uploads", __name__, description="Resumable uploads (tus 1.0.0)")
-_DECLARED = DeclaredUpload()
+_DECLARED, _PARTIAL = DeclaredUpload(), DeclaredPartial()
 
 
 def _header(name: str, what: str, *, required: bool = True) -> dict[str, Any]:
@@ -33,6 +36,7 @@ def _header(name: str, what: str, *, required: bool = True) -> dict[str, Any]:
 
 
 _TUS = _header("Tus-Resumable", uploads.VERSION)
+_CHECKSUM = _header("Upload-Checksum", f"of the body: {', '.join(ALGORITHMS)}, and base64", required=False)
 _BODY = {"content": {uploads.BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
 _METADATA = f"pairs of key and base64 value: {', '.join(_DECLARED.fields)}"
 
@@ -52,7 +56,7 @@ routes.after_request(_say_version)
 
 
 @routes.on("OPTIONS", "/uploads")
-@routes.gives(204)
+@routes.gives(204, description="Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm")
 def options() -> Response:
     """What this server speaks."""
     return _empty(
@@ -60,6 +64,7 @@ def options() -> Response:
             "Tus-Version": uploads.VERSION,
             "Tus-Extension": uploads.EXTENSIONS,
             "Tus-Max-Size": str(custody().limits.max_bundle_size),
+            "Tus-Checksum-Algorithm": ",".join(ALGORITHMS),
         }
     )
 
@@ -67,40 +72,82 @@ def options() -> Response:
 @routes.on(
     "POST",
     "/uploads",
-    parameters=[_TUS, _header("Upload-Length", "bytes"), _header("Upload-Metadata", _METADATA)],
+    parameters=[
+        _TUS,
+        _header("Upload-Length", "bytes; not with Upload-Defer-Length or a final upload", required=False),
+        _header("Upload-Defer-Length", "1: the length comes later, with the bytes", required=False),
+        _header("Upload-Concat", "`partial`, or `final;` and the partial uploads' addresses", required=False),
+        _header("Upload-Metadata", f"{_METADATA}; a partial upload needs none", required=False),
+        _CHECKSUM,
+    ],
     requestBody=_BODY,
 )
 @routes.gives(201, description="Created; Location, Upload-Offset, Upload-Expires")
 def create() -> Response:
-    """Announce a bundle; its bytes may come along, or follow by PATCH to its Location."""
-    headers = request.headers
-    size = uploads.check_announced(headers, custody().limits.max_bundle_size)
-    length = uploads.check_body(headers, size) if uploads.has_body(headers) else 0
-    try:
-        declared = _DECLARED.load(uploads.parse_metadata(headers.get("Upload-Metadata", "")))
-    except ma.ValidationError as error:
-        raise invalid(error.messages) from None
-    collection = bodies.collection_of(declared, declared["filename"], size)
-    bundle = collecting.create_upload(
-        custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
+    """Announce a bundle; its bytes may come along, follow by PATCH to its Location, or lie in partial uploads."""
+    concat = uploads.read_concat(request.headers)
+    if concat is not None and concat.partials is not None:
+        return _create_final(concat.partials)
+    most = custody().limits.max_bundle_size
+    size = uploads.check_announced(request.headers, most)
+    has_body = uploads.has_body(request.headers)
+    length = uploads.check_body(request.headers, most if size is None else size) if has_body else 0
+    upload = _create_partial(size) if concat else _create_bundle(size)
+    location = f"/uploads/{upload.id}"
+    offset = bodies.take(upload.id, 0, length, location) if length else 0
+    return _empty({"Location": location, "Upload-Offset": str(offset), **_expiry(upload)}, 201)
+
+
+def _create_bundle(size: int | None) -> Row[Any]:
+    declared = _read(_DECLARED)
+    collection = bodies.collection_of(declared, declared["filename"], size or 0)
+    return collecting.create_upload(
+        custody(),
+        caller(),
+        collection,
+        case_number=declared["case"],
+        stamp_id=declared["stamp"],
+        deferred=size is None,
     )
-    location = f"/uploads/{bundle.id}"
-    offset = bodies.take(bundle.id, 0, length, location) if length else 0
-    expires = uploads.http_date(bundle.expires_at)
-    return _empty({"Location": location, "Upload-Offset": str(offset), "Upload-Expires": expires}, 201)
+
+
+def _create_partial(size: int | None) -> Row[Any]:
+    return concatenating.create_partial(custody(), caller(), size, _read(_PARTIAL)["stamp"])
+
+
+def _create_final(partials: Sequence[str]) -> Response:
+    declared = _read(_DECLARED)
+    final = concatenating.concatenate(
+        custody(),
+        the_door().services.uploads,
+        caller(),
+        bodies.collection_of(declared, declared["filename"], 0),
+        partials,
+        case_number=declared["case"],
+        stamp_id=declared["stamp"],
+    )
+    return _empty({"Location": f"/uploads/{final.id}", "Upload-Offset": str(final.offset)}, 201)
 
 
 @routes.on("HEAD", "/uploads/<bundle>", parameters=[_TUS])
-@routes.gives(200, description="Upload-Offset, Upload-Length, Upload-Expires, Upload-Metadata")
+@routes.gives(
+    200,
+    description="Upload-Offset, Upload-Length or Upload-Defer-Length, Upload-Expires, Upload-Metadata, Upload-Concat",
+)
 def offset(bundle: str) -> Response:
-    """Where to go on."""
-    upload = unfinished.find_upload(custody(), caller(), bundle)
+    """Where to go on. A request that still writes to the upload, or hangs, saves what it has and ends first."""
+    upload = unfinished.settled_upload(custody(), the_door().services.uploads, caller(), bundle)
+    partials = unfinished.find_partials(custody(), bundle)
+    joining = partials and upload.state == BundleState.RECEIVING
     return _empty(
         {
-            "Upload-Offset": str(upload.offset),
-            "Upload-Length": str(upload.size),
-            "Upload-Expires": uploads.http_date(upload.expires_at),
-            "Upload-Metadata": uploads.pack_metadata(_metadata(upload)),
+            **(
+                {} if joining else {"Upload-Offset": str(upload.offset)}
+            ),  # tus: not before it is concatenated
+            **({"Upload-Defer-Length": "1"} if upload.deferred else {"Upload-Length": str(upload.size)}),
+            **_expiry(upload),
+            **_concat(upload, partials),
+            **({} if upload.partial else {"Upload-Metadata": uploads.pack_metadata(_metadata(upload))}),
         },
         200,
     )
@@ -113,19 +160,25 @@ def offset(bundle: str) -> Response:
         _TUS,
         _header("Upload-Offset", "where these bytes belong"),
         _header("Content-Length", "demanded"),
+        _header("Upload-Length", "once, for an upload whose length was deferred", required=False),
+        _CHECKSUM,
     ],
     requestBody=_BODY,
 )
-@routes.gives(204, description="Upload-Offset")
+@routes.gives(204, description="Upload-Offset, Upload-Expires")
 def go_on(bundle: str) -> Response:
     """More bytes of an upload, at its offset."""
     at = uploads.read_number(request.headers, "Upload-Offset")
-    length = uploads.check_body(request.headers, custody().limits.max_bundle_size)
+    most = custody().limits.max_bundle_size
+    told = uploads.read_told(request.headers, most)
+    length = uploads.check_body(request.headers, most)
     upload = unfinished.find_upload(custody(), caller(), bundle)
-    if at == upload.offset and length > upload.size - at:
-        raise TooLarge(f"the upload has room for {upload.size - at} more bytes", room=upload.size - at)
-    reached = bodies.take(bundle, at, length, f"/uploads/{bundle}")
-    return _empty({"Upload-Offset": str(reached), "Upload-Expires": uploads.http_date(upload.expires_at)})
+    room = max(0, (told or most if upload.deferred else upload.size) - at)
+    if at == upload.offset and length > room:
+        raise TooLarge(f"the upload has room for {room} more bytes", room=room)
+    reached = bodies.take(bundle, at, length, f"/uploads/{bundle}", told)
+    upload = unfinished.find_upload(custody(), caller(), bundle)
+    return _empty({"Upload-Offset": str(reached), **_expiry(upload)})
 
 
 @routes.on("DELETE", "/uploads/<bundle>", parameters=[_TUS])
@@ -134,6 +187,30 @@ def terminate(bundle: str) -> Response:
     """Give an upload up: what came of it is erased."""
     unfinished.terminate_upload(custody(), caller(), bundle)
     return _empty({})
+
+
+def _read(schema: ma.Schema) -> dict[str, Any]:
+    """Upload-Metadata as `schema` has it."""
+    try:
+        found: dict[str, Any] = schema.load(
+            uploads.parse_metadata(request.headers.get("Upload-Metadata", ""))
+        )
+    except ma.ValidationError as error:
+        raise invalid(error.messages) from None
+    return found
+
+
+def _expiry(upload: Row[Any]) -> dict[str, str]:
+    """Upload-Expires, while it does: a bundle that was received has its deadline instead."""
+    if upload.state != BundleState.RECEIVING and not upload.partial:
+        return {}
+    return {"Upload-Expires": uploads.http_date(upload.expires_at)}
+
+
+def _concat(upload: Row[Any], partials: Sequence[str]) -> dict[str, str]:
+    if upload.partial:
+        return {"Upload-Concat": "partial"}
+    return {"Upload-Concat": "final;" + " ".join(f"/uploads/{one}" for one in partials)} if partials else {}
 
 
 def _metadata(upload: Row[Any]) -> dict[str, str]:

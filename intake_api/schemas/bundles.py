@@ -13,6 +13,10 @@ from retention.bundle import CollectionType
 from retention.custody.collecting import IN_PROGRESS
 from retention.grants import MAX_REASON_CHARACTERS
 
+ADDED_BY_CLIENTS = frozenset({"filetype", "name", "relativePath"})
+"""Keys that Uppy puts into Upload-Metadata unasked: they say nothing of the collection, and are not kept."""
+ENCRYPTION = "encryptiondata"
+"""The metadata that Azure's clients keep their own encryption's data in."""
 STATUSES = {"in-progress": True, "complete": False}
 
 
@@ -42,10 +46,28 @@ class DeclaredCollection(ma.Schema):
     )
 
 
+class DeclaredPartial(ma.Schema):
+    """What is looked at of a partial upload's metadata; the collection is declared with the final one."""
+
+    class Meta:
+        unknown = ma.EXCLUDE
+
+    stamp = Word(load_default=None, longest=64, metadata={"description": "a stamp's id; operators only"})
+
+
 class DeclaredUpload(DeclaredCollection):
     """The keys of Upload-Metadata."""
 
     filename = fields.String(required=True)
+
+    @ma.pre_load
+    def _without_what_clients_add(self, data: dict[str, str], **_: Any) -> dict[str, str]:
+        return {key: value for key, value in data.items() if key not in ADDED_BY_CLIENTS}
+
+
+def _blob_metadata(row: Any) -> dict[str, str]:
+    kept: dict[str, str] = json.loads(row.blob_facts)["metadata"] if row.blob_facts else {}
+    return kept
 
 
 class Bundle(ma.Schema):
@@ -65,7 +87,26 @@ class Bundle(ma.Schema):
         lambda row: json.loads(row.roles), metadata={"type": "array", "items": {"type": "string"}}
     )
     file_name = fields.String()
-    size = fields.Integer()
+    link = fields.String(
+        attribute="link_id", allow_none=True, metadata={"description": "the upload link that it came through"}
+    )
+    blob_name = fields.String(allow_none=True, metadata={"description": "as its sender named it there"})
+    metadata = fields.Function(
+        lambda row: _blob_metadata(row),
+        metadata={
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "what its sender set on the blob",
+        },
+    )
+    client_encrypted = fields.Function(
+        lambda row: ENCRYPTION in _blob_metadata(row),
+        metadata={"type": "boolean", "description": "its sender encrypted it; who has their key can read it"},
+    )
+    size = fields.Function(
+        lambda row: None if row.deferred else row.size,
+        metadata={"type": ["integer", "null"], "description": "null until a deferred length is told"},
+    )
     offset = fields.Integer()
     created_at = Moment()
     expires_at = Moment()

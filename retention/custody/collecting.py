@@ -12,6 +12,8 @@ Rules:
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,7 +21,7 @@ from sqlalchemy import Row, and_, insert, select, update
 
 from audit.entry import Action
 from retention.actor import Actor, Role
-from retention.bundle import BundleState, Collection, CollectionType, check_collection
+from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
 from retention.custody.quotas import Room, exceeded, room
@@ -31,55 +33,65 @@ from retention.records.pages import Page, fetch_page
 from retention.records.queries import bundle_history, case_history, find_bundle, is_assigned, refresh_due
 from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
-from retention.records.visibility import visible_bundles, visible_cases
+from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
-IN_PROGRESS = (BundleState.RECEIVING, BundleState.RECEIVED)
+IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
 
 
 def create_upload(
-    custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
+    custody: Custody,
+    actor: Actor,
+    collection: Collection,
+    *,
+    case_number: str | None,
+    stamp_id: str | None,
+    deferred: bool = False,
 ) -> Row[Any]:
-    """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own."""
+    """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own.
+
+    `deferred`: the size is told with the bytes; the collection's counts for nothing until then.
+    """
     now = custody.clock.now()
-    id_ = new_id(Kind.BUNDLE)
-    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
-
-    def work(tx: Transaction) -> Row[Any] | Turned:
-        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, now)
-        if isinstance(admitted, Turned):
-            return admitted
-        stamp, case_id, _room = admitted
-        _insert(tx, custody, id_, actor, stamp, case_id, collection, now)
-        tx.audit(
-            entry(
-                actor,
-                Action.UPLOAD_CREATED,
-                now,
-                tenant=stamp.tenant_id,
-                case=case_id,
-                bundle=id_,
-                subject=stamp.id,
-                details={"type": collection.type.value, "size": collection.size},
-                particulars={"file_name": collection.file_name},
-            )
-        )
-        return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
-
-    return commit(custody, work)
+    if deferred:
+        collection = replace(collection, size=0)
+        check_unsized(collection, custody.triggers, now)
+    else:
+        check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
+    more = {"deferred": deferred}
+    return commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
 
 
 def check_upload(
     custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
 ) -> Room:
     """Preflight: whatever `create_upload` would raise now, and nothing made; else what the quotas leave for it."""
-    now = custody.clock.now()
-    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
+    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, custody.clock.now())
 
     def work(tx: Transaction) -> Room | Turned:
-        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, now)
+        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, 0)
         return admitted if isinstance(admitted, Turned) else admitted[2]
 
     return commit(custody, work)
+
+
+def announce(
+    tx: Transaction,
+    custody: Custody,
+    actor: Actor,
+    collection: Collection,
+    case_number: str | None,
+    stamp_id: str | None,
+    more: Mapping[str, Any] | None = None,
+    brought: int = 0,
+) -> Row[Any] | Turned:
+    """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row; `brought` of
+    its bytes are here already, and counted."""
+    admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, brought)
+    if isinstance(admitted, Turned):
+        return admitted
+    stamp, case_id, _room = admitted
+    now = custody.clock.now()
+    return insert_bundle(tx, custody, new_id(Kind.BUNDLE), actor, stamp, case_id, collection, now, more)
 
 
 def _admit(
@@ -89,18 +101,14 @@ def _admit(
     collection: Collection,
     case_number: str | None,
     stamp_id: str | None,
-    now: datetime,
+    brought: int,
 ) -> tuple[Row[Any], str | None, Room] | Turned:
     """The stamp that sends, the case that it is for, and the room that there is; or the refusal, with its entry."""
-    if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
-        return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
-    stamp = _sender(tx, actor, stamp_id)
-    if stamp is None and stamp_id is None:
-        return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
-    if stamp is None:
-        return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "")
-    denied = _may_collect(stamp, collection)
-    if denied:
+    now = custody.clock.now()
+    stamp = sender(tx, actor, stamp_id, now)
+    if isinstance(stamp, Turned):
+        return stamp
+    if denied := may_collect(stamp, collection):
         return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=stamp.tenant_id, subject=stamp.id)
     case_id = None
     if case_number is not None:
@@ -112,14 +120,30 @@ def _admit(
         raise Invalid(
             "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
         )
-    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
-    if isinstance(decide(history, now), Erase):  # it would be erased as it comes
-        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+    _check_deadline(tx, case_id, now)
     left = room(tx, custody.limits, stamp.id, case_id)
-    if over := exceeded(left, collection.size):
+    if over := exceeded(left, collection.size, brought):
         ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
         return refuse(tx, actor, Action.UPLOAD_CREATED, now, over, **ids)
     return stamp, case_id, left
+
+
+def _check_deadline(tx: Transaction, case_id: str | None, now: datetime) -> BundleHistory:
+    """The history of a bundle that begins now; Conflict when it would be erased as it comes."""
+    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
+    if isinstance(decide(history, now), Erase):
+        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+    return history
+
+
+def sender(tx: Transaction, actor: Actor, stamp_id: str | None, now: datetime) -> Row[Any] | Turned:
+    """The registered stamp that sends: the actor itself, or the one that its operator names."""
+    if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
+    stamp = _sender(tx, actor, stamp_id)
+    if stamp is None and stamp_id is None:
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
+    return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "") if stamp is None else stamp
 
 
 def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | None:
@@ -136,7 +160,8 @@ def _who_sends(actor: Actor) -> Denied:
     return Denied("stamp-missing", "say which of your stamps made the bundle")
 
 
-def _may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
+def may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
+    """None when the stamp's operator lets it collect this."""
     if collection.type is CollectionType.PROACTIVE and not stamp.proactive:
         return Denied(
             "no-proactive-consent", "the operator has not consented to proactive collection from this stamp"
@@ -144,7 +169,7 @@ def _may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
     return None
 
 
-def _insert(
+def insert_bundle(
     tx: Transaction,
     custody: Custody,
     id_: str,
@@ -153,8 +178,10 @@ def _insert(
     case_id: str | None,
     c: Collection,
     now: datetime,
-) -> None:
-    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
+    more: Mapping[str, Any] | None = None,
+) -> Row[Any]:
+    """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row."""
+    history = _check_deadline(tx, case_id, now)
     row = {
         "id": id_,
         "tenant_id": stamp.tenant_id,
@@ -176,8 +203,23 @@ def _insert(
         "expires_at": now + custody.limits.upload_lifetime,
         "offset": 0,
         "due_at": due(history)[0],
+        **(more or {}),
     }
     tx.change(insert(bundles).values(row))
+    tx.audit(
+        entry(
+            actor,
+            Action.UPLOAD_CREATED,
+            now,
+            tenant=stamp.tenant_id,
+            case=case_id,
+            bundle=id_,
+            subject=stamp.id,
+            details={"type": c.type.value, "size": c.size},
+            particulars={"file_name": c.file_name},
+        )
+    )
+    return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
 
 
 def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str) -> Row[Any]:
@@ -264,8 +306,7 @@ def list_bundles(
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
     """Collection history: newest first by the time collected, with the case's number beside each bundle."""
-    wanted = [visible_bundles(actor, custody.clock.now())]
-    wanted += [cases.c.number == case_number] if case_number else []
+    wanted = [cases.c.number == case_number] if case_number else []
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
     wanted += [bundles.c.type == type_] if type_ else []
     wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
@@ -273,9 +314,9 @@ def list_bundles(
         running = bundles.c.state.in_(IN_PROGRESS)
         wanted.append(running if in_progress else ~running)
     with custody.records.read() as reads:
-        return fetch_page(
-            reads, _with_case().where(*wanted), bundles.c.time_collected, bundles.c.id, cursor, limit
-        )
+        seen = reasons_to_see_bundles(reads, actor, custody.clock.now())
+        found = _with_case().where(*wanted)
+        return fetch_page(reads, found, bundles.c.time_collected, bundles.c.id, cursor, limit, seen)
 
 
 def _with_case() -> Any:

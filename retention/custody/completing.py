@@ -2,9 +2,11 @@
 
 Order of writing:
   objects.complete (idempotent) -> * state `received` + entry            `finish_upload`, in the upload's last request
+                                   (and in the same commit: the erasure of the partial uploads it was made of begins)
   read back, open, hash -> * state `complete` + receipt + entry          `verify_bundle`, beside the upload path
 The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
 else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened.
+A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from retention.actor import CLOCK, Actor
 from retention.bundle import BundleState
 from retention.custody import receipts
 from retention.custody.context import Custody, entry
+from retention.custody.erasing import BUNDLE, start
 from retention.deadline import due
 from retention.envelope.bundle_file import BundleOpener
 from retention.envelope.errors import SealBroken, WrappedKeyBroken
@@ -29,7 +32,7 @@ from retention.envelope.format import NAME
 from retention.envelope.manifest import Manifest
 from retention.objects.errors import KeyDestroyed, PartMissing
 from retention.receipt import INTAKE, body_hash
-from retention.records.queries import bundle_history, bundle_parts
+from retention.records.queries import bundle_history, bundle_parts, live_partials, partials_of
 from retention.records.tables import bundles, cases
 from retention.records.unit_of_work import Reads, Transaction
 
@@ -47,7 +50,12 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
 
     def work(tx: Transaction) -> None:
         of = bundles.c.id == bundle_id
-        whole = (of, bundles.c.state == BundleState.RECEIVING, bundles.c.size == manifest.length)
+        whole = (
+            of,
+            bundles.c.state == BundleState.RECEIVING,
+            bundles.c.size == manifest.length,
+            ~bundles.c.deferred,
+        )
         if not tx.change(update(bundles).where(*whole).values(_received(now, manifest))):
             return  # completed, or erased, meanwhile
         bundle = tx.execute(select(bundles).where(of)).one()
@@ -59,6 +67,8 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
             "parts": len(manifest.parts),
             "manifest": manifest.hash().hex(),
         }
+        if made_of := partials_of(tx, bundle_id):
+            details["partials"] = made_of
         tx.audit(
             entry(
                 actor,
@@ -70,6 +80,8 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
                 details=details,
             )
         )
+        if used := live_partials(tx, [bundle_id]):
+            start(tx, actor, used, bundle.tenant_id, None, BUNDLE, "concatenated", now, on_demand=False)
 
     custody.records.write(work)  # * the bundle is received from here
 

@@ -39,10 +39,17 @@ class Limits:
 
     max_bundle_size: int = 64 * GIB
     upload_lifetime: timedelta = timedelta(days=7)
+    upload_longest: timedelta = timedelta(days=30)
+    max_partials: int = 1000
     case_number_pattern: str = NUMBER_PATTERN
     max_consent: timedelta = timedelta(days=365)
     stamp_quota: int | None = None
     case_quota: int | None = None
+
+    @property
+    def has_quota(self) -> bool:
+        """True when there is something to count."""
+        return (self.stamp_quota, self.case_quota) != (None, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

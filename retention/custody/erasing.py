@@ -12,6 +12,7 @@ is no way back: the bundle is unreadable at once, whatever still lies on the sto
 - What is asked for while the clock's own erasure of it is under way is that erasure; it goes ahead of scheduled work.
 - The confirmation number is given at once, the receipt when the erasure is proven. On-demand work goes first.
 - The automatic erasure notifies nobody; its receipt is there for who asks.
+- A bundle that is made of partial uploads takes those along that are left: they hold the same bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from retention.errors import NotFound, Unavailable
 from retention.grants import Denied, check_reason
 from retention.ids import Kind, new_confirmation, new_id, read_confirmation
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import find_bundle, find_case, is_assigned
+from retention.records.queries import find_bundle, find_case, is_assigned, live_partials
 from retention.records.tables import bundles, erasure_bundles, erasures, grants
 from retention.records.unit_of_work import Reads, Transaction
 from retention.records.visibility import assigned_cases
@@ -185,6 +186,7 @@ def start(
 
     Bundles of `held` whose erasure is under way already are proven under this one too.
     """
+    held = [*held, *live_partials(tx, [bundle.id for bundle in held])]
     id_ = new_id(Kind.ERASURE)
     confirmation = new_confirmation()
     row = {

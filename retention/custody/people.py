@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from sqlalchemy import insert, select, update
 
-from retention.actor import Actor, Role
+from retention.actor import OURS_ALONE, Actor, Role
 from retention.custody.context import Custody
 from retention.ids import Kind, new_id
 from retention.records.tables import actors, stamps, tenants
@@ -57,11 +57,11 @@ class Directory:
         name: str | None,
         particulars: Mapping[str, str],
     ) -> Actor:
-        """The actor behind a verified caller. The clock's role is never taken from a caller."""
+        """The actor behind a verified caller. The service's own roles are never taken from a caller."""
         stamp = self._stamp(subject) if Role.STAMP in roles else None
         return Actor(
             id=self._id(issuer, subject, name),
-            roles=roles - {Role.CLOCK},
+            roles=roles - OURS_ALONE,
             tenant=stamp[1] if stamp else self._tenant(directory),
             stamp=stamp[0] if stamp else None,
             partner=partner,

@@ -18,7 +18,7 @@ from retention.bundle import BundleState
 from retention.custody import receipts
 from retention.custody.context import entry
 from retention.receipt import ERASURE, body_hash
-from retention.records.tables import bundles, cases, erasure_bundles, erasures, parts
+from retention.records.tables import bundles, cases, erasure_bundles, erasures, parts, staged_blocks
 from retention.records.unit_of_work import Transaction
 
 METHOD = "data key destroyed; objects deleted; absence verified"
@@ -57,10 +57,13 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
         "file_name": "",
         "roles": "[]",
         "announced_sha256": None,
+        "blob_name": None,
+        "blob_facts": None,
         "due_at": None,
     }
     tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))
     tx.change(delete(parts).where(parts.c.bundle_id == bundle_id))
+    tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
     under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
     for erasure_id in tx.execute(under).scalars().all():
         details = {"cause": bundle.erased_cause, "size": bundle.offset, "method": METHOD}

@@ -2,22 +2,26 @@
 
 Rules:
 - What counts is each live bundle's size as it was announced: an upload that is not finished counts whole, so that what
-  was accepted can always be completed. What is being erased, or is erased, counts no more.
-- A quota is asked when an upload is created, in the same transaction: two that come at once do not both get the last
-  room. Claims and moves bring no bytes to the service and are not held to it.
+  was accepted can always be completed. Whoever does not say a size beforehand counts with what has come (a deferred
+  length until it is told, a blob's blocks until they are committed). What is being erased
+  counts no more.
+- Partial uploads count for their stamp; those that a final upload is made of count no more, it counts for them.
+- A quota is asked in the transaction that creates what would count, so two that come at once do not both get the last
+  room; of a blob it is asked for each block, before its bytes move. Claims and moves bring no bytes and are not held to
+  it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, Select, case, func, select
 
 from retention.bundle import LIVE
 from retention.custody.context import Limits
 from retention.errors import QuotaExceeded
-from retention.records.tables import bundles, cases, stamps
-from retention.records.unit_of_work import Reads
+from retention.records.tables import bundles, cases, concatenations, staged_blocks, stamps
+from retention.records.unit_of_work import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,29 +32,35 @@ class Room:
     case: int | None
 
 
-def room(reads: Reads, limits: Limits, stamp_id: str, case_id: str | None) -> Room:
+def room(tx: Transaction, limits: Limits, stamp_id: str, case_id: str | None) -> Room:
     """What is left for a stamp, and for a case if there is one."""
-    for row, quota in (
-        (stamps.c.id == stamp_id, limits.stamp_quota),
-        (cases.c.id == case_id, limits.case_quota),
-    ):
-        if quota is not None:  # where writers run side by side, those of one stamp or case go one by one
-            reads.execute(select(row).where(row).with_for_update())
-    of_stamp = _left(reads, limits.stamp_quota, bundles.c.stamp_id == stamp_id)
-    of_case = None if case_id is None else _left(reads, limits.case_quota, bundles.c.case_id == case_id)
+    # Where writers run side by side, those of one stamp or case go one by one.
+    if limits.stamp_quota is not None:
+        tx.execute(select(stamps.c.id).where(stamps.c.id == stamp_id).with_for_update())
+    if limits.case_quota is not None and case_id is not None:
+        tx.execute(select(cases.c.id).where(cases.c.id == case_id).with_for_update())
+    of_stamp = _left(tx, limits.stamp_quota, bundles.c.stamp_id == stamp_id)
+    of_case = None if case_id is None else _left(tx, limits.case_quota, bundles.c.case_id == case_id)
     return Room(of_stamp, of_case)
 
 
-def _left(reads: Reads, quota: int | None, which: ColumnElement[bool]) -> int | None:
+def _left(tx: Transaction, quota: int | None, which: ColumnElement[bool]) -> int | None:
     if quota is None:
         return None
-    held = select(func.coalesce(func.sum(bundles.c.size), 0)).where(which, bundles.c.state.in_(LIVE))
-    return max(0, quota - int(reads.execute(held).scalar_one()))
+    counted = which, bundles.c.state.in_(LIVE), bundles.c.id.not_in(select(concatenations.c.partial_id))
+    announced = case((bundles.c.deferred, bundles.c.offset), else_=bundles.c.size)
+    staged = select(staged_blocks.c.length).join_from(staged_blocks, bundles).where(*counted).subquery()
+    held = _sum(tx, select(func.sum(announced)).where(*counted)) + _sum(tx, select(func.sum(staged.c.length)))
+    return max(0, quota - held)
 
 
-def exceeded(left: Room, size: int) -> QuotaExceeded | None:
-    """Why a bundle of `size` bytes is not taken, if it is not."""
-    for of, bytes_left in (("stamp", left.stamp), ("case", left.case)):
-        if bytes_left is not None and size > bytes_left:
-            return QuotaExceeded(of, left=bytes_left, size=size)
+def _sum(tx: Transaction, statement: Select[tuple[int]]) -> int:
+    return int(tx.execute(statement).scalar() or 0)
+
+
+def exceeded(left: Room, size: int, brought: int = 0) -> QuotaExceeded | None:
+    """Why a bundle of `size` bytes is not taken, if it is not. `brought` of them are here, and count for the stamp."""
+    for of, bytes_left, wanted in (("stamp", left.stamp, size - brought), ("case", left.case, size)):
+        if bytes_left is not None and wanted > bytes_left:
+            return QuotaExceeded(of, left=bytes_left, size=wanted)
     return None

@@ -27,7 +27,7 @@ from retention.envelope.bundle_file import BundleOpener
 from retention.errors import Erased, Refused
 from retention.grants import Allowed, Denied, decide_open
 from retention.objects.errors import KeyDestroyed
-from retention.records.queries import case_by_id, find_bundle, live_grants
+from retention.records.queries import case_by_id, find_bundle, hold, live_grants
 from retention.records.tables import bundles, grants
 from retention.records.unit_of_work import Transaction
 
@@ -161,6 +161,7 @@ def open_bundle(
                 case=bundle.case_id,
                 bundle=bundle_id,
             )
+        hold(tx, decided.grant.id, bundle_id)
         spans = choose(bundle)
         opened = entry(
             actor,

@@ -2,14 +2,17 @@
 
 Order of writing, for each part:
   seal the part -> durable object -> * record the part (offset moves in the same transaction)
+With a checksum announced, all parts of the request are held back: the sum is compared first, then
+  * all of them are recorded in one transaction, or none.
 When the last byte is recorded, `completing.finish_upload` follows.
 A crash before a * leaves an object that no record names: it is removed at `complete`, or with the bundle.
 
 Rules:
 - Plaintext is in memory only; it goes from the request to the sealer.
 - One writer an upload. A new request takes the upload over: the old one is told to stop, keeps what it can, and is
-  fenced off by the writer's token, so a late part of it is never recorded.
-- A request that ends early, however it ends, keeps what arrived: `park` seals the rest as a short part.
+  fenced off by the writer's token, so a late part of it is never recorded (`writers`, `taking_over`).
+- A request that ends early, however it ends, keeps what arrived: `park` seals the rest as a short part. Under a
+  checksum it keeps nothing.
 - A part is at most PART_SEGMENTS segments, so a killed process loses less than one part, never the upload.
 """
 
@@ -18,105 +21,89 @@ from __future__ import annotations
 import secrets
 import threading
 import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import insert, select, update
 
 from audit.entry import Action
-from retention.actor import Actor, Role
+from retention.actor import Actor
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
-from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
+from retention.custody.context import Custody, commit, entry
+from retention.custody.taking_over import may_continue, renewed, take_over
+from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
 from retention.envelope import format as fmt
 from retention.envelope.keys import DataKey
+from retention.envelope.manifest import PartEntry
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
-from retention.errors import Conflict, CustodyError, Erased, OffsetMismatch, TakenOver, TooLarge
-from retention.grants import Denied
+from retention.errors import CustodyError, Erased, TakenOver, TooLarge
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartMissing
 from retention.objects.store import PartWriter
-from retention.records.queries import bundle_parts, find_bundle
+from retention.records.queries import bundle_parts
 from retention.records.tables import bundles, parts
 from retention.records.unit_of_work import Reads, Transaction
 
 PART_SEGMENTS = 64
 PART_SIZE = fmt.FIRST_PLAINTEXT + (PART_SEGMENTS - 1) * fmt.LATER_PLAINTEXT
 """Plaintext bytes of a full part."""
-HANDOVER_SECONDS = 10.0
-RECHECK_SECONDS = 2.0
-"""How long a slow request may go on taking bytes of an upload that was erased or taken over elsewhere."""
-
-
-class Uploads:
-    """The uploads being written in this process, so that a second writer can ask the first to let go."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._open: dict[str, UploadSession] = {}
-
-    def enter(self, session: UploadSession) -> None:
-        """Make `session` the upload's writer here; waits a while for the one before to save and let go."""
-        with self._lock:
-            before = self._open.get(session.bundle_id)
-            self._open[session.bundle_id] = session
-        if before is not None:
-            before.stop.set()
-            before.left.wait(HANDOVER_SECONDS)  # then the token fences it off anyhow
-
-    def leave(self, session: UploadSession) -> None:
-        """`session` writes no more."""
-        session.left.set()
-        with self._lock:
-            if self._open.get(session.bundle_id) is session:
-                del self._open[session.bundle_id]
-
-    def stop_all(self) -> None:
-        """Ask every upload to save and let go: a graceful stop."""
-        with self._lock:
-            for session in self._open.values():
-                session.stop.set()
 
 
 class UploadSession:
     """One request's writing to one upload. Feed it bytes, then `park`; leaving the `with` block without it discards
-    the part begun. One thread at a time; `stop` may be set by another."""
+    the part begun, and with `held` all that the request brought. One thread at a time; `stop` may be set by another."""
 
-    def __init__(self, custody: Custody, actor: Actor, bundle_id: str, uploads: Uploads) -> None:
+    def __init__(
+        self, custody: Custody, actor: Actor, bundle_id: str, uploads: Uploads, *, held: bool = False
+    ) -> None:
         self.bundle_id = bundle_id
         self.stop = threading.Event()
         self.left = threading.Event()
         self._custody, self._actor, self._uploads = custody, actor, uploads
         self._token = secrets.token_hex(16)
+        self._mine = (self._token, ASKED + self._token)
         self._writer: PartWriter | None = None
         self._sealing: SealingWriter | None = None
         self._part_id = ""
+        self._waits_for_park, self._parked = held, False
+        self._held: list[PartEntry] = []  # durable, not recorded
 
-    def start(self, offset: int) -> None:
+    def start(self, offset: int, told: int | None) -> None:
         """Take the upload over, at `offset`."""
-        bundle = _take_over(self._custody, self._actor, self.bundle_id, self._token, offset)
-        self.size: int = bundle.size
+        bundle = take_over(self._custody, self._actor, self.bundle_id, self._token, offset, told)
+        self.size: int | None = None if bundle.deferred else bundle.size
+        self._created_at = bundle.created_at
         self.started_at: int = offset
         self.offset: int = offset
         self._number = self._parts_so_far()
         try:
-            self._key = _data_key(self._custody, self.bundle_id)
+            self._key = data_key_of(self._custody, self.bundle_id)
         except KeyDestroyed:  # an erasure came between
             raise Erased(self.bundle_id, state="erasing", cause=None, erased_at=None) from None
         self._checked = time.monotonic()
 
     @property
+    def _sealed_to(self) -> int:
+        return self.offset + sum(part.length for part in self._held)
+
+    @property
     def position(self) -> int:
         """Bytes taken so far, recorded or not."""
-        return self.offset + (self._sealing.length if self._sealing else 0)
+        return self._sealed_to + (self._sealing.length if self._sealing else 0)
+
+    @property
+    def _most(self) -> int:
+        return self._custody.limits.max_bundle_size if self.size is None else self.size
 
     @property
     def room(self) -> int:
         """How many bytes the next piece should have, to be sealed without a copy. 0 when the upload is full."""
         held = self._sealing.room if self._sealing else fmt.FIRST_PLAINTEXT
-        return min(held, self.size - self.position)
+        return min(held, self._most - self.position)
 
     def feed(self, piece: bytes) -> None:
         """Take a piece, of any length. TakenOver when another writer came; TooLarge past the announced size."""
@@ -127,8 +114,8 @@ class UploadSession:
         if time.monotonic() - self._checked >= RECHECK_SECONDS:
             self._checked = time.monotonic()
             self._check_mine()
-        if self.position + len(piece) > self.size:
-            raise TooLarge(f"the bundle was announced with {self.size} bytes; more have come", size=self.size)
+        if self.position + len(piece) > self._most:
+            raise TooLarge(f"the upload takes {self._most} bytes; more have come", size=self._most)
         view = memoryview(piece)
         while len(view):
             sealing = self._sealing or self._begin_part()
@@ -142,8 +129,19 @@ class UploadSession:
         """Keep all that was taken; completes the bundle when that is all of it. The offset to go on from."""
         if self._sealing is not None:
             self._end_part()
+        if self._held:
+            self._keep(self._held)
+            self._held = []
         if self.offset > self.started_at:
             commit(self._custody, self._continued)
+            self._parked = True
+        return self._finished()
+
+    def forget(self) -> int:
+        """Keep nothing of what was held back; without it, too, the length that was told may be reached."""
+        return self._finished()
+
+    def _finished(self) -> int:
         if self.offset == self.size:
             finish_upload(self._custody, self._actor, self.bundle_id)
         return self.offset
@@ -161,43 +159,60 @@ class UploadSession:
             return
         self._sealing = self._writer = None
         with writer:
-            length, digest = sealing.length, sealing.finish()
+            part = PartEntry(self._part_id, self._sealed_to, sealing.length, sealing.finish())
             try:
                 writer.commit()  # durable object
             except PartMissing:  # an erasure, or another writer's completion, came between
                 self._check_mine()
                 raise
-        try:
-            commit(self._custody, lambda tx: self._record(tx, length, digest))  # * the part counts from here
-        except CustodyError:
-            self._custody.objects.destroy_part(self.bundle_id, self._part_id)
-            raise
-        self.offset += length
-        self._number += 1
+        if self._waits_for_park:
+            self._held.append(part)
+        else:
+            self._keep([part])
 
-    def _record(self, tx: Transaction, length: int, digest: bytes) -> None:
+    def _keep(self, kept: Sequence[PartEntry]) -> None:
+        try:
+            commit(self._custody, lambda tx: self._record(tx, kept))  # * the parts count from here
+        except CustodyError:
+            self._discard(kept)
+            raise
+        self.offset += sum(part.length for part in kept)
+        self._number += len(kept)
+
+    def _discard(self, unrecorded: Sequence[PartEntry]) -> None:
+        for part in unrecorded:
+            self._custody.objects.destroy_part(self.bundle_id, part.part_id)
+
+    def _record(self, tx: Transaction, kept: Sequence[PartEntry]) -> None:
         now = self._custody.clock.now()
         mine = (
             bundles.c.id == self.bundle_id,
             bundles.c.state == BundleState.RECEIVING,
-            bundles.c.writer == self._token,
+            bundles.c.writer.in_(self._mine),
             bundles.c.offset == self.offset,
         )
-        if not tx.change(update(bundles).where(*mine).values(offset=self.offset + length)):
-            raise self._lost(tx)
-        row = {
-            "bundle_id": self.bundle_id,
-            "number": self._number,
-            "part_id": self._part_id,
-            "offset": self.offset,
-            "length": length,
-            "digest": digest.hex(),
-            "recorded_at": now,
+        moved = {
+            "offset": self.offset + sum(part.length for part in kept),
+            "expires_at": renewed(self._custody, self._created_at, now),
         }
-        tx.change(insert(parts).values(row))
+        if not tx.change(update(bundles).where(*mine).values(moved)):
+            raise self._lost(tx)
+        rows = [
+            {
+                "bundle_id": self.bundle_id,
+                "number": number,
+                "part_id": part.part_id,
+                "offset": part.offset,
+                "length": part.length,
+                "digest": part.digest.hex(),
+                "recorded_at": now,
+            }
+            for number, part in enumerate(kept, self._number)
+        ]
+        tx.change(insert(parts), rows)
 
     def _check_mine(self) -> None:
-        """Erased or TakenOver, once another than this session has the say over the upload."""
+        """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
         with self._custody.records.read() as reads:
             writer = reads.execute(select(bundles.c.writer).where(bundles.c.id == self.bundle_id)).scalar()
             if writer != self._token:
@@ -209,6 +224,7 @@ class UploadSession:
         return TakenOver("another request took this upload over; ask for the offset")
 
     def _continued(self, tx: Transaction) -> None:
+        self._let_go(tx)
         bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
         tx.audit(
             entry(
@@ -226,70 +242,66 @@ class UploadSession:
         with self._custody.records.read() as reads:
             return len(bundle_parts(reads, self.bundle_id))
 
+    def _let_go(self, tx: Transaction) -> None:
+        held = bundles.c.id == self.bundle_id, bundles.c.writer.in_(self._mine)
+        tx.change(update(bundles).where(*held).values(writer=None))
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._writer is not None:
-            self._writer.abort()
-        self._uploads.leave(self)
+        try:
+            if self._writer is not None:
+                self._writer.abort()
+            self._discard(self._held)
+            if not self._parked:
+                self._custody.records.write(self._let_go)
+        finally:
+            self._uploads.leave(self)
 
 
-def begin(custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str, offset: int) -> UploadSession:
-    """Start writing to an upload at `offset`. OffsetMismatch, Conflict, Erased, NotFound, Refused."""
-    may_write(custody, actor, bundle_id)
-    session = UploadSession(custody, actor, bundle_id, uploads)
+def begin(
+    custody: Custody,
+    uploads: Uploads,
+    actor: Actor,
+    bundle_id: str,
+    offset: int,
+    *,
+    told: int | None = None,
+    held: bool = False,
+) -> UploadSession:
+    """Start writing to an upload at `offset`. OffsetMismatch, Conflict, Erased, NotFound, Refused.
+
+    `told` is the length, when the request tells it. `held`: nothing of the request counts before it is parked.
+    """
+    may_continue(custody, actor, bundle_id)
+    return open_session(custody, uploads, actor, bundle_id, offset, told=told, held=held)
+
+
+def open_session(
+    custody: Custody,
+    uploads: Uploads,
+    actor: Actor,
+    bundle_id: str,
+    offset: int,
+    *,
+    told: int | None = None,
+    held: bool = False,
+) -> UploadSession:
+    """`begin`, when it is known already that the actor may."""
+    session = UploadSession(custody, actor, bundle_id, uploads, held=held)
     uploads.enter(session)
     try:
-        session.start(offset)
+        session.start(offset, told)
     except BaseException:
         uploads.leave(session)
         raise
     return session
 
 
-def may_write(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """The upload, when the actor may continue it: its own stamp, or the tenant's operator."""
-    now = custody.clock.now()
-
-    def work(tx: Transaction) -> Row[Any] | Turned:
-        bundle = find_bundle(tx, actor, bundle_id, now)
-        if bundle is None:
-            return unseen(tx, actor, Action.UPLOAD_CONTINUED, now, "bundle", bundle_id)
-        if denied := _not_the_sender(actor, bundle):
-            return refuse(
-                tx, actor, Action.UPLOAD_CONTINUED, now, denied, tenant=bundle.tenant_id, bundle=bundle_id
-            )
-        refuse_if_erased(bundle)
-        return bundle
-
-    return commit(custody, work)
-
-
-def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
-    own = actor.has(Role.STAMP) and actor.stamp == bundle.stamp_id
-    return None if own else not_operator_of(actor, bundle.tenant_id)
-
-
-def _take_over(custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int) -> Row[Any]:
-    def work(tx: Transaction) -> Row[Any]:
-        bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
-        refuse_if_erased(bundle)
-        if bundle.expires_at <= custody.clock.now():
-            raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
-        if bundle.offset != offset:
-            raise OffsetMismatch(bundle.offset)
-        if bundle.state != BundleState.RECEIVING:
-            raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
-        tx.change(update(bundles).where(bundles.c.id == bundle_id).values(writer=token))
-        return bundle
-
-    return custody.records.write(work)
-
-
-def _data_key(custody: Custody, bundle_id: str) -> DataKey:
+def data_key_of(custody: Custody, bundle_id: str) -> DataKey:
     """The bundle's data key, made with its first part: a record always stands before its key."""
     try:
         return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)

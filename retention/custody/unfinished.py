@@ -1,6 +1,8 @@
 """Unfinished uploads: where one stands, and giving it up.
 
 - Who may continue an upload may ask for its offset and may give it up; nobody else learns that it exists.
+- Who asks for the offset is about to go on: a request that still writes, or hangs, is made to save and let go first, so
+  that the answer stays true.
 - Giving up is an erasure like any other: from this transaction on nothing is written to it, and the sweep carries it
   through. A bundle that was received whole is not given up any more: that is the customer's erasure, with its receipt.
 """
@@ -17,8 +19,10 @@ from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import Custody, entry
 from retention.custody.erasing import BUNDLE, start
-from retention.custody.receiving import may_write
+from retention.custody.taking_over import may_write
+from retention.custody.writers import Uploads, settle
 from retention.errors import Conflict, Erased
+from retention.records.queries import final_of, partials_of
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
 
@@ -26,10 +30,32 @@ from retention.records.unit_of_work import Transaction
 def find_upload(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
     """The upload, as it stands. NotFound, Refused, Erased (also when its time is over)."""
     upload = may_write(custody, actor, bundle_id)
-    late = upload.expires_at <= custody.clock.now() and upload.offset < upload.size
-    if late and upload.state == BundleState.RECEIVING:
+    if upload.state == BundleState.STAGING:
+        raise Conflict("this upload goes on through its upload link", reason="bundle-staging")
+    if upload.expires_at <= custody.clock.now() and _can_expire(upload):
         raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
     return upload
+
+
+def settled_upload(custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str) -> Row[Any]:
+    """The upload, once whoever was writing to it has saved and let go."""
+    upload = find_upload(custody, actor, bundle_id)
+    if upload.writer is None or find_partials(custody, bundle_id):
+        return upload
+    settle(custody, uploads, bundle_id)
+    return find_upload(custody, actor, bundle_id)
+
+
+def find_partials(custody: Custody, bundle_id: str) -> list[str]:
+    """The partial uploads that this one is made of; none when it is not a final upload."""
+    with custody.records.read() as reads:
+        return partials_of(reads, bundle_id)
+
+
+def _can_expire(upload: Row[Any]) -> bool:
+    if upload.state == BundleState.RECEIVING:
+        return bool(upload.deferred or upload.offset < upload.size)
+    return bool(upload.partial)
 
 
 def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
@@ -40,8 +66,10 @@ def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
     def work(tx: Transaction) -> None:
         bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
         refuse_if_erased(bundle)
-        if bundle.state != BundleState.RECEIVING:
+        if bundle.state not in (BundleState.STAGING, BundleState.RECEIVING) and not bundle.partial:
             raise Conflict("this upload is complete: have the bundle erased", reason=f"bundle-{bundle.state}")
+        if bundle.partial and final_of(tx, bundle_id):
+            raise Conflict("a final upload is being made of this one", reason="partial-used")
         tx.audit(
             entry(
                 actor,

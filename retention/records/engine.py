@@ -35,6 +35,7 @@ def sqlite_engine(path: Path) -> Engine:
         poolclass=QueuePool,
         pool_size=40,
         max_overflow=40,
+        hide_parameters=True,  # they may be particulars, and errors are logged
         connect_args={"check_same_thread": False, "isolation_level": None},
     )
 
@@ -56,6 +57,8 @@ def truncate_wal(engine: Engine) -> bool:
 
     False when a reader is in the way. It does not wait for one: whoever writes would wait with it.
     """
+    if engine.dialect.name != "sqlite":
+        return True  # PostgreSQL's write-ahead log is the server's own; see docs/postgres.md
     raw = engine.raw_connection()
     try:
         cursor = raw.cursor()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Column, Row, Select, and_, or_
+from sqlalchemy import Column, ColumnElement, Row, Select, literal, true, tuple_
 
 from audit.times import from_microseconds, to_microseconds
 from retention.errors import Invalid
@@ -47,16 +47,25 @@ def decode_cursor(cursor: str) -> tuple[datetime, str]:
 
 
 def fetch_page(
-    reads: Reads, statement: Select[Any], at: Column[Any], id_: Column[Any], cursor: str | None, limit: int
+    reads: Reads,
+    statement: Select[Any],
+    at: Column[Any],
+    id_: Column[Any],
+    cursor: str | None,
+    limit: int,
+    any_of: Sequence[ColumnElement[bool]] = (true(),),
 ) -> Page[Row[Any]]:
-    """A page of `statement`, whose rows carry the columns `at` and `id_`."""
+    """A page of `statement`, whose rows carry the columns `at` and `id_`; each row meets a condition in `any_of`."""
     if not 1 <= limit <= MAX_LIMIT:
         raise Invalid("this page size is not allowed", {"limit": f"must be 1 to {MAX_LIMIT}"})
     if cursor is not None:
         last_at, last_id = decode_cursor(cursor)
-        statement = statement.where(or_(at < last_at, and_(at == last_at, id_ < last_id)))
-    rows = reads.execute(statement.order_by(at.desc(), id_.desc()).limit(limit + 1)).all()
+        # A comparison of rows, unlike the same said with OR, is a place in the index: page 1000 costs what page 1 does.
+        statement = statement.where(tuple_(at, id_) < tuple_(literal(last_at, at.type), literal(last_id)))
+    newest = statement.order_by(at.desc(), id_.desc()).limit(limit + 1)
+    found = {row._mapping[id_]: row for clause in any_of for row in reads.execute(newest.where(clause))}
+    rows = sorted(found.values(), key=lambda row: (row._mapping[at], row._mapping[id_]), reverse=True)
     if len(rows) <= limit:
         return Page(rows, None)
     last = rows[limit - 1]
-    return Page(rows[:limit], encode_cursor(getattr(last, at.name), getattr(last, id_.name)))
+    return Page(rows[:limit], encode_cursor(last._mapping[at], last._mapping[id_]))

@@ -24,13 +24,14 @@ from retention.records.tables import (
     bundles,
     case_events,
     cases,
+    concatenations,
     consent_bundles,
     consents,
     grants,
     parts,
 )
 from retention.records.unit_of_work import Reads, Transaction
-from retention.records.visibility import visible_bundles, visible_cases
+from retention.records.visibility import visible_bundles, visible_cases, visible_uploads
 
 _ASSIGNED = select(assignments.c.row).where(
     assignments.c.case_id == bindparam("case"),
@@ -45,6 +46,12 @@ _LIVE_GRANTS = select(grants).where(
 )
 _PARTS = select(parts).where(parts.c.bundle_id == bindparam("bundle")).order_by(parts.c.number)
 _CASE = select(cases).where(cases.c.id == bindparam("case"))
+_HOLD = (
+    select(bundles.c.id, grants.c.id)
+    .join_from(bundles, grants, grants.c.case_id == bundles.c.case_id)
+    .where(bundles.c.id == bindparam("bundle"), grants.c.id == bindparam("grant"))
+    .with_for_update(read=True)
+)
 
 
 def find_case(reads: Reads, actor: Actor, number: str, now: datetime) -> Row[Any] | None:
@@ -69,9 +76,46 @@ def _visible_bundle(roles: frozenset[Role], held: frozenset[str]) -> Select[Any]
     return select(bundles).where(bundles.c.id == bindparam("bundle"), visible_bundles(anyone, now))
 
 
+def find_upload(reads: Reads, actor: Actor, bundle_id: str, now: datetime) -> Row[Any] | None:
+    """The bundle or the partial upload, if the actor may see it."""
+    return reads.execute(
+        select(bundles).where(bundles.c.id == bundle_id, visible_uploads(actor, now))
+    ).first()
+
+
+def partials_of(reads: Reads, final_id: str) -> list[str]:
+    """The partial uploads that a final one is made of, in order; none for any other bundle."""
+    listed = select(concatenations.c.partial_id).where(concatenations.c.final_id == final_id)
+    return list(reads.execute(listed.order_by(concatenations.c.number)).scalars())
+
+
+def final_of(reads: Reads, partial_id: str) -> str | None:
+    """The final upload that a partial one was used for."""
+    used = select(concatenations.c.final_id).where(concatenations.c.partial_id == partial_id)
+    found: str | None = reads.execute(used).scalar()
+    return found
+
+
+def live_partials(reads: Reads, final_ids: Sequence[str]) -> Sequence[Row[Any]]:
+    """The partial uploads of these that are not erased yet."""
+    used = select(concatenations.c.partial_id).where(concatenations.c.final_id.in_(final_ids))
+    return reads.execute(
+        select(bundles).where(bundles.c.id.in_(used), bundles.c.state != BundleState.ERASED)
+    ).all()
+
+
 def case_by_id(reads: Reads, case_id: str) -> Row[Any]:
     """The case that a record names: it is there."""
     return reads.execute(_CASE, {"case": case_id}).one()
+
+
+def hold(reads: Reads, grant_id: str, bundle_id: str) -> None:
+    """Let nobody end the grant, or begin to erase the bundle, before this transaction is over (PostgreSQL).
+
+    So in the log's order a read never stands behind the end of what it rests on. Bundle first, then grant: as those do
+    who change both.
+    """
+    reads.execute(_HOLD, {"bundle": bundle_id, "grant": grant_id})
 
 
 def case_history(reads: Reads, case_id: str) -> list[CaseEvent]:

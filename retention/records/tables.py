@@ -2,7 +2,8 @@
 
 Rules:
 - Moments are BIGINT microseconds since the epoch, UTC. Ids are opaque (`retention.ids`).
-- Nothing is deleted but parts of an erased bundle: ended grants, revoked consents and tombstones stay listed.
+- Nothing is deleted but parts and blocks of an erased bundle, and blocks that a commit used or dropped: ended grants,
+  revoked consents and tombstones stay listed.
 - No key material stands here, wrapped or not (P7).
 - `bundles.due_at` repeats what `retention.deadline` computes, so that the sweep can find the due by an index; the
   decision to erase is made from the history again.
@@ -25,6 +26,7 @@ from sqlalchemy import (
     Table,
     Text,
     TypeDecorator,
+    false,
     text,
 )
 
@@ -45,6 +47,9 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
         return None if value is None else from_microseconds(value)
 
+
+BlobName = String().with_variant(String(collation="C"), "postgresql")
+"""Ordered by its code points, as the Blob service lists names; SQLite does so by itself."""
 
 # SQLite numbers rows itself only for a column declared exactly INTEGER PRIMARY KEY.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -133,6 +138,32 @@ assignments = Table(
     Index("ix_assignments_actor", "actor_id", "case_id"),
 )
 
+upload_links = Table(
+    "upload_links",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("stamp_id", ForeignKey("stamps.id"), nullable=False, index=True),
+    Column("case_id", ForeignKey("cases.id"), index=True),
+    Column("permissions", String, nullable=False),
+    Column("addresses", String),
+    # What a blob's metadata may leave out.
+    Column("type", String, nullable=False),
+    Column("trigger", String),
+    Column("roles", Text, nullable=False),
+    Column("created_at", Moment, nullable=False),
+    Column("created_by", String, nullable=False),
+    Column("starts_at", Moment, nullable=False),
+    Column("expires_at", Moment, nullable=False),
+    Column("revoked_at", Moment),
+)
+
+# The conditions of partial indexes. SQLite uses such an index only for a query that says the very same, so queries take
+# them from here.
+WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
+UNUSED = text("partial AND state = 'received'")
+_IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
+
 bundles = Table(
     "bundles",
     metadata,
@@ -158,6 +189,14 @@ bundles = Table(
     Column("expires_at", Moment, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("writer", String),
+    # Its length is not told yet; `size` is 0 until then (tus: Upload-Defer-Length).
+    Column("deferred", Boolean, nullable=False, server_default=false()),
+    # Not a bundle, but bytes for one: the collection's columns say nothing (tus: Upload-Concat).
+    Column("partial", Boolean, nullable=False, server_default=false()),
+    # The blob, when it came through an upload link; both texts are the sender's and go with the data.
+    Column("link_id", String),
+    Column("blob_name", BlobName),
+    Column("blob_facts", Text),
     # Custody.
     Column("received_at", Moment),
     Column("manifest", String),
@@ -171,20 +210,43 @@ bundles = Table(
     Index("ix_bundles_tenant", "tenant_id", "time_collected", "id"),
     Index("ix_bundles_collected", "time_collected", "id"),
     Index("ix_bundles_stamp", "stamp_id", "time_collected", "id"),
+    # One blob of a name at a time; the name is free again when the erasure of its bundle begins.
+    Index(
+        "ux_bundles_blob",
+        "link_id",
+        "blob_name",
+        unique=True,
+        sqlite_where=text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
+        postgresql_where=text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
+    ),
     # What the clock looks for; each index holds only the rows that are waiting.
     Index(
         "ix_bundles_due",
         "due_at",
         "id",
-        sqlite_where=text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
-        postgresql_where=text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
+        sqlite_where=WAITING,
+        postgresql_where=WAITING,
+    ),
+    Index(
+        "ix_bundles_in_progress",
+        "time_collected",
+        "id",
+        sqlite_where=_IN_PROGRESS,
+        postgresql_where=_IN_PROGRESS,
     ),
     Index(
         "ix_bundles_expiring",
         "expires_at",
         "id",
-        sqlite_where=text("state = 'receiving'"),
-        postgresql_where=text("state = 'receiving'"),
+        sqlite_where=text("state IN ('staging', 'receiving')"),
+        postgresql_where=text("state IN ('staging', 'receiving')"),
+    ),
+    Index(
+        "ix_bundles_partial",
+        "expires_at",
+        "id",
+        sqlite_where=UNUSED,
+        postgresql_where=UNUSED,
     ),
     Index(
         "ix_bundles_received",
@@ -193,6 +255,14 @@ bundles = Table(
         sqlite_where=text("state = 'received'"),
         postgresql_where=text("state = 'received'"),
     ),
+)
+
+concatenations = Table(
+    "concatenations",
+    metadata,
+    Column("final_id", ForeignKey("bundles.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("partial_id", ForeignKey("bundles.id"), nullable=False, unique=True),
 )
 
 parts = Table(
@@ -205,6 +275,18 @@ parts = Table(
     Column("length", BigInteger, nullable=False),
     Column("digest", String, nullable=False),
     Column("recorded_at", Moment, nullable=False),
+    Column("block_id", String),
+)
+
+staged_blocks = Table(
+    "staged_blocks",
+    metadata,
+    Column("bundle_id", ForeignKey("bundles.id"), primary_key=True),
+    Column("block_id", String, primary_key=True),
+    Column("part_id", String, nullable=False),
+    Column("length", BigInteger, nullable=False),
+    Column("digest", String, nullable=False),
+    Column("staged_at", Moment, nullable=False),
 )
 
 consents = Table(
@@ -218,6 +300,7 @@ consents = Table(
     Column("expires_at", Moment, nullable=False),
     Column("actor_id", String, nullable=False),
     Column("revoked_at", Moment),
+    Index("ix_consents_partner", "partner", "case_id"),
 )
 
 consent_bundles = Table(
@@ -241,6 +324,12 @@ grants = Table(
     Column("end_cause", String),
     Index("ix_grants_case", "case_id", "granted_at", "id"),
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
+    Index(
+        "ix_grants_consent",
+        "consent_id",
+        sqlite_where=text("consent_id IS NOT NULL"),
+        postgresql_where=text("consent_id IS NOT NULL"),
+    ),
 )
 
 erasures = Table(
@@ -258,10 +347,12 @@ erasures = Table(
     Column("proven_at", Moment),
     Index("ix_erasures_case", "case_id", "requested_at", "id"),
     Index("ix_erasures_tenant", "tenant_id", "requested_at", "id"),
+    Index("ix_erasures_actor", "actor_id", "requested_at", "id"),
+    Index("ix_erasures_requested", "requested_at", "id"),
     # The erase work list: on-demand goes ahead of scheduled work.
     Index(
         "ix_erasures_pending",
-        "on_demand",
+        text("on_demand DESC"),
         "requested_at",
         "id",
         sqlite_where=text("proven_at IS NULL"),

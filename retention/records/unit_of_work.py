@@ -3,10 +3,15 @@
 Rules:
 - `write(work)` runs `work(tx)` in a write transaction and returns its value only after COMMIT. Whatever `work` gave to
   `tx.audit` is in that same commit; when the entries cannot be written, nothing is (fail closed).
-- `work` does no other I/O and keeps no state outside `tx`: it holds the writers' lock. A refusal is a value that `work`
-  returns (its entry commits) and that the caller raises afterwards; an exception undoes what `work` did.
+- Works take effect as if one ran after the other: what a work read is still so when it commits.
+- `work` does no other I/O and keeps no state outside `tx`: it holds locks, and it may run more than once (PostgreSQL
+  turns the loser of a race away, and it runs again from the start). Only the value of the run that committed is
+  returned. Ids made inside are as good as ids made outside; what must not differ between runs (`now`) is made outside.
+- A refusal is a value that `work` returns (its entry commits) and that the caller raises afterwards; an exception
+  undoes what `work` did. After a statement failed, a work may only raise.
 - SQLite: one transaction carries the works of all threads that wait (group commit: one fsync for many). Each work is
   fenced by a savepoint, set only before its first change, so one that fails undoes itself alone.
+- PostgreSQL: see `retention.records.postgres`.
 """
 
 from __future__ import annotations
@@ -39,14 +44,14 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._entries: list[log.EntryRow] = []
-        self._changed = False
+        self.entries: list[log.EntryRow] = []
+        self.changed = False
 
     def execute(self, statement: Executable, rows: Rows | Mapping[str, Any] | None = None) -> Result[Any]:
         """Run a statement (once for each of `rows`, or with the values given)."""
-        if not (self._changed or isinstance(statement, Select)):
-            self._connection.exec_driver_sql("SAVEPOINT work")
-            self._changed = True
+        if not (self.changed or isinstance(statement, Select)):
+            self._before_first_change()
+            self.changed = True
         return self._connection.execute(statement, rows)
 
     def change(self, statement: Executable, rows: Rows | None = None) -> int:
@@ -57,17 +62,27 @@ class Transaction:
     def audit(self, *entries: Entry) -> None:
         """Add entries to this commit."""
         # One that has no leaf fails its own work here, not the group's commit.
-        self._entries.extend([log.row_of(entry) for entry in entries])
+        self.entries.extend([log.row_of(entry) for entry in entries])
 
-    def _keep(self) -> list[log.EntryRow]:
-        if self._changed:
+    def _before_first_change(self) -> None:
+        """Where works share a transaction, the place to come back to."""
+
+
+class _Fenced(Transaction):
+    """One of several works in a transaction: it can be undone alone."""
+
+    def keep(self) -> list[log.EntryRow]:
+        if self.changed:
             self._connection.exec_driver_sql("RELEASE SAVEPOINT work")
-        return self._entries
+        return self.entries
 
-    def _undo(self) -> None:
-        if self._changed:
+    def undo(self) -> None:
+        if self.changed:
             self._connection.exec_driver_sql("ROLLBACK TO SAVEPOINT work")
             self._connection.exec_driver_sql("RELEASE SAVEPOINT work")
+
+    def _before_first_change(self) -> None:
+        self._connection.exec_driver_sql("SAVEPOINT work")
 
 
 Work = Callable[[Transaction], T]
@@ -80,7 +95,10 @@ class Records(Protocol):
     def engine(self) -> Engine: ...
 
     def write(self, work: Work[T]) -> T:
-        """Run `work` in a write transaction; its value, once durable. Raises what `work` or the commit raised."""
+        """Run `work` in a write transaction; its value, once durable. Raises what `work` or the commit raised.
+
+        Unavailable: the database does not answer; with the reason `outcome-unknown` it fell silent while it committed.
+        """
         ...
 
     def read(self) -> AbstractContextManager[Connection]:
@@ -183,11 +201,11 @@ class SqliteRecords:
 
 def _run(connection: Connection, waiting: _Waiting[Any]) -> list[log.EntryRow]:
     """Run one work inside the group; its entries, or none when it failed and was undone."""
-    tx = Transaction(connection)
+    tx = _Fenced(connection)
     try:
         waiting.value = waiting.work(tx)
-        return tx._keep()
+        return tx.keep()
     except Exception as error:
         waiting.error = error
-        tx._undo()
+        tx.undo()
         return []

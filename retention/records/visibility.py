@@ -7,10 +7,14 @@
 | stamp | none | its own |
 | engineer | those assigned to | of those cases; unclaimed ones of a tenant with such a case |
 | partner's engineer | those assigned to, under a live consent | of those cases, within the consent's scope |
+
+A partial upload (tus: concatenation) is not a bundle: only its stamp and that stamp's operator know of it, as of an
+upload to be continued.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
@@ -18,7 +22,9 @@ from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
 from retention.actor import Actor, Role
 from retention.case import CaseState
 from retention.records.tables import assignments, bundles, cases, consent_bundles, consents
+from retention.records.unit_of_work import Reads
 
+_Ids = Sequence[str] | Select[tuple[str]]
 _ALL = (Role.AUDITOR, Role.CASE_SYSTEM, Role.CLOCK)
 
 
@@ -38,29 +44,60 @@ def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
 
 
 def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
-    """The WHERE clause on `bundles`."""
+    """The WHERE clause on `bundles`, to look at one that is found by something else."""
+    return or_(false(), *_reasons(actor, now, assigned_cases(actor), _helped(actor)))
+
+
+def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequence[ColumnElement[bool]]:
+    """The same, to search for them: a bundle is visible for any of these reasons.
+
+    Each is searched by its own index: an OR of them would be tried on every bundle there is. What the actor is assigned
+    to is looked up first, so that the database knows how little or much it searches for.
+    """
+    if not actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
+        return _reasons(actor, now, (), ()) or [false()]
+    assigned = reads.execute(assigned_cases(actor)).scalars().all()
+    helped = reads.execute(_helped(actor).distinct()).scalars().all()
+    return _reasons(actor, now, assigned, helped) or [false()]
+
+
+def _reasons(actor: Actor, now: datetime, assigned: _Ids, helped: _Ids) -> list[ColumnElement[bool]]:
     if actor.has(*_ALL):
-        return true()
-    clauses: list[ColumnElement[bool]] = []
-    if actor.has(Role.OPERATOR) and actor.tenant is not None:
-        clauses.append(bundles.c.tenant_id == actor.tenant)
-    if actor.has(Role.STAMP) and actor.stamp is not None:
-        clauses.append(bundles.c.stamp_id == actor.stamp)
+        return [~bundles.c.partial]
+    reasons = _sent(actor)
     if actor.has(Role.SUPPORT_ENGINEER):
-        clauses.append(bundles.c.case_id.in_(assigned_cases(actor)))
-        helped = select(cases.c.tenant_id).where(
-            cases.c.id.in_(assigned_cases(actor)), cases.c.state == CaseState.OPEN
-        )
-        clauses.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
+        reasons.append(bundles.c.case_id.in_(assigned))
+        reasons.append(and_(bundles.c.case_id.is_(None), bundles.c.tenant_id.in_(helped)))
     if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
-        clauses.append(and_(bundles.c.case_id.in_(assigned_cases(actor)), _in_scope(actor.partner, now)))
-    return or_(*clauses) if clauses else false()
+        reasons.append(and_(bundles.c.case_id.in_(assigned), _in_scope(actor.partner, now)))
+    return [and_(reason, ~bundles.c.partial) for reason in reasons]
 
 
-def assigned_cases(actor: Actor) -> Select[str]:
+def visible_uploads(actor: Actor, now: datetime) -> ColumnElement[bool]:
+    """The WHERE clause on `bundles` for who continues an upload: partial ones too."""
+    return or_(visible_bundles(actor, now), and_(bundles.c.partial, or_(false(), *_sent(actor))))
+
+
+def _sent(actor: Actor) -> list[ColumnElement[bool]]:
+    reasons: list[ColumnElement[bool]] = []
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
+        reasons.append(bundles.c.tenant_id == actor.tenant)
+    if actor.has(Role.STAMP) and actor.stamp is not None:
+        reasons.append(bundles.c.stamp_id == actor.stamp)
+    return reasons
+
+
+def assigned_cases(actor: Actor) -> Select[tuple[str]]:
     """The ids of the cases that the actor is assigned to, as a subquery."""
     return select(assignments.c.case_id).where(
         assignments.c.actor_id == actor.id, assignments.c.unassigned_at.is_(None)
+    )
+
+
+def _helped(actor: Actor) -> Select[tuple[str]]:
+    """The tenants of the open cases that the actor is assigned to."""
+    return select(cases.c.tenant_id).where(
+        cases.c.id.in_(assigned_cases(actor)), cases.c.state == CaseState.OPEN
     )
 
 

@@ -56,7 +56,7 @@ def _sections(file: Path, options: argparse.Namespace) -> dict[str, Callable[[St
         "memory": lambda stable: uploads.memory(stable, file),
         "small": lambda stable: uploads.small_requests(stable, file, rounds),
         "downloads": lambda stable: downloads.compare(stable, file, rounds, 2000),
-        "appends": lambda stable: records.appends(stable.folder, 2),
+        "appends": lambda stable: records.appends(stable.folder, 1),
         "sweep": lambda stable: sweeping.sweep(stable.folder, 20),
     }
 

@@ -40,7 +40,7 @@ CALLS = {
     "sweep": "records.read records.write records.write records.write records.read "
     "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read "
     "records.read records.read records.read records.read keys.get " + _READ + "records.write",
-    "sequence": "engine.commit tiles.get engine.commit engine.commit engine.commit tiles.get "
+    "sequence": "tiles.get engine.commit tiles.get engine.commit engine.commit tiles.get engine.commit tiles.get "
     + 5 * "tiles.put "
     + "tiles.get tiles.get engine.commit tiles.get tiles.put engine.commit engine.commit",
 }

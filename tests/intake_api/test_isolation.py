@@ -16,6 +16,11 @@ ROUTES = (
     ("DELETE", "/stamps/{stamp}"),
     ("PUT", "/stamps/{stamp}/proactive-consent"),
     ("GET", "/stamps/{stamp}/proactive-consent"),
+    ("GET", "/stamps/{stamp}/upload-links"),
+    ("POST", "/stamps/{stamp}/upload-links"),
+    ("GET", "/cases/{case}/upload-links"),
+    ("POST", "/cases/{case}/upload-links"),
+    ("POST", "/upload-links/{link}/revoke"),
     ("GET", "/cases/{case}"),
     ("POST", "/cases/{case}/close"),
     ("POST", "/cases/{case}/reopen"),
@@ -67,6 +72,8 @@ def theirs(service: Service) -> dict[str, str]:
     consent = service.done("POST", f"/cases/{CASE}/consents", OPERATOR, json=consented(service))
     erasure = service.done("POST", f"/bundles/{service.complete()}/erasures", OPERATOR, json={})
     grant = service.grant()
+    later = rfc3339(service.clock.now() + timedelta(days=1))
+    link = service.done("POST", f"/cases/{CASE}/upload-links", OPERATOR, json={"expires_at": later})
     service.tick()
     return {
         "stamp": stamp["id"],
@@ -75,6 +82,7 @@ def theirs(service: Service) -> dict[str, str]:
         "grant": grant,
         "consent": consent["id"],
         "erasure": erasure["confirmation"],
+        "link": link["id"],
         "entry": service.entries(bundle=bundle)[0]["id"],
     }
 
@@ -85,7 +93,7 @@ def consented(service: Service) -> dict[str, str]:
 
 def unknown() -> dict[str, str]:
     kinds = {"stamp": Kind.STAMP, "bundle": Kind.BUNDLE, "grant": Kind.GRANT, "consent": Kind.CONSENT,
-             "entry": Kind.ENTRY}  # fmt: skip
+             "entry": Kind.ENTRY, "link": Kind.UPLOAD_LINK}  # fmt: skip
     ids = {name: new_id(kind) for name, kind in kinds.items()}
     return {**ids, "case": "999999999999999", "erasure": new_confirmation()}
 
@@ -94,7 +102,8 @@ def test_another_customers_things_answer_as_if_they_did_not_exist(
     service: Service, theirs: dict[str, str]
 ) -> None:
     headers = {"Tus-Resumable": "1.0.0", "Upload-Offset": "0"}
-    bodies = {**BODIES, "consents": consented(service)}
+    link = {"expires_at": consented(service)["expires_at"], "trigger": "Urp.UpdateFailure"}
+    bodies = {**BODIES, "consents": consented(service), "upload-links": link}
     for method, route in ROUTES:
         answers = []
         for ids in (theirs, unknown()):

@@ -198,6 +198,7 @@ TRIGGERS: dict[str, Trigger] = {
     "length-required": lambda s, _: s.call(
         "POST", "/stamps", OPERATOR, data=b"{}", headers={"Transfer-Encoding": "chunked"}
     ),
+    "checksum-mismatch": lambda s, _: patch(s, announced(s), b"01", **{"Upload-Checksum": "crc32c AAAAAA=="}),
     "tus-version": lambda s, _: patch(s, announced(s), **{"Tus-Resumable": "0.2.2"}),
     "too-large": lambda s, _: patch(s, announced(s), b"0" * 11),
     "quota-exceeded": past_quota,

@@ -160,7 +160,7 @@ def test_a_bundle_shows_its_collection_and_its_custody(service: Service) -> None
     assert set(bundle) == {
         "id", "case", "stamp", "type", "status", "state", "logs_start", "logs_end", "time_collected", "trigger",
         "roles", "file_name", "size", "offset", "created_at", "expires_at", "received_at", "verified_at", "sha256",
-        "due_at", "erased_at", "erased_cause",
+        "due_at", "erased_at", "erased_cause", "link", "blob_name", "metadata", "client_encrypted",
     }  # fmt: skip
     assert (bundle["case"], bundle["status"], bundle["state"]) == (CASE, "complete", "complete")
 

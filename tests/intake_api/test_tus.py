@@ -49,7 +49,11 @@ def test_the_server_says_what_it_speaks(service: Service) -> None:
     assert response.status_code == 204
     assert response.headers["Tus-Version"] == "1.0.0"
     extensions = set(response.headers["Tus-Extension"].split(","))
-    assert extensions == {"creation", "creation-with-upload", "termination", "expiration"}
+    assert extensions == {
+        *("creation", "creation-with-upload", "creation-defer-length"),
+        *("termination", "expiration", "checksum", "concatenation"),
+    }
+    assert response.headers["Tus-Checksum-Algorithm"].split(",") == ["sha1", "sha256", "crc32c"]
     assert response.headers["Tus-Max-Size"] == str(Limits().max_bundle_size)
 
 

@@ -70,10 +70,63 @@ def test_a_length_past_the_limit_is_too_large() -> None:
         uploads.check_announced({"Upload-Length": "11"}, 10)
 
 
-def test_a_deferred_length_is_refused() -> None:
+def test_a_length_is_told_or_deferred_and_not_both() -> None:
+    assert uploads.check_announced({"Upload-Defer-Length": "1"}, 10) is None
+    for wrong in (
+        {"Upload-Defer-Length": "0"},
+        {"Upload-Defer-Length": "1", "Upload-Length": "3"},
+        {},
+    ):
+        with pytest.raises(CallRefused) as told:
+            uploads.check_announced(wrong, 10)
+        assert told.value.code == "malformed"
+
+
+def test_only_a_request_that_tells_a_length_has_it_checked() -> None:
+    assert uploads.read_told({}, 10) is None
+    assert uploads.read_told({"Upload-Length": "0"}, 10) == 0
+    with pytest.raises(TooLarge):
+        uploads.read_told({"Upload-Length": "11"}, 10)
+
+
+@pytest.mark.parametrize(
+    ("header", "partials"),
+    [
+        ("partial", None),
+        (" partial ", None),
+        ("final;/uploads/a", ("a",)),
+        ("final; /uploads/b  https://host.example:8443/uploads/a", ("b", "a")),
+        ("final;/uploads/a?x=1#y", ("a",)),
+    ],
+)
+def test_a_concatenation_names_uploads_by_any_address(header: str, partials: tuple[str, ...] | None) -> None:
+    concat = uploads.read_concat({"Upload-Concat": header})
+    assert concat is not None
+    assert concat.partials == partials
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "final", "final;", "final; ", "partial;/uploads/a", "Final;/uploads/a", "final;/bundles/a",
+     "final;/uploads/a/b", "final;/uploads/", "final;a", "final;http://[/uploads/a", "final;/uploads/" + "a" * 65],
+)  # fmt: skip
+def test_what_is_no_concatenation_is_refused(header: str) -> None:
     with pytest.raises(CallRefused) as told:
-        uploads.check_announced({"Upload-Defer-Length": "1"}, 10)
-    assert told.value.reason == "deferred-length"
+        uploads.read_concat({"Upload-Concat": header})
+    assert told.value.code == "malformed"
+
+
+@pytest.mark.parametrize(
+    "more", [{"Upload-Length": "1"}, {"Upload-Defer-Length": "1"}, {"Content-Length": "1"}]
+)
+def test_a_final_upload_has_nothing_of_its_own(more: dict[str, str]) -> None:
+    with pytest.raises(CallRefused) as told:
+        uploads.read_concat({"Upload-Concat": "final;/uploads/a", **more})
+    assert told.value.reason == "final-upload"
+
+
+def test_an_upload_of_its_own_says_nothing_of_concatenation() -> None:
+    assert uploads.read_concat({}) is None
 
 
 def test_a_body_fits_the_room_or_is_too_large() -> None:

@@ -44,6 +44,15 @@ def test_an_address_to_listen_on(text, host, port, origin):
     assert (settings.host, settings.port, settings.origin) == (host, port, origin)
 
 
+def test_the_blob_endpoint_has_an_address_of_its_own_or_there_is_none():
+    assert from_environment(REHEARSAL).blob_origin is None
+    served = {**REHEARSAL, "CASEVAULT_BLOB_LISTEN": "127.0.0.1:8444"}
+    assert from_environment(served).blob_origin == "https://127.0.0.1:8444"
+    named = from_environment({**served, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example/"})
+    assert named.blob_origin == "https://blobs.example"
+    assert named.for_blobs().port == 8444
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [
@@ -61,6 +70,11 @@ def test_an_address_to_listen_on(text, host, port, origin):
         ({**REHEARSAL, "CASEVAULT_THREADS": "3"}, "from 4 to 1024"),
         ({**REHEARSAL, "CASEVAULT_STALL_SECONDS": "soon"}, "CASEVAULT_STALL_SECONDS"),
         ({**REHEARSAL, "CASEVAULT_BEAT_MILLISECONDS": "49"}, "CASEVAULT_BEAT_MILLISECONDS"),
+        ({**REHEARSAL, "CASEVAULT_BLOB_LISTEN": "8444"}, "CASEVAULT_BLOB_LISTEN"),
+        ({**ISSUER, "CASEVAULT_BLOB_LISTEN": "10.0.0.1:443"}, "CASEVAULT_TLS_CERTIFICATE"),
+        ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example"}, "CASEVAULT_BLOB_LISTEN"),
+        ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "http://blobs.example"}, "CASEVAULT_BLOB_ORIGIN"),
+        ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example/a"}, "CASEVAULT_BLOB_ORIGIN"),
     ],
 )
 def test_what_cannot_be_served_is_refused(environ, told):

@@ -1,18 +1,30 @@
-"""A world for each test: on strict fakes, on local folders, or one after the other on both."""
+"""A world for each test: its records in SQLite or in PostgreSQL, its bundles on strict fakes or in local folders."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.retention.custody.world import World, local_world, strict_world
+from tests.retention.custody.world import World, local_world, postgres_records, strict_world
 
 
-@pytest.fixture
-def strict() -> Iterator[World]:
-    with strict_world() as world:
+@contextmanager
+def _on_postgres() -> Iterator[World]:
+    with postgres_records() as records, strict_world(records) as world:
+        yield world
+
+
+def _made(kind: str, folder: Path) -> AbstractContextManager[World]:
+    makers = {"sqlite": strict_world, "postgres": _on_postgres, "local": lambda: local_world(folder)}
+    return makers[kind]()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def strict(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with _made(request.param, tmp_path) as world:
         yield world
 
 
@@ -22,7 +34,7 @@ def local(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-@pytest.fixture(params=["strict", "local"])
-def world(request: pytest.FixtureRequest) -> World:
-    made: World = request.getfixturevalue(request.param)
-    return made
+@pytest.fixture(params=["sqlite", "postgres", "local"])
+def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
+    with _made(request.param, tmp_path) as world:
+        yield world

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.bundle import LIVE
-from retention.custody import collecting, erasing, quotas
+from retention.custody import collecting, concatenating, erasing, quotas, taking_over
 from retention.errors import Conflict, Invalid, QuotaExceeded
 from retention.records.tables import bundles
 from retention.sweep import sweep
@@ -111,3 +111,54 @@ def test_what_is_accepted_never_exceeds_a_quota_and_nothing_that_fits_is_refused
         with world.custody.records.read() as reads:
             live = reads.execute(bundles.select().where(bundles.c.state.in_(LIVE))).all()
         assert sum(bundle.size for bundle in live) <= stamp_quota
+
+
+def test_partial_uploads_count_for_their_stamp_until_a_bundle_is_made_of_them(strict: World) -> None:
+    world = bounded(strict, stamp_quota=100, case_quota=70)
+    world.open_case()
+    partials = [concatenating.create_partial(world.custody, world.stamp, 40, None).id for _ in range(2)]
+    assert left(world) == quotas.Room(20, 70)
+    with pytest.raises(QuotaExceeded):
+        concatenating.create_partial(world.custody, world.stamp, 21, None)
+    for name in partials:
+        world.send(name, b"x" * 40)
+
+    def whole(number: str) -> object:
+        return concatenating.concatenate(
+            world.custody,
+            world.uploads,
+            world.stamp,
+            world.collection(1),
+            partials,
+            case_number=number,
+            stamp_id=None,
+        )
+
+    with pytest.raises(QuotaExceeded) as refused:
+        whole(NUMBER)
+    assert refused.value.reason == "case-quota"
+    roomy = bounded(strict, stamp_quota=100, case_quota=80)
+    world.custody = roomy.custody
+    whole(NUMBER)
+    with pytest.raises(QuotaExceeded) as full:
+        left(world, 20)
+    assert full.value.facts == {"left": 0}, "the case has it all, the stamp has it once"
+    with pytest.raises(QuotaExceeded) as over:
+        concatenating.create_partial(world.custody, world.stamp, 21, None)
+    assert over.value.facts == {"left": 20}
+
+
+def test_a_length_told_late_is_held_to_the_quota_then(strict: World) -> None:
+    world = bounded(strict, stamp_quota=100)
+    world.open_case()
+    made = collecting.create_upload(
+        world.custody, world.stamp, world.collection(1), case_number=NUMBER, stamp_id=None, deferred=True
+    )
+    world.send(made.id, b"x" * 30)
+    assert left(world).stamp == 70
+    with pytest.raises(QuotaExceeded) as refused:
+        taking_over.take_over(world.custody, world.stamp, made.id, "token", 30, 101)
+    assert (refused.value.facts["left"], world.last()[2]) == (70, "stamp-quota")
+    taking_over.take_over(world.custody, world.stamp, made.id, "token", 30, 100)
+    with pytest.raises(QuotaExceeded):
+        left(world)

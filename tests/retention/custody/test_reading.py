@@ -33,7 +33,7 @@ def test_the_entry_is_durable_before_the_key_is_touched(strict: World, bundle: s
             return strict.custody.keys.get(bundle_id)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("retention.records.unit_of_work.log.append", lambda *_: 1 / 0)
+        patch.setattr("retention.records.unit_of_work.log.append_rows", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             but(strict, keys=Keys()).read(bundle)
     assert asked == []

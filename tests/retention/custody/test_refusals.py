@@ -120,7 +120,7 @@ def test_nothing_changes_when_the_entry_of_a_refusal_cannot_be_written(
     def broken(*_: object) -> None:
         raise OSError("the log cannot be written")
 
-    monkeypatch.setattr("retention.records.unit_of_work.log.append", broken)
+    monkeypatch.setattr("retention.records.unit_of_work.log.append_rows", broken)
     with pytest.raises(OSError, match="cannot be written"):
         cases.close_case(strict.custody, strict.engineer, NUMBER)
     with pytest.raises(OSError, match="cannot be written"):

@@ -36,9 +36,12 @@ from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
 from retention.records.engine import sqlite_engine
 from retention.records.migrate import upgrade
+from retention.records.postgres import PostgresRecords
+from retention.records.postgres_engine import postgres_engine
 from retention.records.tables import bundles
-from retention.records.unit_of_work import SqliteRecords
+from retention.records.unit_of_work import Records, SqliteRecords
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
+from tests.servers.postgres import new_schema, shared_server
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
@@ -79,6 +82,18 @@ def empty_records(path: Path) -> SqliteRecords:
     path.touch(mode=0o600)
     path.write_bytes(_schema())
     return SqliteRecords(sqlite_engine(path))
+
+
+@contextmanager
+def postgres_records() -> Iterator[PostgresRecords]:
+    """Records in a new database of the shared server."""
+    database = new_schema()
+    records = PostgresRecords(postgres_engine(shared_server().url(database)))
+    try:
+        yield records
+    finally:
+        records.close()
+        shared_server().drop(database)
 
 
 @dataclass
@@ -226,12 +241,12 @@ class World:
             return [*verify_database(reads, self.log_signer.verifier, tiles=self.custody.tiles).problems]
 
 
-def build(folder: Path, objects: ObjectStore, keys: KeyStore) -> World:
+def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records | None = None) -> World:
     """A world on these stores, its records and log in `folder`."""
     clock = FakeClock()
     custody = Custody(
         clock=clock,
-        records=empty_records(folder / "records.db"),
+        records=records or empty_records(folder / "records.db"),
         objects=objects,
         keys=keys,
         wrapper=MemoryKeyWrapper(),
@@ -243,11 +258,11 @@ def build(folder: Path, objects: ObjectStore, keys: KeyStore) -> World:
 
 
 @contextmanager
-def strict_world() -> Iterator[World]:
-    """A world on the strict fakes: a call that no correct custody makes fails the test."""
+def strict_world(records: Records | None = None) -> Iterator[World]:
+    """A world on the strict fakes: a call that no correct custody makes fails the test. Records: SQLite, or these."""
     folder = Path(tempfile.mkdtemp(dir=QUICK))
     objects, keys = StrictObjectStore(), StrictKeyStore()
-    world = build(folder, objects, keys)
+    world = build(folder, objects, keys, records)
     try:
         yield world
     finally:

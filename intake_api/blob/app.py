@@ -1,0 +1,167 @@
+"""The endpoint as a WSGI application, for the root of a host name or port of its own.
+
+Order, for each request:
+1. an id; the address read: which container, which blob, which parameters;
+2. the signature is made again with the link's key and compared; an unknown link fails in the same way;
+3. what is signed: time, protocol, address; then what the record says: revoked, stamp or case gone, expired;
+4. the operation, by method and parameters; the permission it needs, signed and on record;
+5. the use is an entry; then the operation runs.
+A refusal is an entry, and in every answer the words are the service's own.
+"""
+
+from __future__ import annotations
+
+import logging
+import traceback
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+from werkzeug.wrappers import Response
+
+from intake_api.blob import blobs, bodies, calls, containers, sas
+from intake_api.blob.calls import Call
+from intake_api.blob.errors import BlobError, told
+from intake_api.blob.noting import LinkNotes
+from intake_api.blob.shared import TAKEN, Shared
+from intake_api.logs import ROUTE
+from retention.custody.context import Custody
+from retention.custody.linking import UploadLink, find_link
+from retention.custody.staging import Stoppable, Through
+from retention.errors import TakenOver
+from retention.link_keys import LinkKeys
+from retention.upload_link import decide_use
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+LOG = logging.getLogger(__name__)
+MAX_NAME, MAX_FILE_NAME = 1024, 255
+SMALL_BODY = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """It needs one of the permissions `any_of`. One without `run` is never done, whatever is permitted."""
+
+    name: str
+    any_of: str
+    run: Callable[[Shared, Call, Through], Response] | None
+
+
+_PUT = "cw"
+OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
+    ("PUT", True, ""): Operation("put-blob", _PUT, blobs.put_blob),
+    ("PUT", True, "block"): Operation("put-block", _PUT, blobs.put_block),
+    ("PUT", True, "blocklist"): Operation("put-block-list", _PUT, blobs.put_block_list),
+    ("GET", True, "blocklist"): Operation("get-block-list", "r", blobs.get_block_list),
+    ("HEAD", True, ""): Operation("get-blob-properties", "r", blobs.properties),
+    ("GET", True, ""): Operation("get-blob", "", None),  # no signature opens a bundle: that takes a grant
+    ("DELETE", True, ""): Operation("delete-blob", "d", blobs.delete),
+    ("GET", False, "list"): Operation("list-blobs", "l", containers.list_blobs),
+    ("GET", False, ""): Operation("get-container-properties", "rl", containers.properties),
+    ("HEAD", False, ""): Operation("get-container-properties", "rl", containers.properties),
+}
+"""By method, whether a blob is meant, and `comp`."""
+_OF_USE = {"not-yet-valid": "AuthenticationFailed", "address": "AuthorizationSourceIPMismatch"}
+
+
+class BlobEndpoint:
+    """Serve it where clients find it: `https://<its own host or port>/`."""
+
+    def __init__(self, custody: Custody, keys: LinkKeys, stall_seconds: float) -> None:
+        self.blocks = Stoppable()
+        self._custody, self._keys = custody, keys
+        self._shared = Shared(custody, self.blocks, stall_seconds)
+        self._notes = LinkNotes(custody)
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request_id = calls.new_request_id()
+        environ[ROUTE] = "blob"
+        try:
+            response = self._serve(environ, request_id)
+        except Exception as error:
+            answer = told(error)
+            if answer.status >= 500 and not isinstance(error, BlobError | TakenOver):
+                _log(error, request_id)
+            if TAKEN not in environ:
+                self._let_be_heard(environ, answer)
+            response = calls.refusal(answer, environ, request_id, self._custody.clock.now())
+        return calls.finish(response, environ, request_id)(environ, start_response)
+
+    def _serve(self, environ: WSGIEnvironment, request_id: str) -> Response:
+        call = calls.read(environ, request_id)
+        link = self._let_in(call)
+        operation = _operation(call)
+        environ[ROUTE] = f"blob:{operation.name}"
+        run = operation.run if _permitted(operation, call, link) else None
+        if run is None:
+            self._refuse(call, link, sas.Denied("AuthorizationPermissionMismatch", "permission", ""))
+        self._notes.used(link, operation.name, call.address, request_id)
+        if call.place.blob is not None:
+            _check_name(call.place.blob)
+        actor = link.actor(call.address, request_id)
+        return run(self._shared, call, Through(self._custody, link, actor))
+
+    def _let_in(self, call: Call) -> UploadLink:
+        """The link whose signature this is, usable now and from here."""
+        if "sig" not in call.query:
+            raise BlobError("NoAuthenticationInformation")
+        link_id = call.place.link_id
+        link = find_link(self._custody, link_id) if link_id else None
+        key = self._keys.key_of(link_id or "")
+        now = self._custody.clock.now()
+        denied = sas.verify(
+            call.query, call.place.container, key, now, secure=call.secure, address=call.address
+        )
+        if link is None or denied is not None:
+            self._refuse(call, link, denied or sas.NO_MATCH)
+        if gone := decide_use(link.facts, call.address, now):
+            code = _OF_USE.get(gone.reason, "AuthenticationFailed")
+            self._refuse(call, link, sas.Denied(code, gone.reason, gone.message))
+        return link
+
+    def _refuse(self, call: Call, link: UploadLink | None, denied: sas.Denied) -> NoReturn:
+        self._notes.refused(link, denied.reason, call.address, call.request_id)
+        detail = {"AuthenticationErrorDetail": denied.detail} if denied.detail else {}
+        raise BlobError(denied.code, **detail)
+
+    def _let_be_heard(self, environ: WSGIEnvironment, answer: BlobError) -> None:
+        """A client that is still sending reads no answer: take its body away, more of it from one that was let in."""
+        most = SMALL_BODY if answer.status in (401, 403) else bodies.MOST_DISCARDED
+        bodies.discard(environ, most, self._shared.stall_seconds)
+
+
+def _permitted(operation: Operation, call: Call, link: UploadLink) -> bool:
+    """Both must say so: what is signed, and what is on record."""
+    return sas.allows(call.query, operation.any_of) and bool(
+        set(operation.any_of) & set(link.row.permissions)
+    )
+
+
+def _operation(call: Call) -> Operation:
+    comp = call.query.get("comp", "")
+    is_blob = call.place.blob is not None
+    found = OPERATIONS.get((call.method, is_blob, comp))
+    if not is_blob and call.query.get("restype") != "container":
+        raise BlobError("InvalidUri")
+    if found is None:
+        known = any(key[2] == comp for key in OPERATIONS)
+        raise BlobError("UnsupportedHttpVerb" if known else "UnsupportedQueryParameter")
+    return found
+
+
+def _check_name(name: str) -> None:
+    """A blob's name can be kept, shown and written into a document; its last part is the bundle's file name."""
+    invisible = any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in name)
+    last = name.rsplit("/", 1)[-1]
+    if invisible or len(name) > MAX_NAME or not last.strip() or len(last.encode()) > MAX_FILE_NAME:
+        raise BlobError("InvalidResourceName")
+
+
+def _log(error: Exception, request_id: str) -> None:
+    """Type and place of an error, under the request's id; no text of it."""
+    frames = traceback.extract_tb(error.__traceback__)[-12:]
+    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    LOG.error("request %s: %s at %s", request_id, type(error).__name__, places)

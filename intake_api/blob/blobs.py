@@ -1,0 +1,166 @@
+"""Operations on a blob: sent in one piece or in blocks, committed, looked at, given up. Never read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Row
+from werkzeug.wrappers import Response
+
+from intake_api.blob import bodies, headers, xml
+from intake_api.blob.blocks import MAX_LIST_BYTES, check_block_id, read_block_list
+from intake_api.blob.calls import Call, etag_of, modified_of, version_headers
+from intake_api.blob.errors import BlobError
+from intake_api.blob.shared import Shared
+from retention.bundle import BundleState
+from retention.custody import committing, staging
+from retention.custody.staging import Through
+from retention.errors import Conflict
+from retention.upload_link import Declared
+
+MIB = 1 << 20
+MAX_BLOB = 5000 * MIB
+MAX_BLOCK = 4000 * MIB
+_NOT_BLOCK = ("x-ms-copy-source", "x-ms-structured-body", "x-ms-encryption-key", "x-ms-lease-id")
+"""Headers that mean another operation, or a promise that is not kept here: refused, not passed over."""
+_ENCRYPTED = {"x-ms-request-server-encrypted": "true"}
+
+
+def put_blob(shared: Shared, call: Call, through: Through) -> Response:
+    """Put Blob: all of it in one request."""
+    if call.headers.get("x-ms-blob-type") != "BlockBlob":
+        raise BlobError("UnsupportedHeader", HeaderName="x-ms-blob-type")
+    _refuse_others(call)
+    length = _body_length(call, MAX_BLOB)
+    _check_new(call, through)
+    declared, facts = _told(call)
+    sums = bodies.Sums(call.headers)
+    with staging.begin_block(through, shared.blocks, call.blob, None, length, declared) as block:
+        told = bodies.take(shared.body(call), length, sums, block, shared.stall_seconds)
+        block.keep()
+    bundle = committing.commit_one(through, block, call.blob, declared, facts)
+    return Response(status=201, headers={**version_headers(bundle), **told, **_ENCRYPTED})
+
+
+def put_block(shared: Shared, call: Call, through: Through) -> Response:
+    """Put Block: one of many, in any order."""
+    _refuse_others(call)
+    if "blockid" not in call.query:
+        raise BlobError("MissingRequiredQueryParameter", QueryParameterName="blockid")
+    block_id = check_block_id(call.query["blockid"])
+    length = _body_length(call, MAX_BLOCK)
+    sums = bodies.Sums(call.headers)
+    with staging.begin_block(through, shared.blocks, call.blob, block_id, length, Declared()) as block:
+        told = bodies.take(shared.body(call), length, sums, block, shared.stall_seconds)
+        block.keep()
+    return Response(status=201, headers={**told, **_ENCRYPTED})
+
+
+def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
+    """Put Block List: the blocks, in this order, are the blob."""
+    length = headers.content_length(call.headers, MAX_LIST_BYTES)
+    document = bodies.gather(shared.body(call), length, call.headers, shared.stall_seconds)
+    wanted = read_block_list(document)
+    declared, facts = _told(call)
+    if not _is_whole(
+        call, through
+    ):  # what is there already is asked of the list first: it may be the same again
+        headers.check_conditions(call.headers, None, None, reading=False)
+    try:
+        bundle = committing.commit_blocks(through, call.blob, wanted, declared, facts)
+    except Conflict as error:
+        if error.reason == "blob-complete" and "If-None-Match" in call.headers:
+            raise BlobError("BlobAlreadyExists") from None
+        raise
+    sums = {"x-ms-content-crc64": bodies.crc64_of(document)}
+    return Response(status=201, headers={**version_headers(bundle), **sums, **_ENCRYPTED})
+
+
+def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
+    """Get Block List: what the server has, so that a client goes on from there."""
+    kind = call.query.get("blocklisttype", "committed")
+    if kind not in ("committed", "uncommitted", "all"):
+        raise BlobError("InvalidQueryParameterValue", QueryParameterName="blocklisttype")
+    blocks = committing.list_blocks(through, call.blob)
+    whole = blocks.blob.state != BundleState.STAGING
+    lists = {
+        **({"CommittedBlocks": blocks.committed} if kind != "uncommitted" else {}),
+        **({"UncommittedBlocks": blocks.uncommitted} if kind != "committed" else {}),
+    }
+    told = {**version_headers(blocks.blob)} if whole else {}
+    told["x-ms-blob-content-length"] = str(blocks.blob.size)
+    return Response(xml.block_list(lists), 200, told, content_type="application/xml")
+
+
+def properties(_shared: Shared, call: Call, through: Through) -> Response:
+    """Get Blob Properties: everything but a byte of its content."""
+    bundle = committing.get_blob(through, call.blob)
+    headers.check_conditions(call.headers, etag_of(bundle), modified_of(bundle), reading=True)
+    facts = json.loads(bundle.blob_facts or "{}")
+    told = {
+        "Content-Type": "application/octet-stream",
+        **facts.get("properties", {}),
+        **version_headers(bundle),
+        "Content-Length": str(bundle.size),
+        "Accept-Ranges": "bytes",
+        "x-ms-blob-type": "BlockBlob",
+        "x-ms-creation-time": shown_time(bundle),
+        "x-ms-lease-state": "available",
+        "x-ms-lease-status": "unlocked",
+        "x-ms-server-encrypted": "true",
+        **{f"{headers.META}{name}": value for name, value in facts.get("metadata", {}).items()},
+    }
+    return Response(status=200, headers=told)
+
+
+def delete(_shared: Shared, call: Call, through: Through) -> Response:
+    """Delete Blob: only one that was begun and never committed."""
+    committing.give_up_blob(through, call.blob)
+    return Response(status=202)
+
+
+def shown_time(bundle: Row[Any]) -> str:
+    return version_headers(bundle)["Last-Modified"]
+
+
+def _body_length(call: Call, most: int) -> int:
+    length = headers.content_length(call.headers, most)
+    if length == 0:
+        raise BlobError(
+            "InvalidHeaderValue", HeaderName="Content-Length", Reason="an empty bundle is not taken"
+        )
+    return length
+
+
+def _refuse_others(call: Call) -> None:
+    for name in _NOT_BLOCK:
+        if name in call.headers:
+            raise BlobError("UnsupportedHeader", HeaderName=name)
+
+
+def _check_new(call: Call, through: Through) -> None:
+    """The request's conditions, and that there is no such blob yet: before its bytes move."""
+    found = _find(call, through)
+    whole = found is not None and found.state != BundleState.STAGING
+    etag, modified = (etag_of(found), modified_of(found)) if found is not None and whole else (None, None)
+    headers.check_conditions(call.headers, etag, modified, reading=False)
+    if whole:
+        raise BlobError("BlobImmutableDueToPolicy")
+
+
+def _is_whole(call: Call, through: Through) -> bool:
+    found = _find(call, through)
+    return found is not None and found.state != BundleState.STAGING
+
+
+def _find(call: Call, through: Through) -> Row[Any] | None:
+    with through.custody.records.read() as reads:
+        return staging.find_blob(reads, through.link.row.id, call.blob)
+
+
+def _told(call: Call) -> tuple[Declared, dict[str, Any]]:
+    """The collection that the metadata declares, and what is kept of the headers."""
+    metadata = headers.read_metadata(call.headers.items())
+    properties = headers.read_properties(call.headers)
+    return headers.declared(metadata), {"metadata": metadata, "properties": properties}

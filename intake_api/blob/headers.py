@@ -1,0 +1,112 @@
+"""° What a request's headers say: sizes, conditions, checksums, metadata. Pure."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+import marshmallow as ma
+from werkzeug.datastructures import Headers
+from werkzeug.http import parse_date
+
+from intake_api.blob.errors import BlobError
+from intake_api.schemas.bundles import DeclaredCollection
+from retention.upload_link import Declared
+
+META = "x-ms-meta-"
+MAX_METADATA = 8 * 1024
+KEPT = {
+    "x-ms-blob-content-type": "Content-Type",
+    "x-ms-blob-content-encoding": "Content-Encoding",
+    "x-ms-blob-content-language": "Content-Language",
+    "x-ms-blob-cache-control": "Cache-Control",
+    "x-ms-blob-content-disposition": "Content-Disposition",
+    "x-ms-blob-content-md5": "Content-MD5",
+}
+"""Properties that a sender sets and is told again."""
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_SHOWN = re.compile(r"[\x20-\x7e]{1,1024}", re.ASCII)
+_ASKED = frozenset(DeclaredCollection().fields) - {"stamp"}
+
+
+def content_length(headers: Headers, most: int) -> int:
+    """The body's length, which must be told, and be no more than `most`."""
+    text = headers.get("Content-Length")
+    if text is None or "Transfer-Encoding" in headers:
+        raise BlobError("MissingContentLengthHeader")
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BlobError("InvalidHeaderValue", HeaderName="Content-Length")
+    if int(text) > most:
+        raise BlobError("RequestBodyTooLarge", MaxLimit=str(most))
+    return int(text)
+
+
+def digest_header(headers: Headers, name: str, length: int, wrong: str) -> bytes | None:
+    """The digest of `length` bytes in the header, if it is there."""
+    text = headers.get(name)
+    if text is None:
+        return None
+    try:
+        digest = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != length:
+        raise BlobError(wrong, HeaderName=name)
+    return digest
+
+
+def read_metadata(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The x-ms-meta- headers, by name."""
+    pairs = [(name[len(META) :], value) for name, value in headers if name.lower().startswith(META)]
+    found = {name.lower().replace("-", "_"): value for name, value in pairs}
+    if len(found) != len(pairs) or not all(_NAME.fullmatch(name) for name in found):
+        raise BlobError("InvalidMetadata")
+    if sum(len(name) + len(value) for name, value in found.items()) > MAX_METADATA:
+        raise BlobError("MetadataTooLarge")
+    return found
+
+
+def read_properties(headers: Headers) -> dict[str, str]:
+    """The blob's properties as its sender sets them."""
+    found = {shown: headers[name] for name, shown in KEPT.items() if headers.get(name)}
+    if not all(_SHOWN.fullmatch(value) for value in found.values()):
+        raise BlobError("InvalidHeaderValue")
+    return found
+
+
+def declared(metadata: Mapping[str, str]) -> Declared:
+    """What the metadata says of the collection, by the names that every way in uses."""
+    said = {name: value for name, value in metadata.items() if name in _ASKED}
+    try:
+        read: dict[str, Any] = DeclaredCollection().load(said, partial=True)
+    except ma.ValidationError as error:
+        raise BlobError(
+            "InvalidMetadata", Reason=f"not acceptable: {', '.join(error.messages_dict)}"
+        ) from None
+    if read.get("sha256"):
+        read["sha256"] = read["sha256"].lower()
+    return Declared(**read)
+
+
+def check_conditions(headers: Headers, etag: str | None, modified: datetime | None, *, reading: bool) -> None:
+    """RFC 9110 section 13, in the service's words; `etag` is None where no blob is."""
+    tags = headers.get("If-Match")
+    if tags is not None and (etag is None or not _names(tags, etag)):
+        raise BlobError("ConditionNotMet")
+    tags = headers.get("If-None-Match")
+    if tags is not None and etag is not None and _names(tags, etag):
+        raise BlobError("NotModified" if reading else "BlobAlreadyExists")
+    since = parse_date(headers.get("If-Modified-Since"))
+    if since and modified and tags is None and modified.replace(microsecond=0) <= since:
+        raise BlobError("NotModified" if reading else "ConditionNotMet")
+    until = parse_date(headers.get("If-Unmodified-Since"))
+    if until and modified and modified.replace(microsecond=0) > until:
+        raise BlobError("ConditionNotMet")
+
+
+def _names(tags: str, etag: str) -> bool:
+    return tags.strip() == "*" or etag.strip('"') in [tag.strip().strip('"') for tag in tags.split(",")]

@@ -1,0 +1,33 @@
+"""What runs in the process that answers the Blob endpoint's requests: `intake_api.worker` for a smaller application."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import TYPE_CHECKING
+
+from intake_api.blob.app import BlobEndpoint
+from intake_api.logs import RequestLog
+from intake_api.processes import end_with_parent, leave_terminal_group
+from intake_api.settings import ServerSettings
+from intake_api.worker import in_background, listen_for_signals, watch_lines
+from intake_api.wsgi import LastReadFirst
+from retention.assembly import assemble
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+LOG = logging.getLogger(__name__)
+
+
+def load(settings: ServerSettings) -> WSGIApplication:
+    """The endpoint, ready to be served by this process."""
+    leave_terminal_group()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    services = assemble(settings.custody)
+    endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
+    signals = listen_for_signals()
+    in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals))
+    end_with_parent(settings.stop_seconds)
+    LOG.info("blob endpoint", extra={"facts": {"address": settings.origin}})
+    return RequestLog(LastReadFirst(endpoint))

@@ -1,0 +1,237 @@
+"""What happens to staged blocks: committed by a list, listed, given up. See `staging`.
+
+Rules:
+- A commit is one transaction: it names the parts in the list's order, gives the bundle its size and its collection, and
+  forgets every other block. `completing.finish_upload` follows, as after the last byte of any upload; when the process
+  dies in between, the sweep does it.
+- Committing the same list again answers as the first time did: a client whose answer was lost asks again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Row, delete, func, insert, select, update
+
+from audit.entry import Action
+from retention.bundle import BundleState, Collection
+from retention.custody.completing import finish_upload
+from retention.custody.context import Turned, commit, entry
+from retention.custody.erasing import BUNDLE, start
+from retention.custody.staging import ONE_SHOT, StagedBlock, Through, find_blob, plan
+from retention.errors import Conflict, NotFound, TooLarge
+from retention.records.queries import refresh_due
+from retention.records.tables import bundles, parts, staged_blocks
+from retention.records.unit_of_work import Transaction
+from retention.upload_link import Declared
+
+
+class BlockKind(StrEnum):
+    """Where a list's entry looks for its block."""
+
+    COMMITTED = "Committed"
+    UNCOMMITTED = "Uncommitted"
+    LATEST = "Latest"
+
+
+Wanted = tuple[BlockKind, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """A blob's blocks: (block id, length)."""
+
+    blob: Row[Any]
+    committed: Sequence[tuple[str, int]]
+    uncommitted: Sequence[tuple[str, int]]
+
+
+def commit_blocks(
+    through: Through, blob_name: str, wanted: Sequence[Wanted], declared: Declared, facts: Mapping[str, Any]
+) -> Row[Any]:
+    """Make the listed blocks, in this order, the blob; `facts` is what the sender wants told with it."""
+
+    def work(tx: Transaction) -> str | Turned:
+        bundle = find_blob(tx, through.link.row.id, blob_name)
+        if bundle is None:
+            raise Conflict("there is no such block", reason="block-list")
+        if bundle.state != BundleState.STAGING:
+            return _same_again(tx, bundle, wanted)
+        return _commit(tx, through, bundle, wanted, declared, facts)
+
+    bundle_id = commit(through.custody, work)  # * the blob is whole from here
+    finish_upload(through.custody, through.actor, bundle_id)
+    with through.custody.records.read() as reads:
+        return reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+
+
+def commit_one(
+    through: Through, block: StagedBlock, blob_name: str, declared: Declared, facts: Mapping[str, Any]
+) -> Row[Any]:
+    """A blob that came in one piece."""
+    return commit_blocks(through, blob_name, [(BlockKind.LATEST, block.block_id)], declared, facts)
+
+
+def _same_again(tx: Transaction, bundle: Row[Any], wanted: Sequence[Wanted]) -> str:
+    rows = tx.execute(select(parts.c.block_id).where(parts.c.bundle_id == bundle.id).order_by(parts.c.number))
+    staged_anew = any(kind is BlockKind.UNCOMMITTED for kind, _ in wanted)
+    if staged_anew or [block_id for _, block_id in wanted] != list(rows.scalars()):
+        raise Conflict("this blob is complete", reason="blob-complete")
+    return str(bundle.id)
+
+
+def _commit(
+    tx: Transaction,
+    through: Through,
+    bundle: Row[Any],
+    wanted: Sequence[Wanted],
+    declared: Declared,
+    facts: Mapping[str, Any],
+) -> str | Turned:
+    now = through.custody.clock.now()
+    chosen = _choose(tx, bundle.id, wanted)
+    size = sum(row.length for row in chosen)
+    if not 0 < size <= through.custody.limits.max_bundle_size:
+        most = through.custody.limits.max_bundle_size
+        raise TooLarge(f"a bundle has at least 1 byte, and at most {most}", limit=most)
+    planned = plan(tx, through, bundle.blob_name, declared, bundle.created_at, size)
+    if isinstance(planned, Turned):
+        return planned
+    collection, case_id = planned
+    case_id = bundle.case_id or case_id  # a case that claimed it meanwhile keeps it
+    _place(tx, bundle.id, chosen, now)
+    row = {**_collected(collection), "case_id": case_id, "state": BundleState.RECEIVING, "offset": size}
+    of = bundles.c.id == bundle.id
+    tx.change(update(bundles).where(of).values({**row, "size": size, "blob_facts": json.dumps(dict(facts))}))
+    refresh_due(tx, of)
+    tx.audit(
+        entry(
+            through.actor,
+            Action.UPLOAD_CONTINUED,
+            now,
+            tenant=bundle.tenant_id,
+            case=case_id,
+            bundle=bundle.id,
+            subject=through.link.row.id,
+            details={
+                "from": 0,
+                "to": size,
+                "blocks": len(chosen),
+                "type": collection.type.value,
+                "window": "declared" if declared.window_known else "assumed",
+            },
+        )
+    )
+    return str(bundle.id)
+
+
+def _choose(tx: Transaction, bundle_id: str, wanted: Sequence[Wanted]) -> list[Row[Any]]:
+    """The staged block of each entry; each block has one place."""
+    staged = tx.execute(select(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
+    held = {row.block_id: row for row in staged}
+    ids = [block_id for kind, block_id in wanted if kind is not BlockKind.COMMITTED]
+    known = [held[block_id] for block_id in ids if block_id in held]
+    if len(known) != len(wanted) or len(set(ids)) != len(ids):
+        raise Conflict("the list names a block that is not there, or one twice", reason="block-list")
+    return known
+
+
+def _place(tx: Transaction, bundle_id: str, chosen: Sequence[Row[Any]], now: datetime) -> None:
+    """The chosen blocks as the bundle's parts, end to end; every other block is forgotten."""
+    offset, rows = 0, []
+    for number, block in enumerate(chosen):
+        rows.append(
+            {
+                "bundle_id": bundle_id,
+                "number": number,
+                "part_id": block.part_id,
+                "offset": offset,
+                "length": block.length,
+                "digest": block.digest,
+                "recorded_at": now,
+                "block_id": block.block_id,
+            }
+        )
+        offset += block.length
+    tx.change(insert(parts), rows)
+    tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
+
+
+def _collected(c: Collection) -> dict[str, Any]:
+    """The collection's columns, as declared with the commit."""
+    return {
+        "type": c.type,
+        "send_logs_now": c.send_logs_now,
+        "logs_start": c.logs_start,
+        "logs_end": c.logs_end,
+        "time_collected": c.time_collected,
+        "trigger": c.trigger,
+        "roles": json.dumps(list(c.roles)),
+        "announced_sha256": c.sha256,
+    }
+
+
+def get_blob(through: Through, blob_name: str) -> Row[Any]:
+    """A blob that was committed. NotFound, also while it only has blocks."""
+    with through.custody.records.read() as reads:
+        found = find_blob(reads, through.link.row.id, blob_name)
+    if found is None or found.state == BundleState.STAGING:
+        raise NotFound("there is no such blob", kind="blob")
+    return found
+
+
+def list_blocks(through: Through, blob_name: str) -> Blocks:
+    """A blob's blocks: the committed in their order, the others by their ids."""
+    with through.custody.records.read() as reads:
+        found = find_blob(reads, through.link.row.id, blob_name)
+        if found is None:
+            raise NotFound("there is no such blob", kind="blob")
+        done = select(parts.c.block_id, parts.c.length).where(parts.c.bundle_id == found.id)
+        waiting = select(staged_blocks.c.block_id, staged_blocks.c.length).where(
+            staged_blocks.c.bundle_id == found.id
+        )
+        committed = reads.execute(done.order_by(parts.c.number)).all()
+        uncommitted = reads.execute(waiting.order_by(staged_blocks.c.block_id)).all()
+    return Blocks(found, _clients(committed), _clients(uncommitted))
+
+
+def _clients(rows: Any) -> list[tuple[str, int]]:
+    return [(row.block_id, row.length) for row in rows if not row.block_id.startswith(ONE_SHOT)]
+
+
+def list_blobs(
+    through: Through, prefix: str, after: str | None, limit: int, *, uncommitted: bool = False
+) -> Sequence[Row[Any]]:
+    """Up to `limit` blobs of the link whose names begin with `prefix` and stand behind `after`, by name."""
+    name = bundles.c.blob_name
+    gone = [BundleState.ERASING, BundleState.ERASED, *([] if uncommitted else [BundleState.STAGING])]
+    wanted = [bundles.c.link_id == through.link.row.id, bundles.c.state.not_in(gone), name.is_not(None)]
+    if prefix:  # not LIKE: SQLite's knows no case
+        wanted.append(func.substr(name, 1, len(prefix)) == prefix)
+    if after is not None:
+        wanted.append(name > after)
+    with through.custody.records.read() as reads:
+        return reads.execute(select(bundles).where(*wanted).order_by(name).limit(limit)).all()
+
+
+def give_up_blob(through: Through, blob_name: str) -> None:
+    """Erase a blob that was never committed. Conflict when it is complete: that is the customer's erasure."""
+    now = through.custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        found = find_blob(tx, through.link.row.id, blob_name)
+        if found is None:
+            raise NotFound("there is no such blob", kind="blob")
+        if found.state != BundleState.STAGING:
+            raise Conflict("this blob is complete", reason="blob-complete")
+        of_bundle = {"tenant": found.tenant_id, "case": found.case_id, "bundle": found.id}
+        terminated = entry(through.actor, Action.UPLOAD_TERMINATED, now, **of_bundle)
+        tx.audit(terminated)
+        start(tx, through.actor, [found], found.tenant_id, found.case_id, BUNDLE, "upload-terminated", now)
+
+    through.custody.records.write(work)

@@ -1,0 +1,115 @@
+"""Taking an upload over: who may write to it, from which offset, and until when.
+
+Rules:
+- Its own stamp writes to it, or the tenant's operator; nobody else learns of it. A final upload is written to by the
+  service alone (tus: concatenation).
+- The bytes go on exactly where the recorded ones end.
+- A length that was deferred is told once, and fenced by the same transaction as the writer's token: it is never less
+  than what is recorded, nor more than the quotas have room for, and no writer from before it can pass it.
+- Every request that writes, and every part recorded, renews the time that the upload is kept; from its creation on it
+  has `Limits.upload_longest` at most.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from audit.entry import Action
+from retention.actor import Actor, Role
+from retention.bundle import BundleState
+from retention.custody.collecting import refuse_if_erased
+from retention.custody.context import Custody, Turned, commit, not_operator_of, refuse, unseen
+from retention.custody.quotas import Room, exceeded, room
+from retention.errors import Conflict, Erased, Invalid, OffsetMismatch, TooLarge
+from retention.grants import Denied
+from retention.records.queries import find_upload, partials_of
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
+
+
+def may_write(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """The upload, when the actor is its sender: its own stamp, or the tenant's operator."""
+    return _admit(custody, actor, bundle_id, writing=False)
+
+
+def may_continue(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """The upload, when the actor may send more of it."""
+    return _admit(custody, actor, bundle_id, writing=True)
+
+
+def _admit(custody: Custody, actor: Actor, bundle_id: str, *, writing: bool) -> Row[Any]:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        bundle = find_upload(tx, actor, bundle_id, now)
+        if bundle is None:
+            return unseen(tx, actor, Action.UPLOAD_CONTINUED, now, "bundle", bundle_id)
+        denied = _not_the_sender(actor, bundle)
+        if denied is None and writing and partials_of(tx, bundle_id):
+            denied = Denied("final-upload", "its bytes come from the partial uploads that it was made of")
+        if denied:
+            return refuse(
+                tx, actor, Action.UPLOAD_CONTINUED, now, denied, tenant=bundle.tenant_id, bundle=bundle_id
+            )
+        refuse_if_erased(bundle)
+        return bundle
+
+    return commit(custody, work)
+
+
+def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
+    own = actor.has(Role.STAMP) and actor.stamp == bundle.stamp_id
+    return None if own else not_operator_of(actor, bundle.tenant_id)
+
+
+def take_over(
+    custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
+) -> Row[Any]:
+    """Make `token` the upload's writer from `offset` on; the upload as it stands then."""
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        now, which = custody.clock.now(), bundles.c.id == bundle_id
+        bundle = tx.execute(select(bundles).where(which)).one()
+        refuse_if_erased(bundle)
+        if bundle.expires_at <= now:
+            raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
+        if bundle.offset != offset:
+            raise OffsetMismatch(bundle.offset)
+        if bundle.state != BundleState.RECEIVING:
+            raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
+        length = _length(bundle, told, custody.limits.max_bundle_size)
+        left = room(tx, custody.limits, bundle.stamp_id, bundle.case_id) if length else Room(None, None)
+        if over := exceeded(left, length.get("size", 0) - bundle.offset):
+            ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
+            return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
+        changes = {
+            "writer": token,
+            "expires_at": renewed(custody, bundle.created_at, now),
+            **length,
+        }
+        tx.change(update(bundles).where(which).values(changes))
+        return tx.execute(select(bundles).where(which)).one()
+
+    return commit(custody, work)
+
+
+def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
+    if told is None or (told == bundle.size and not bundle.deferred):
+        return {}
+    if not bundle.deferred:
+        raise Conflict("the length is known already, and does not change", reason="length-known")
+    if told < bundle.offset:
+        raise Conflict(f"{bundle.offset} bytes have come already", reason="length-below-offset")
+    if told > most:
+        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+    if told < 1 and not bundle.partial:
+        raise Invalid("an empty bundle holds nothing to look at", {"size": "must be at least 1 byte"})
+    return {"size": told, "deferred": False}
+
+
+def renewed(custody: Custody, created_at: datetime, now: datetime) -> datetime:
+    """Until when an upload is kept that is written to at `now`."""
+    return min(now + custody.limits.upload_lifetime, created_at + custody.limits.upload_longest)

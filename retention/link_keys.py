@@ -1,0 +1,43 @@
+"""The keys that upload links are signed with: each derived from one secret and the link's id, none stored.
+
+- The secret is a local file, 32 bytes in hex, mode 0600. Losing it makes every link useless and nothing else: links
+  are issued anew.
+- A link's key = HKDF-SHA256(secret, info = `casevault upload link v1 | <link id>`): what one link's holder could ever
+  learn tells nothing about another link, and the database holds nothing that signs.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from retention.signing import read_secret
+
+_INFO = b"casevault upload link v1|"
+
+
+class LinkKeys:
+    """Derives the key of a link. Not shown, not pickled."""
+
+    __slots__ = ("_secret",)
+
+    def __init__(self, secret: bytes) -> None:
+        self._secret = secret
+
+    def key_of(self, link_id: str) -> bytes:
+        """The 32 bytes that sign this link's addresses."""
+        return HKDF(SHA256(), 32, None, _INFO + link_id.encode()).derive(self._secret)
+
+    def __repr__(self) -> str:
+        return "LinkKeys(hidden)"
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("link keys are not pickled or copied")
+
+
+def load_link_keys(path: Path) -> LinkKeys:
+    """The keys behind the file. SigningKeyRefused when it is missing, open to others, or not a secret."""
+    return LinkKeys(read_secret(path))

@@ -1,0 +1,95 @@
+"""Opening a PostgreSQL database.
+
+Rules:
+- What may be opened at all: `retention.records.postgres_url`.
+- COMMIT returns when the change is on the disk: synchronous_commit is switched on for each session (P3).
+- Nobody waits for ever: statements, locks and idle transactions have limits, and dead peers are noticed by keepalives.
+- No statement's values come into an error's text: they may be particulars.
+- READ COMMITTED unless a connection says otherwise (`PostgresRecords` does); the sequencer depends on it.
+"""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import Any
+
+from psycopg import Error as DriverError
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from retention.records.postgres_url import CONNECTIONS, check_url
+
+STATEMENT_TIMEOUT_MS = 30_000
+LOCK_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION_MS = 30_000
+POOL_WAIT_SECONDS = 10
+TRY_AFTER_SECONDS = 30.0
+"""A connection that lay idle for longer is tried before it is used: a firewall may have forgotten it."""
+_SESSION = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS,
+    "lock_timeout": LOCK_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_MS,
+    "client_connection_check_interval": 5_000,
+    "synchronous_commit": "on",
+}
+_CLIENT = {
+    "application_name": "casevault",
+    "connect_timeout": "5",
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+
+
+def postgres_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
+    """An engine on the database at `url`, with at most `connections` connections. It connects when first used."""
+    parsed = check_url(url)
+    session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
+    own = {"options": f"{session} {parsed.query.get('options', '')}".strip()}
+    engine = create_engine(
+        parsed.update_query_dict({**{k: v for k, v in _CLIENT.items() if k not in parsed.query}, **own}),
+        isolation_level="READ COMMITTED",
+        pool_size=connections,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_SECONDS,
+        pool_use_lifo=True,  # those not needed grow idle, and the server's or a firewall's limit may close them
+        pool_recycle=1800,
+        hide_parameters=True,
+    )
+    _try_idle_connections(engine)
+    event.listen(engine, "handle_error", _hide_values)
+    return engine
+
+
+def _try_idle_connections(engine: Engine) -> None:
+    """Find out before a request does that the server has restarted or gone."""
+
+    @event.listens_for(engine, "checkin")
+    def _checkin(_connection: Any, record: ConnectionPoolEntry) -> None:
+        record.info["idle_since"] = time.monotonic()
+
+    @event.listens_for(engine, "checkout")
+    def _checkout(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
+        # Whatever an idle session is sent is a farewell, or so rare that a new connection costs nothing.
+        watch = select.poll()
+        watch.register(connection.fileno(), select.POLLIN)
+        if watch.poll(0):
+            raise DisconnectionError  # the pool throws it away and takes another
+        idle = time.monotonic() - record.info.get("idle_since", time.monotonic())
+        if idle > TRY_AFTER_SECONDS:
+            try:
+                engine.dialect.do_ping(connection)
+            except DriverError:
+                raise DisconnectionError from None
+
+
+def _hide_values(context: Any) -> None:
+    """The server's DETAIL shows a row's values ("Failing row contains ..."): only the first line stays."""
+    original, shown = context.original_exception, context.sqlalchemy_exception
+    primary = getattr(getattr(original, "diag", None), "message_primary", None)
+    if primary is not None and isinstance(shown, DBAPIError):
+        original.args = (primary,)
+        shown.args = (f"({type(original).__module__}.{type(original).__name__}) {primary}",)

@@ -1,0 +1,70 @@
+"""Where a PostgreSQL database is, and how it may be reached. Needs no driver.
+
+- The URL says where and how: `postgresql://user@host:port/database?sslmode=verify-full&sslrootcert=...`. Every
+  parameter that libpq knows may stand in its query and is passed on.
+- Over a network only TLS with the server's name checked will do (`sslmode=verify-full`); a Unix socket or loopback may
+  go without (P1).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+
+from sqlalchemy import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+CONNECTIONS = 20
+"""The most connections that one process opens."""
+
+
+class UnsafeUrlError(ValueError):
+    """The URL cannot be used; the text says why, without the URL."""
+
+
+def check_url(url: str) -> URL:
+    """The URL, when it can be used; UnsafeUrlError otherwise."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise UnsafeUrlError("it is not a URL: postgresql://user@host/database") from None
+    if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
+        raise UnsafeUrlError("it must begin with postgresql://")
+    if not parsed.database:
+        raise UnsafeUrlError("it names no database: postgresql://user@host/database")
+    if "service" in parsed.query:
+        raise UnsafeUrlError(
+            "a service file may name another machine: give its parameters here, not service="
+        )
+    if not all(_is_local(host) for host in _hosts(parsed)) and parsed.query.get("sslmode") != "verify-full":
+        raise UnsafeUrlError(
+            "a database on another machine is spoken to over TLS with its name checked: "
+            "add ?sslmode=verify-full&sslrootcert=<file with the server's CA> (P1)"
+        )
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+def _hosts(url: URL) -> list[str]:
+    """Every host that the URL names: in its place, and in its query (several, for failover)."""
+    named = url.query.get("host", ())
+    several = [named] if isinstance(named, str) else list(named)
+    spread = [host for text in several for host in text.split(",")]
+    address = url.query.get("hostaddr", ())
+    return [
+        *([url.host] if url.host else []),
+        *(_bare(host) for host in spread),
+        *([address] if isinstance(address, str) else address),
+    ]
+
+
+def _bare(host: str) -> str:
+    """SQLAlchemy takes host:port in the query."""
+    return host if host.startswith("/") else host.rsplit(":", 1)[0]
+
+
+def _is_local(host: str) -> bool:
+    if host.startswith("/") or host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,415 @@
+"""The endpoint's answers, one by one: in the service's words, whatever is asked."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import timedelta
+from urllib.parse import quote, urlsplit
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from intake_api.blob.bodies import crc64_of
+from tests.intake_api.blob.calling import Sender, block_id, block_list, code, issue, sender, tree
+from tests.service import CASE, CASE_SYSTEM, OPERATOR, Service
+
+
+@pytest.fixture
+def by(service: Service) -> Sender:
+    return sender(service)
+
+
+def bundles(by: Sender) -> list[dict[str, object]]:
+    by.service.tick()
+    return list(by.service.done("GET", "/bundles", OPERATOR)["items"])
+
+
+def test_a_blob_in_one_piece_is_a_bundle_of_its_case(by: Sender) -> None:
+    sent = by.put("folder/logs ü.zip", b"log " * 64, **{"x-ms-meta-roles": "Compute,Storage"})
+    assert sent.status_code == 201
+    assert sent.headers["x-ms-content-crc64"] == crc64_of(b"log " * 64)
+    (bundle,) = bundles(by)
+    assert bundle["file_name"] == "logs ü.zip"
+    assert bundle["blob_name"] == "folder/logs ü.zip"
+    assert (bundle["case"], bundle["state"], bundle["type"]) == (CASE, "complete", "on-demand")
+    assert (bundle["roles"], bundle["link"]) == (["Compute", "Storage"], by.link)
+    assert bundle["client_encrypted"] is False
+    assert by.service.done("GET", f"/bundles/{bundle['id']}/receipt", OPERATOR)["receipt"]["size"] == 256
+
+
+def test_blocks_are_listed_until_and_after_the_commit(by: Sender) -> None:
+    for number, data in ((2, b"second"), (1, b"first "), (3, b"unused")):
+        assert by.stage(number, data).status_code == 201
+    waiting = by.call("GET", query="comp=blocklist&blocklisttype=all")
+    assert "ETag" not in waiting.headers
+    names = [e.text for e in tree(waiting.data).findall("UncommittedBlocks/Block/Name")]
+    assert names == [block_id(1), block_id(2), block_id(3)]
+    assert code(by.call("HEAD")) == (404, "BlobNotFound")
+    done = by.commit(1, 2)
+    assert done.status_code == 201
+    shown = by.call("GET", query="comp=blocklist&blocklisttype=all")
+    assert shown.headers["ETag"] == done.headers["ETag"]
+    found = [
+        (e.findtext("Name"), e.findtext("Size")) for e in tree(shown.data).findall("CommittedBlocks/Block")
+    ]
+    assert found == [(block_id(1), "6"), (block_id(2), "6")]
+    assert tree(shown.data).findall("UncommittedBlocks/Block") == []
+    assert tree(by.call("GET", query="comp=blocklist").data).find("UncommittedBlocks") is None
+    head = by.call("HEAD")
+    assert (head.status_code, head.headers["Content-Length"], head.data) == (200, "12", b"")
+    assert head.headers["ETag"] == done.headers["ETag"]
+
+
+def test_the_same_commit_again_is_answered_as_the_first(by: Sender) -> None:
+    by.stage(1, b"a")
+    new = {"If-None-Match": "*"}
+    answers = [by.commit(1, **new), by.commit(1, **new), by.commit(1)]
+    assert [answer.status_code for answer in answers] == [201, 201, 201]
+    assert len({answer.headers["ETag"] for answer in answers}) == 1
+
+
+def test_a_signature_never_reads_content(by: Sender) -> None:
+    by.put(data=b"secret words")
+    for headers in ({}, {"Range": "bytes=0-3"}, {"x-ms-range": "bytes=0-3"}):
+        answer = by.call("GET", headers=headers)
+        assert code(answer) == (403, "AuthorizationPermissionMismatch")
+        assert b"secret" not in answer.data
+    assert b"secret" not in by.call("HEAD").data
+
+
+def test_a_blob_that_is_there_is_not_overwritten(by: Sender) -> None:
+    by.put()
+    assert code(by.put(**{"If-None-Match": "*"})) == (409, "BlobAlreadyExists")
+    assert code(by.put()) == (409, "BlobImmutableDueToPolicy")
+    assert code(by.stage(1, b"x")) == (409, "BlobImmutableDueToPolicy")
+    assert code(by.commit(1, **{"If-None-Match": "*"})) == (409, "BlobAlreadyExists")
+    assert code(by.commit(1)) == (409, "BlobImmutableDueToPolicy")
+
+
+def test_what_is_not_complete_can_be_given_up_and_nothing_else(service: Service) -> None:
+    by = sender(service, permissions="rcwd")
+    by.stage(1, b"x")
+    assert by.call("DELETE").status_code == 202
+    assert code(by.call("DELETE")) == (404, "BlobNotFound")
+    by.put()
+    assert code(by.call("DELETE")) == (409, "BlobImmutableDueToPolicy")
+    assert {bundle["state"] for bundle in bundles(by)} == {"erased", "complete"}
+
+
+@pytest.mark.parametrize("comp", ["", "comp=block&blockid=QUFBQQ=="])
+def test_sums_are_checked_before_bytes_count(by: Sender, comp: str) -> None:
+    data, kind = b"what was meant", {"x-ms-blob-type": "BlockBlob"}
+    md5 = base64.b64encode(hashlib.md5(data).digest()).decode()  # noqa: S324 - the service's checksum
+    wrong = base64.b64encode(bytes(16)).decode()
+
+    def put(**sums: str) -> tuple[int, str]:
+        answer = by.call("PUT", "a", comp, data, {**kind, **sums})
+        return (201, "") if answer.status_code == 201 else code(answer)
+
+    assert put(**{"Content-MD5": wrong}) == (400, "Md5Mismatch")
+    assert put(**{"Content-MD5": "AA=="}) == (400, "InvalidMd5")
+    assert put(**{"x-ms-content-crc64": base64.b64encode(bytes(8)).decode()}) == (400, "Crc64Mismatch")
+    assert put(**{"x-ms-content-crc64": "AA=="}) == (400, "InvalidHeaderValue")
+    assert put(**{"Content-MD5": md5, "x-ms-content-crc64": crc64_of(data)}) == (400, "InvalidInput")
+    left = by.call("GET", "a", "comp=blocklist&blocklisttype=all")
+    assert left.status_code == 404 or tree(left.data).findall(".//Block") == []
+    if comp:
+        assert put(**{"Content-MD5": md5}) == (201, "")
+    assert put(**{"x-ms-content-crc64": crc64_of(data)}) == (201, "")
+
+
+def test_crc64_is_the_services(by: Sender) -> None:
+    assert (
+        base64.b64decode(crc64_of(b"123456789")) == bytes.fromhex("ae8b14860a799888")[::-1]
+    )  # CRC-64/NVME's check
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "headers", "expected"),
+    [
+        ("PUT", "comp=block", {}, (400, "MissingRequiredQueryParameter")),
+        ("PUT", "comp=block&blockid=%00", {}, (400, "InvalidQueryParameterValue")),
+        ("PUT", "", {}, (400, "UnsupportedHeader")),
+        ("PUT", "", {"x-ms-blob-type": "PageBlob"}, (400, "UnsupportedHeader")),
+        ("PUT", "comp=block&blockid=QUFBQQ==", {"x-ms-copy-source": "https://a"}, (400, "UnsupportedHeader")),
+        ("PUT", "comp=blocklist", {}, (400, "InvalidXmlDocument")),
+        ("PUT", "comp=tier", {}, (400, "UnsupportedQueryParameter")),
+        ("POST", "", {}, (405, "UnsupportedHttpVerb")),
+        ("GET", "comp=blocklist&blocklisttype=some", {}, (400, "InvalidQueryParameterValue")),
+        ("GET", "comp=blocklist", {}, (404, "BlobNotFound")),
+        ("HEAD", "", {}, (404, "BlobNotFound")),
+        ("PUT", "", {"x-ms-blob-type": "BlockBlob", "x-ms-meta-type": "x"}, (400, "InvalidMetadata")),
+        ("PUT", "", {"x-ms-blob-type": "BlockBlob", "x-ms-meta-1a": "x"}, (400, "InvalidMetadata")),
+        ("PUT", "", {"x-ms-blob-type": "BlockBlob", "x-ms-meta-a": "x" * 9000}, (400, "MetadataTooLarge")),
+        ("PUT", "", {"x-ms-blob-type": "BlockBlob", "If-Match": "*"}, (412, "ConditionNotMet")),
+    ],
+)
+def test_what_is_wrong_is_told_in_the_services_words(
+    by: Sender, method: str, query: str, headers: dict[str, str], expected: tuple[int, str]
+) -> None:
+    assert code(by.call(method, "a.zip", query, b"x" if method == "PUT" else None, headers)) == expected
+
+
+def test_metadata_that_names_a_case_is_held_to_the_link(by: Sender) -> None:
+    assert by.put("a.zip", **{"x-ms-meta-case": CASE}).status_code == 201
+    for number in ("260101000000002", "999999999999999"):
+        assert code(by.put("b.zip", **{"x-ms-meta-case": number})) == (400, "InvalidMetadata")
+
+
+def test_sizes_are_told_and_bounded(by: Sender) -> None:
+    kind = {"x-ms-blob-type": "BlockBlob"}
+    assert code(by.call("PUT", headers=kind, CONTENT_LENGTH="0")) == (400, "InvalidHeaderValue")
+    assert code(by.call("PUT", headers=kind, CONTENT_LENGTH="5242880001")) == (413, "RequestBodyTooLarge")
+    block = f"comp=block&blockid={quote(block_id(1))}"
+    assert code(by.call("PUT", query=block, CONTENT_LENGTH="4194304001")) == (413, "RequestBodyTooLarge")
+    assert code(by.call("PUT", headers=kind, CONTENT_LENGTH="-1")) == (400, "InvalidHeaderValue")
+    chunked = {**kind, "Transfer-Encoding": "chunked"}
+    assert code(by.call("PUT", data=b"x", headers=chunked)) == (411, "MissingContentLengthHeader")
+
+
+def test_a_body_that_is_cut_leaves_nothing(by: Sender) -> None:
+    cut = by.call("PUT", data=b"abc", headers={"x-ms-blob-type": "BlockBlob"}, CONTENT_LENGTH="10")
+    assert code(cut) == (500, "OperationTimedOut")
+    assert code(by.call("HEAD")) == (404, "BlobNotFound")
+    assert by.put().status_code == 201
+
+
+@pytest.mark.parametrize("name", ["a\x00b", "folder/", "x" * 256, "a/" * 600 + "b", "a\u202eb", "  "])
+def test_a_name_that_cannot_be_kept_is_refused(by: Sender, name: str) -> None:
+    assert code(by.put(name)) == (400, "InvalidResourceName")
+
+
+def test_every_answer_says_who_asked_and_which_it_was(by: Sender) -> None:
+    asked = {"x-ms-client-request-id": "mine-1", "x-ms-version": "2099-01-01"}
+    for answer in (by.put(**asked), by.call("HEAD", "none", headers=asked)):
+        assert answer.headers["x-ms-client-request-id"] == "mine-1"
+        assert answer.headers["x-ms-version"] == "2099-01-01"
+        assert len(answer.headers["x-ms-request-id"]) == 36
+        assert answer.headers["Cache-Control"] == "no-store"
+    hostile = {"x-ms-client-request-id": "a\x7fb", "x-ms-version": "x" * 2000}
+    answer = by.call("HEAD", headers=hostile)
+    assert "x-ms-client-request-id" not in answer.headers
+    assert answer.headers["x-ms-version"] == "2023-11-03"
+
+
+def test_conditions_of_a_read_are_honoured(by: Sender) -> None:
+    etag = by.put().headers["ETag"]
+    assert by.call("HEAD", headers={"If-None-Match": etag}).status_code == 304
+    assert by.call("HEAD", headers={"If-None-Match": '"other"'}).status_code == 200
+    assert by.call("HEAD", headers={"If-Match": '"other"'}).status_code == 412
+    assert by.call("HEAD", headers={"If-Match": etag}).status_code == 200
+    assert (
+        by.call("HEAD", headers={"If-Unmodified-Since": "Mon, 01 Jan 2001 00:00:00 GMT"}).status_code == 412
+    )
+    assert by.call("HEAD", headers={"If-Modified-Since": "Tue, 01 Jan 2999 00:00:00 GMT"}).status_code == 304
+
+
+def test_what_the_sender_sets_is_told_again(by: Sender) -> None:
+    secret = '{"WrappedContentKey":{"KeyId":"k"}}'
+    by.put(
+        **{
+            "x-ms-meta-encryptiondata": secret,
+            "x-ms-blob-content-type": "application/zip",
+            "x-ms-blob-content-md5": "AAAA",
+        }
+    )
+    head = by.call("HEAD").headers
+    assert head["x-ms-meta-encryptiondata"] == secret
+    assert (head["Content-Type"], head["Content-MD5"]) == ("application/zip", "AAAA")
+    (bundle,) = bundles(by)
+    assert bundle["client_encrypted"] is True
+    assert bundle["metadata"] == {"encryptiondata": secret}
+
+
+def test_blobs_are_listed_a_page_at_a_time(by: Sender) -> None:
+    names = ["a", "b/1", "b/2", "ü & <x>"]
+    for name in names:
+        by.put(name, **{"x-ms-meta-k": "v"})
+    by.stage(1, b"x", "b/waiting")
+
+    def listed(query: str) -> tuple[list[str | None], str]:
+        answer = by.call("GET", None, f"restype=container&comp=list{query}")
+        assert answer.status_code == 200, answer.data
+        found = tree(answer.data)
+        return [e.text for e in found.findall("Blobs/Blob/Name")], found.findtext("NextMarker") or ""
+
+    assert listed("") == (names, "")
+    assert listed("&prefix=b/") == (["b/1", "b/2"], "")
+    assert listed("&prefix=b/&include=uncommittedblobs") == (["b/1", "b/2", "b/waiting"], "")
+    first, marker = listed("&maxresults=3")
+    assert (first, listed(f"&maxresults=3&marker={quote(marker)}")) == (names[:3], (names[3:], ""))
+    shown = tree(by.call("GET", None, "restype=container&comp=list&include=metadata").data)
+    assert [e.text for e in shown.findall("Blobs/Blob/Metadata/k")] == ["v"] * 4
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("restype=container&comp=list&maxresults=0", (400, "OutOfRangeQueryParameterValue")),
+        ("restype=container&comp=list&maxresults=x", (400, "InvalidQueryParameterValue")),
+        ("restype=container&comp=list&marker=%3F", (400, "InvalidQueryParameterValue")),
+        ("restype=container&comp=list&include=secrets", (400, "InvalidQueryParameterValue")),
+        ("restype=container&comp=list&delimiter=/", (400, "UnsupportedQueryParameter")),
+        ("restype=container&comp=acl", (400, "UnsupportedQueryParameter")),
+        ("comp=list", (400, "InvalidUri")),
+        ("sp=r", (400, "InvalidQueryParameterValue")),
+    ],
+)
+def test_a_list_that_cannot_be_given_says_why(by: Sender, query: str, expected: tuple[int, str]) -> None:
+    assert code(by.call("GET", None, query)) == expected
+
+
+def test_the_container_is_there(by: Sender) -> None:
+    for method in ("GET", "HEAD"):
+        answer = by.call(method, None, "restype=container")
+        assert (answer.status_code, answer.data) == (200, b"")
+        assert answer.headers["ETag"]
+
+
+def test_who_may_not_come_in_is_told_so_and_logged(service: Service) -> None:
+    by = sender(service)
+    assert code(by.call("HEAD", sas="")) == (401, "NoAuthenticationInformation")
+    assert code(by.call("HEAD", sas=by.sas.replace("sp=rcwl", "sp=rcwdl"))) == (403, "AuthenticationFailed")
+    assert code(by.call("HEAD", **{"wsgi.url_scheme": "http"})) == (403, "AuthorizationProtocolMismatch")
+    told = [(e["reason"], e["subject"]) for e in service.entries(action="upload-link.refused")]
+    assert told == [("protocol", by.link), ("signature", by.link)]
+    assert by.sas not in str(service.entries())
+
+
+def test_a_link_that_was_never_issued_fails_as_a_wrong_signature_does(service: Service) -> None:
+    by = sender(service)
+    wrong = code(by.call("HEAD", sas=by.sas[:-8]))
+    by.address = by.address[:-3] + "aaa"
+    assert code(by.call("HEAD")) == wrong == (403, "AuthenticationFailed")
+    (entry, _) = service.entries(action="upload-link.refused")
+    assert "subject" not in entry
+
+
+def test_addresses_are_held_to(service: Service) -> None:
+    by = sender(service, ip="192.0.2.1-192.0.2.6")
+    assert code(by.put()) == (403, "AuthorizationSourceIPMismatch")
+    assert by.call("HEAD", REMOTE_ADDR="192.0.2.6").status_code == 404
+
+
+def test_permissions_are_held_to(service: Service) -> None:
+    only_list, only_create = sender(service, permissions="l"), sender(service, permissions="c")
+    refused = (403, "AuthorizationPermissionMismatch")
+    assert code(only_list.put()) == code(only_list.call("HEAD")) == refused
+    assert only_list.call("GET", None, "restype=container&comp=list").status_code == 200
+    assert only_create.put().status_code == 201
+    assert code(only_create.call("GET", None, "restype=container&comp=list")) == refused
+    assert code(only_create.call("HEAD")) == code(only_create.call("DELETE")) == refused
+
+
+def test_time_ends_a_link_and_so_does_revoking(service: Service) -> None:
+    late, revoked = sender(service), sender(service)
+    service.done("POST", f"/upload-links/{revoked.link}/revoke", OPERATOR)
+    assert code(revoked.put()) == (403, "AuthenticationFailed")
+    service.advance(timedelta(days=1))
+    assert code(late.put()) == (403, "AuthenticationFailed")
+    early = sender(
+        service,
+        starts_at=(service.clock.now() + timedelta(hours=1)).isoformat(),
+    )
+    assert code(early.put()) == (403, "AuthenticationFailed")
+    service.advance(timedelta(minutes=50))
+    assert early.put().status_code == 201
+
+
+def test_a_link_ends_with_its_cases_data(service: Service) -> None:
+    by = Sender(
+        service, issue(service, expires_at=(service.clock.now() + timedelta(days=300)).isoformat())["url"]
+    )
+    service.done("POST", f"/cases/{CASE}/close", CASE_SYSTEM, json={})
+    assert by.put().status_code == 201
+    service.advance(timedelta(days=90))
+    assert code(by.put("b.zip")) == (403, "AuthenticationFailed")
+
+
+def test_uses_are_entries_at_once_and_by_number_afterwards(service: Service) -> None:
+    by = sender(service)
+    for _ in range(5):
+        by.call("HEAD")
+    uses = service.entries(action="upload-link.used")
+    assert [(e["details"]["operation"], e["details"]["count"]) for e in uses] == [("get-blob-properties", 1)]
+    service.advance(timedelta(hours=1))
+    by.call("GET", None, "restype=container")
+    counts = {
+        (e["details"]["operation"], e["details"]["count"]) for e in service.entries(action="upload-link.used")
+    }
+    assert counts == {
+        ("get-blob-properties", 1),
+        ("get-blob-properties", 4),
+        ("get-container-properties", 1),
+    }
+
+
+def test_another_links_counts_stand_under_its_own_name(service: Service) -> None:
+    one, two = sender(service), sender(service)
+    two.endpoint = one.endpoint
+    one.call("HEAD")
+    one.call("HEAD")
+    service.advance(timedelta(hours=1))
+    Sender.call(two, "HEAD")
+    assert {e["subject"] for e in service.entries(action="upload-link.used")} == {one.link, two.link}
+
+
+_word = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
+
+
+@given(
+    method=st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]),
+    blob=st.none() | st.text(max_size=20),
+    query=st.lists(
+        st.sampled_from(
+            ["comp=block", "comp=blocklist", "comp=list", "restype=container", "blockid=AA%3D%3D"]
+        )
+        | st.tuples(_word, _word).map(lambda pair: f"{quote(pair[0])}={quote(pair[1])}"),
+        max_size=4,
+    ),
+    headers=st.dictionaries(
+        st.sampled_from(
+            [
+                "If-Match",
+                "If-None-Match",
+                "If-Modified-Since",
+                "Content-MD5",
+                "x-ms-content-crc64",
+                "x-ms-blob-type",
+                "x-ms-meta-a",
+                "x-ms-meta-type",
+                "x-ms-meta-logs_start",
+                "x-ms-blob-content-type",
+                "x-ms-version",
+            ]
+        ),
+        _word | st.just("BlockBlob"),
+        max_size=5,
+    ),
+    data=st.none() | st.binary(max_size=40) | st.just(block_list(1)),
+)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_request_makes_an_internal_error(
+    service: Service,
+    method: str,
+    blob: str | None,
+    query: list[str],
+    headers: dict[str, str],
+    data: bytes | None,
+) -> None:
+    by = sender(service, permissions="rcwdl")
+    answer = by.call(method, blob, "&".join(query), data, headers)
+    assert answer.status_code < 500
+    assert answer.headers["x-ms-request-id"]
+    if answer.status_code >= 400:
+        code(answer)
+
+
+def test_an_address_of_a_name_and_of_a_bare_address_are_the_same_place(service: Service) -> None:
+    by = sender(service)
+    assert urlsplit(issue(service)["url"]).path.count("/") == 1
+    by.put()
+    by.address = f"/casevault{by.address}"
+    assert by.call("HEAD").status_code == 200

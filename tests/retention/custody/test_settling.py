@@ -1,0 +1,114 @@
+"""Asking for the offset while another request writes: here, in another process, or in one that died."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+
+from retention.custody import receiving, unfinished, writers
+from retention.custody.writers import Uploads
+from retention.errors import TakenOver
+from tests.retention.custody.world import World
+
+CONTENT = bytes(range(256)) * 16
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(receiving, "RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr(writers, "ELSEWHERE_SECONDS", 0.5)
+
+
+@pytest.fixture
+def bundle(world: World) -> str:
+    world.open_case()
+    return world.announce(len(CONTENT))
+
+
+class Hanging(threading.Thread):
+    """A request that took 1000 bytes and hears nothing more, as the pump does it: it parks when it is told to stop."""
+
+    def __init__(self, world: World, uploads: Uploads, bundle: str) -> None:
+        super().__init__()
+        self.began, self.stopped = threading.Event(), False
+        self._world, self._uploads, self._bundle = world, uploads, bundle
+        self.start()
+        assert self.began.wait(10)
+
+    def run(self) -> None:
+        world = self._world
+        with receiving.begin(world.custody, self._uploads, world.stamp, self._bundle, 0) as session:
+            session.feed(CONTENT[:1000])
+            self.began.set()
+            with suppress(TakenOver):
+                for _ in range(500):
+                    session.feed(b"")
+                    time.sleep(0.02)
+                return
+            self.stopped = True
+            session.park()
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_hanging_writer_saves_and_lets_go_here_or_in_another_process(
+    world: World, bundle: str, elsewhere: bool
+) -> None:
+    hanging = Hanging(world, Uploads() if elsewhere else world.uploads, bundle)
+    upload = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
+    hanging.join(10)
+    assert (upload.offset, upload.writer, hanging.stopped) == (1000, None, True)
+    assert world.row(bundle).offset == 1000
+    assert world.send(bundle, CONTENT[1000:], 1000) == len(CONTENT)
+
+
+def test_a_writer_that_died_is_fenced_off(world: World, bundle: str) -> None:
+    session = receiving.begin(world.custody, Uploads(), world.stamp, bundle, 0)  # and never heard of again
+    session.feed(CONTENT[:1000])
+    upload = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
+    assert (upload.offset, upload.writer) == (0, None)
+    with pytest.raises(TakenOver):
+        session.park()
+    assert world.row(bundle).offset == 0
+    assert world.send(bundle, CONTENT) == len(CONTENT)
+
+
+def test_a_writer_takes_its_token_away_however_it_ends(world: World, bundle: str) -> None:
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+        session.feed(CONTENT[:1000])
+        assert world.row(bundle).writer is not None
+        session.park()
+    assert world.row(bundle).writer is None
+    with (
+        pytest.raises(RuntimeError),
+        receiving.begin(world.custody, world.uploads, world.stamp, bundle, 1000),
+    ):
+        raise RuntimeError
+    assert world.row(bundle).writer is None
+
+
+def test_a_late_writer_does_not_take_the_token_of_the_next_away(world: World, bundle: str) -> None:
+    with receiving.begin(world.custody, Uploads(), world.stamp, bundle, 0):
+        second = receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0)
+    with second:
+        second.feed(CONTENT)
+        assert second.park() == len(CONTENT)
+
+
+def test_what_is_held_back_counts_at_once_or_not_at_all(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", 700)
+    custody = world.custody
+    with receiving.begin(custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
+        session.feed(CONTENT[:2000])
+        assert (world.row(bundle).offset, session.offset, session.position) == (0, 0, 2000)
+        assert len(custody.objects.list_parts(bundle)) == 2
+    assert (world.row(bundle).offset, custody.objects.list_parts(bundle)) == (0, [])
+    with receiving.begin(custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
+        session.feed(CONTENT[:2000])
+        assert session.park() == 2000
+    assert (world.row(bundle).offset, len(custody.objects.list_parts(bundle))) == (2000, 3)
+    assert world.send(bundle, CONTENT[2000:], 2000) == len(CONTENT)

@@ -1,0 +1,482 @@
+"""Blobs that come in blocks: any order, any number of times, committed once; and everything that can end them."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+
+from retention import sweep
+from retention.bundle import BundleState, CollectionType
+from retention.custody import collecting, committing, completing, linking, staging, unfinished
+from retention.custody import stamps as stamp_verbs
+from retention.custody.committing import BlockKind
+from retention.custody.erasing import request_bundle_erasure
+from retention.custody.staging import Stoppable, Through
+from retention.errors import Conflict, CustodyError, Erased, Invalid, NotFound, Refused, TakenOver, TooLarge
+from retention.objects.store import ObjectStore
+from retention.records.tables import bundles, parts, staged_blocks
+from retention.upload_link import Declared, LinkTerms
+from tests.retention.custody.world import DAY, HOUR, NUMBER, TRIGGER, World, strict_world
+
+L, U, C = BlockKind.LATEST, BlockKind.UNCOMMITTED, BlockKind.COMMITTED
+FACTS = {"metadata": {}, "properties": {}}
+NAME = "folder/logs.zip"
+
+
+def through(world: World, **changes: Any) -> Through:
+    """A new link of the open case, and whoever uses it."""
+    terms = LinkTerms(**{"expires_at": world.clock.now() + DAY, "type": CollectionType.ON_DEMAND, **changes})
+    issued = linking.create_case_link(world.custody, world.operator, NUMBER, None, terms)
+    return opened(world, issued.id)
+
+
+def opened(world: World, link_id: str) -> Through:
+    link = linking.find_link(world.custody, link_id)
+    assert link is not None
+    return Through(world.custody, link, link.actor("192.0.2.7", "r-1"))
+
+
+def stage(by: Through, block_id: str | None, content: bytes, name: str = NAME) -> staging.StagedBlock:
+    with staging.begin_block(by, Stoppable(), name, block_id, len(content), Declared()) as block:
+        block.feed(content)
+        block.keep()
+    return block
+
+
+def commit(by: Through, *ids: str, name: str = NAME, declared: Declared = Declared()) -> Any:  # noqa: B008
+    return committing.commit_blocks(by, name, [(L, block_id) for block_id in ids], declared, FACTS)
+
+
+def read(world: World, bundle: str) -> bytes:
+    completing.verify_bundle(world.custody, bundle)
+    world.assign(world.engineer)
+    world.grant()
+    return world.read(bundle)
+
+
+def stored(objects: ObjectStore, bundle: str) -> int:
+    return len(objects.list_parts(bundle))
+
+
+def test_blocks_staged_in_any_order_become_the_blob_in_the_lists_order(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    for block_id, content in (("CC", b"third"), ("AA", b"first "), ("BB", b"second "), ("DD", b"unused")):
+        stage(by, block_id, content)
+    bundle = commit(by, "AA", "BB", "CC")
+    assert (bundle.state, bundle.size, bundle.offset) == ("received", 18, 18)
+    assert (bundle.file_name, bundle.blob_name, bundle.link_id) == ("logs.zip", NAME, by.link.row.id)
+    assert stored(world.custody.objects, bundle.id) == 3
+    assert read(world, bundle.id) == b"first second third"
+    world.sequence()
+    assert world.log_problems() == []
+
+
+def test_a_block_id_that_comes_again_replaces_the_block(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    bundle = stage(by, "AA", b"wrong").bundle_id
+    stage(by, "AA", b"right")
+    assert stored(world.custody.objects, bundle) == 1
+    assert committing.list_blocks(by, NAME).uncommitted == [("AA", 5)]
+    commit(by, "AA")
+    assert read(world, bundle) == b"right"
+
+
+def test_a_blob_in_one_piece_has_no_blocks_to_show(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    block = stage(by, None, b"all of it")
+    bundle = committing.commit_one(by, block, NAME, Declared(), FACTS)
+    shown = committing.list_blocks(by, NAME)
+    assert (shown.committed, shown.uncommitted) == ([], [])
+    assert read(world, bundle.id) == b"all of it"
+
+
+blocks_strategy = st.lists(
+    st.tuples(st.integers(0, 5), st.binary(min_size=1, max_size=40)), min_size=1, max_size=12
+)
+
+
+@given(blocks_strategy, st.data())
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_whatever_was_staged_the_commit_is_the_last_of_each_id_in_the_lists_order(
+    staged: list[tuple[int, bytes]], data: st.DataObject
+) -> None:
+    last = {f"{number:02}": content for number, content in staged}
+    order = data.draw(st.permutations(sorted(last)))
+    order = order[: data.draw(st.integers(1, len(order)))]
+    with strict_world() as world:
+        world.open_case()
+        by = through(world)
+        for number, content in staged:
+            stage(by, f"{number:02}", content)
+        bundle = commit(by, *order)
+        expected = b"".join(last[block_id] for block_id in order)
+        assert bundle.size == len(expected)
+        assert [block_id for block_id, _ in committing.list_blocks(by, NAME).committed] == order
+        assert read(world, bundle.id) == expected
+        assert commit(by, *order).id == bundle.id  # an answer that was lost
+        with world.custody.records.read() as reads:
+            assert reads.execute(select(func.count()).select_from(staged_blocks)).scalar() == 0
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        [],
+        [(L, "ZZ")],
+        [(L, "AA"), (L, "ZZ")],
+        [(L, "AA"), (L, "AA")],
+        [(C, "AA")],
+        [(U, "AA"), (C, "BB")],
+    ],
+)
+def test_a_list_that_names_no_staged_block_or_one_twice_changes_nothing(
+    strict: World, wanted: list[tuple[BlockKind, str]]
+) -> None:
+    strict.open_case()
+    by = through(strict)
+    stage(by, "AA", b"a")
+    stage(by, "BB", b"b")
+    with pytest.raises((Conflict, TooLarge)) as caught:
+        committing.commit_blocks(by, NAME, wanted, Declared(), FACTS)
+    assert caught.value.reason in ("block-list", None)
+    assert [block_id for block_id, _ in committing.list_blocks(by, NAME).uncommitted] == ["AA", "BB"]
+    with strict.custody.records.read() as reads:
+        assert reads.execute(select(func.count()).select_from(parts)).scalar() == 0
+    commit(by, "BB", "AA")
+
+
+def test_a_commit_without_any_block_says_so(strict: World) -> None:
+    strict.open_case()
+    with pytest.raises(Conflict) as caught:
+        commit(through(strict), "AA")
+    assert caught.value.reason == "block-list"
+
+
+def test_a_complete_blob_takes_no_block_and_no_other_list(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    stage(by, "AA", b"a")
+    commit(by, "AA")
+    for attempt in (
+        lambda: stage(by, "BB", b"b"),
+        lambda: stage(by, None, b"b"),
+        lambda: commit(by, "BB"),
+        lambda: committing.commit_blocks(by, NAME, [(U, "AA")], Declared(), FACTS),
+        lambda: committing.give_up_blob(by, NAME),
+    ):
+        with pytest.raises(Conflict) as caught:
+            attempt()
+        assert caught.value.reason == "blob-complete"
+
+
+def test_block_ids_of_a_blob_are_equally_long(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    stage(by, "AA", b"a")
+    with pytest.raises(Conflict) as caught:
+        stage(by, "AAAA", b"a")
+    assert caught.value.reason == "block-id-length"
+    stage(by, None, b"whole")  # a blob in one piece has none
+    stage(by, "BB", b"b")
+
+
+def test_a_block_that_is_cut_or_too_long_leaves_nothing(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    with staging.begin_block(by, Stoppable(), NAME, "AA", 4, Declared()) as block:
+        block.feed(b"abc")
+        with pytest.raises(Invalid):
+            block.keep()
+    with staging.begin_block(by, Stoppable(), NAME, "AA", 4, Declared()) as block, pytest.raises(TooLarge):
+        block.feed(b"abcde")
+    assert committing.list_blocks(by, NAME).uncommitted == []
+    assert stored(world.custody.objects, block.bundle_id) == 0
+
+
+def test_two_first_blocks_at_once_begin_one_blob(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    one = staging.begin_block(by, Stoppable(), NAME, "AA", 1, Declared())
+    two = staging.begin_block(by, Stoppable(), NAME, "BB", 1, Declared())
+    for block in (two, one):
+        with block:
+            block.feed(b"x")
+            block.keep()
+    assert one.bundle_id == two.bundle_id
+    assert commit(by, "AA", "BB").size == 2
+
+
+def test_a_block_that_ends_after_the_commit_is_not_kept(local: World) -> None:
+    local.open_case()
+    by = through(local)
+    stage(by, "AA", b"a")
+    with staging.begin_block(by, Stoppable(), NAME, "BB", 1, Declared()) as late:
+        late.feed(b"b")
+        bundle = commit(by, "AA")
+        with pytest.raises(CustodyError):
+            late.keep()
+    assert stored(local.custody.objects, bundle.id) == 1
+    assert read(local, bundle.id) == b"a"
+
+
+def test_a_stop_of_the_service_cuts_a_block(strict: World) -> None:
+    strict.open_case()
+    running = Stoppable()
+    with staging.begin_block(through(strict), running, NAME, "AA", 4, Declared()) as block:
+        running.stop_all()
+        with pytest.raises(TakenOver):
+            block.feed(b"")
+
+
+def test_a_revoked_link_stops_the_block_that_comes_through_it(
+    strict: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "RECHECK_SECONDS", 0)
+    strict.open_case()
+    by = through(strict)
+    with staging.begin_block(by, Stoppable(), NAME, "AA", 4, Declared()) as block:
+        block.feed(b"ab")
+        linking.revoke_link(strict.custody, strict.operator, by.link.row.id)
+        with pytest.raises(TakenOver, match="revoked"):
+            block.feed(b"")
+
+
+def test_an_erasure_ends_staging_and_frees_the_name(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    with staging.begin_block(by, Stoppable(), NAME, "BB", 1, Declared()) as block:
+        block.feed(b"b")
+        stage(by, "AA", b"a")
+        request_bundle_erasure(world.custody, world.operator, block.bundle_id)
+        sweep.sweep(world.custody)
+        with pytest.raises(Erased):
+            block.keep()
+    row = world.row(block.bundle_id)
+    assert (row.state, row.blob_name, row.blob_facts) == ("erased", None, None)
+    with pytest.raises(NotFound):
+        committing.list_blocks(by, NAME)
+    stage(by, "AA", b"again")
+    assert read(world, commit(by, "AA").id) == b"again"
+
+
+def test_what_is_never_committed_expires_a_while_after_its_last_block(world: World) -> None:
+    world.open_case()
+    by = through(world, expires_at=world.clock.now() + 30 * DAY)
+    bundle = stage(by, "AA", b"a").bundle_id
+    world.clock.move(6 * DAY)
+    stage(by, "BB", b"b")
+    world.clock.move(6 * DAY)
+    assert sweep.sweep(world.custody).expired == 0
+    world.clock.move(DAY)
+    assert sweep.sweep(world.custody).expired == 1
+    assert world.state(bundle) == "erased"
+    assert world.custody.objects.remains(bundle) == []
+
+
+def test_what_is_given_up_is_erased(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    bundle = stage(by, "AA", b"a").bundle_id
+    committing.give_up_blob(by, NAME)
+    assert world.state(bundle) == "erasing"
+    sweep.sweep(world.custody)
+    assert world.state(bundle) == "erased"
+    with pytest.raises(NotFound):
+        committing.give_up_blob(by, NAME)
+
+
+def test_a_process_that_dies_after_the_commit_is_made_good_by_the_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.open_case()
+    by = through(world)
+    stage(by, "AA", b"a")
+
+    def dies(*_: object) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr(committing, "finish_upload", dies)
+    with pytest.raises(RuntimeError):
+        commit(by, "AA")
+    (blob,) = committing.list_blobs(by, "", None, 10)
+    assert blob.state == BundleState.RECEIVING
+    sweep.sweep(world.custody)
+    assert world.state(blob.id) == "complete"
+
+
+def test_a_staging_blob_is_not_a_tus_upload(strict: World) -> None:
+    strict.open_case()
+    bundle = stage(through(strict), "AA", b"a").bundle_id
+    with pytest.raises(Conflict) as caught:
+        unfinished.find_upload(strict.custody, strict.operator, bundle)
+    assert caught.value.reason == "bundle-staging"
+    unfinished.terminate_upload(strict.custody, strict.operator, bundle)
+    assert strict.state(bundle) == "erasing"
+
+
+def test_a_links_blobs_are_none_of_another_links(strict: World) -> None:
+    strict.open_case()
+    mine, other = through(strict), through(strict)
+    stage(mine, "AA", b"a")
+    commit(mine, "AA")
+    with pytest.raises(NotFound):
+        committing.get_blob(other, NAME)
+    with pytest.raises(NotFound):
+        committing.list_blocks(other, NAME)
+    assert committing.list_blobs(other, "", None, 10, uncommitted=True) == []
+    stage(other, "BB", b"b")
+    assert commit(other, "BB").id != committing.get_blob(mine, NAME).id
+
+
+def test_blobs_are_listed_by_name_with_prefix_and_marker(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    names = ["b/1", "B/2", "b/2", "b_3", "a", "b/10", "b%2"]
+    for name in names:
+        stage(by, "AA", b"x", name)
+        commit(by, "AA", name=name)
+    stage(by, "AA", b"x", "b/uncommitted")
+
+    def listed(prefix: str, after: str | None = None, **more: bool) -> list[str]:
+        return [row.blob_name for row in committing.list_blobs(by, prefix, after, 100, **more)]
+
+    assert listed("") == sorted(names)
+    assert listed("b/") == ["b/1", "b/10", "b/2"]
+    assert listed("b/", "b/1") == ["b/10", "b/2"]
+    assert listed("b/", uncommitted=True) == ["b/1", "b/10", "b/2", "b/uncommitted"]
+    assert len(committing.list_blobs(by, "", None, 2)) == 2
+
+
+def test_metadata_of_the_commit_decides_the_collection(strict: World) -> None:
+    strict.open_case()
+    by, now = through(strict, roles=("Compute",)), strict.clock.now()
+    bundle = stage(by, "AA", b"a").bundle_id
+    assert strict.row(bundle).roles == '["Compute"]'
+    said = Declared(logs_start=now - 9 * HOUR, logs_end=now - 8 * HOUR, roles=("Storage",))
+    commit(by, "AA", declared=said)
+    row = strict.row(bundle)
+    assert (row.logs_start, row.logs_end, row.time_collected) == (
+        now - 9 * HOUR,
+        now - 8 * HOUR,
+        now - 8 * HOUR,
+    )
+    assert row.roles == '["Storage"]'
+    (committed,) = [leaf for leaf in strict.leaves() if leaf["action"] == "upload.continued"]
+    assert committed["details"] == {
+        "blocks": 1,
+        "from": 0,
+        "to": 1,
+        "type": "on-demand",
+        "window": "declared",
+    }
+
+
+def test_metadata_that_makes_no_collection_changes_nothing(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    bundle = stage(by, "AA", b"a").bundle_id
+    with pytest.raises(Invalid):
+        commit(by, "AA", declared=Declared(logs_end=strict.clock.now() + DAY))
+    with pytest.raises(NotFound):
+        commit(by, "AA", declared=Declared(case="999999999999999"))
+    assert strict.state(bundle) == "staging"
+    commit(by, "AA")
+
+
+def stamp_through(world: World, **changes: Any) -> Through:
+    usual = {"expires_at": world.clock.now() + DAY, "type": CollectionType.PROACTIVE, "trigger": TRIGGER}
+    stamp = world.stamp.stamp
+    assert stamp is not None
+    terms = LinkTerms(**{**usual, **changes})
+    return opened(world, linking.create_stamp_link(world.custody, world.stamp, stamp, terms).id)
+
+
+def test_a_stamps_link_brings_proactive_bundles_and_on_demand_ones_for_a_case_it_names(strict: World) -> None:
+    strict.open_case()
+    by = stamp_through(strict)
+    stage(by, "AA", b"a")
+    proactive = commit(by, "AA")
+    assert (proactive.type, proactive.trigger, proactive.case_id) == ("proactive", TRIGGER, None)
+    assert proactive.due_at == proactive.received_at + timedelta(days=90)
+    stage(by, "AA", b"a", "other")
+    on_demand = commit(by, "AA", name="other", declared=Declared(case=NUMBER))
+    assert (on_demand.type, on_demand.trigger, on_demand.due_at) == ("on-demand", None, None)
+    assert on_demand.case_id is not None
+
+
+def test_a_case_that_claims_a_blob_before_its_commit_keeps_it(strict: World) -> None:
+    case = strict.open_case()
+    strict.assign(strict.engineer)
+    by = stamp_through(strict)
+    bundle = stage(by, "AA", b"a").bundle_id
+    collecting.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
+    assert (commit(by, "AA").case_id, strict.row(bundle).due_at) == (case.id, None)
+
+
+def test_without_consent_a_stamps_link_brings_nothing(strict: World) -> None:
+    by = stamp_through(strict)
+    stage(by, "AA", b"a")
+    stamp_verbs.set_proactive(strict.custody, strict.operator, str(strict.stamp.stamp), enabled=False)
+    by = opened(strict, by.link.row.id)
+    with pytest.raises(Refused) as caught:
+        stage(by, "AA", b"a", "another")
+    assert caught.value.reason == "no-proactive-consent"
+    with pytest.raises(Refused):
+        commit(by, "AA")
+    assert strict.last() == ("upload.created", "refused", "no-proactive-consent")
+
+
+def test_a_case_past_its_deadline_takes_no_blob(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    strict.close_case(at=strict.clock.now())
+    strict.clock.move(timedelta(days=90))
+    with pytest.raises(Conflict) as caught:
+        stage(by, "AA", b"a")
+    assert caught.value.reason == "case-past-deadline"
+
+
+def test_more_than_a_bundle_may_hold_is_refused_before_it_is_sealed(strict: World) -> None:
+    strict.open_case()
+    small = dataclasses.replace(strict.custody.limits, max_bundle_size=10)
+    by = dataclasses.replace(through(strict), custody=dataclasses.replace(strict.custody, limits=small))
+    stage(by, "AA", b"x" * 6)
+    with pytest.raises(TooLarge):
+        stage(by, "BB", b"x" * 5)
+    with pytest.raises(TooLarge):
+        stage(by, "CC", b"")
+    stage(by, "BB", b"x" * 4)
+    assert commit(by, "AA", "BB").size == 10
+
+
+def test_too_many_blocks_are_refused(strict: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(staging, "MAX_STAGED", 2)
+    strict.open_case()
+    by = through(strict)
+    stage(by, "AA", b"a")
+    stage(by, "BB", b"b")
+    with pytest.raises(Conflict) as caught:
+        stage(by, "CC", b"c")
+    assert caught.value.reason == "too-many-blocks"
+
+
+def test_a_blobs_name_is_unique_in_its_link_by_the_database_itself(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    stage(by, "AA", b"a")
+    with strict.custody.records.read() as reads:
+        row = reads.execute(select(bundles)).one()._asdict()
+    with pytest.raises(IntegrityError):
+        strict.custody.records.write(
+            lambda tx: tx.change(bundles.insert().values({**row, "id": "bun_" + "a" * 26}))
+        )
