@@ -1,4 +1,4 @@
-"""Work done behind the back of the thread that asked for it: one job at a time, its error handed over later.
+"""Work done behind the back of the thread that asked for it: job after job, their errors handed over later.
 
 A thread that seals does not wait for the disk: it hands over what is to be written and seals on.
 """
@@ -13,39 +13,45 @@ Job = Callable[[], None]
 
 
 class Behind:
-    """At most one job under way. One thread at a time asks; its own thread exists from the first job to `close`."""
+    """At most `depth` jobs waiting or under way, done in order. One thread at a time asks; the thread that does them
+    exists from the first job to `close`."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, depth: int) -> None:
         self._name = name
+        self._depth = depth
         self._thread: threading.Thread | None = None
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._outcomes: SimpleQueue[BaseException | None] = SimpleQueue()
-        self._under_way = False
+        self._begun = 0
 
     def start(self, job: Job) -> None:
-        """Have `job` done, once the one before is; raises that one's error, and then `job` is not begun."""
-        self.settle()
+        """Have `job` done, as soon as fewer than `depth` are begun. Raises an earlier job's error instead."""
+        if self._begun == self._depth:
+            self._finish_one()
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             self._thread.start()
-        self._under_way = True
+        self._begun += 1
         self._jobs.put(job)
 
     def settle(self) -> None:
-        """Wait for the job under way, if any; raises its error, once."""
-        if self._under_way:
-            outcome = self._outcomes.get()
-            self._under_way = False
-            if outcome is not None:
-                raise outcome
+        """Wait for all jobs begun; raises the first error."""
+        while self._begun:
+            self._finish_one()
+
+    def _finish_one(self) -> None:
+        outcome = self._outcomes.get()
+        self._begun -= 1
+        if outcome is not None:
+            raise outcome
 
     def close(self) -> None:
-        """Wait for the job under way and forget how it went."""
+        """Wait for all jobs begun and forget how they went."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._jobs.put(None)
             thread.join()
-        self._under_way = False
+        self._begun = 0
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -62,6 +62,7 @@ class UploadSession:
     ) -> None:
         self.bundle_id = bundle_id
         self.stop = threading.Event()
+        self.settling = threading.Event()
         self.left = threading.Event()
         self._custody, self._actor, self._uploads = custody, actor, uploads
         self._token = secrets.token_hex(16)
@@ -106,8 +107,11 @@ class UploadSession:
         return min(held, self._most - self.position)
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece, of any length. TakenOver when another writer came; TooLarge past the announced size."""
-        if self.stop.is_set():
+        """Take a piece, of any length; an empty one says that nothing waits.
+
+        TakenOver when another writer came, or somebody asks for the offset and nothing waits. TooLarge past the size.
+        """
+        if self.stop.is_set() or (not piece and self.settling.is_set()):
             raise TakenOver(
                 "another request took this upload over, or the service is stopping; ask for the offset"
             )

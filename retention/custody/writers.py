@@ -1,7 +1,8 @@
 """Who writes to an upload: one request at a time, and how the one before is made to save and let go.
 
 Rules:
-- In one process the registry tells the old writer by an event; in another one the records do: its token stands in
+- In one process the registry tells the old writer by an event: `stop` at once, `settling` as soon as nothing of its
+  body waits, so that what came before the line broke is kept. In another one the records do: its token stands in
   `bundles.writer`, and ASKED before it means that it has been asked to save and let go.
 - A writer that was asked still counts: what it saves is recorded. One whose token is gone is fenced off: nothing of it
   is recorded any more.
@@ -21,6 +22,8 @@ from retention.records.tables import bundles
 
 HANDOVER_SECONDS = 10.0
 """How long a new request waits for the one before it in this process."""
+SETTLE_SECONDS = 2.0
+"""How long a writer that is asked to let go may go on with bytes that still come."""
 RECHECK_SECONDS = 2.0
 """How long a slow request may go on taking bytes of an upload that was erased or taken over elsewhere."""
 ELSEWHERE_SECONDS = 2 * RECHECK_SECONDS + 1
@@ -34,6 +37,7 @@ class Writer(Protocol):
 
     bundle_id: str
     stop: threading.Event
+    settling: threading.Event
     left: threading.Event
 
 
@@ -65,8 +69,10 @@ class Uploads:
         with self._lock:
             writer = self._open.get(bundle_id)
         if writer is not None:
-            writer.stop.set()
-            writer.left.wait(HANDOVER_SECONDS)
+            writer.settling.set()
+            if not writer.left.wait(SETTLE_SECONDS):
+                writer.stop.set()
+                writer.left.wait(HANDOVER_SECONDS)
 
     def stop_all(self) -> None:
         """Ask every upload to save and let go: a graceful stop."""

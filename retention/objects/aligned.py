@@ -1,8 +1,8 @@
 """A new file written front to back at the speed of the disk.
 
 Bytes gather in page-aligned memory and go out a MiB at a time past the page cache (O_DIRECT): a sealed bundle is not
-read soon, and copying it through the cache costs more processor time than sealing it. There are two such memories:
-one is written out by a thread behind while the other fills. The rest at the end, which has no aligned length, goes
+read soon, and copying it through the cache costs more processor time than sealing it. There are MEMORIES such: while
+one fills, a thread behind writes the others out. The rest at the end, which has no aligned length, goes
 through the cache, and fdatasync makes all of it durable. Where the file system knows no
 O_DIRECT (EINVAL, as on some in-memory ones) everything goes through the cache; nothing else changes.
 """
@@ -13,12 +13,14 @@ import errno
 import fcntl
 import mmap
 import os
+from collections import deque
 from pathlib import Path
 
 from retention.behind import Behind
 from retention.objects.store import RESERVE_MAX
 
 CHUNK = 1 << 20
+MEMORIES = 3
 
 
 class AlignedFile:
@@ -32,8 +34,10 @@ class AlignedFile:
             self._lock(path)
             # Set after opening: some file systems create the file and then refuse O_DIRECT.
             self._direct = self._set_direct(True)
-            self._memory, self._other = _aligned_memory(), _aligned_memory()
-            self._behind = Behind("part-writer")
+            self._memories = deque(
+                _aligned_memory() for _ in range(MEMORIES)
+            )  # the first is the one that fills
+            self._behind = Behind("part-writer", MEMORIES - 1)
         except BaseException:
             os.close(self._fd)
             raise
@@ -57,17 +61,20 @@ class AlignedFile:
         """Writable room for the next bytes."""
         if not 0 <= length <= RESERVE_MAX:
             raise ValueError(f"at most {RESERVE_MAX} bytes are reserved at once")
-        return self._memory[self._filled : self._filled + length]
+        return self._memories[0][self._filled : self._filled + length]
 
     def advance(self, length: int) -> None:
         """Take the first bytes of the room into the file; has every full chunk written out. Raises what went wrong
-        with the chunk before."""
+        with a chunk before."""
         self._filled += length
         if self._filled >= CHUNK:
-            full, rest = self._memory, self._filled - CHUNK
-            self._behind.start(lambda: self._write_out(full[:CHUNK]))  # from here on the other memory is free
-            self._other[:rest] = full[CHUNK : self._filled]
-            self._memory, self._other, self._filled = self._other, full, rest
+            full, rest = self._memories[0], self._filled - CHUNK
+            self._behind.start(lambda: self._write_out(full[:CHUNK]))
+            self._memories.rotate(
+                -1
+            )  # the job that wrote this one out is done: the one before last was waited for
+            self._memories[0][:rest] = full[CHUNK : self._filled]
+            self._filled = rest
 
     def _write_out(self, pending: memoryview) -> None:
         while len(pending):
@@ -86,13 +93,13 @@ class AlignedFile:
         self._behind.settle()
         if self._direct:
             self._direct = self._set_direct(False)
-        self._write_out(self._memory[: self._filled])
+        self._write_out(self._memories[0][: self._filled])
         self._filled = 0
         os.fdatasync(self._fd)
 
     def close(self) -> None:
         self._behind.close()  # first: the descriptor's number may be another file's at once
-        self._memory = self._other = memoryview(b"")
+        self._memories.clear()
         os.close(self._fd)
 
 

@@ -112,3 +112,29 @@ def test_what_is_held_back_counts_at_once_or_not_at_all(
         assert session.park() == 2000
     assert (world.row(bundle).offset, len(custody.objects.list_parts(bundle))) == (2000, 3)
     assert world.send(bundle, CONTENT[2000:], 2000) == len(CONTENT)
+
+
+def test_what_waits_of_a_body_is_taken_before_its_writer_lets_go(world: World, bundle: str) -> None:
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+        session.settling.set()  # somebody asks for the offset
+        session.feed(CONTENT[:1000])
+        session.feed(CONTENT[1000:2000])
+        with pytest.raises(TakenOver):
+            session.feed(b"")
+        assert session.park() == 2000
+
+
+def test_a_writer_whose_bytes_keep_coming_is_stopped_all_the_same(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "SETTLE_SECONDS", 0.1)
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+        session.feed(CONTENT[:1000])
+        asking = threading.Thread(target=world.uploads.let_go, args=(bundle,))
+        asking.start()
+        assert session.stop.wait(10)
+        with pytest.raises(TakenOver):
+            session.feed(CONTENT[1000:])
+        session.park()
+    asking.join(10)
+    assert world.row(bundle).offset == 1000
