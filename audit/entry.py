@@ -85,6 +85,7 @@ class Action(StrEnum):
     CALLER_REFUSED = "caller.refused"
     LOG_ADOPTED = "log.adopted"
     RECORDS_RECONCILED = "records.reconciled"
+    BUNDLE_MOVED = "bundle.moved"
 
 
 class Outcome(StrEnum):

@@ -48,6 +48,7 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.BUNDLE_VERIFIED: (_DATASTORE, 1),  # Read
     Action.BUNDLE_DAMAGED: (_DATASTORE, 1),
     Action.BUNDLE_CLAIMED: (_DATASTORE, 2),  # Update
+    Action.BUNDLE_MOVED: (_DATASTORE, 2),
     Action.BUNDLE_OPENED: (_DATASTORE, 1),
     Action.BUNDLE_READ_ENDED: (_DATASTORE, 1),
     Action.BUNDLE_LISTED: (_DATASTORE, 8),  # List

@@ -85,7 +85,7 @@ def _bundle_received(state: _State, leaf: Mapping[str, Any]) -> None:
     known.since = received
 
 
-def _bundle_claimed(state: _State, leaf: Mapping[str, Any]) -> None:
+def _bundle_taken(state: _State, leaf: Mapping[str, Any]) -> None:
     bundle = state.bundles.get(leaf["bundle"])
     if bundle is not None and bundle.case != leaf["case"]:
         # From no case: that clock ends. From another case: the earlier of the two deadlines stays.
@@ -102,6 +102,7 @@ _REPLAY: dict[str, Callable[[_State, Mapping[str, Any]], None]] = {
     Action.CASE_REOPENED: _case_reopened,
     Action.UPLOAD_CREATED: _upload_created,
     Action.BUNDLE_RECEIVED: _bundle_received,
-    Action.BUNDLE_CLAIMED: _bundle_claimed,
+    Action.BUNDLE_CLAIMED: _bundle_taken,
+    Action.BUNDLE_MOVED: _bundle_taken,
     Action.BUNDLE_ERASED: _bundle_erased,
 }

@@ -71,6 +71,11 @@ PROBLEMS: Mapping[str, Problem] = {
     ),
     "tus-version": Problem(412, "Another tus version", "Send `Tus-Resumable: 1.0.0`."),
     "too-large": Problem(413, "Too large", "More bytes than were announced, or than are taken at all."),
+    "quota-exceeded": Problem(
+        413,
+        "No room in the quota",
+        "`reason` says whose quota, `left` how many bytes it has room for. Have bundles erased, or the quota raised.",
+    ),
     "unsupported-media-type": Problem(
         415, "Unsupported media type", "Send the Content-Type that `detail` names."
     ),

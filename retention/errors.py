@@ -77,6 +77,19 @@ class TooLarge(CustodyError):
     code = "too-large"
 
 
+class QuotaExceeded(CustodyError):
+    """A stamp's or a case's quota has no room for a bundle of this size; an entry was written (P3)."""
+
+    code = "quota-exceeded"
+
+    def __init__(self, of: str, *, left: int, size: int) -> None:
+        super().__init__(
+            f"the {of}'s quota has room for {left} more bytes, not for {size}; what is erased makes room",
+            reason=f"{of}-quota",
+            left=left,
+        )
+
+
 class Erased(CustodyError):
     """The bundle is gone or going; only its tombstone answers (P7)."""
 

@@ -117,7 +117,7 @@ def check_reason(reason: str) -> Denied | None:
     ):
         return Denied(
             "reason-missing",
-            f"say why you need access, in {MIN_REASON_CHARACTERS} to {MAX_REASON_CHARACTERS} characters",
+            f"say why, in {MIN_REASON_CHARACTERS} to {MAX_REASON_CHARACTERS} characters",
         )
     return None
 

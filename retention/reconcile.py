@@ -32,7 +32,8 @@ from retention.actor import CLOCK
 from retention.bundle import LIVE, BundleState
 from retention.custody.context import Custody, entry
 from retention.custody.ending import end_grants
-from retention.custody.erasing import BUNDLE, METHOD, start
+from retention.custody.erasing import BUNDLE, start
+from retention.custody.proving import METHOD
 from retention.errors import Unavailable
 from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.records.tables import bundles

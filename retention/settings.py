@@ -7,6 +7,8 @@
 | CASEVAULT_DATABASE_CONNECTIONS | the most connections that one process opens | 20 |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
+| CASEVAULT_STAMP_QUOTA | bytes that a stamp's bundles and open uploads may have together | no quota |
+| CASEVAULT_CASE_QUOTA | bytes that a case's bundles and open uploads may have together | no quota |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
@@ -132,6 +134,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
         upload_longest=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
         case_number_pattern=pattern,
+        stamp_quota=_quota(environ, "CASEVAULT_STAMP_QUOTA"),
+        case_quota=_quota(environ, "CASEVAULT_CASE_QUOTA"),
     )
     triggers_file = environ.get("CASEVAULT_TRIGGERS_FILE")
     return Settings(
@@ -199,6 +203,10 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise SettingError(f"{name} must be a whole number of 1 or more, not {text!r}")
     return int(text)
+
+
+def _quota(environ: Mapping[str, str], name: str) -> int | None:
+    return _number(environ, name, 1) if name in environ else None
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import groupby, islice
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Row, and_, or_, select
@@ -22,10 +22,11 @@ from sqlalchemy import Row, and_, or_, select
 from audit.entry import Action, Outcome
 from retention.actor import CLOCK
 from retention.bundle import BundleState
+from retention.custody import scheduled
 from retention.custody.completing import finish_upload, verify_bundle
 from retention.custody.context import Custody, entry
-from retention.custody.erasing import BUNDLE, CASE, erase_bundle, start
-from retention.deadline import Erase, decide
+from retention.custody.erasing import BUNDLE, erase_bundle, start
+from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError
 from retention.objects.errors import StoreError
@@ -72,24 +73,16 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
     def work(tx: Transaction) -> int:
         over = bundles.c.due_at <= now, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
-        due: list[Row[Any]] = []
+        due: list[tuple[Row[Any], Reason]] = []
         while not due and (found := tx.execute(search).all()):
-            due = [bundle for bundle in found if isinstance(decide(bundle_history(tx, bundle), now), Erase)]
+            decided = [(bundle, decide(bundle_history(tx, bundle), now)) for bundle in found]
+            due = [(bundle, said.reason) for bundle, said in decided if isinstance(said, Erase)]
             # Where the index was wrong it is put right, so a page of such rows never hides those behind it.
-            refresh_due(tx, bundles.c.id.in_({bundle.id for bundle in found} - {bundle.id for bundle in due}))
-        for case_id, held in _by_case(due):
-            scope, cause = (CASE, "deadline") if case_id else (BUNDLE, "unclaimed")
-            for group in [held] if case_id else [[bundle] for bundle in held]:
-                start(tx, CLOCK, group, group[0].tenant_id, case_id, scope, cause, now, on_demand=False)
+            refresh_due(tx, bundles.c.id.in_([b.id for b, said in decided if not isinstance(said, Erase)]))
+        scheduled.begin(tx, due, now)
         return len(due)
 
     return custody.records.write(work)
-
-
-def _by_case(found: Sequence[Row[Any]]) -> Iterator[tuple[str | None, list[Row[Any]]]]:
-    ordered = sorted(found, key=lambda bundle: bundle.case_id or "")
-    for case_id, held in groupby(ordered, key=lambda bundle: bundle.case_id):
-        yield case_id, list(held)
 
 
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:

@@ -21,6 +21,7 @@ from retention.errors import (
     Erased,
     Invalid,
     NotFound,
+    QuotaExceeded,
     Refused,
     TakenOver,
     TooLarge,
@@ -167,6 +168,7 @@ _OF_ERROR: Mapping[type[CustodyError], str] = {
     Refused: "AuthorizationFailure",
     Invalid: "InvalidMetadata",
     TooLarge: "RequestBodyTooLarge",
+    QuotaExceeded: "RequestBodyTooLarge",
     TakenOver: "ServerBusy",
     Unavailable: "ServerBusy",
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -200,6 +201,38 @@ def consents(client: Client, case: str, limit: int, as_json: bool) -> None:
     show_items(found, CONSENT, as_json, "no consent was ever given for this case, as far as you may see")
 
 
+def carry_erasure(
+    client: Client,
+    what: str,
+    case: str | None,
+    bundle: str | None,
+    reason: str | None,
+    *,
+    yes: bool,
+    wait: bool,
+    receipt: Path | None,
+    keys: Path | None,
+) -> dict[str, Any]:
+    """Have a case or a bundle erased by way of `what`, once the user is sure; wait for the proof if that is wanted."""
+    if (case is None) == (bundle is None):
+        raise click.UsageError("say what to erase: either --case or --bundle")
+    data = f"case {case}" if case else f"bundle {bundle}"
+    if not yes:
+        if not sys.stdin.isatty():
+            raise CliError(f"erasing {data} cannot be undone: add --yes to do it without being asked")
+        click.confirm(f"Erase all data of {data}? This cannot be undone", abort=True, err=True)
+    path = f"/cases/{segment(case)}" if case else f"/bundles/{segment(bundle or '')}"
+    erasure = client.post(f"{path}/{what}", {"reason": reason})
+    if wait or receipt is not None:
+        say(f"confirmation number {erasure['confirmation']}; waiting for the proof ...")
+        _, document = wait_for_erasure(client, erasure["confirmation"], pinned_keys(client, keys))
+        if receipt is not None:
+            write_receipt(document, receipt)
+        erasure = client.get(f"/erasures/{segment(erasure['confirmation'])}")
+        say("the receipt holds: signed, and in the log")
+    return dict(erasure)
+
+
 _ERASE_EXAMPLES = (
     "casevault erase --case 123456789012345",
     "casevault erase --bundle bun_... --yes --wait --receipt erased.json",
@@ -231,20 +264,7 @@ def erase(
 
     There is no way back. The confirmation number comes at once, the signed receipt when the erasure is proven.
     """
-    if (case is None) == (bundle is None):
-        raise click.UsageError("say what to erase: either --case or --bundle")
-    what = f"case {case}" if case else f"bundle {bundle}"
-    if not yes:
-        if not sys.stdin.isatty():
-            raise CliError(f"erasing {what} cannot be undone: add --yes to do it without being asked")
-        click.confirm(f"Erase all data of {what}? This cannot be undone", abort=True, err=True)
-    path = f"/cases/{segment(case)}" if case else f"/bundles/{segment(bundle or '')}"
-    erasure = client.post(f"{path}/erasures", {"reason": reason})
-    if wait or receipt is not None:
-        say(f"confirmation number {erasure['confirmation']}; waiting for the proof ...")
-        _, document = wait_for_erasure(client, erasure["confirmation"], pinned_keys(client, keys))
-        if receipt is not None:
-            write_receipt(document, receipt)
-        erasure = client.get(f"/erasures/{segment(erasure['confirmation'])}")
-        say("the receipt holds: signed, and in the log")
+    erasure = carry_erasure(
+        client, "erasures", case, bundle, reason, yes=yes, wait=wait, receipt=receipt, keys=keys
+    )
     show_item(erasure, ERASURE, as_json)

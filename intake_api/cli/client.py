@@ -10,6 +10,7 @@ Rules:
 from __future__ import annotations
 
 import random
+import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -20,12 +21,14 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 import requests
+from urllib3.connection import HTTPConnection
 
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.tokens import TokenSource
 from intake_api.identity.loopback import is_loopback_host
 
 CONNECT_SECONDS, ANSWER_SECONDS = 30, 300
+SILENT_SECONDS = 45
 TRIES = 5
 BUSY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -38,6 +41,21 @@ def pause_before(attempt: int, asked: str | None = None) -> float:
     longest = min(_LONGEST_PAUSE, 0.25 * 2**attempt)
     wanted = float(asked) if asked and asked.isascii() and asked.isdigit() else 0.0
     return max(min(wanted, _LONGEST_PAUSE), random.uniform(longest / 2, longest))  # noqa: S311 - jitter
+
+
+_TCP = {"TCP_USER_TIMEOUT": SILENT_SECONDS * 1000, "TCP_NOTSENT_LOWAT": 1 << 17}
+"""tcp(7), where the system has it: give a connection up when nothing that was sent is acknowledged for so long (a line
+can die silently); and keep no more than this waiting in the kernel, so that a slow line shows, and progress is true."""
+
+
+class _Line(requests.adapters.HTTPAdapter):
+    """Connections over lines that may be bad."""
+
+    def init_poolmanager(self, *args: Any, **named: Any) -> None:
+        known = [(getattr(socket, name), value) for name, value in _TCP.items() if hasattr(socket, name)]
+        options = [(socket.IPPROTO_TCP, number, value) for number, value in known]
+        named["socket_options"] = [*HTTPConnection.default_socket_options, *options]
+        super().init_poolmanager(*args, **named)
 
 
 class _Bearer(requests.auth.AuthBase):
@@ -69,6 +87,8 @@ class Client:
         if ca is not None and not ca.is_file():
             raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
         self._session = requests.Session()
+        # One idle connection is kept: with more places, one that broke leaves an empty place before the spare's.
+        self._session.mount("https://", _Line(pool_maxsize=1))
         # This machine is not reached through a proxy.
         self._session.trust_env = not is_loopback_host(urlsplit(self.server).hostname or "")
 
@@ -103,6 +123,10 @@ class Client:
             if not page.get("next"):
                 return
             wanted["cursor"] = page["next"]
+
+    def knock(self) -> None:
+        """Use a connection, or make one, so that one stands ready; from any thread. CliError when none can be had."""
+        self._once("GET", "/healthz", None, {})
 
     def call(
         self,

@@ -16,6 +16,7 @@ import click
 from click.decorators import FC
 
 from intake_api.cli.moments import parse_moment
+from intake_api.cli.pace import parse_rate
 
 F = TypeVar("F", bound=Callable[..., Any])
 SHARED = "Reaching the service"
@@ -119,7 +120,20 @@ class Moment(click.ParamType[datetime]):
             self.fail(str(error), param, ctx)
 
 
+class Rate(click.ParamType[int]):
+    """Bytes a second."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_rate(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
 MOMENT = Moment()
+RATE = Rate()
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 

@@ -12,7 +12,18 @@ from collections.abc import Sequence
 
 import click
 
-from intake_api.cli import access, auditing, cases, doctoring, fetching, local, receipting, sending
+from intake_api.cli import (
+    access,
+    auditing,
+    cases,
+    doctoring,
+    fetching,
+    local,
+    moving,
+    receipting,
+    saving,
+    sending,
+)
 from intake_api.cli.commands import Sections
 from intake_api.cli.demo.command import demo
 from intake_api.cli.errors import FAILED, INTERRUPTED, MENDABLE, MISUSED, CliError, one_line, said
@@ -36,9 +47,13 @@ def casevault() -> None:
 
 
 casevault.under("Start here", demo, local.serve, doctoring.doctor)
-casevault.under("For operators and stamps", sending.send, access.collections, cases.stamps, access.consent)
+casevault.under(
+    "For operators and stamps", sending.send, saving.save, access.collections, cases.stamps, access.consent
+)
 casevault.under("For operators and stamps", access.consents, access.revoke, access.erase)
-casevault.under("For engineers", access.claim, access.grant, access.grants, access.release)
+casevault.under(
+    "For engineers", access.claim, moving.move, moving.report, access.grant, access.grants, access.release
+)
 casevault.under("For engineers", fetching.files, fetching.fetch)
 casevault.under("For the case system and the administrator", cases.cases, cases.tenants)
 casevault.under("For auditors, and for anybody who wants to check", auditing.audit, receipting.receipts)

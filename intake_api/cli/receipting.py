@@ -10,9 +10,9 @@ from intake_api.cli.client import Client
 from intake_api.cli.commands import FILE, PATH, Group, with_json
 from intake_api.cli.connection import connected, keys_option, pinned_keys, read_keys
 from intake_api.cli.errors import CliError
+from intake_api.cli.parcels import digest
 from intake_api.cli.printing import Column, moment, say, show_item, show_json, size
 from intake_api.cli.receipts import checked, read_receipt, receipt_path, write_receipt
-from intake_api.cli.sending import digest
 from retention.receipt import INTAKE, Checked
 
 RECEIPT: tuple[Column, ...] = (

@@ -1,6 +1,6 @@
 """Uploading over tus 1.0.0 (creation), resumable at any byte.
 
-- The service alone knows how far it is: after every break it is asked (HEAD), never guessed.
+- The service alone knows how far it is: after every break it is asked (HEAD), unless its answer told, never guessed.
 - A break is answered with back-off and jitter; progress starts the count anew, so a bad line only costs time.
 - What cannot get better is not repeated: a refusal, an erased bundle, another writer on the same upload.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
+from itertools import count
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
@@ -17,9 +18,11 @@ import requests
 
 from intake_api.cli.client import Client, pause_before
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.pace import Pace
+from intake_api.cli.spare import Spare
+from intake_api.uploads import parse_metadata
 
 VERSION = {"Tus-Resumable": "1.0.0"}
-PIECE = 1 << 18
 FRUITLESS = 10
 """Breaks in a row without one byte of progress before giving up: some minutes."""
 _OFFSET_MISMATCH = "offset-mismatch"
@@ -37,10 +40,11 @@ Progress = Callable[[int], None]
 
 
 class Body:
-    """The rest of a file as a request body: its length is known, its pieces are big, its progress is told."""
+    """The rest of a file as a request body: its length is known, its pieces keep the pace, its progress is told."""
 
-    def __init__(self, source: BinaryIO, offset: int, size: int, progress: Progress) -> None:
-        self._source, self._offset, self._size, self._progress = source, offset, size, progress
+    def __init__(self, source: BinaryIO, offset: int, size: int, progress: Progress, pace: Pace) -> None:
+        self._source, self._offset, self._size = source, offset, size
+        self._progress, self._pace = progress, pace
 
     def __len__(self) -> int:
         return self._size - self._offset
@@ -49,29 +53,40 @@ class Body:
         self._source.seek(self._offset)
         at = self._offset
         while at < self._size:
-            piece = self._source.read(min(PIECE, self._size - at))
+            piece = self._source.read(min(self._pace.piece, self._size - at))
             if not piece:
                 raise CliError(
                     "the file became shorter while it was sent; send it again when nothing writes to it"
                 )
+            self._pace.keep(len(piece))
             yield piece
+            self._pace.took()
             at += len(piece)
             self._progress(at)
+
+
+def preflight(client: Client, size: int, metadata: Mapping[str, str]) -> None:
+    """Ask whether an upload so declared would be accepted; ServiceProblem says why not."""
+    _insist(client, lambda: client.call("POST", "/uploads/preflight", json={**metadata, "size": size}))
 
 
 def create(client: Client, size: int, metadata: Mapping[str, str]) -> str:
     """Announce an upload; its path on the service."""
     headers = {**VERSION, "Upload-Length": str(size), "Upload-Metadata": _encoded(metadata)}
-    for attempt in range(1, FRUITLESS + 1):
+    # An announcement whose answer was lost leaves an empty upload that expires by itself.
+    answer = _insist(client, lambda: client.call("POST", "/uploads", headers=headers))
+    return urlsplit(_header(answer, "Location")).path
+
+
+def _insist(client: Client, call: Callable[[], requests.Response]) -> requests.Response:
+    for attempt in count(1):
         try:
-            answer = client.call("POST", "/uploads", headers=headers)
-            break
+            return call()
         except (Unreachable, ServiceProblem) as error:
-            # An announcement whose answer was lost leaves an empty upload that expires by itself.
             if not _may_pass(error) or attempt == FRUITLESS:
                 raise
             client.sleep(pause_before(attempt))
-    return urlsplit(_header(answer, "Location")).path
+    raise AssertionError("the last try returns or raises")
 
 
 def offset_of(client: Client, location: str) -> int:
@@ -79,40 +94,70 @@ def offset_of(client: Client, location: str) -> int:
     return int(_header(client.call("HEAD", location, headers=VERSION), "Upload-Offset"))
 
 
+def kept_of(client: Client, location: str) -> tuple[int, dict[str, str]]:
+    """How many bytes the service keeps, and what was declared of them."""
+    answer = client.call("HEAD", location, headers=VERSION)
+    return int(_header(answer, "Upload-Offset")), parse_metadata(_header(answer, "Upload-Metadata"))
+
+
 def bundle_of(location: str) -> str:
     """The bundle's id: the last segment of its upload's address."""
     return location.rstrip("/").rpartition("/")[2]
 
 
-def send(client: Client, location: str, source: BinaryIO, size: int, progress: Progress) -> None:
-    """Send what the service does not have yet, until it has all of it."""
-    offset = offset_of(client, location)
-    fruitless = 0
-    while offset < size:
-        progress(offset)
-        try:
-            answer = client.call(
-                "PATCH",
-                location,
-                headers={
-                    **VERSION,
-                    "Upload-Offset": str(offset),
-                    "Content-Type": "application/offset+octet-stream",
-                },
-                data=Body(source, offset, size, progress),
-            )
-            reached = int(_header(answer, "Upload-Offset"))
-        except (Unreachable, ServiceProblem) as error:
-            if not _may_pass(error):
-                raise
-            fruitless += 1
-            if fruitless > FRUITLESS:
-                raise
-            client.sleep(pause_before(fruitless))
-            reached = offset_of(client, location)
-        fruitless = 0 if reached > offset else fruitless
-        offset = reached
+def send(
+    client: Client,
+    location: str,
+    source: BinaryIO,
+    size: int,
+    progress: Progress,
+    *,
+    offset: int | None = None,
+    pace: Pace | None = None,
+) -> None:
+    """Send what the service does not have yet, until it has all of it. `offset` is where it stands, if that is known.
+
+    One request carries all that is left: the service keeps every byte that arrives, so smaller ones would only cost
+    round trips. After a break the service is asked at once, over a connection that stands ready; the pause comes where
+    a break brought no progress.
+    """
+    pace = pace or Pace()
+    best, fruitless, broken = offset or 0, 0, False
+    with Spare(client) as spare:
+        while offset is None or offset < size:
+            try:
+                if offset is None:
+                    offset = offset_of(client, location)
+                else:
+                    progress(offset)
+                    if broken:
+                        spare.taken()
+                    offset = _patch(client, location, Body(source, offset, size, progress, pace), offset)
+            except (Unreachable, ServiceProblem) as error:
+                fruitless, broken = fruitless + 1, True
+                if not _may_pass(error) or fruitless > FRUITLESS:
+                    raise
+                offset = _told_offset(error)
+                if fruitless > 1 or (isinstance(error, ServiceProblem) and (offset or 0) <= best):
+                    client.sleep(pause_before(fruitless))
+            if offset is not None and offset > best:
+                best, fruitless = offset, 0
     progress(offset)
+
+
+def _patch(client: Client, location: str, body: Body, offset: int) -> int:
+    headers = {
+        **VERSION,
+        "Upload-Offset": str(offset),
+        "Content-Type": "application/offset+octet-stream",
+    }
+    return int(_header(client.call("PATCH", location, headers=headers, data=body), "Upload-Offset"))
+
+
+def _told_offset(error: Exception) -> int | None:
+    """Where the upload stands, if the refusal says so: that saves asking."""
+    told = error.problem.get("offset") if isinstance(error, ServiceProblem) else None
+    return told if isinstance(told, int) else None
 
 
 def _may_pass(error: Exception) -> bool:

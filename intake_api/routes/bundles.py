@@ -1,4 +1,4 @@
-"""Bundles: sent in one piece, listed, shown, claimed."""
+"""Bundles: sent in one piece, listed, shown, claimed, moved."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from intake_api.schemas.bundles import (
     BundleQuery,
     Claim,
     DeclaredCollection,
+    Move,
 )
-from retention.custody import collecting, receipts
+from retention.custody import collecting, moving, receipts
 from retention.errors import TooLarge
 
 routes = Blueprint("bundles", __name__, description="Bundles and their records")
@@ -76,6 +77,15 @@ def show(bundle: str) -> Any:
 def claim(body: dict[str, Any], bundle: str) -> Any:
     """Claim an unclaimed bundle for a case that you are assigned to."""
     collecting.claim_bundle(custody(), caller(), bundle, body["case"])
+    return collecting.get_bundle(custody(), caller(), bundle)
+
+
+@routes.on("POST", "/bundles/<bundle>/move")
+@routes.takes(Move)
+@routes.gives(200, Bundle)
+def move(body: dict[str, Any], bundle: str) -> Any:
+    """Move a bundle to another case of the same customer; you are assigned to both. The earlier deadline counts."""
+    moving.move_bundle(custody(), caller(), bundle, body["case"], body["reason"])
     return collecting.get_bundle(custody(), caller(), bundle)
 
 

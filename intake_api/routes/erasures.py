@@ -6,7 +6,7 @@ from typing import Any
 
 from intake_api.calling import caller, custody
 from intake_api.routes.blueprint import Blueprint
-from intake_api.schemas.erasures import Erasure, ErasurePage, ErasureRequest
+from intake_api.schemas.erasures import Erasure, ErasurePage, ErasureRequest, Report
 from intake_api.schemas.fields import PageQuery
 from retention.custody import erasing, receipts
 
@@ -27,6 +27,22 @@ def erase_bundle(body: dict[str, Any], bundle: str) -> Any:
 def erase_case(body: dict[str, Any], number: str) -> Any:
     """Have all of a case's bundles erased."""
     return erasing.request_case_erasure(custody(), caller(), number, body["reason"])
+
+
+@routes.on("POST", "/bundles/<bundle>/report")
+@routes.takes(Report)
+@routes.gives(202, Erasure)
+def report_bundle(body: dict[str, Any], bundle: str) -> Any:
+    """Report sensitive data, received inadvertently, in one bundle of your case: it is erased at once."""
+    return erasing.report_bundle(custody(), caller(), bundle, body["reason"])
+
+
+@routes.on("POST", "/cases/<number>/report")
+@routes.takes(Report)
+@routes.gives(202, Erasure)
+def report_case(body: dict[str, Any], number: str) -> Any:
+    """Report sensitive data, received inadvertently, in your case: all its bundles are erased at once."""
+    return erasing.report_case(custody(), caller(), number, body["reason"])
 
 
 @routes.on("GET", "/erasures")

@@ -11,6 +11,7 @@ from marshmallow import fields, validate
 from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
 from retention.bundle import CollectionType
 from retention.custody.collecting import IN_PROGRESS
+from retention.grants import MAX_REASON_CHARACTERS
 
 ADDED_BY_CLIENTS = frozenset({"filetype", "name", "relativePath"})
 """Keys that Uppy puts into Upload-Metadata unasked: they say nothing of the collection, and are not kept."""
@@ -127,6 +128,27 @@ class BundleQuery(PageQuery):
 
 class Claim(ma.Schema):
     case = Word(required=True, longest=64, metadata={"description": "the case's number"})
+
+
+class Move(Claim):
+    reason = Word(required=True, longest=MAX_REASON_CHARACTERS, lines=True)
+
+
+class Preflight(DeclaredUpload):
+    """The keys of Upload-Metadata, and the size."""
+
+    size = fields.Integer(required=True, strict=True, validate=validate.Range(0, (1 << 63) - 1))
+
+
+class Admitted(ma.Schema):
+    accepted = fields.Boolean()
+    max_size = fields.Integer(metadata={"description": "bytes that a bundle may have"})
+    stamp_left = fields.Integer(
+        allow_none=True, metadata={"description": "bytes that the stamp's quota has room for"}
+    )
+    case_left = fields.Integer(
+        allow_none=True, metadata={"description": "bytes that the case's quota has room for"}
+    )
 
 
 class FileQuery(PageQuery):

@@ -18,6 +18,15 @@ class ErasureRequest(ma.Schema):
     )
 
 
+class Report(ma.Schema):
+    reason = Word(
+        required=True,
+        longest=MAX_REASON_CHARACTERS,
+        lines=True,
+        metadata={"description": "what was come upon, without repeating it"},
+    )
+
+
 class Erasure(ma.Schema):
     confirmation = fields.String()
     scope = fields.String()

@@ -17,17 +17,18 @@ from sqlalchemy import Row, and_, insert, select, update
 
 from audit.entry import Action
 from audit.times import rfc3339
-from retention.actor import CLOCK, Actor, Role
+from retention.actor import Actor, Role
 from retention.bundle import LIVE
 from retention.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
+from retention.custody import scheduled
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
 from retention.custody.ending import end_grants
-from retention.custody.erasing import CASE, start
 from retention.custody.people import actor_id
+from retention.deadline import due
 from retention.errors import Conflict, Invalid
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import case_history, find_case, refresh_due
+from retention.records.queries import bundle_history, case_history, find_case, refresh_due
 from retention.records.tables import actors, assignments, bundles, case_events, cases, grants, tenants
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import visible_cases
@@ -130,8 +131,8 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
 def _begin_due(tx: Transaction, case: Row[Any], at: datetime, now: datetime) -> None:
     """What was due before the case was reopened goes, even when the sweep is late: 90 days is a maximum (P4)."""
     over = bundles.c.case_id == case.id, bundles.c.state.in_(LIVE), bundles.c.due_at <= at
-    if held := tx.execute(select(bundles).where(*over)).all():
-        start(tx, CLOCK, held, case.tenant_id, case.id, CASE, "deadline", now, on_demand=False)
+    held = tx.execute(select(bundles).where(*over)).all()
+    scheduled.begin(tx, [(bundle, due(bundle_history(tx, bundle))[1]) for bundle in held], now)
 
 
 def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:

@@ -3,6 +3,7 @@
 Rules:
 - Only a registered stamp uploads; its operator may send a saved bundle in its name.
 - A proactive collection needs the live consent for that stamp and a known trigger; it may come without a case.
+- Quotas of the stamp and of the case are asked before bytes move (`quotas`).
 - An on-demand collection is for a case of the same tenant. A closed case takes bundles: they share its deadline.
 - An engineer assigned to an open case can claim an unclaimed bundle of the same tenant for it; from then on the case's
   clock alone counts.
@@ -23,6 +24,7 @@ from retention.actor import Actor, Role
 from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.quotas import Room, exceeded, room
 from retention.deadline import BundleHistory, Erase, decide, due
 from retention.errors import Conflict, Erased, Invalid
 from retention.grants import Denied
@@ -59,6 +61,19 @@ def create_upload(
     return commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
 
 
+def check_upload(
+    custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
+) -> Room:
+    """Preflight: whatever `create_upload` would raise now, and nothing made; else what the quotas leave for it."""
+    check_collection(collection, custody.triggers, custody.limits.max_bundle_size, custody.clock.now())
+
+    def work(tx: Transaction) -> Room | Turned:
+        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, 0)
+        return admitted if isinstance(admitted, Turned) else admitted[2]
+
+    return commit(custody, work)
+
+
 def announce(
     tx: Transaction,
     custody: Custody,
@@ -67,8 +82,28 @@ def announce(
     case_number: str | None,
     stamp_id: str | None,
     more: Mapping[str, Any] | None = None,
+    brought: int = 0,
 ) -> Row[Any] | Turned:
-    """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row."""
+    """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row; `brought` of
+    its bytes are here already, and counted."""
+    admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, brought)
+    if isinstance(admitted, Turned):
+        return admitted
+    stamp, case_id, _room = admitted
+    now = custody.clock.now()
+    return insert_bundle(tx, custody, new_id(Kind.BUNDLE), actor, stamp, case_id, collection, now, more)
+
+
+def _admit(
+    tx: Transaction,
+    custody: Custody,
+    actor: Actor,
+    collection: Collection,
+    case_number: str | None,
+    stamp_id: str | None,
+    brought: int,
+) -> tuple[Row[Any], str | None, Room] | Turned:
+    """The stamp that sends, the case that it is for, and the room that there is; or the refusal, with its entry."""
     now = custody.clock.now()
     stamp = sender(tx, actor, stamp_id, now)
     if isinstance(stamp, Turned):
@@ -85,7 +120,20 @@ def announce(
         raise Invalid(
             "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
         )
-    return insert_bundle(tx, custody, new_id(Kind.BUNDLE), actor, stamp, case_id, collection, now, more)
+    _check_deadline(tx, case_id, now)
+    left = room(tx, custody.limits, stamp.id, case_id)
+    if over := exceeded(left, collection.size, brought):
+        ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, over, **ids)
+    return stamp, case_id, left
+
+
+def _check_deadline(tx: Transaction, case_id: str | None, now: datetime) -> BundleHistory:
+    """The history of a bundle that begins now; Conflict when it would be erased as it comes."""
+    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
+    if isinstance(decide(history, now), Erase):
+        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+    return history
 
 
 def sender(tx: Transaction, actor: Actor, stamp_id: str | None, now: datetime) -> Row[Any] | Turned:
@@ -133,9 +181,7 @@ def insert_bundle(
     more: Mapping[str, Any] | None = None,
 ) -> Row[Any]:
     """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row."""
-    history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
-    if isinstance(decide(history, now), Erase):  # it would be erased as it comes
-        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+    history = _check_deadline(tx, case_id, now)
     row = {
         "id": id_,
         "tenant_id": stamp.tenant_id,

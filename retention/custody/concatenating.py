@@ -28,7 +28,8 @@ from retention.actor import Actor
 from retention.bundle import BundleState, Collection, check_collection
 from retention.custody.collecting import announce, sender
 from retention.custody.completing import opener, read_manifest
-from retention.custody.context import Custody, Turned, commit, entry
+from retention.custody.context import Custody, Turned, commit, entry, refuse
+from retention.custody.quotas import exceeded, room
 from retention.custody.receiving import UploadSession, open_session
 from retention.custody.taking_over import may_write
 from retention.custody.unfinished import find_upload
@@ -56,6 +57,9 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
         stamp = sender(tx, actor, stamp_id, now)
         if isinstance(stamp, Turned):
             return stamp
+        if over := exceeded(room(tx, custody.limits, stamp.id, None), size or 0):
+            ids = {"tenant": stamp.tenant_id, "subject": stamp.id}
+            return refuse(tx, actor, Action.UPLOAD_CREATED, now, over, **ids)
         row = {
             "id": id_,
             "tenant_id": stamp.tenant_id,
@@ -148,7 +152,7 @@ def _create_final(
     check_collection(whole, custody.triggers, most, custody.clock.now())
 
     def work(tx: Transaction) -> Row[Any] | Turned:
-        final = announce(tx, custody, actor, whole, case_number, stamp_id)
+        final = announce(tx, custody, actor, whole, case_number, stamp_id, brought=size)
         if isinstance(final, Turned):
             return final
         for number, partial_id in enumerate(partial_ids):

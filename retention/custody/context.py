@@ -22,7 +22,7 @@ from retention.bundle import Triggers
 from retention.case import NUMBER_PATTERN
 from retention.clock import Clock
 from retention.envelope.keys import KeyWrapper
-from retention.errors import CustodyError, NotFound, Refused
+from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
 from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.objects.store import KeyStore, ObjectStore
@@ -43,6 +43,13 @@ class Limits:
     max_partials: int = 1000
     case_number_pattern: str = NUMBER_PATTERN
     max_consent: timedelta = timedelta(days=365)
+    stamp_quota: int | None = None
+    case_quota: int | None = None
+
+    @property
+    def has_quota(self) -> bool:
+        """True when there is something to count."""
+        return (self.stamp_quota, self.case_quota) != (None, None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,14 +121,14 @@ def refuse(
     actor: Actor,
     action: Action,
     now: datetime,
-    denied: Denied,
+    denied: Denied | QuotaExceeded,
     *,
     tenant: str | None = None,
     case: str | None = None,
     bundle: str | None = None,
     subject: str | None = None,
 ) -> Turned:
-    """Refuse in the open: an entry, and `Refused` for the caller."""
+    """Refuse in the open: an entry, and `Refused` (or an error that says more) for the caller."""
     tx.audit(
         entry(
             actor,
@@ -135,7 +142,8 @@ def refuse(
             subject=subject,
         )
     )
-    return Turned(Refused(denied.message, reason=denied.reason))
+    error = Refused(denied.message, reason=denied.reason) if isinstance(denied, Denied) else denied
+    return Turned(error)
 
 
 def unseen(tx: Transaction, actor: Actor, action: Action, now: datetime, kind: str, asked: str) -> Turned:

@@ -95,9 +95,12 @@ class OpenBundle:
             ended = reads.execute(
                 select(grants.c.ended_at).where(grants.c.id == self._allowed.grant.id)
             ).scalar()
-            state = reads.execute(select(bundles.c.state).where(bundles.c.id == self.bundle.id)).scalar()
-        if ended is not None or state != BundleState.COMPLETE:
-            raise Refused("your grant has ended, or the bundle is being erased", reason="grant-ended")
+            held = select(bundles.c.state, bundles.c.case_id).where(bundles.c.id == self.bundle.id)
+            state, case = reads.execute(held).one()
+        if ended is not None or state != BundleState.COMPLETE or case != self._allowed.case:
+            raise Refused(
+                "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
+            )
 
     def close(self) -> None:
         """Let go, and write down how the read ended. Repeating it does nothing."""

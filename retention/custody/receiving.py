@@ -75,7 +75,7 @@ class UploadSession:
 
     def start(self, offset: int, told: int | None) -> None:
         """Take the upload over, at `offset`."""
-        bundle = take_over(self._custody, self.bundle_id, self._token, offset, told)
+        bundle = take_over(self._custody, self._actor, self.bundle_id, self._token, offset, told)
         self.size: int | None = None if bundle.deferred else bundle.size
         self._created_at = bundle.created_at
         self.started_at: int = offset

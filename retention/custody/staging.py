@@ -29,6 +29,7 @@ from retention.bundle import BundleState, Collection, CollectionType, check_unsi
 from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased
 from retention.custody.context import Custody, Turned, commit, refuse, unseen
 from retention.custody.linking import UploadLink
+from retention.custody.quotas import exceeded, room
 from retention.custody.receiving import data_key_of
 from retention.custody.writers import RECHECK_SECONDS
 from retention.envelope.stream import PartSealer
@@ -192,6 +193,8 @@ def begin_block(
     if length < 1 or length > most:
         raise TooLarge(f"a block has at least 1 byte, and a bundle at most {most}", limit=most)
     bundle = _find_or_begin(through, blob_name, declared)
+    if custody.limits.has_quota:
+        commit(custody, lambda tx: _within_quota(tx, through, bundle, length))
     with custody.records.read() as reads:
         of = staged_blocks.c.bundle_id == bundle.id
         staged = select(func.count(), func.coalesce(func.sum(staged_blocks.c.length), 0)).where(of)
@@ -203,6 +206,14 @@ def begin_block(
     if size + length > most:
         raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
     return StagedBlock(through, blocks, bundle.id, block_id, length)
+
+
+def _within_quota(tx: Transaction, through: Through, bundle: Row[Any], length: int) -> Turned | None:
+    over = exceeded(room(tx, through.custody.limits, bundle.stamp_id, bundle.case_id), length)
+    if over is None:
+        return None
+    ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle.id}
+    return refuse(tx, through.actor, Action.UPLOAD_CONTINUED, through.custody.clock.now(), over, **ids)
 
 
 def find_blob(reads: Reads, link_id: str, blob_name: str) -> Row[Any] | None:

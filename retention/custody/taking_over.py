@@ -5,7 +5,7 @@ Rules:
   service alone (tus: concatenation).
 - The bytes go on exactly where the recorded ones end.
 - A length that was deferred is told once, and fenced by the same transaction as the writer's token: it is never less
-  than what is recorded, and no writer from before it can pass it.
+  than what is recorded, nor more than the quotas have room for, and no writer from before it can pass it.
 - Every request that writes, and every part recorded, renews the time that the upload is kept; from its creation on it
   has `Limits.upload_longest` at most.
 """
@@ -22,6 +22,7 @@ from retention.actor import Actor, Role
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import Custody, Turned, commit, not_operator_of, refuse, unseen
+from retention.custody.quotas import Room, exceeded, room
 from retention.errors import Conflict, Erased, Invalid, OffsetMismatch, TooLarge
 from retention.grants import Denied
 from retention.records.queries import find_upload, partials_of
@@ -64,10 +65,12 @@ def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
     return None if own else not_operator_of(actor, bundle.tenant_id)
 
 
-def take_over(custody: Custody, bundle_id: str, token: str, offset: int, told: int | None) -> Row[Any]:
+def take_over(
+    custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
+) -> Row[Any]:
     """Make `token` the upload's writer from `offset` on; the upload as it stands then."""
 
-    def work(tx: Transaction) -> Row[Any]:
+    def work(tx: Transaction) -> Row[Any] | Turned:
         now, which = custody.clock.now(), bundles.c.id == bundle_id
         bundle = tx.execute(select(bundles).where(which)).one()
         refuse_if_erased(bundle)
@@ -77,15 +80,20 @@ def take_over(custody: Custody, bundle_id: str, token: str, offset: int, told: i
             raise OffsetMismatch(bundle.offset)
         if bundle.state != BundleState.RECEIVING:
             raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
+        length = _length(bundle, told, custody.limits.max_bundle_size)
+        left = room(tx, custody.limits, bundle.stamp_id, bundle.case_id) if length else Room(None, None)
+        if over := exceeded(left, length.get("size", 0) - bundle.offset):
+            ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
+            return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
         changes = {
             "writer": token,
             "expires_at": renewed(custody, bundle.created_at, now),
-            **_length(bundle, told, custody.limits.max_bundle_size),
+            **length,
         }
         tx.change(update(bundles).where(which).values(changes))
         return tx.execute(select(bundles).where(which)).one()
 
-    return custody.records.write(work)
+    return commit(custody, work)
 
 
 def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:

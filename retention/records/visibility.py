@@ -36,16 +36,16 @@ def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
         clauses.append(cases.c.tenant_id == actor.tenant)
     if actor.has(Role.SUPPORT_ENGINEER):
-        clauses.append(cases.c.id.in_(_assigned(actor)))
+        clauses.append(cases.c.id.in_(assigned_cases(actor)))
     if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         consented = select(consents.c.case_id).where(_live_consent(actor.partner, now))
-        clauses.append(and_(cases.c.id.in_(_assigned(actor)), cases.c.id.in_(consented)))
+        clauses.append(and_(cases.c.id.in_(assigned_cases(actor)), cases.c.id.in_(consented)))
     return or_(*clauses) if clauses else false()
 
 
 def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
     """The WHERE clause on `bundles`, to look at one that is found by something else."""
-    return or_(false(), *_reasons(actor, now, _assigned(actor), _helped(actor)))
+    return or_(false(), *_reasons(actor, now, assigned_cases(actor), _helped(actor)))
 
 
 def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequence[ColumnElement[bool]]:
@@ -56,7 +56,7 @@ def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequenc
     """
     if not actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
         return _reasons(actor, now, (), ()) or [false()]
-    assigned = reads.execute(_assigned(actor)).scalars().all()
+    assigned = reads.execute(assigned_cases(actor)).scalars().all()
     helped = reads.execute(_helped(actor).distinct()).scalars().all()
     return _reasons(actor, now, assigned, helped) or [false()]
 
@@ -87,7 +87,8 @@ def _sent(actor: Actor) -> list[ColumnElement[bool]]:
     return reasons
 
 
-def _assigned(actor: Actor) -> Select[tuple[str]]:
+def assigned_cases(actor: Actor) -> Select[tuple[str]]:
+    """The ids of the cases that the actor is assigned to, as a subquery."""
     return select(assignments.c.case_id).where(
         assignments.c.actor_id == actor.id, assignments.c.unassigned_at.is_(None)
     )
@@ -95,7 +96,9 @@ def _assigned(actor: Actor) -> Select[tuple[str]]:
 
 def _helped(actor: Actor) -> Select[tuple[str]]:
     """The tenants of the open cases that the actor is assigned to."""
-    return select(cases.c.tenant_id).where(cases.c.id.in_(_assigned(actor)), cases.c.state == CaseState.OPEN)
+    return select(cases.c.tenant_id).where(
+        cases.c.id.in_(assigned_cases(actor)), cases.c.state == CaseState.OPEN
+    )
 
 
 def _live_consent(partner: str, now: datetime) -> ColumnElement[bool]:

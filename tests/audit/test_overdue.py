@@ -51,6 +51,10 @@ def claimed(bundle: str, case: str, at: datetime) -> Leaf:
     return leaf(Action.BUNDLE_CLAIMED, at, bundle=bundle, case=case)
 
 
+def moved(bundle: str, case: str, at: datetime) -> Leaf:
+    return leaf(Action.BUNDLE_MOVED, at, bundle=bundle, case=case, subject="another case")
+
+
 def erased(bundle: str, at: datetime, **fields: Any) -> Leaf:
     return leaf(Action.BUNDLE_ERASED, at, bundle=bundle, **fields)
 
@@ -107,7 +111,7 @@ def test_once_claimed_the_case_alone_counts() -> None:
 
 
 def test_a_moved_bundle_keeps_the_earlier_deadline() -> None:
-    leaves = [*IN_CASE, opened("c2", day(0)), closed("c1", day(10)), claimed("b1", "c2", day(20))]
+    leaves = [*IN_CASE, opened("c2", day(0)), closed("c1", day(10)), moved("b1", "c2", day(20))]
     assert_due(leaves, day(100), "c2")
     assert_due([*leaves, closed("c2", day(30))], day(100), "c2")
     assert_due([*leaves, closed("c2", day(5), heard=day(30))], day(95), "c2")
@@ -115,14 +119,14 @@ def test_a_moved_bundle_keeps_the_earlier_deadline() -> None:
 
 
 def test_a_bundle_moved_from_an_open_case_has_the_new_cases_clock() -> None:
-    leaves = [*IN_CASE, opened("c2", day(0)), claimed("b1", "c2", day(20)), closed("c1", day(30))]
+    leaves = [*IN_CASE, opened("c2", day(0)), moved("b1", "c2", day(20)), closed("c1", day(30))]
     assert overdue(leaves, day(5000)) == []
     assert_due([*leaves, closed("c2", day(40))], day(130), "c2")
 
 
 def test_a_bundle_moved_twice_keeps_the_earliest_deadline() -> None:
     cases = [opened("c2", day(0)), opened("c3", day(0)), closed("c1", day(10)), closed("c2", day(15))]
-    leaves = [*IN_CASE, *cases, claimed("b1", "c2", day(20)), claimed("b1", "c3", day(21))]
+    leaves = [*IN_CASE, *cases, moved("b1", "c2", day(20)), moved("b1", "c3", day(21))]
     assert_due(leaves, day(100), "c3")
 
 
@@ -150,7 +154,7 @@ def test_the_earliest_deadline_comes_first() -> None:
 
 _steps = st.lists(
     st.tuples(
-        st.sampled_from(["close", "reopen", "create", "receive", "claim", "erase"]),
+        st.sampled_from(["close", "reopen", "create", "receive", "claim", "move", "erase"]),
         st.sampled_from(["c1", "c2"]),
         st.integers(0, 3),
     ),
@@ -168,6 +172,7 @@ def test_no_history_makes_a_bundle_overdue_before_90_days_of_anything(steps: Any
         "create": lambda case, at: created("b1", at, case if at.day % 2 else None),
         "receive": lambda case, at: received("b1", at, case if at.day % 2 else None),
         "claim": lambda case, at: claimed("b1", case, at),
+        "move": lambda case, at: moved("b1", case, at),
         "erase": lambda case, at: erased("b1", at),
     }
     now, leaves = START, []

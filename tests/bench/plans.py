@@ -216,7 +216,7 @@ def _upload(s: Service) -> Any:
         s.custody, s.stamp, s.collection(), case_number=s.number(1400 + s.open_case() % 200), stamp_id=None
     )
     taking_over.may_continue(s.custody, s.stamp, made.id)
-    taking_over.take_over(s.custody, made.id, "token", 0, None)
+    taking_over.take_over(s.custody, s.stamp, made.id, "token", 0, None)
 
 
 def _claim(s: Service) -> Any:

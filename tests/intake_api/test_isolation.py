@@ -38,6 +38,9 @@ ROUTES = (
     ("GET", "/bundles/{bundle}/receipt"),
     ("POST", "/bundles/{bundle}/claim"),
     ("POST", "/bundles/{bundle}/erasures"),
+    ("POST", "/bundles/{bundle}/move"),
+    ("POST", "/bundles/{bundle}/report"),
+    ("POST", "/cases/{case}/report"),
     ("HEAD", "/uploads/{bundle}"),
     ("PATCH", "/uploads/{bundle}"),
     ("DELETE", "/uploads/{bundle}"),
@@ -55,6 +58,8 @@ BODIES: dict[str, Any] = {
     "assignments": {"subject": "engineer"},
     "proactive-consent": {"enabled": True},
     "grants": {"reason": "looking into the failed update"},
+    "move": {"case": "260101000000002", "reason": "it came for the wrong case"},
+    "report": {"reason": "holds a customer's password file"},
     "claim": {"case": "260101000000002"},
 }
 

@@ -9,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from werkzeug.test import TestResponse
 
 from intake_api.problem_codes import PROBLEMS
 from intake_api.pump import SMALL_READ
+from retention.custody.context import Limits
 from retention.envelope.errors import KeyFileRefused
 from retention.errors import Unavailable
 from retention.objects.errors import KeyDestroyed, StoreFull, StoreUnavailable
@@ -157,6 +159,12 @@ def unsatisfiable(service: Service, _: pytest.MonkeyPatch) -> TestResponse:
     return service.call("GET", f"/bundles/{bundle}/content", ENGINEER, headers={"Range": "bytes=10-"})
 
 
+def past_quota(service: Service, monkeypatch: pytest.MonkeyPatch) -> TestResponse:
+    bounded = replace(service.custody, limits=Limits(stamp_quota=9))
+    monkeypatch.setattr("intake_api.routes.uploads.custody", lambda: bounded)
+    return service.call("POST", "/uploads", STAMP, headers=tus(10, collection()))
+
+
 def store_full(service: Service, monkeypatch: pytest.MonkeyPatch) -> TestResponse:
     location = announced(service)
     monkeypatch.setattr(service.custody.objects, "new_part", failing(StoreFull("full")))
@@ -193,6 +201,7 @@ TRIGGERS: dict[str, Trigger] = {
     "checksum-mismatch": lambda s, _: patch(s, announced(s), b"01", **{"Upload-Checksum": "crc32c AAAAAA=="}),
     "tus-version": lambda s, _: patch(s, announced(s), **{"Tus-Resumable": "0.2.2"}),
     "too-large": lambda s, _: patch(s, announced(s), b"0" * 11),
+    "quota-exceeded": past_quota,
     "unsupported-media-type": lambda s, _: patch(s, announced(s), **{"Content-Type": "text/plain"}),
     "unsatisfiable-range": unsatisfiable,
     "invalid": lambda s, _: s.call("POST", "/stamps", OPERATOR, json={"name": "", "colour": "red"}),

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
+from werkzeug.test import TestResponse
 
 from audit.times import rfc3339
+from retention.custody.context import Limits
 from retention.receipt import check
-from retention.sweep import sweep
+from retention.sweep import begin_due, sweep
 from tests.service import (
     ADMINISTRATOR,
     AUDITOR,
@@ -18,6 +21,7 @@ from tests.service import (
     COLLEAGUE,
     DIRECTORY,
     ENGINEER,
+    OFFSET_BYTES,
     OPERATOR,
     OTHER_OPERATOR,
     PARTNER,
@@ -26,6 +30,7 @@ from tests.service import (
     Service,
     collection,
     proactive,
+    tus,
 )
 
 REASON = "looking into the failed update"
@@ -166,6 +171,94 @@ def test_an_unclaimed_bundle_is_claimed_once(service: Service) -> None:
     assert (claimed["case"], claimed["due_at"]) == (CASE, None)
     response = service.call("POST", f"/bundles/{bundle}/claim", ENGINEER, json={"case": CASE})
     assert (response.status_code, response.get_json()["reason"]) == (409, "claimed")
+
+
+def test_a_misfiled_bundle_is_moved_by_an_engineer_of_both_cases(service: Service) -> None:
+    bundle, number = service.complete(), "260101000000008"
+    service.done("POST", "/cases", CASE_SYSTEM, json={"number": number, "directory": DIRECTORY})
+    body = {"case": number, "reason": "it came for the wrong case"}
+    path = f"/bundles/{bundle}/move"
+    assert service.call("POST", path, ENGINEER, json=body).status_code == 404
+    service.assign(ENGINEER, number)
+    assert service.done("POST", path, ENGINEER, json=body)["case"] == number
+    again = service.call("POST", path, ENGINEER, json=body)
+    assert (again.status_code, again.get_json()["reason"]) == (409, "same-case")
+    assert service.call("POST", path, ENGINEER, json={"case": CASE}).status_code == 422
+    (moved,) = service.entries(action="bundle.moved", outcome="success")
+    assert (moved["bundle"], moved["particulars"]["reason"]) == (bundle, body["reason"])
+
+
+def test_sensitive_data_is_reported_and_gone_with_a_receipt(service: Service) -> None:
+    bundle, rest = service.complete(), service.complete()
+    body = {"reason": "holds a customer's password file"}
+    response = service.call("POST", f"/bundles/{bundle}/report", ENGINEER, json=body)
+    reported = response.get_json()
+    assert (response.status_code, reported["cause"], reported["scope"]) == (202, "sensitive-data", "bundle")
+    service.tick()
+    document = service.done("GET", f"/erasures/{reported['confirmation']}/receipt", ENGINEER)
+    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    assert check(document, *keys).fields["cause"] == "sensitive-data"
+    assert service.done("GET", f"/bundles/{rest}", OPERATOR)["state"] == "complete"
+    whole = service.done("POST", f"/cases/{CASE}/report", ENGINEER, json=body)
+    assert whole["scope"] == "case"
+    assert service.call("POST", f"/cases/{CASE}/report", ENGINEER, json={}).status_code == 422
+
+
+def test_an_engineer_finds_the_clocks_erasure_that_their_report_hastened(service: Service) -> None:
+    bundle = service.complete()
+    service.done("POST", f"/cases/{CASE}/close", CASE_SYSTEM)
+    service.advance(timedelta(days=90))
+    begin_due(service.custody)
+    body = {"reason": "holds a customer's password file"}
+    reported = service.done("POST", f"/bundles/{bundle}/report", ENGINEER, json=body)
+    assert reported["cause"] == "deadline"
+    assert service.done("GET", f"/erasures/{reported['confirmation']}", ENGINEER)["state"] == "pending"
+
+
+def test_an_abandoned_upload_is_erased_like_anything_else_with_a_receipt(service: Service) -> None:
+    headers = {**tus(10, collection()), "Content-Type": OFFSET_BYTES}
+    location = service.call("POST", "/uploads", STAMP, headers=headers, data=b"0123").headers["Location"]
+    bundle = location.rsplit("/", 1)[1]
+    assert service.custody.objects.remains(bundle)
+    service.advance(timedelta(days=7))
+    service.tick()
+    assert service.custody.objects.remains(bundle) == [] == service.custody.keys.remains(bundle)
+    stone = service.done("GET", f"/bundles/{bundle}", OPERATOR)
+    assert (stone["state"], stone["erased_cause"]) == ("erased", "upload-expired")
+    (erasure,) = pages(service, "/erasures", OPERATOR)
+    document = service.done("GET", f"/erasures/{erasure['confirmation']}/receipt", OPERATOR)
+    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    listed = check(document, *keys).fields["bundles"]
+    assert [(item["bundle"], item["size"]) for item in listed] == [(bundle, 4)]
+
+
+def preflight(service: Service, size: int, **changes: str) -> TestResponse:
+    return service.call("POST", "/uploads/preflight", STAMP, json={**collection(**changes), "size": size})
+
+
+def test_a_preflight_says_whether_a_collection_would_be_accepted_and_makes_nothing(tmp_path: Path) -> None:
+    with Service(tmp_path, limits=Limits(max_bundle_size=100, stamp_quota=90, case_quota=60)) as service:
+        service.set_up()
+        service.send(b"x" * 50)
+        answer = preflight(service, 10)
+        assert answer.get_json() == {"accepted": True, "max_size": 100, "stamp_left": 40, "case_left": 10}
+        over = preflight(service, 11).get_json()
+        assert (over["status"], over["type"], over["reason"], over["left"]) == (
+            413,
+            "/problems/quota-exceeded",
+            "case-quota",
+            10,
+        )
+        with_bytes = service.call("POST", "/uploads", STAMP, headers=tus(11, collection()))
+        assert (with_bytes.status_code, with_bytes.get_json()["left"]) == (413, 10)
+        assert preflight(service, 101).get_json()["limit"] == 100
+        assert set(preflight(service, 0).get_json()["errors"]) == {"size"}
+        assert preflight(service, 1, case="999999999999999").status_code == 404
+        assert set(preflight(service, 1, type="odd").get_json()["errors"]) == {"type"}
+        assert len(service.done("GET", "/bundles", OPERATOR)["items"]) == 1
+        service.done("POST", f"/cases/{CASE}/close", CASE_SYSTEM)
+        service.advance(timedelta(days=90))
+        assert preflight(service, 1).get_json()["reason"] == "case-past-deadline"
 
 
 def test_an_intake_receipt_is_checked_offline(service: Service) -> None:

@@ -143,17 +143,18 @@ class Told:
             self.log(Action.BUNDLE_RECEIVED, {"received_at": rfc3339(self.now)}, bundle="b", case=self.case)
 
     def move(self, _name: str, case: str, _late: int) -> None:
-        """A claim, or a move from the other case."""
+        """A claim, or a move from another case."""
         if self.since is not None and case != self.case:
+            action = Action.BUNDLE_MOVED if self.case else Action.BUNDLE_CLAIMED
             self.cap = cap_after_move(self.history())
-            self.case = case
+            left, self.case = self.case, case
             self.cases.setdefault(case, [event(OPENED, START)])
-            self.log(Action.BUNDLE_CLAIMED, {}, bundle="b", case=case)
+            self.log(action, {}, bundle="b", case=case, subject=left)
 
 
 steps = st.tuples(
     st.sampled_from(["close", "reopen", "create", "receive", "move"]),
-    st.sampled_from(["c1", "c2"]),
+    st.sampled_from(["c1", "c2", "c3"]),
     st.integers(0, 100),
     st.sampled_from([timedelta(0), TICK, DAY, 40 * DAY, 90 * DAY - TICK]),
 )

@@ -15,8 +15,8 @@ from intake_api.cli.demo.collecting import Collected, collect
 from intake_api.cli.demo.life import STEPS
 from intake_api.cli.demo.narrator import Narrator
 from intake_api.cli.demo.rehearsal import Stage, staged
+from intake_api.cli.parcels import digest
 from intake_api.cli.printing import show_json, size_of
-from intake_api.cli.sending import digest
 
 DEFAULT_BYTES = 64 << 20
 LEAST_BYTES = 4 << 20

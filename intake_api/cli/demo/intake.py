@@ -13,6 +13,7 @@ from intake_api.cli.client import Client
 from intake_api.cli.connection import parse_keys
 from intake_api.cli.demo.cast import ADMINISTRATOR, CASE, CASE_SYSTEM, OPERATOR, STAMP, Life, refusal, search
 from intake_api.cli.errors import CliError, Unreachable
+from intake_api.cli.pace import Pace
 from intake_api.cli.printing import size_of
 from intake_api.cli.progress import transfer
 from intake_api.cli.receipts import wait_for_intake
@@ -120,7 +121,7 @@ def _send_half(client: Client, location: str, source: BinaryIO, size: int, bar: 
         reached.append(done)
         bar(done)
 
-    body = _CutBody(source, 0, size, progress)
+    body = _CutBody(source, 0, size, progress, Pace())
     body.last = size // 2
     headers = {**tus.VERSION, "Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
     try:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 
 from intake_api.cli import tus
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.pace import LARGEST
 from tests.intake_api.cli.serving import Answer, Asked, problem
 
-SIZE = 3 * tus.PIECE + 1234
+SIZE = 3 * LARGEST + 1234
 CONTENT = random.Random(1).randbytes(SIZE)
 
 
@@ -69,10 +70,10 @@ def test_whatever_breaks_the_file_arrives_whole(connect: Any, breaks: list[tuple
 
 def test_what_the_service_has_is_not_sent_again(connect: Any) -> None:
     store = Store([])
-    store.kept = CONTENT[: 2 * tus.PIECE]
+    store.kept = CONTENT[: 2 * LARGEST]
     client, _ = connect(store)
     tus.send(client, "/uploads/bun_x", io.BytesIO(CONTENT), SIZE, lambda _: None)
-    assert store.kept == CONTENT and store.sent == SIZE - 2 * tus.PIECE
+    assert store.kept == CONTENT and store.sent == SIZE - 2 * LARGEST
 
 
 def test_a_line_that_brings_nothing_is_given_up_at_last(connect: Any) -> None:

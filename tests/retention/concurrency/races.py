@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from audit.entry import Action
-from retention.custody import cases, collecting, consenting, erasing, receiving, stamps
+from retention.custody import cases, collecting, consenting, erasing, receiving, stamps, taking_over
 from retention.custody.completing import finish_upload, verify_bundle
 from retention.errors import Conflict, CustodyError
 from retention.records.tables import (
@@ -315,7 +315,7 @@ def _park_more(world: World, args: Args) -> Any:
 
 
 def _take_over(world: World, args: Args) -> Any:
-    return receiving._take_over(world.custody, world.stamp, args["bundle"], "a token", 500)
+    return taking_over.take_over(world.custody, world.stamp, args["bundle"], "a token", 500, None)
 
 
 def _open(world: World, args: Args) -> Any:

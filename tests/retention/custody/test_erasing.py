@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import select
 
 from retention.custody import cases, erasing, receipts
-from retention.errors import Conflict, Erased, NotFound, Unavailable
+from retention.errors import Conflict, Erased, NotFound, Refused, Unavailable
 from retention.objects.errors import StoreUnavailable
 from retention.receipt import check
 from retention.records.tables import parts
-from retention.sweep import SweepReport, erase_one, pending_erasures, sweep
+from retention.sweep import SweepReport, begin_due, erase_one, pending_erasures, sweep
 from tests.retention.custody.world import DAY, NUMBER, OTHER_NUMBER, REASON, World, but
 
 
@@ -202,3 +202,89 @@ def test_a_bundle_sent_after_the_cases_erasure_lives_on_its_own_deadline(strict:
     sweep(strict.custody)
     assert strict.state(bundle) == "complete"
     assert cases.get_case(strict.custody, strict.operator, NUMBER).state == "open"
+
+
+def test_sensitive_data_is_erased_at_once_and_alone_on_an_engineers_report(strict: World) -> None:
+    strict.open_case()
+    found, other = strict.upload(b"passwords"), strict.upload(b"logs")
+    strict.assign(strict.engineer)
+    erasure = erasing.report_bundle(strict.custody, strict.engineer, found, REASON)  # without a grant
+    assert (erasure.cause, erasure.scope, erasure.on_demand) == ("sensitive-data", "bundle", True)
+    with pytest.raises(Erased):
+        strict.open(found)
+    sweep(strict.custody)
+    assert (strict.state(found), strict.state(other)) == ("erased", "complete")
+    strict.sequence()
+    document = receipts.hand_out(strict.custody, erasure.id)
+    checked = check(document, strict.custody.receipt_signer.verifier, strict.log_signer.verifier)
+    assert checked.fields["cause"] == "sensitive-data"
+    again = erasing.report_bundle(strict.custody, strict.engineer, found, REASON)
+    assert again.confirmation == erasure.confirmation
+    whole = erasing.report_case(strict.custody, strict.engineer, NUMBER, REASON)
+    sweep(strict.custody)
+    assert (whole.scope, whole.cause, strict.state(other)) == ("case", "sensitive-data", "erased")
+
+
+def test_sensitive_data_is_reported_by_an_engineer_of_the_case_and_nobody_else(strict: World) -> None:
+    strict.open_case()
+    bundle, unclaimed = strict.upload(b"passwords"), strict.upload(b"logs", number=None)
+    strict.assign(strict.engineer, strict.partner)
+    strict.consent()
+    for actor, name, reason in (
+        (strict.operator, bundle, "role-missing"),
+        (strict.partner, bundle, "role-missing"),
+        (strict.engineer, unclaimed, "not-assigned"),
+    ):
+        with pytest.raises(Refused) as refused:
+            erasing.report_bundle(strict.custody, actor, name, REASON)
+        assert refused.value.reason == reason
+    with pytest.raises(NotFound):
+        erasing.report_bundle(strict.custody, strict.colleague, bundle, REASON)
+    assert {strict.state(bundle), strict.state(unclaimed)} == {"complete"}
+
+
+@pytest.mark.parametrize("by", ["customer's bundle", "customer's case", "engineer's report"])
+def test_what_is_asked_for_while_the_clock_erases_it_is_that_erasure_and_it_goes_ahead(
+    strict: World, by: str
+) -> None:
+    custody = strict.custody
+    for number in (NUMBER, OTHER_NUMBER):
+        strict.open_case(number)
+        strict.assign(strict.engineer, number=number)
+    first, wanted = strict.upload(b"first"), strict.upload(b"wanted", OTHER_NUMBER)
+    strict.close_case(NUMBER)
+    strict.clock.move(DAY)
+    strict.close_case(OTHER_NUMBER)
+    strict.clock.move(89 * DAY)
+    begin_due(custody)
+    strict.clock.move(DAY)
+    begin_due(custody)
+    assert [name for _, name in pending_erasures(custody, 10)] == [first, wanted]
+    asker = strict.engineer if by == "engineer's report" else strict.operator
+    before = len(strict.entries())
+    for _ in range(2):
+        if by == "customer's case":
+            erasure = erasing.request_case_erasure(custody, asker, OTHER_NUMBER)
+        elif by == "customer's bundle":
+            erasure = erasing.request_bundle_erasure(custody, asker, wanted)
+        else:
+            erasure = erasing.report_bundle(custody, asker, wanted, REASON)
+    assert (erasure.cause, erasure.on_demand) == ("deadline", True)
+    assert pending_erasures(custody, 10)[0] == (erasure.id, wanted)
+    (asked,) = strict.leaves()[before:]
+    assert (asked["action"], asked["subject"]) == ("erasure.requested", erasure.id)
+    assert asked["details"]["hastened"] == "deadline"
+    sweep(custody)
+    found = erasing.find_erasure(custody, asker, erasure.confirmation)
+    assert found.proven_at is not None
+
+
+def test_a_cases_old_proof_does_not_stand_for_a_bundle_that_is_still_going(strict: World) -> None:
+    strict.open_case()
+    old = erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    bundle = strict.upload(b"new")
+    erasing.request_bundle_erasure(strict.custody, strict.operator, bundle)
+    fresh = erasing.request_case_erasure(strict.custody, strict.operator, NUMBER)
+    assert fresh.id != old.id and fresh.proven_at is None
+    sweep(strict.custody)
+    assert proven(strict, fresh.confirmation) is not None

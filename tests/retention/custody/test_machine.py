@@ -19,13 +19,13 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import select
 
 from audit.overdue import overdue
-from retention.custody import cases, collecting, completing, erasing, granting
+from retention.custody import cases, collecting, completing, erasing, granting, moving
 from retention.errors import Conflict, CustodyError, Erased, Refused
 from retention.records.queries import bundle_history
 from retention.records.tables import grants
 from retention.sweep import SweepReport, begin_due, begin_expired, erase_pending, sweep
 from tests.fakes.stores import StrictKeyStore, StrictObjectStore
-from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, World, strict_world
+from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, REASON, World, strict_world
 
 NINETY = 90 * DAY
 NUMBERS = st.sampled_from([NUMBER, OTHER_NUMBER])
@@ -45,6 +45,7 @@ class Kept:
     content: bytes
     case: str | None
     since: datetime
+    cap: datetime | None = None
     offset: int = 0
     state: str = "receiving"
     erasing: bool = False
@@ -77,11 +78,18 @@ class CustodyMachine(RuleBasedStateMachine):
         if kept.case is None:
             return kept.since + NINETY
         closed = self.cases[kept.case].closed
-        return None if closed is None else closed + NINETY
+        known = [at for at in (kept.cap, closed and closed + NINETY) if at]
+        return min(known, default=None)
 
     def is_due(self, kept: Kept) -> bool:
         at = self.due(kept)
         return at is not None and at <= self.now
+
+    def goes_with_its_case(self, kept: Kept) -> bool:
+        """Due by the case's own deadline, not only by one that it brought along."""
+        closed = self.cases[kept.case].closed if kept.case else None
+        own = closed and closed + NINETY
+        return bool(own and own <= self.now and (kept.cap is None or own <= kept.cap))
 
     def alive(self) -> dict[str, Kept]:
         return {name: kept for name, kept in self.kept.items() if not kept.erasing}
@@ -141,7 +149,8 @@ class CustodyMachine(RuleBasedStateMachine):
             return
         assert case.closed is not None
         for kept in self.alive().values():
-            if kept.case == number and case.closed + NINETY <= at:
+            due = self.due(kept)
+            if kept.case == number and due is not None and due <= at:
                 kept.erasing = True
         case.closed, case.last = None, at
 
@@ -208,6 +217,27 @@ class CustodyMachine(RuleBasedStateMachine):
             assert allowed
             kept.case = number
 
+    @rule(name=uploads, number=NUMBERS, who=ENGINEERS)
+    def move(self, name: str, number: str, who: str) -> None:
+        kept, case = self.kept[name], self.cases[number]
+        allowed = (
+            kept.case not in (None, number)
+            and who in case.assigned
+            and who in self.cases[str(kept.case)].assigned
+            and not kept.erasing
+            and not self.is_due(kept)
+            and (case.closed is None or case.closed + NINETY > self.now)
+        )
+        try:
+            moving.move_bundle(self.world.custody, getattr(self.world, who), name, number, REASON)
+        except CustodyError:
+            assert not allowed
+        else:
+            assert allowed
+            kept.cap = self.due(kept)  # in the case that it leaves
+            kept.case = number
+            self.swept = False
+
     @rule(number=NUMBERS, who=ENGINEERS, hours=st.sampled_from([1, 8, 24]))
     def grant(self, number: str, who: str, hours: int) -> None:
         case = self.cases[number]
@@ -269,7 +299,7 @@ class CustodyMachine(RuleBasedStateMachine):
             if kept.state == "receiving" and self.world.row(name).expires_at <= self.now
         }
         due = {name for name, kept in self.alive().items() if self.is_due(kept)}
-        ended = {self.kept[name].case for name in due} - {None}
+        ended = {self.kept[name].case for name in due if self.goes_with_its_case(self.kept[name])}
         sweep(self.world.custody)
         for name in due | late:
             self.kept[name].erasing = True
@@ -292,8 +322,8 @@ class CustodyMachine(RuleBasedStateMachine):
             late = kept.state == "receiving" and self.world.row(name).expires_at <= self.now
             if self.is_due(kept) or late:
                 kept.erasing = True
-                if kept.case and self.is_due(kept):
-                    self.end_grants(kept.case)
+                if self.goes_with_its_case(kept):
+                    self.end_grants(str(kept.case))
         erase_pending(self.world.custody, SweepReport(), 1)
 
     @rule()

@@ -9,7 +9,7 @@ import pytest
 
 from retention.actor import Actor
 from retention.bundle import CollectionType
-from retention.custody import cases, collecting, consenting, erasing, granting, stamps
+from retention.custody import cases, collecting, consenting, erasing, granting, moving, stamps
 from retention.custody.cases import get_case
 from retention.errors import NotFound, Refused
 from tests.retention.custody.world import DAY, HOUR, ISSUER, NUMBER, OTHER_NUMBER, REASON, TRIGGER, World
@@ -27,6 +27,7 @@ NOT_THERE: dict[str, Verb] = {
     "case.reopened": lambda w, a: cases.reopen_case(w.custody, a, OTHER_NUMBER),
     "upload.continued": lambda w, a: w.send(BUNDLE, b"x", actor=a),
     "bundle.claimed": lambda w, a: collecting.claim_bundle(w.custody, a, BUNDLE, NUMBER),
+    "bundle.moved": lambda w, a: moving.move_bundle(w.custody, a, BUNDLE, NUMBER, REASON),
     "bundle.opened": lambda w, a: w.open(BUNDLE, a),
     "grant.given": lambda w, a: granting.give_grant(w.custody, a, OTHER_NUMBER, REASON, HOUR),
     "grant.released": lambda w, a: granting.release_grant(w.custody, a, GRANT),
@@ -81,6 +82,10 @@ def refused_verbs(world: World) -> dict[str, tuple[str, Callable[[], object]]]:
         ),
         "upload.continued": ("role-missing", lambda: w.send(bundle, b"x", actor=w.engineer)),
         "bundle.claimed": ("role-missing", lambda: collecting.claim_bundle(c, w.operator, bundle, NUMBER)),
+        "bundle.moved": (
+            "role-missing",
+            lambda: moving.move_bundle(c, w.operator, held, NUMBER, REASON),
+        ),
         "bundle.opened": ("not-an-engineer", lambda: w.open(held, w.operator)),
         "grant.given": (
             "not-assigned",
@@ -131,6 +136,7 @@ def test_a_reason_that_says_nothing_is_refused(strict: World, reason: str) -> No
     for call in (
         lambda: granting.give_grant(strict.custody, strict.engineer, NUMBER, reason, HOUR),
         lambda: erasing.request_case_erasure(strict.custody, strict.engineer, NUMBER, reason),
+        lambda: erasing.report_case(strict.custody, strict.engineer, NUMBER, reason),
     ):
         with pytest.raises(Refused) as refused:
             call()

@@ -1,0 +1,94 @@
+"""Moves: a bundle that came for the wrong case goes to the right one.
+
+Rules:
+- An engineer assigned to both cases moves it, with a reason; the cases are the same customer's.
+- The bundle takes the earlier deadline of the two: what was due in the case that it leaves stays its cap. A move never
+  saves data: what is due is not moved any more.
+- It may go to a closed case, whose deadline it then shares; not to one whose deadline has come.
+- Grants and consents stay with their cases: a reader under the old case's is cut off, a consent that named the bundle
+  there reaches it no longer.
+- The entry stands in the new case and names the old one as its subject.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from audit.entry import Action
+from retention.actor import Actor, Role
+from retention.custody.collecting import refuse_if_erased
+from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.deadline import Erase, cap_after_move, case_deadline, decide
+from retention.errors import Conflict
+from retention.grants import Denied, check_reason
+from retention.records.queries import (
+    bundle_history,
+    case_history,
+    find_bundle,
+    find_case,
+    is_assigned,
+    refresh_due,
+)
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
+
+
+def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str, reason: str) -> Row[Any]:
+    """Move a bundle to another case. Role: an engineer assigned to both."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        bundle = find_bundle(tx, actor, bundle_id, now)
+        if bundle is None:
+            return unseen(tx, actor, Action.BUNDLE_MOVED, now, "bundle", bundle_id)
+        case = find_case(tx, actor, case_number, now)
+        if case is None or case.tenant_id != bundle.tenant_id:
+            return unseen(tx, actor, Action.BUNDLE_MOVED, now, "case", case_number)
+        if denied := _may_move(tx, actor, bundle, case, reason):
+            ids = {"tenant": case.tenant_id, "case": case.id, "bundle": bundle_id, "subject": bundle.case_id}
+            return refuse(tx, actor, Action.BUNDLE_MOVED, now, denied, **ids)
+        refuse_if_erased(bundle)
+        _check_movable(tx, bundle, case, now)
+        left = bundle.case_id
+        values = {"case_id": case.id, "cap_at": cap_after_move(bundle_history(tx, bundle))}
+        tx.change(update(bundles).where(bundles.c.id == bundle_id).values(values))
+        refresh_due(tx, bundles.c.id == bundle_id)
+        tx.audit(
+            entry(
+                actor,
+                Action.BUNDLE_MOVED,
+                now,
+                tenant=case.tenant_id,
+                case=case.id,
+                bundle=bundle_id,
+                subject=left,
+                particulars={"reason": reason.strip(), "case_number": case_number},
+            )
+        )
+        return tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+
+    return commit(custody, work)
+
+
+def _may_move(tx: Transaction, actor: Actor, bundle: Row[Any], case: Row[Any], reason: str) -> Denied | None:
+    if denied := lacks_role(actor, Role.SUPPORT_ENGINEER):
+        return denied
+    for case_id in (bundle.case_id, case.id):
+        if case_id is not None and not is_assigned(tx, case_id, actor.id):
+            return Denied("not-assigned", "you have to be assigned to both cases")
+    return check_reason(reason)
+
+
+def _check_movable(tx: Transaction, bundle: Row[Any], case: Row[Any], now: datetime) -> None:
+    if bundle.case_id is None:
+        raise Conflict("no case holds this bundle: claim it", reason="unclaimed")
+    if bundle.case_id == case.id:
+        raise Conflict("this case holds the bundle already", reason="same-case")
+    if isinstance(decide(bundle_history(tx, bundle), now), Erase):
+        raise Conflict("its deadline has come: it is about to be erased", reason="bundle-due")
+    deadline = case_deadline(case_history(tx, case.id))
+    if deadline is not None and deadline <= now:  # it would be erased as it comes
+        raise Conflict("that case closed 90 days ago or more: reopen it first", reason="case-past-deadline")

@@ -1,0 +1,119 @@
+"""The end of an erasure (P5): the tombstone of each bundle, and with the last one the proof and its receipt.
+
+What is recorded here is true already: the data key is destroyed and absence was looked for (`erasing.erase_bundle`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, delete, select, update
+
+from audit.entry import Action, Entry
+from audit.times import rfc3339
+from retention.actor import CLOCK, Actor
+from retention.bundle import BundleState
+from retention.custody import receipts
+from retention.custody.context import entry
+from retention.receipt import ERASURE, body_hash
+from retention.records.tables import bundles, cases, erasure_bundles, erasures, parts, staged_blocks
+from retention.records.unit_of_work import Transaction
+
+METHOD = "data key destroyed; objects deleted; absence verified"
+
+
+def with_case() -> Any:
+    """Erasures, with the case's number beside each: what callers are shown."""
+    return select(erasures, cases.c.number).join_from(erasures, cases, isouter=True)
+
+
+def bundle_entry(
+    actor: Actor, action: Action, now: datetime, bundle: Row[Any], erasure: str, details: dict[str, Any]
+) -> Entry:
+    """An entry about one bundle of an erasure."""
+    return entry(
+        actor,
+        action,
+        now,
+        tenant=bundle.tenant_id,
+        case=bundle.case_id,
+        bundle=bundle.id,
+        subject=erasure,
+        details=details,
+    )
+
+
+def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
+    """* The bundle is erased; with the last one of an erasure that is proven."""
+    bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+    if bundle.state != BundleState.ERASING:
+        return
+    # The tombstone keeps sizes, digests and times; what a person wrote goes.
+    stone = {
+        "state": BundleState.ERASED,
+        "erased_at": now,
+        "file_name": "",
+        "roles": "[]",
+        "announced_sha256": None,
+        "blob_name": None,
+        "blob_facts": None,
+        "due_at": None,
+    }
+    tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))
+    tx.change(delete(parts).where(parts.c.bundle_id == bundle_id))
+    tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
+    under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
+    for erasure_id in tx.execute(under).scalars().all():
+        details = {"cause": bundle.erased_cause, "size": bundle.offset, "method": METHOD}
+        tx.audit(bundle_entry(CLOCK, Action.BUNDLE_ERASED, now, bundle, erasure_id, details))
+        prove(tx, erasure_id, now)
+
+
+def prove(tx: Transaction, erasure_id: str, now: datetime) -> None:
+    """* The erasure is proven when its last bundle is erased; the receipt's hash stands in that entry's leaf."""
+    joined = select(bundles).join(erasure_bundles, erasure_bundles.c.bundle_id == bundles.c.id)
+    held = tx.execute(joined.where(erasure_bundles.c.erasure_id == erasure_id).order_by(bundles.c.id)).all()
+    pending = erasures.c.id == erasure_id, erasures.c.proven_at.is_(None)
+    if any(bundle.state != BundleState.ERASED for bundle in held):
+        return
+    if not tx.change(update(erasures).where(*pending).values(proven_at=now)):
+        return
+    erasure = tx.execute(with_case().where(erasures.c.id == erasure_id)).one()
+    body = receipts.body(_receipt(erasure, held))
+    proven = entry(
+        CLOCK,
+        Action.ERASURE_PROVEN,
+        now,
+        tenant=erasure.tenant_id,
+        case=erasure.case_id,
+        subject=erasure_id,
+        details={"bundles": len(held), "receipt": body_hash(body)},
+    )
+    tx.audit(proven)
+    receipts.keep(tx, erasure_id, ERASURE, body, proven.id, now)
+
+
+def _receipt(erasure: Row[Any], held: Sequence[Row[Any]]) -> dict[str, Any]:
+    return {
+        "format": ERASURE,
+        "erasure": erasure.id,
+        "confirmation": erasure.confirmation,
+        "scope": erasure.scope,
+        "cause": erasure.cause,
+        "case": erasure.number or "",
+        "requested_at": rfc3339(erasure.requested_at),
+        "proven_at": rfc3339(erasure.proven_at),
+        "method": METHOD,
+        "bundles": [
+            {
+                "bundle": bundle.id,
+                "size": bundle.offset,
+                "sha256": bundle.sha256 or "",
+                "manifest": bundle.manifest or "",
+                "erased_at": rfc3339(bundle.erased_at),
+            }
+            for bundle in held
+        ],
+    }
