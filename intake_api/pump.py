@@ -8,8 +8,8 @@ Rules:
   connection as a clean end, RFC 9112 section 8). Either way the session keeps what came; parking it is the caller's.
 - While it waits it feeds nothing again and again: a writer that was stopped, taken over or erased hears of it at once,
   however silent its client.
-- At most AHEAD pieces wait. A reader whose request is over ends with the read it is in, which `intake_api.idle` sees
-  to; there are never more than READERS of them.
+- AHEAD pieces wait while the next is read: more would cost memory, and gain nothing measurable. A reader whose request
+  is over ends with the read it is in, which `intake_api.idle` sees to; there are never more than READERS of them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from retention.custody.receiving import PART_SEGMENTS
 from retention.envelope import format as fmt
 from retention.errors import Unavailable
 
-AHEAD = 2
+AHEAD = 1
 READERS = 256
 SMALL_READ = 64 * 1024
 FAST_SECONDS = 0.25
