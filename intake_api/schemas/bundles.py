@@ -61,7 +61,9 @@ class DeclaredUpload(DeclaredCollection):
     filename = fields.String(required=True)
 
     @ma.pre_load
-    def _without_what_clients_add(self, data: dict[str, str], **_: Any) -> dict[str, str]:
+    def _without_what_clients_add(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, dict):  # a JSON body may be anything; the fields say what is wrong with it
+            return data
         return {key: value for key, value in data.items() if key not in ADDED_BY_CLIENTS}
 
 

@@ -97,3 +97,9 @@ def test_no_input_makes_an_internal_error(shared: Service, data: st.DataObject) 
 def test_a_body_past_all_bounds_is_refused(shared: Service, raw: bytes) -> None:
     response = shared.call("POST", "/tenants", ADMINISTRATOR, data=raw, content_type="application/json")
     assert response.status_code in (400, 422)
+
+
+@pytest.mark.parametrize("raw", [b"[]", b"null", b'"x"', b"7"])
+def test_a_preflight_that_is_no_object_is_refused(shared: Service, raw: bytes) -> None:
+    response = shared.call("POST", "/uploads/preflight", STAMP, data=raw, content_type="application/json")
+    assert response.status_code in (400, 422)
