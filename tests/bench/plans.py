@@ -38,7 +38,17 @@ from audit.times import to_microseconds
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
 from retention.bundle import Collection, CollectionType, Triggers
-from retention.custody import cases, collecting, consenting, erasing, granting, people, reading, taking_over
+from retention.custody import (
+    cases,
+    collecting,
+    consenting,
+    erasing,
+    granting,
+    people,
+    proving,
+    reading,
+    taking_over,
+)
 from retention.custody.context import Custody, entry
 from retention.errors import Conflict, CustodyError
 from retention.objects.errors import StoreError
@@ -229,7 +239,7 @@ def _erase_one(s: Service) -> Any:
     found = sweep.pending_erasures(s.custody, 1)[0]
     more = sweep.pending_erasures(s.custody, 200, found)
     for _erasure, bundle in [found, *more[:3]]:
-        s.custody.records.write(lambda tx, bundle=bundle: erasing._record_erased(tx, bundle, NOW))
+        s.custody.records.write(lambda tx, bundle=bundle: proving.record_erased(tx, bundle, NOW))
 
 
 def _sequence(s: Service) -> Any:
