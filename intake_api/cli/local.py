@@ -15,7 +15,7 @@ import click
 from intake_api import settings as server_settings
 from intake_api.cli.commands import Command, Group, with_json, with_state
 from intake_api.cli.errors import CliError
-from intake_api.cli.printing import Column, say, show_item
+from intake_api.cli.printing import Column, say, show_item, show_json
 from retention import settings as custody_settings
 from retention.actor import Actor, Role
 from retention.assembly import Services, assemble, initialise, is_initialised
@@ -76,7 +76,8 @@ class ServeCommand(Command):
 @click.command(cls=Command, examples=("casevault init --state /var/lib/casevault",))
 @with_state
 @with_development
-def init(state: Path, development: bool) -> None:
+@with_json
+def init(state: Path, development: bool, as_json: bool) -> None:
     """Make what a new service needs, once: keys, containers, database.
 
     `casevault serve` does so by itself where it may. In Azure run this as an administrator before the first start, with
@@ -85,7 +86,10 @@ def init(state: Path, development: bool) -> None:
     """
     settings = from_environment(environment(state, development))
     made = initialise(settings)
-    say("made: the service can be started" if made else "nothing to make: this service was made before")
+    if as_json:
+        show_json({"made": made})
+    else:
+        print("made: the service can be started" if made else "nothing to make: this service was made before")
 
 
 @click.command(
