@@ -107,6 +107,11 @@ class Vault:
     def url(self) -> str:
         return f"https://{self.name}.{DOMAIN}:{self.port}"
 
+    @property
+    def resource_url(self) -> str:
+        """What a token for this vault is asked for."""
+        return self.resource or f"https://{DOMAIN}:{self.port}"
+
     def key_url(self, name: str) -> str:
         return f"{self.url}/keys/{name}"
 
@@ -179,8 +184,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = self.path.partition("?")[0]
         if self.headers.get("Authorization") != f"Bearer {self.vault.token}":
-            resource = self.vault.resource or f"https://{DOMAIN}:{self.vault.port}"
-            challenge = f'Bearer authorization="https://login.test/tenant", resource="{resource}"'
+            challenge = (
+                f'Bearer authorization="https://login.test/tenant", resource="{self.vault.resource_url}"'
+            )
             self._send(401, {"error": {"code": "Unauthorized"}}, {"WWW-Authenticate": challenge})
             return
         self.vault.requests.append(f"{self.command} {path}")
