@@ -24,7 +24,7 @@ from retention.actor import CLOCK
 from retention.bundle import BundleState
 from retention.custody import scheduled
 from retention.custody.completing import finish_upload, verify_bundle
-from retention.custody.context import Custody, entry
+from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, erase_bundle, start
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
@@ -100,9 +100,7 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
                     CLOCK,
                     Action.UPLOAD_EXPIRED,
                     now,
-                    tenant=bundle.tenant_id,
-                    case=bundle.case_id,
-                    bundle=bundle.id,
+                    **about_bundle(bundle),
                     details={"kept": bundle.offset, "size": bundle.size},
                 )
             )

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import logging
 import traceback
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn
 from werkzeug.wrappers import Response
 
 from intake_api.blob import blobs, bodies, calls, containers, sas
+from intake_api.blob.addresses import is_visible
 from intake_api.blob.calls import Call
 from intake_api.blob.errors import BlobError, told
 from intake_api.blob.noting import LinkNotes
@@ -153,10 +153,9 @@ def _operation(call: Call) -> Operation:
 
 
 def _check_name(name: str) -> None:
-    """A blob's name can be kept, shown and written into a document; its last part is the bundle's file name."""
-    invisible = any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in name)
+    """A blob's name can be kept and shown; its last part is the bundle's file name."""
     last = name.rsplit("/", 1)[-1]
-    if invisible or len(name) > MAX_NAME or not last.strip() or len(last.encode()) > MAX_FILE_NAME:
+    if not is_visible(name) or len(name) > MAX_NAME or not last.strip() or len(last.encode()) > MAX_FILE_NAME:
         raise BlobError("InvalidResourceName")
 
 

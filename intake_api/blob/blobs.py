@@ -13,6 +13,7 @@ from intake_api.blob.blocks import MAX_LIST_BYTES, check_block_id, read_block_li
 from intake_api.blob.calls import Call, etag_of, modified_of, version_headers
 from intake_api.blob.errors import BlobError
 from intake_api.blob.shared import Shared
+from intake_api.blob.structured import BODY
 from retention.bundle import BundleState
 from retention.custody import committing, staging
 from retention.custody.staging import Through
@@ -22,7 +23,18 @@ from retention.upload_link import Declared
 MIB = 1 << 20
 MAX_BLOB = 5000 * MIB
 MAX_BLOCK = 4000 * MIB
-_NOT_BLOCK = ("x-ms-copy-source", "x-ms-structured-body", "x-ms-encryption-key", "x-ms-lease-id")
+_NOT_OFFERED = (
+    "x-ms-copy-source",
+    "x-ms-encryption-key",
+    "x-ms-encryption-scope",
+    "x-ms-lease-id",
+    "x-ms-access-tier",
+    "x-ms-tags",
+    "x-ms-if-tags",
+    "x-ms-immutability-policy-mode",
+    "x-ms-immutability-policy-until-date",
+    "x-ms-legal-hold",
+)
 """Headers that mean another operation, or a promise that is not kept here: refused, not passed over."""
 _ENCRYPTED = {"x-ms-request-server-encrypted": "true"}
 
@@ -32,12 +44,11 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     if call.headers.get("x-ms-blob-type") != "BlockBlob":
         raise BlobError("UnsupportedHeader", HeaderName="x-ms-blob-type")
     _refuse_others(call)
-    length = _body_length(call, MAX_BLOB)
+    body = _announced(call, MAX_BLOB)
     _check_new(call, through)
     declared, facts = _told(call)
-    sums = bodies.Sums(call.headers)
-    with staging.begin_block(through, shared.blocks, call.blob, None, length, declared) as block:
-        told = bodies.take(shared.body(call), length, sums, block, shared.stall_seconds)
+    with staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
+        told = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
     bundle = committing.commit_one(through, block, call.blob, declared, facts)
     return Response(status=201, headers={**version_headers(bundle), **told, **_ENCRYPTED})
@@ -49,18 +60,17 @@ def put_block(shared: Shared, call: Call, through: Through) -> Response:
     if "blockid" not in call.query:
         raise BlobError("MissingRequiredQueryParameter", QueryParameterName="blockid")
     block_id = check_block_id(call.query["blockid"])
-    length = _body_length(call, MAX_BLOCK)
-    sums = bodies.Sums(call.headers)
-    with staging.begin_block(through, shared.blocks, call.blob, block_id, length, Declared()) as block:
-        told = bodies.take(shared.body(call), length, sums, block, shared.stall_seconds)
+    body = _announced(call, MAX_BLOCK)
+    with staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, Declared()) as block:
+        told = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
     return Response(status=201, headers={**told, **_ENCRYPTED})
 
 
 def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
     """Put Block List: the blocks, in this order, are the blob."""
-    length = headers.content_length(call.headers, MAX_LIST_BYTES)
-    document = bodies.gather(shared.body(call), length, call.headers, shared.stall_seconds)
+    _refuse_others(call, BODY)
+    document = bodies.gather(shared.body(call), call.headers, MAX_LIST_BYTES, shared.stall_seconds)
     wanted = read_block_list(document)
     declared, facts = _told(call)
     if not _is_whole(
@@ -124,17 +134,17 @@ def shown_time(bundle: Row[Any]) -> str:
     return version_headers(bundle)["Last-Modified"]
 
 
-def _body_length(call: Call, most: int) -> int:
-    length = headers.content_length(call.headers, most)
-    if length == 0:
+def _announced(call: Call, most: int) -> bodies.Announced:
+    body = bodies.Announced(call.headers, most)
+    if body.length == 0:
         raise BlobError(
             "InvalidHeaderValue", HeaderName="Content-Length", Reason="an empty bundle is not taken"
         )
-    return length
+    return body
 
 
-def _refuse_others(call: Call) -> None:
-    for name in _NOT_BLOCK:
+def _refuse_others(call: Call, *more: str) -> None:
+    for name in (*_NOT_OFFERED, *more):
         if name in call.headers:
             raise BlobError("UnsupportedHeader", HeaderName=name)
 

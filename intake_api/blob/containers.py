@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Row
@@ -13,6 +13,7 @@ from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
 from intake_api.blob import xml
+from intake_api.blob.addresses import is_visible
 from intake_api.blob.calls import Call, version_headers
 from intake_api.blob.errors import BlobError
 from intake_api.blob.shared import Shared
@@ -51,31 +52,71 @@ def properties(_shared: Shared, _call: Call, through: Through) -> Response:
 
 
 def list_blobs(_shared: Shared, call: Call, through: Through) -> Response:
-    """List Blobs, flat: by name, a page at a time."""
-    if call.query.get("delimiter"):
-        raise BlobError("UnsupportedQueryParameter", QueryParameterName="delimiter")
+    """List Blobs: by name, a page at a time; with a delimiter, what has it behind the prefix is told as one name."""
     include = {word for word in call.query.get("include", "").lower().split(",") if word}
     if include - _INCLUDES - _IGNORED:
         raise BlobError("InvalidQueryParameterValue", QueryParameterName="include")
     most = _most(call.query.get("maxresults"))
-    prefix, marker = call.query.get("prefix", ""), call.query.get("marker", "")
-    found = committing.list_blobs(
-        through, prefix, _unpack(marker), most + 1, uncommitted="uncommittedblobs" in include
-    )
-    page = found[:most]
-    next_marker = _pack(page[-1].blob_name) if len(found) > most else ""
-    given = {"prefix": "Prefix", "marker": "Marker", "maxresults": "MaxResults"}
+    prefix, delimiter = _text(call, "prefix"), _text(call, "delimiter")
+
+    def fetch(after: str | None, limit: int) -> Sequence[Row[Any]]:
+        uncommitted = "uncommittedblobs" in include
+        return committing.list_blobs(through, prefix, after, limit, uncommitted=uncommitted)
+
+    entries = _entries(fetch, prefix, delimiter, _unpack(call.query.get("marker", "")), most + 1)
+    page, rest = entries[:most], entries[most:]
+    given = {"prefix": "Prefix", "marker": "Marker", "maxresults": "MaxResults", "delimiter": "Delimiter"}
     asked = [(shown, call.query[name]) for name, shown in given.items() if call.query.get(name)]
-    listed = xml.blob_list(
-        call.place.container, asked, _listed(page, metadata="metadata" in include), next_marker
-    )
-    return Response(listed, 200, content_type="application/xml")
+    listed = (_listed(entry, metadata="metadata" in include) for entry in page)
+    next_marker = _pack(_last_of(page[-1])) if rest else ""
+    document = xml.blob_list(call.place.container, asked, listed, next_marker)
+    return Response(document, 200, content_type="application/xml")
 
 
-def _listed(page: Any, *, metadata: bool) -> Iterator[tuple[str, xml.Pairs, dict[str, str] | None]]:
-    for bundle in page:
-        facts = json.loads(bundle.blob_facts or "{}")
-        yield bundle.blob_name, _properties(bundle, facts), facts.get("metadata", {}) if metadata else None
+Entry = Row[Any] | str
+"""A blob, or the name that several have in common up to the delimiter."""
+_LAST = "\U0010ffff"
+"""Stands behind every character that a blob's name can have."""
+
+
+def _entries(
+    fetch: Callable[[str | None, int], Sequence[Row[Any]]],
+    prefix: str,
+    delimiter: str,
+    after: str | None,
+    most: int,
+) -> list[Entry]:
+    """Up to `most` entries behind `after`; blobs that are told by a common name are not fetched one by one."""
+    entries: list[Entry] = []
+    while len(entries) < most:
+        limit = most - len(entries)
+        rows = fetch(after, limit)
+        for bundle in rows:
+            entry = _entry(bundle, prefix, delimiter)
+            if entry != (entries[-1] if entries else None):
+                entries.append(entry)
+        if len(rows) < limit:
+            return entries
+        after = _last_of(entries[-1])
+    return entries
+
+
+def _entry(bundle: Row[Any], prefix: str, delimiter: str) -> Entry:
+    name: str = bundle.blob_name
+    end = name.find(delimiter, len(prefix)) if delimiter else -1
+    return bundle if end < 0 else name[: end + len(delimiter)]
+
+
+def _last_of(entry: Entry) -> str:
+    """A name that stands behind all that the entry tells of, and before any other."""
+    return entry + _LAST if isinstance(entry, str) else entry.blob_name
+
+
+def _listed(entry: Entry, *, metadata: bool) -> xml.Listed:
+    if isinstance(entry, str):
+        return entry, None, None
+    facts = json.loads(entry.blob_facts or "{}")
+    return entry.blob_name, _properties(entry, facts), facts.get("metadata", {}) if metadata else None
 
 
 def _properties(bundle: Row[Any], facts: dict[str, Any]) -> xml.Pairs:
@@ -103,12 +144,22 @@ def _most(text: str | None) -> int:
     return min(int(text), MOST_LISTED)
 
 
+def _text(call: Call, name: str) -> str:
+    text = call.query.get(name, "")
+    if not is_visible(text):
+        raise BlobError("InvalidQueryParameterValue", QueryParameterName=name)
+    return text
+
+
 def _pack(name: str) -> str:
     return base64.urlsafe_b64encode(name.encode()).decode()
 
 
 def _unpack(marker: str) -> str | None:
     try:
-        return base64.b64decode(marker, altchars=b"-_", validate=True).decode() if marker else None
+        name = base64.b64decode(marker, altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
-        raise BlobError("InvalidQueryParameterValue", QueryParameterName="marker") from None
+        name = "\0"
+    if not is_visible(name.removesuffix(_LAST)):
+        raise BlobError("InvalidQueryParameterValue", QueryParameterName="marker")
+    return name or None

@@ -83,6 +83,7 @@ ERRORS: Mapping[str, tuple[int, str]] = {
         "Value for one of the query parameters specified in the request URI is invalid.",
     ),
     "InvalidResourceName": (400, "The specified resource name contains invalid characters."),
+    "InvalidStructuredMessage": (400, "The structured message in the request body is not valid."),
     "InvalidUri": (400, "The requested URI does not represent any resource on the server."),
     "InvalidXmlDocument": (400, "XML specified is not syntactically valid."),
     "Md5Mismatch": (

@@ -35,13 +35,19 @@ _ASKED = frozenset(DeclaredCollection().fields) - {"stamp"}
 
 def content_length(headers: Headers, most: int) -> int:
     """The body's length, which must be told, and be no more than `most`."""
-    text = headers.get("Content-Length")
-    if text is None or "Transfer-Encoding" in headers:
+    if "Content-Length" not in headers or "Transfer-Encoding" in headers:
         raise BlobError("MissingContentLengthHeader")
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise BlobError("InvalidHeaderValue", HeaderName="Content-Length")
-    if int(text) > most:
+    length = whole_number(headers, "Content-Length")
+    if length > most:
         raise BlobError("RequestBodyTooLarge", MaxLimit=str(most))
+    return length
+
+
+def whole_number(headers: Headers, name: str) -> int:
+    """The number in a header that is there."""
+    text = headers[name]
+    if not text.isascii() or not text.isdigit() or len(text) > 18:
+        raise BlobError("InvalidHeaderValue", HeaderName=name)
     return int(text)
 
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from xml.etree import ElementTree as Tree
 
 Pairs = Iterable[tuple[str, str]]
+Listed = tuple[str, Pairs | None, Mapping[str, str] | None]
+"""A blob's name, properties, and metadata if that was asked for; without properties: a name that blobs begin with."""
 
 
 def error(code: str, message: str, request_id: str, at: str, facts: Mapping[str, str]) -> bytes:
@@ -28,16 +30,18 @@ def block_list(lists: Mapping[str, Sequence[tuple[str, int]]]) -> bytes:
 def blob_list(
     container: str,
     asked: Pairs,
-    blobs: Iterable[tuple[str, Pairs, Mapping[str, str] | None]],
+    blobs: Iterable[Listed],
     next_marker: str,
 ) -> bytes:
-    """The answer of List Blobs: each blob's name, properties, and metadata if that was asked for."""
+    """The answer of List Blobs."""
     root = Tree.Element("EnumerationResults", {"ContainerName": container})
     _add(root, asked)
     listed = Tree.SubElement(root, "Blobs")
     for name, properties, metadata in blobs:
-        blob = Tree.SubElement(listed, "Blob")
+        blob = Tree.SubElement(listed, "BlobPrefix" if properties is None else "Blob")
         _add(blob, [("Name", name)])
+        if properties is None:
+            continue
         _add(Tree.SubElement(blob, "Properties"), properties)
         if metadata is not None:
             _add(Tree.SubElement(blob, "Metadata"), metadata.items())

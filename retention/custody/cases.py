@@ -21,7 +21,7 @@ from retention.actor import Actor, Role
 from retention.bundle import LIVE
 from retention.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
 from retention.custody import scheduled
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.ending import end_grants
 from retention.custody.people import actor_id
 from retention.deadline import due
@@ -102,7 +102,7 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
         if case is None:
             return unseen(tx, actor, action, now, "case", number)
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
-            return refuse(tx, actor, action, now, denied, tenant=case.tenant_id, case=case.id)
+            return refuse(tx, actor, action, now, denied, **about_case(case))
         event = next_event(case_history(tx, case.id), kind, at or now, now)
         if kind is CaseEventKind.REOPENED:
             _begin_due(tx, case, event.effective_at, now)
@@ -115,8 +115,7 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
                 actor,
                 action,
                 now,
-                tenant=case.tenant_id,
-                case=case.id,
+                **about_case(case),
                 details={detail: rfc3339(event.effective_at)},
                 particulars={"case_number": number},
             )
@@ -144,7 +143,7 @@ def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: st
         if case is None:
             return unseen(tx, actor, Action.CASE_ASSIGNED, now, "case", number)
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
-            return refuse(tx, actor, Action.CASE_ASSIGNED, now, denied, tenant=case.tenant_id, case=case.id)
+            return refuse(tx, actor, Action.CASE_ASSIGNED, now, denied, **about_case(case))
         if case.state != CaseState.OPEN:
             raise Conflict("engineers are assigned to open cases only; reopen it first", reason="case-closed")
         engineer = actor_id(tx, custody, issuer, subject)
@@ -155,8 +154,7 @@ def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: st
                     actor,
                     Action.CASE_ASSIGNED,
                     now,
-                    tenant=case.tenant_id,
-                    case=case.id,
+                    **about_case(case),
                     subject=engineer,
                     particulars={"engineer": subject},
                 )
@@ -175,7 +173,7 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
         if case is None:
             return unseen(tx, actor, Action.CASE_UNASSIGNED, now, "case", number)
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
-            return refuse(tx, actor, Action.CASE_UNASSIGNED, now, denied, tenant=case.tenant_id, case=case.id)
+            return refuse(tx, actor, Action.CASE_UNASSIGNED, now, denied, **about_case(case))
         engineer = actor_id(tx, custody, issuer, subject)
         if tx.change(update(assignments).where(_live(case.id, engineer)).values(unassigned_at=now)):
             tx.audit(
@@ -183,8 +181,7 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
                     actor,
                     Action.CASE_UNASSIGNED,
                     now,
-                    tenant=case.tenant_id,
-                    case=case.id,
+                    **about_case(case),
                     subject=engineer,
                     particulars={"engineer": subject},
                 )

@@ -23,7 +23,7 @@ from audit.entry import Action
 from retention.actor import Actor, Role
 from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.quotas import Room, exceeded, room
 from retention.deadline import BundleHistory, Erase, decide, due
 from retention.errors import Conflict, Erased, Invalid
@@ -236,16 +236,7 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
         if case is None or case.tenant_id != bundle.tenant_id:
             return unseen(tx, actor, Action.BUNDLE_CLAIMED, now, "case", case_number)
         if denied := _may_claim(tx, actor, case):
-            return refuse(
-                tx,
-                actor,
-                Action.BUNDLE_CLAIMED,
-                now,
-                denied,
-                tenant=case.tenant_id,
-                case=case.id,
-                bundle=bundle_id,
-            )
+            return refuse(tx, actor, Action.BUNDLE_CLAIMED, now, denied, **about_case(case), bundle=bundle_id)
         refuse_if_erased(bundle)
         if bundle.case_id is not None:
             raise Conflict("a case holds this bundle already", reason="claimed")
@@ -255,9 +246,7 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
             raise Conflict("its 90 days are over: it is about to be erased", reason="bundle-due")
         tx.change(update(bundles).where(bundles.c.id == bundle_id).values(case_id=case.id))
         refresh_due(tx, bundles.c.id == bundle_id)
-        tx.audit(
-            entry(actor, Action.BUNDLE_CLAIMED, now, tenant=case.tenant_id, case=case.id, bundle=bundle_id)
-        )
+        tx.audit(entry(actor, Action.BUNDLE_CLAIMED, now, **about_case(case), bundle=bundle_id))
         return tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
 
     return commit(custody, work)

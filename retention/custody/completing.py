@@ -23,7 +23,7 @@ from audit.times import rfc3339
 from retention.actor import CLOCK, Actor
 from retention.bundle import BundleState
 from retention.custody import receipts
-from retention.custody.context import Custody, entry
+from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
 from retention.deadline import due
 from retention.envelope.bundle_file import BundleOpener
@@ -69,17 +69,7 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
         }
         if made_of := partials_of(tx, bundle_id):
             details["partials"] = made_of
-        tx.audit(
-            entry(
-                actor,
-                Action.BUNDLE_RECEIVED,
-                now,
-                tenant=bundle.tenant_id,
-                case=bundle.case_id,
-                bundle=bundle_id,
-                details=details,
-            )
-        )
+        tx.audit(entry(actor, Action.BUNDLE_RECEIVED, now, **about_bundle(bundle), details=details))
         if used := live_partials(tx, [bundle_id]):
             start(tx, actor, used, bundle.tenant_id, None, BUNDLE, "concatenated", now, on_demand=False)
 
@@ -160,9 +150,7 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str) -> BundleS
             CLOCK,
             Action.BUNDLE_VERIFIED,
             now,
-            tenant=fresh.tenant_id,
-            case=fresh.case_id,
-            bundle=fresh.id,
+            **about_bundle(fresh),
             details={"sha256": sha256, "manifest": fresh.manifest, "receipt": body_hash(body)},
         )
         tx.audit(verified)
@@ -202,9 +190,7 @@ def _record_damage(custody: Custody, bundle: Row[Any], reason: str) -> BundleSta
                     now,
                     outcome=Outcome.FAILED,
                     reason=reason,
-                    tenant=bundle.tenant_id,
-                    case=bundle.case_id,
-                    bundle=bundle.id,
+                    **about_bundle(bundle),
                 )
             )
         return BundleState(tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one())

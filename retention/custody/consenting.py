@@ -15,7 +15,17 @@ from sqlalchemy import Row, and_, insert, or_, select, update
 from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
-from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
+from retention.custody.context import (
+    Custody,
+    Turned,
+    about,
+    about_case,
+    commit,
+    entry,
+    not_operator_of,
+    refuse,
+    unseen,
+)
 from retention.custody.ending import end_grants
 from retention.errors import Invalid
 from retention.ids import Kind, new_id
@@ -48,34 +58,29 @@ def give_consent(
         if case is None:
             return unseen(tx, actor, Action.CONSENT_GIVEN, now, "case", number)
         if denied := not_operator_of(actor, case.tenant_id):
-            return refuse(tx, actor, Action.CONSENT_GIVEN, now, denied, tenant=case.tenant_id, case=case.id)
+            return refuse(tx, actor, Action.CONSENT_GIVEN, now, denied, **about_case(case))
         _check_scope(tx, case.id, scope)
+        named = None if scope is None else sorted(set(scope))
         row = {
             "id": id_,
             "case_id": case.id,
             "partner": partner,
-            "whole_case": scope is None,
+            "whole_case": named is None,
             "given_at": now,
             "expires_at": expires_at,
             "actor_id": actor.id,
         }
         tx.change(insert(consents).values(row))
-        if scope:
-            tx.change(
-                insert(consent_bundles), [{"consent_id": id_, "bundle_id": b} for b in sorted(set(scope))]
-            )
+        if named:
+            tx.change(insert(consent_bundles), [{"consent_id": id_, "bundle_id": one} for one in named])
         tx.audit(
             entry(
                 actor,
                 Action.CONSENT_GIVEN,
                 now,
-                tenant=case.tenant_id,
-                case=case.id,
+                **about_case(case),
                 subject=id_,
-                details={
-                    "expires_at": rfc3339(expires_at),
-                    "scope": "case" if scope is None else sorted(set(scope)),
-                },
+                details={"expires_at": rfc3339(expires_at), "scope": "case" if named is None else named},
                 particulars={"partner": partner, "case_number": number},
             )
         )
@@ -93,21 +98,10 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
         if consent is None:
             return unseen(tx, actor, Action.CONSENT_REVOKED, now, "consent", consent_id)
         if denied := not_operator_of(actor, consent.tenant_id):
-            return refuse(
-                tx, actor, Action.CONSENT_REVOKED, now, denied, tenant=consent.tenant_id, case=consent.case_id
-            )
+            return refuse(tx, actor, Action.CONSENT_REVOKED, now, denied, **about(consent))
         if consent.revoked_at is None:
             tx.change(update(consents).where(consents.c.id == consent_id).values(revoked_at=now))
-            tx.audit(
-                entry(
-                    actor,
-                    Action.CONSENT_REVOKED,
-                    now,
-                    tenant=consent.tenant_id,
-                    case=consent.case_id,
-                    subject=consent_id,
-                )
-            )
+            tx.audit(entry(actor, Action.CONSENT_REVOKED, now, **about(consent), subject=consent_id))
             end_grants(tx, actor, grants.c.consent_id == consent_id, "consent-revoked", now)
         return _consent(tx, consent_id)
 

@@ -12,7 +12,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypedDict, TypeVar
+
+from sqlalchemy import Row
 
 from audit.checkpoint import Signer
 from audit.entry import Action, Detail, Entry, Outcome
@@ -82,6 +84,34 @@ def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
     if isinstance(value, Turned):
         raise value.error
     return value
+
+
+class OfCase(TypedDict):
+    """Whose an entry is."""
+
+    tenant: str
+    case: str | None
+
+
+class OfBundle(OfCase):
+    """Whose an entry is, and what it is about."""
+
+    bundle: str
+
+
+def about_case(case: Row[Any]) -> OfCase:
+    """What `entry` and `refuse` are told of a case."""
+    return {"tenant": case.tenant_id, "case": case.id}
+
+
+def about_bundle(bundle: Row[Any]) -> OfBundle:
+    """What `entry` and `refuse` are told of a bundle."""
+    return {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle.id}
+
+
+def about(held: Row[Any]) -> OfCase:
+    """What `entry` and `refuse` are told of a grant, a consent or an erasure: it is its case's."""
+    return {"tenant": held.tenant_id, "case": held.case_id}
 
 
 def entry(

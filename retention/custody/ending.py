@@ -9,7 +9,7 @@ from sqlalchemy import select, update
 
 from audit.entry import Action
 from retention.actor import Actor
-from retention.custody.context import entry
+from retention.custody.context import about, entry
 from retention.records.tables import cases, grants
 from retention.records.unit_of_work import Transaction
 
@@ -27,8 +27,7 @@ def end_grants(
                 actor,
                 action,
                 now,
-                tenant=row.tenant_id,
-                case=row.case_id,
+                **about(row),
                 subject=row.id,
                 details={"cause": cause, "engineer": row.actor_id},
             )

@@ -26,7 +26,18 @@ from sqlalchemy import Row, insert, or_, select, update
 from audit.entry import Action
 from retention.actor import Actor, Role
 from retention.bundle import LIVE, BundleState
-from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
+from retention.custody.context import (
+    Custody,
+    Turned,
+    about,
+    about_bundle,
+    about_case,
+    commit,
+    entry,
+    not_operator_of,
+    refuse,
+    unseen,
+)
 from retention.custody.ending import end_grants
 from retention.custody.proving import bundle_entry, prove, record_erased, with_case
 from retention.errors import NotFound, Unavailable
@@ -75,9 +86,7 @@ def _of_case(custody: Custody, actor: Actor, number: str, reason: str, decide: _
             return unseen(tx, actor, Action.ERASURE_REQUESTED, now, "case", number)
         cause = decide(tx, actor, case.tenant_id, case.id, reason)
         if isinstance(cause, Denied):
-            return refuse(
-                tx, actor, Action.ERASURE_REQUESTED, now, cause, tenant=case.tenant_id, case=case.id
-            )
+            return refuse(tx, actor, Action.ERASURE_REQUESTED, now, cause, **about_case(case))
         left = bundles.c.case_id == case.id, bundles.c.state != BundleState.ERASED
         held = tx.execute(select(bundles).where(*left)).all()
         before = _last(tx, erasures.c.case_id == case.id, erasures.c.scope == CASE)
@@ -98,9 +107,7 @@ def _of_bundle(custody: Custody, actor: Actor, bundle_id: str, reason: str, deci
         tenant, case = bundle.tenant_id, bundle.case_id
         cause = decide(tx, actor, tenant, case, reason)
         if isinstance(cause, Denied):
-            return refuse(
-                tx, actor, Action.ERASURE_REQUESTED, now, cause, tenant=tenant, case=case, bundle=bundle_id
-            )
+            return refuse(tx, actor, Action.ERASURE_REQUESTED, now, cause, **about_bundle(bundle))
         under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
         before = _last(tx, erasures.c.id.in_(under))
         if before is not None:
@@ -158,8 +165,7 @@ def _hastened(
             actor,
             Action.ERASURE_REQUESTED,
             now,
-            tenant=before.tenant_id,
-            case=before.case_id,
+            **about(before),
             subject=before.id,
             details={"cause": cause, "scope": before.scope, "hastened": before.cause},
             particulars={"reason": reason} if reason else {},
@@ -213,22 +219,26 @@ def start(
     )
     tx.audit(requested)
     if held:
-        tx.change(insert(erasure_bundles), [{"erasure_id": id_, "bundle_id": bundle.id} for bundle in held])
-        going = {"state": BundleState.ERASING, "erased_cause": cause, "writer": None}
-        begun = [bundle for bundle in held if bundle.state in LIVE]
-        tx.change(update(bundles).where(bundles.c.id.in_([bundle.id for bundle in begun])).values(going))
-        tx.audit(
-            *[
-                bundle_entry(actor, Action.BUNDLE_ERASING, now, bundle, id_, {"cause": cause})
-                for bundle in begun
-            ]
-        )
+        _begin(tx, actor, held, id_, cause, now)
     else:
         prove(tx, id_, now)
     if scope == CASE:
         end_grants(tx, actor, grants.c.case_id == case_id, "erased", now)
     row_now: Row[Any] = tx.execute(with_case().where(erasures.c.id == id_)).one()
     return row_now
+
+
+def _begin(
+    tx: Transaction, actor: Actor, held: Sequence[Row[Any]], erasure_id: str, cause: str, now: datetime
+) -> None:
+    """* `erasing`, with an entry each; whoever is erasing already only comes under this erasure too."""
+    under = [{"erasure_id": erasure_id, "bundle_id": bundle.id} for bundle in held]
+    tx.change(insert(erasure_bundles), under)
+    begun = [bundle for bundle in held if bundle.state in LIVE]
+    going = {"state": BundleState.ERASING, "erased_cause": cause, "writer": None}
+    tx.change(update(bundles).where(bundles.c.id.in_([bundle.id for bundle in begun])).values(going))
+    why = {"cause": cause}
+    tx.audit(*[bundle_entry(actor, Action.BUNDLE_ERASING, now, one, erasure_id, why) for one in begun])
 
 
 def erase_bundle(custody: Custody, bundle_id: str) -> BundleState:

@@ -14,7 +14,17 @@ from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
 from retention.case import CaseState
-from retention.custody.context import Custody, Turned, commit, entry, not_operator_of, refuse, unseen
+from retention.custody.context import (
+    Custody,
+    Turned,
+    about,
+    about_case,
+    commit,
+    entry,
+    not_operator_of,
+    refuse,
+    unseen,
+)
 from retention.custody.ending import end_grants
 from retention.grants import CaseFacts, Denied, decide_grant
 from retention.ids import Kind, new_id
@@ -42,7 +52,7 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
             return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
         decided = decide_grant(actor, case_facts(tx, case, actor), reason, duration, now)
         if isinstance(decided, Denied):
-            return refuse(tx, actor, Action.GRANT_GIVEN, now, decided, tenant=case.tenant_id, case=case.id)
+            return refuse(tx, actor, Action.GRANT_GIVEN, now, decided, **about_case(case))
         until, consent = decided
         row = {
             "id": id_,
@@ -59,8 +69,7 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
                 actor,
                 Action.GRANT_GIVEN,
                 now,
-                tenant=case.tenant_id,
-                case=case.id,
+                **about_case(case),
                 subject=id_,
                 details={"expires_at": rfc3339(until), **({"consent": consent.id} if consent else {})},
                 particulars={"reason": reason.strip(), "case_number": number},
@@ -90,9 +99,7 @@ def _end(custody: Custody, actor: Actor, grant_id: str, action: Action, cause: s
             return unseen(tx, actor, action, now, "grant", grant_id)
         denied = _may_end(actor, grant, action)
         if denied:
-            return refuse(
-                tx, actor, action, now, denied, tenant=grant.tenant_id, case=grant.case_id, subject=grant_id
-            )
+            return refuse(tx, actor, action, now, denied, **about(grant), subject=grant_id)
         end_grants(tx, actor, grants.c.id == grant_id, cause, now, action)
         return _grant(tx, grant_id)
 

@@ -24,6 +24,8 @@ from retention.bundle import CollectionType
 from retention.custody.context import (
     Custody,
     Turned,
+    about,
+    about_case,
     commit,
     entry,
     not_operator_of,
@@ -88,9 +90,7 @@ def create_case_link(
         if case is None:
             return unseen(tx, actor, Action.UPLOAD_LINK_CREATED, now, "case", number)
         if denied := _not_for_case(tx, actor, case.tenant_id, case.id):
-            return refuse(
-                tx, actor, Action.UPLOAD_LINK_CREATED, now, denied, tenant=case.tenant_id, case=case.id
-            )
+            return refuse(tx, actor, Action.UPLOAD_LINK_CREATED, now, denied, **about_case(case))
         stamp = _sender(tx, case.tenant_id, stamp_id)
         _check_trigger(custody, terms)
         check_terms(terms, now, case_deadline(case_history(tx, case.id)))
@@ -198,16 +198,7 @@ def revoke_link(custody: Custody, actor: Actor, link_id: str) -> Row[Any]:
             return refuse(tx, actor, Action.UPLOAD_LINK_REVOKED, now, denied, tenant=link.tenant_id)
         live = upload_links.c.id == link_id, upload_links.c.revoked_at.is_(None)
         if tx.change(update(upload_links).where(*live).values(revoked_at=now)):
-            tx.audit(
-                entry(
-                    actor,
-                    Action.UPLOAD_LINK_REVOKED,
-                    now,
-                    tenant=link.tenant_id,
-                    case=link.case_id,
-                    subject=link_id,
-                )
-            )
+            tx.audit(entry(actor, Action.UPLOAD_LINK_REVOKED, now, **about(link), subject=link_id))
         return tx.execute(_with_case().where(upload_links.c.id == link_id)).one()
 
     return commit(custody, work)

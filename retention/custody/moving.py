@@ -20,7 +20,7 @@ from sqlalchemy import Row, select, update
 from audit.entry import Action
 from retention.actor import Actor, Role
 from retention.custody.collecting import refuse_if_erased
-from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
+from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.deadline import Erase, cap_after_move, case_deadline, decide
 from retention.errors import Conflict
 from retention.grants import Denied, check_reason
@@ -48,8 +48,10 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
         if case is None or case.tenant_id != bundle.tenant_id:
             return unseen(tx, actor, Action.BUNDLE_MOVED, now, "case", case_number)
         if denied := _may_move(tx, actor, bundle, case, reason):
-            ids = {"tenant": case.tenant_id, "case": case.id, "bundle": bundle_id, "subject": bundle.case_id}
-            return refuse(tx, actor, Action.BUNDLE_MOVED, now, denied, **ids)
+            ids = about_case(case)
+            return refuse(
+                tx, actor, Action.BUNDLE_MOVED, now, denied, **ids, bundle=bundle_id, subject=bundle.case_id
+            )
         refuse_if_erased(bundle)
         _check_movable(tx, bundle, case, now)
         left = bundle.case_id
@@ -61,8 +63,7 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
                 actor,
                 Action.BUNDLE_MOVED,
                 now,
-                tenant=case.tenant_id,
-                case=case.id,
+                **about_case(case),
                 bundle=bundle_id,
                 subject=left,
                 particulars={"reason": reason.strip(), "case_number": case_number},

@@ -16,7 +16,7 @@ from audit.times import rfc3339
 from retention.actor import CLOCK, Actor
 from retention.bundle import BundleState
 from retention.custody import receipts
-from retention.custody.context import entry
+from retention.custody.context import about, about_bundle, entry
 from retention.receipt import ERASURE, body_hash
 from retention.records.tables import bundles, cases, erasure_bundles, erasures, parts, staged_blocks
 from retention.records.unit_of_work import Transaction
@@ -33,16 +33,7 @@ def bundle_entry(
     actor: Actor, action: Action, now: datetime, bundle: Row[Any], erasure: str, details: dict[str, Any]
 ) -> Entry:
     """An entry about one bundle of an erasure."""
-    return entry(
-        actor,
-        action,
-        now,
-        tenant=bundle.tenant_id,
-        case=bundle.case_id,
-        bundle=bundle.id,
-        subject=erasure,
-        details=details,
-    )
+    return entry(actor, action, now, **about_bundle(bundle), subject=erasure, details=details)
 
 
 def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
@@ -86,8 +77,7 @@ def prove(tx: Transaction, erasure_id: str, now: datetime) -> None:
         CLOCK,
         Action.ERASURE_PROVEN,
         now,
-        tenant=erasure.tenant_id,
-        case=erasure.case_id,
+        **about(erasure),
         subject=erasure_id,
         details={"bundles": len(held), "receipt": body_hash(body)},
     )

@@ -21,7 +21,7 @@ from retention.actor import Actor
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import opener, read_manifest
-from retention.custody.context import Custody, Turned, commit, entry, refuse, unseen
+from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
 from retention.custody.granting import case_facts
 from retention.envelope.bundle_file import BundleOpener
 from retention.errors import Erased, Refused
@@ -120,9 +120,7 @@ class OpenBundle:
             now,
             outcome=Outcome.SUCCESS if self._complete else Outcome.FAILED,
             reason=None if self._complete else "cut",
-            tenant=self.bundle.tenant_id,
-            case=self.bundle.case_id,
-            bundle=self.bundle.id,
+            **about_bundle(self.bundle),
             subject=self._allowed.grant.id,
             details={"bytes": self._delivered, "opened": self._opened},
         )
@@ -151,25 +149,14 @@ def open_bundle(
         refuse_if_erased(bundle)
         decided = _decide(tx, actor, bundle, now)
         if isinstance(decided, Denied):
-            return refuse(
-                tx,
-                actor,
-                action,
-                now,
-                decided,
-                tenant=bundle.tenant_id,
-                case=bundle.case_id,
-                bundle=bundle_id,
-            )
+            return refuse(tx, actor, action, now, decided, **about_bundle(bundle))
         hold(tx, decided.grant.id, bundle_id)
         spans = choose(bundle)
         opened = entry(
             actor,
             action,
             now,
-            tenant=bundle.tenant_id,
-            case=bundle.case_id,
-            bundle=bundle_id,
+            **about_bundle(bundle),
             subject=decided.grant.id,
             details=_span_details(spans),
             particulars=particulars,

@@ -32,7 +32,7 @@ from retention.actor import Actor
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
-from retention.custody.context import Custody, commit, entry
+from retention.custody.context import Custody, about, commit, entry
 from retention.custody.taking_over import may_continue, renewed, take_over
 from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
 from retention.envelope import format as fmt
@@ -235,8 +235,7 @@ class UploadSession:
                 self._actor,
                 Action.UPLOAD_CONTINUED,
                 self._custody.clock.now(),
-                tenant=bundle.tenant_id,
-                case=bundle.case_id,
+                **about(bundle),
                 bundle=self.bundle_id,
                 details={"from": self.started_at, "to": self.offset},
             )

@@ -17,7 +17,7 @@ from audit.entry import Action
 from retention.actor import Actor
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
-from retention.custody.context import Custody, entry
+from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.taking_over import may_write
 from retention.custody.writers import Uploads, settle
@@ -75,9 +75,7 @@ def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
                 actor,
                 Action.UPLOAD_TERMINATED,
                 now,
-                tenant=bundle.tenant_id,
-                case=bundle.case_id,
-                bundle=bundle_id,
+                **about_bundle(bundle),
                 details={"kept": bundle.offset, "size": bundle.size},
             )
         )

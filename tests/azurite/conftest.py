@@ -1,15 +1,8 @@
-"""Starts Azurite, the emulator of Azure Storage, once for the run, and gives each test containers of its own.
-
-Its modules are installed once, by `npm ci` from the lock file. On a build machine (CI set) a missing node is an error;
-elsewhere these tests are skipped with the reason.
-"""
+"""Starts Azurite, the emulator of Azure Storage, once for the run, and gives each test containers of its own."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import shutil
 import socket
 import subprocess
 import time
@@ -26,6 +19,7 @@ from retention.objects.azure_keys import AzureBlobKeyStore
 from retention.objects.azure_service import Patience, connect_by_string
 from tests.azurite.proxy import CuttingProxy
 from tests.azurite.scripted import Scripted
+from tests.servers.installing import npm_packages
 
 HERE = Path(__file__).parent
 ACCOUNT = "devstoreaccount1"
@@ -40,19 +34,7 @@ def connection_string(port: int) -> str:
 
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        reason = "node and npm are needed to run Azurite"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]["azurite"]
-    installed = HERE / "node_modules" / "azurite" / "package.json"
-    with (HERE / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once install once
-        if not installed.exists() or json.loads(installed.read_text())["version"] != wanted:
-            subprocess.run([npm, "ci"], cwd=HERE, check=True, capture_output=True, timeout=280)
-    return HERE / "node_modules"
+    return npm_packages(HERE)
 
 
 def _free_port() -> int:

@@ -1,15 +1,8 @@
-"""The real service for real clients: unmodified, as their registries hand them out.
-
-The Node clients are installed once, by `npm ci` from the lock file. On a build machine (CI set) a missing node is an
-error; elsewhere these tests are skipped with the reason.
-"""
+"""The real service for real clients: unmodified, as their registries hand them out."""
 
 from __future__ import annotations
 
-import fcntl
-import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,28 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.intake_api.server.serving import START, Service, free_port, until
+from tests.servers.installing import npm_packages
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def node_modules() -> None:
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if not node or not npm:
-        reason = "node and npm are needed to run upload clients"
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    wanted = json.loads((HERE / "package.json").read_text())["dependencies"]
-    with (HERE / "package.json").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs at once install once
-        if any(_installed(name) != version for name, version in wanted.items()):
-            subprocess.run([npm, "ci"], cwd=HERE, check=True, capture_output=True, timeout=240)
-
-
-def _installed(name: str) -> str | None:
-    package = HERE / "node_modules" / name / "package.json"
-    return str(json.loads(package.read_text())["version"]) if package.exists() else None
+    npm_packages(HERE)
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
 import pytest
+from azure.storage.blob._shared.streams import StructuredMessageEncodeStream, StructuredMessageProperties
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intake_api.blob.bodies import crc64_of
+from intake_api.blob.structured import KIND
 from tests.intake_api.blob.calling import Sender, block_id, block_list, code, issue, sender, tree
 from tests.service import CASE, CASE_SYSTEM, OPERATOR, Service
 
@@ -118,6 +121,83 @@ def test_sums_are_checked_before_bytes_count(by: Sender, comp: str) -> None:
     if comp:
         assert put(**{"Content-MD5": md5}) == (201, "")
     assert put(**{"x-ms-content-crc64": crc64_of(data)}) == (201, "")
+
+
+def structured(data: bytes, segment: int = 5) -> tuple[bytes, dict[str, str]]:
+    """Content as Azure's own library sends it with a sum behind each segment, and the headers that say so."""
+    stream = StructuredMessageEncodeStream(
+        io.BytesIO(data), len(data), StructuredMessageProperties.CRC64, segment_size=segment
+    )
+    return stream.read(), {"x-ms-structured-body": KIND, "x-ms-structured-content-length": str(len(data))}
+
+
+@pytest.mark.parametrize("comp", ["", "comp=block&blockid=QUFBQQ=="])
+def test_a_structured_body_brings_its_content_when_every_sum_is_right(by: Sender, comp: str) -> None:
+    message, told = structured(b"what was meant")
+    kind = {"x-ms-blob-type": "BlockBlob"}
+    changed = bytearray(message)
+    changed[30] ^= 1
+
+    def put(body: bytes, **headers: str) -> tuple[int, str]:
+        answer = by.call("PUT", "a", comp, body, {**kind, **told, **headers})
+        return (201, "") if answer.status_code == 201 else code(answer)
+
+    assert put(bytes(changed)) == (400, "Crc64Mismatch")
+    assert put(b"\x02" + message[1:]) == (400, "InvalidStructuredMessage")
+    assert put(message + b"x") == (400, "InvalidHeaderValue")
+    assert put(message, **{"x-ms-structured-content-length": "13"}) == (400, "InvalidHeaderValue")
+    assert put(message, **{"x-ms-structured-content-length": "many"}) == (400, "InvalidHeaderValue")
+    assert put(message, **{"x-ms-structured-body": "XSM/2.0"}) == (400, "InvalidHeaderValue")
+    assert put(message, **{"x-ms-content-crc64": crc64_of(message)}) == (400, "InvalidInput")
+    assert put(message, **{"Content-MD5": base64.b64encode(bytes(16)).decode()}) == (400, "InvalidInput")
+    left = by.call("GET", "a", "comp=blocklist&blocklisttype=all")
+    assert left.status_code == 404 or tree(left.data).findall(".//Block") == []
+    answer = by.call("PUT", "a", comp, message, {**kind, **told})
+    assert (answer.status_code, answer.headers["x-ms-structured-body"]) == (201, KIND)
+    assert answer.headers["x-ms-content-crc64"] == crc64_of(b"what was meant")
+    if comp:
+        one = b"<BlockList><Latest>QUFBQQ==</Latest></BlockList>"
+        assert by.call("PUT", "a", "comp=blocklist", one).status_code == 201
+    (bundle,) = [found for found in bundles(by) if found["state"] == "complete"]
+    assert (bundle["size"], bundle["sha256"]) == (14, hashlib.sha256(b"what was meant").hexdigest())
+
+
+def test_a_structured_body_that_is_cut_leaves_nothing(by: Sender) -> None:
+    message, told = structured(b"what was meant")
+    cut = by.call(
+        "PUT",
+        "a",
+        "",
+        message[:-1],
+        {"x-ms-blob-type": "BlockBlob", **told},
+        CONTENT_LENGTH=str(len(message)),
+    )
+    assert code(cut) == (500, "OperationTimedOut")
+    assert code(by.call("HEAD", "a")) == (404, "BlobNotFound")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x-ms-copy-source",
+        "x-ms-lease-id",
+        "x-ms-encryption-key",
+        "x-ms-encryption-scope",
+        "x-ms-access-tier",
+        "x-ms-tags",
+        "x-ms-if-tags",
+        "x-ms-immutability-policy-mode",
+        "x-ms-legal-hold",
+    ],
+)
+def test_a_promise_that_is_not_kept_here_is_refused_and_not_passed_over(by: Sender, name: str) -> None:
+    by.stage(1, b"x")
+    refused = (400, "UnsupportedHeader")
+    assert code(by.put("b.zip", **{name: "1"})) == refused
+    assert code(by.stage(2, b"y", **{name: "1"})) == refused
+    assert code(by.commit(1, **{name: "1"})) == refused
+    assert code(by.commit(1, **{"x-ms-structured-body": KIND})) == refused
+    assert by.commit(1).status_code == 201
 
 
 def test_crc64_is_the_services(by: Sender) -> None:
@@ -244,6 +324,61 @@ def test_blobs_are_listed_a_page_at_a_time(by: Sender) -> None:
     assert [e.text for e in shown.findall("Blobs/Blob/Metadata/k")] == ["v"] * 4
 
 
+def entries(by: Sender, query: str) -> tuple[list[tuple[str, str | None]], str]:
+    """The kind and name of each entry of a list, and the marker of the next page."""
+    found = tree(by.call("GET", None, f"restype=container&comp=list{query}").data)
+    listed = found.find("Blobs")
+    assert listed is not None
+    return [(e.tag, e.findtext("Name")) for e in listed], found.findtext("NextMarker") or ""
+
+
+def test_with_a_delimiter_what_begins_alike_is_told_as_one_name(by: Sender) -> None:
+    for name in ("a", "b/1", "b/2/x", "b/2/y", "b/3", "b-c", "c/1"):
+        by.put(name)
+    by.stage(1, b"x", "d/waiting")
+    assert entries(by, "&delimiter=/")[0] == [
+        ("Blob", "a"),
+        ("Blob", "b-c"),
+        ("BlobPrefix", "b/"),
+        ("BlobPrefix", "c/"),
+    ]
+    inside = [("Blob", "b/1"), ("BlobPrefix", "b/2/"), ("Blob", "b/3")]
+    assert entries(by, "&delimiter=/&prefix=b/")[0] == inside
+    assert entries(by, "&delimiter=/&prefix=b")[0] == [("Blob", "b-c"), ("BlobPrefix", "b/")]
+    assert entries(by, "&delimiter=2/&prefix=b/")[0] == inside
+    assert entries(by, "&delimiter=/&include=uncommittedblobs")[0][-1] == ("BlobPrefix", "d/")
+    told = tree(by.call("GET", None, "restype=container&comp=list&delimiter=/").data)
+    assert told.findtext("Delimiter") == "/"
+
+
+@given(
+    names=st.sets(st.text("ab/", min_size=1, max_size=6).filter(lambda name: not name.endswith("/"))),
+    prefix=st.text("ab/", max_size=3),
+    delimiter=st.sampled_from(["", "/", "b", "a/"]),
+    most=st.integers(1, 4),
+)
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_pages_of_any_size_tell_the_same_list(
+    service: Service, names: set[str], prefix: str, delimiter: str, most: int
+) -> None:
+    by = sender(service)
+    for name in names:
+        assert by.put(name).status_code == 201
+    expected = set()
+    for name in names:
+        if name.startswith(prefix):
+            end = name.find(delimiter, len(prefix)) if delimiter else -1
+            expected.add(("Blob", name) if end < 0 else ("BlobPrefix", name[: end + len(delimiter)]))
+    query, marker, listed = f"&prefix={quote(prefix)}&delimiter={quote(delimiter)}&maxresults={most}", "", []
+    while True:
+        page, marker = entries(by, f"{query}&marker={quote(marker)}")
+        assert len(page) == most or not marker
+        listed += page
+        if not marker:
+            break
+    assert listed == sorted(expected, key=lambda entry: entry[1])
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [
@@ -251,7 +386,9 @@ def test_blobs_are_listed_a_page_at_a_time(by: Sender) -> None:
         ("restype=container&comp=list&maxresults=x", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=list&marker=%3F", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=list&include=secrets", (400, "InvalidQueryParameterValue")),
-        ("restype=container&comp=list&delimiter=/", (400, "UnsupportedQueryParameter")),
+        ("restype=container&comp=list&prefix=a%00", (400, "InvalidQueryParameterValue")),
+        ("restype=container&comp=list&delimiter=%01", (400, "InvalidQueryParameterValue")),
+        ("restype=container&comp=list&marker=AGE%3D", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=acl", (400, "UnsupportedQueryParameter")),
         ("comp=list", (400, "InvalidUri")),
         ("sp=r", (400, "InvalidQueryParameterValue")),
