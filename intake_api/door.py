@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
+from intake_api.last_answer import LastAnswer
 from retention.assembly import Services
+
+READY_SECONDS = 3
+"""An answer to whether every part is there counts for so long: asking costs requests to each of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,3 +25,4 @@ class Door:
     development: DevelopmentIssuer | None = None
     stall_seconds: float = 60
     blob_origin: str | None = None
+    readiness: LastAnswer[dict[str, str]] = field(default_factory=lambda: LastAnswer(READY_SECONDS))

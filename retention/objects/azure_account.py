@@ -10,8 +10,8 @@ Not to be seen from here: vaulted backups of the account. docs/azure.md says to 
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,8 @@ from azure.storage.blob import BlobServiceClient, ContainerClient
 from retention.objects.azure_history import find_all
 from retention.objects.azure_service import named_errors
 from retention.objects.errors import StoreUnavailable
+
+PROBE_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,21 +121,34 @@ def make_container(service: BlobServiceClient, name: str) -> None:
 
 
 class AccountCheck:
-    """What a store's `check` asks: all settings once, and from then on the probe each time."""
+    """What a store's `check` asks: all settings once; then the container, and every `PROBE_SECONDS` the probe too.
 
-    def __init__(self, service: BlobServiceClient, container: str) -> None:
+    A probe writes and deletes, in each process; whether a container is there is one cheap request. `now` tells seconds
+    that only ever grow.
+    """
+
+    def __init__(
+        self, service: BlobServiceClient, container: str, now: Callable[[], float] = time.monotonic
+    ) -> None:
         self._service = service
         self._container = container
-        self._inspected = threading.Event()
+        self._now = now
+        self._probed: float | None = None  # when all was well; None: not yet, or no more
 
     def check(self) -> None:
-        """`StoreUnavailable`, with what to change, unless a blob can be written and erased right now."""
-        if self._inspected.is_set():
-            with named_errors(f"the container {self._container} cannot be written to"):
-                found = list(_probe(self._service.get_container_client(self._container)))
-        else:
-            found = inspect_account(self._service, self._container)
-        if found:
-            self._inspected.clear()
+        """`StoreUnavailable`, with what to change, unless blobs can be written and erased."""
+        probed = self._probed
+        if found := self._look(probed):
+            self._probed = None
             raise StoreUnavailable("this storage account cannot be used. " + "; ".join(map(str, found)))
-        self._inspected.set()
+        fresh = probed is not None and self._now() - probed < PROBE_SECONDS
+        self._probed = probed if fresh else self._now()
+
+    def _look(self, probed: float | None) -> list[Finding]:
+        if probed is None:
+            return inspect_account(self._service, self._container)
+        client = self._service.get_container_client(self._container)
+        with named_errors(f"the container {self._container} cannot be used"):
+            if self._now() - probed < PROBE_SECONDS:
+                return list(_settings_of_container(client))
+            return list(_probe(client))

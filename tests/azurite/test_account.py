@@ -8,7 +8,7 @@ import pytest
 from azure.storage.blob import BlobServiceClient, PublicAccess, RetentionPolicy
 
 from retention.envelope.keys import WrappedKey
-from retention.objects.azure_account import inspect_account
+from retention.objects.azure_account import PROBE_SECONDS, AccountCheck, inspect_account
 from retention.objects.azure_blob import AzureBlobObjectStore
 from retention.objects.azure_keys import AzureBlobKeyStore
 from retention.objects.errors import StoreUnavailable
@@ -82,19 +82,46 @@ def test_settings_that_may_not_be_read_are_found_out_by_trying(
     assert found(by_script, container) == ["soft delete for blobs is on"]
 
 
-def test_a_store_refuses_to_be_ready_and_says_what_to_change(
+def test_a_setting_turned_on_while_the_service_runs_is_found_within_a_minute(
+    by_script: BlobServiceClient, container: str, scripted: Scripted
+) -> None:
+    seconds = 0.0
+    account = AccountCheck(by_script, container, now=lambda: seconds)
+    account.check()
+    scripted.added["PUT"] = {"x-ms-version-id": VERSION}
+    seconds += PROBE_SECONDS
+    for _ in range(2):  # and stays found
+        with pytest.raises(StoreUnavailable, match="--enable-versioning false"):
+            account.check()
+    del scripted.added["PUT"]
+    account.check()
+
+
+def test_between_two_probes_nothing_is_written(
+    by_script: BlobServiceClient, container: str, scripted: Scripted
+) -> None:
+    seconds = 0.0
+    account = AccountCheck(by_script, container, now=lambda: seconds)
+    account.check()
+    scripted.requests.clear()
+    seconds += PROBE_SECONDS - 1
+    account.check()
+    (asked,) = scripted.requests
+    assert asked.startswith("GET") and "restype=container" in asked
+    seconds += 1
+    account.check()
+    assert sum(request.startswith("PUT") for request in scripted.requests) == 1
+
+
+def test_a_container_that_is_lost_is_found_at_once(
     by_script: BlobServiceClient, container: str, scripted: Scripted
 ) -> None:
     stores = AzureBlobObjectStore(by_script, container), AzureBlobKeyStore(by_script, container)
     for store in stores:
         store.check()
-    scripted.added["PUT"] = {"x-ms-version-id": VERSION}  # turned on while the service runs
-    for store in stores:
-        with pytest.raises(StoreUnavailable, match="--enable-versioning false"):
+        scripted.says("GET restype=container", Said(404, "ContainerNotFound"))
+        with pytest.raises(StoreUnavailable, match="make the container"):
             store.check()
-    del scripted.added["PUT"]
-    for store in stores:
-        store.check()
 
 
 PROPERTIES = "<Properties><Content-Length>9</Content-Length><BlobType>BlockBlob</BlobType></Properties>"

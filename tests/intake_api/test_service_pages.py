@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from audit.tiles import TilesUnavailableError
 from intake_api.app import create_app
 from intake_api.uploads import BODY_TYPE
 from retention.objects.errors import StoreUnavailable
@@ -17,7 +18,7 @@ OWN_DOCUMENT = "/openapi.json"
 
 def test_a_healthy_service_is_ready(empty: Service) -> None:
     assert empty.done("GET", "/healthz") == {"status": "ok"}
-    checks = {"database": "ok", "object_store": "ok", "key_store": "ok", "key_file": "ok"}
+    checks = {"database": "ok", "object_store": "ok", "key_store": "ok", "log": "ok", "key_file": "ok"}
     assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks}
 
 
@@ -48,6 +49,25 @@ def test_a_database_that_fails_is_named(empty: Service, monkeypatch: pytest.Monk
     monkeypatch.setattr(empty.custody.records, "read", down)
     checks = empty.call("GET", "/readyz").get_json()["checks"]
     assert {name for name, said in checks.items() if said != "ok"} == {"database"}
+
+
+def test_a_log_whose_store_does_not_answer_is_named(empty: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    def down(_path: str) -> bytes:
+        raise TilesUnavailableError("the container")
+
+    monkeypatch.setattr(empty.custody.tiles, "get", down)
+    checks = empty.call("GET", "/readyz").get_json()["checks"]
+    assert {name for name, said in checks.items() if said != "ok"} == {"log"}
+
+
+def test_many_who_ask_whether_it_is_ready_ask_the_parts_once(
+    empty: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(empty.custody.objects, "check", lambda: asked.append(1))
+    for _ in range(5):
+        assert empty.call("GET", "/readyz").status_code == 200
+    assert len(asked) == 1
 
 
 def test_the_development_issuer_lets_in(empty: Service) -> None:
