@@ -23,7 +23,7 @@ from audit.overdue import overdue
 from audit.proofs import prove_consistency
 from audit.sequencer import RolledBackError
 from audit.tables import audit_entries
-from audit.witnessed import verify_witnessed
+from audit.witnessed import RecordedLog, hold_to_witness, read_kept
 from retention.actor import CLOCK
 from retention.assembly import Services, assemble, initialise
 from retention.custody import erasing, granting
@@ -100,10 +100,10 @@ def again(services: Services, world: World) -> Reconciliation:
 
 
 def log_is_good(services: Services) -> None:
+    key = services.log_signer.verifier
+    kept = read_kept(services.witness, key)
     with services.custody.records.read() as reads:
-        verdict = verify_witnessed(
-            reads, services.log_signer.verifier, services.custody.tiles, services.witness
-        )
+        verdict = hold_to_witness(RecordedLog(reads, key, services.custody.tiles), services.witness, kept)
     assert list(verdict.sentences()) == []
     assert verdict.good
 
