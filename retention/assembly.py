@@ -110,7 +110,7 @@ def assemble(settings: Settings) -> Services:
     upgrade(records.engine)
     link_keys = _link_keys(settings, records.engine)
     tiles = LocalTileStore(settings.log_folder)
-    witness = _witness(settings, clock)
+    witness = open_witness(settings, settings.log_origin)
     custody = Custody(
         clock=clock,
         records=records,
@@ -139,14 +139,17 @@ def assemble(settings: Settings) -> Services:
     )
 
 
-def _witness(settings: Settings, clock: Clock) -> Witness:
-    """The bucket, if one is set. Its library is loaded only then: it takes longer to load than all of custody."""
+def open_witness(settings: Settings, origin: str) -> Witness:
+    """Where the log of this origin is witnessed: the bucket, if one is set, else the folder.
+
+    The bucket's library is loaded only then: it takes longer to load than all of custody.
+    """
     place = settings.witness
     if place.bucket is None:
         return LocalWitness(settings.witness_folder)
     from audit.witness_s3 import S3Witness
 
-    return S3Witness(place.bucket, settings.log_origin, clock, endpoint=place.endpoint, period=place.period)
+    return S3Witness(place.bucket, origin, _clock(settings), endpoint=place.endpoint, period=place.period)
 
 
 def _link_keys(settings: Settings, engine: Engine) -> LinkKeys:

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -23,11 +24,13 @@ from audit.tiles import (
     TileError,
     TileMissingError,
     TileReader,
+    TileSource,
     TileStore,
     decode_entries,
     entries_path,
 )
-from audit.verify import Verdict, verify_folder
+from audit.verify import Verdict
+from audit.witnessed import MirroredLog
 from intake_api.cli.client import Client
 from intake_api.cli.errors import CliError, ServiceProblem
 
@@ -58,7 +61,7 @@ class HttpTiles:
             raise
 
 
-def published(tiles: TileStore, key: Verifier) -> Checkpoint:
+def published(tiles: TileSource, key: Verifier) -> Checkpoint:
     """The published checkpoint, signed by the pinned key."""
     try:
         return open_checkpoint(tiles.get(CHECKPOINT_PATH).decode(), key)
@@ -68,17 +71,40 @@ def published(tiles: TileStore, key: Verifier) -> Checkpoint:
         raise CliError(f"the published checkpoint does not verify: {error}") from None
 
 
-def verify_leaves(tiles: TileStore, key: Verifier, earlier: Sequence[str]) -> Verdict:
+class PublishedLog(MirroredLog):
     """The whole log: every leaf, every tile, every signature."""
-    published(tiles, key)  # a log without a checkpoint is said to be one, not to be damaged
-    return verify_folder(tiles, key, earlier)
+
+    def walk(self, notes: Sequence[str]) -> Verdict:
+        if not notes:  # a log without a checkpoint is said to be one, not to be damaged
+            published(self.tiles, self.verifier)
+        return super().walk(notes)
 
 
-def verify_hashes(tiles: TileStore, key: Verifier, earlier: Sequence[str]) -> Verdict:
-    """The tree over the leaves' hashes, which need no token; leads to every signed root, or names the one it misses."""
+@dataclass(frozen=True, slots=True)
+class HashedLog:
+    """The tree over the leaves' hashes, which need no token."""
+
+    tiles: TileSource
+    verifier: Verifier
+
+    def walk(self, notes: Sequence[str]) -> Verdict:
+        return verify_hashes(self.tiles, self.verifier, notes)
+
+    def hashes(self) -> Iterator[bytes]:
+        size = published(self.tiles, self.verifier).size
+        reader = TileReader(self.tiles, size)
+        for start in range(0, size, TILE_WIDTH):
+            yield from _row(reader, start)
+
+
+def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> Verdict:
+    """The tree over the leaves' hashes leads to every signed root, or it is named which one it misses."""
     kept = sorted((_opened(note, key) for note in earlier), key=lambda checkpoint: checkpoint.size)
     newest = published(tiles, key)
-    signed = [*(("the checkpoint kept elsewhere", each) for each in kept), ("the published checkpoint", newest)]
+    signed = [
+        *(("the checkpoint kept elsewhere", each) for each in kept),
+        ("the published checkpoint", newest),
+    ]
     problems = [
         Problem(None, f"{name} is of {checkpoint.size} leaves, the log has only {newest.size}")
         for name, checkpoint in signed

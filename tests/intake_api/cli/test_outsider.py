@@ -64,8 +64,8 @@ def log(tmp_path: Path) -> Iterator[Log]:
 def test_a_sound_log_leads_to_every_checkpoint_that_was_kept(log: Log, first: int, more: int) -> None:
     earlier = log.grow(first)
     log.grow(more)
-    for check in (outsider.verify_hashes, outsider.verify_leaves):
-        verdict = check(log.tiles, KEY, [earlier])
+    for see in (outsider.HashedLog, outsider.PublishedLog):
+        verdict = see(log.tiles, KEY).walk([earlier])
         assert verdict.good and verdict.leaves == first + more, verdict
     assert len(list(outsider.proven_leaves(log.tiles, KEY))) == first + more
 
@@ -87,8 +87,8 @@ def test_a_log_that_was_begun_anew_does_not_lead_to_the_checkpoint_that_was_kept
     (tmp_path / "again").mkdir()
     rewritten = Log(tmp_path / "again")
     rewritten.grow(12)
-    for check in (outsider.verify_hashes, outsider.verify_leaves):
-        assert not check(rewritten.tiles, KEY, [earlier]).good
+    for see in (outsider.HashedLog, outsider.PublishedLog):
+        assert not see(rewritten.tiles, KEY).walk([earlier]).good
     rewritten.engine.dispose()
 
 
@@ -116,9 +116,9 @@ def test_leaves_that_are_not_those_that_were_signed_prove_nothing(log: Log, harm
 
 
 def test_without_tiles_there_is_nothing_to_verify(log: Log) -> None:
-    for check in (outsider.verify_hashes, outsider.verify_leaves):
+    for see in (outsider.HashedLog, outsider.PublishedLog):
         with pytest.raises(CliError, match="no checkpoint yet"):
-            check(log.tiles, KEY, [])
+            see(log.tiles, KEY).walk([])
     log.grow(5)
     (log.folder / tile_path(0, 0, 5)).unlink()
     with pytest.raises(CliError, match="cannot be rebuilt from leaf 0"):
