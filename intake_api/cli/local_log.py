@@ -17,6 +17,7 @@ from sqlalchemy import Connection, create_engine
 
 from audit.checkpoint import Verifier
 from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileStore
+from intake_api.cli.commands import PATH
 from intake_api.cli.connection import read_keys
 from intake_api.cli.errors import CliError
 from retention.assembly import assemble, is_initialised
@@ -25,7 +26,7 @@ from retention.signing import load_signing_key
 
 with_database = click.option(
     "--state",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=PATH,
     help="Read this state folder, on this machine, instead of asking the service.",
 )
 
