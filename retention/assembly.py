@@ -10,7 +10,8 @@ are needed, so that the embedded start stays quick.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, select
@@ -61,6 +62,8 @@ class Services:
     mirror: Mirror
     cosigners: Cosigners
     link_keys: LinkKeys
+    reconciled: Event = field(default_factory=Event)
+    """Set once this process has held the records against log and key store (sequencing.py)."""
 
     def close(self) -> None:
         """Let go of the database."""

@@ -18,6 +18,9 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
+from audit.adopt import NotOurTailError
+from audit.mirror import ForkedError
+from audit.sequencer import RolledBackError, TreeDamagedError
 from audit.witness import WitnessError
 from intake_api.identity.development import IssuerKeyRefused
 from retention.envelope.errors import EnvelopeError
@@ -38,6 +41,10 @@ MENDABLE = (
     EnvelopeError,
     StoreError,
     WitnessError,
+    ForkedError,
+    NotOurTailError,
+    RolledBackError,
+    TreeDamagedError,
     OperationalError,
     OSError,
 )

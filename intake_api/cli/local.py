@@ -20,6 +20,7 @@ from retention import settings as custody_settings
 from retention.actor import Actor, Role
 from retention.assembly import Services, assemble, is_initialised
 from retention.custody.rekeying import rewrap_all
+from retention.sequencing import sequence_once
 from retention.settings import Settings, from_environment
 from retention.sweep import sweep as sweep_once
 
@@ -123,7 +124,7 @@ def sweep(state: Path, development: bool, as_json: bool) -> None:
     services = local_services(state, development)
     try:
         report = sweep_once(services.custody)
-        services.sequencer.run_once()
+        sequence_once(services)
     finally:
         services.close()
     show_item(asdict(report), SWEEP, as_json)
