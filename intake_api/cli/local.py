@@ -152,14 +152,14 @@ def rotate(state: Path, development: bool, as_json: bool) -> None:
     services = local_services(state, development)
     try:
         made = services.key_wrapper.rotate(services.custody.clock.now())
-        changed = rewrap_all(services.custody, _administrator(services))
+        changed = rewrap_all(services.custody, administrator(services))
     finally:
         services.close()
     answer: dict[str, Any] = {"key": made, "rewrapped": changed}
     show_item(answer, (("New key", "key"), ("Data keys wrapped anew", "rewrapped")), as_json)
 
 
-def _administrator(services: Services) -> Actor:
+def administrator(services: Services) -> Actor:
     """Whoever has this machine's account, for the entry."""
     return services.directory.resolve(
         issuer=f"local:{platform.node()}",

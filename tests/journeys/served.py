@@ -148,7 +148,12 @@ def free_port() -> int:
 
 def start(folder: Path, **settings: str) -> Served:
     """`casevault serve --development`, ready; again on the same folder, it goes on with what is there."""
-    state, server = folder / "state", f"https://127.0.0.1:{free_port()}"
+    state, address = folder / "state", folder / "address"
+    if (
+        not address.exists()
+    ):  # kept: people are known by their issuer, and in development that is this address
+        address.write_text(f"127.0.0.1:{free_port()}")
+    server = f"https://{address.read_text()}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CASEVAULT_")}
     log = (folder / "serve.log").open("ab")
     child = subprocess.Popen(

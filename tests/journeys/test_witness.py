@@ -8,7 +8,6 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,7 +17,8 @@ import pytest
 from audit.witness import Witness
 from tests.fakes.buckets import Buckets
 from tests.fakes.buckets import buckets as buckets
-from tests.journeys.served import ADMINISTRATOR, AUDITOR, CASE_SYSTEM, Ran, Served, start
+from tests.journeys.installed import serving
+from tests.journeys.served import ADMINISTRATOR, AUDITOR, CASE_SYSTEM, Ran, Served
 
 ORIGIN = "casevault.local/log"
 NOBODY = "https://127.0.0.1:9"
@@ -55,15 +55,6 @@ def told(tmp_path_factory: pytest.TempPathFactory, buckets: Buckets) -> Told:
             served.do("cases", "open", served.case_number(), "--directory", "contoso", who=CASE_SYSTEM)
         until_witnessed(served, witness)
     return Told(folder, backup, keys, bucket, settings)
-
-
-@contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Served]:
-    served = start(folder, **settings)
-    try:
-        yield served
-    finally:
-        served.stop()
 
 
 def until_witnessed(served: Served, witness: Witness) -> None:

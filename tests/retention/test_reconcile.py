@@ -18,7 +18,7 @@ from audit.mirror import ForkedError
 from audit.overdue import overdue
 from audit.sequencer import RolledBackError
 from audit.tables import audit_entries
-from retention.actor import CLOCK
+from retention.actor import CLOCK, Actor, Role
 from retention.assembly import Services
 from retention.custody import erasing, granting
 from retention.custody.receipts import hand_out
@@ -40,6 +40,7 @@ from tests.retention.restoring import (
 )
 
 AGREED = Reconciliation()
+ROOT = Actor(id="act_root", roles=frozenset({Role.ADMINISTRATOR}))
 
 
 @pytest.fixture
@@ -119,7 +120,7 @@ def test_reconciling_again_finds_nothing_more(installation: Installation) -> Non
         again(services, world)
         assert again(services, world) == dataclasses.replace(AGREED, unrecorded=(late,))
         sweep(world.custody)
-        assert erase_unrecorded(world.custody, [late]) == 1
+        assert erase_unrecorded(world.custody, ROOT, [late]) == 1
         assert again(services, world) == AGREED
 
 
@@ -190,11 +191,12 @@ def test_what_has_no_record_is_erased_and_no_longer_overdue(installation: Instal
     installation.clock.move(DAY)
     with installation.service() as (services, world):
         found = again(services, world)
-        assert erase_unrecorded(world.custody, [*found.unrecorded, kept]) == 1
+        assert erase_unrecorded(world.custody, ROOT, [*found.unrecorded, kept]) == 1
         assert world.state(kept) == "complete"
         assert world.custody.keys.remains(late) == world.custody.objects.remains(late) == []
         (told,) = [leaf for leaf in leaves(world, "bundle.erased") if leaf["bundle"] == late]
         assert told["details"]["cause"] == "unrecorded"
+        assert told["actor"] == ROOT.id
         assert told["tenant"] == world.tenant
         world.close_case()
         sweep(world.custody)
