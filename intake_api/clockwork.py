@@ -28,8 +28,8 @@ from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from retention.assembly import Services, assemble
-from retention.reconcile import Reconciliation, reconcile
 from retention.records.engine import truncate_wal
+from retention.sequencing import reconcile_once, sequence_once
 from retention.sweep import SweepReport, erase_due, remove_orphans, verify_received
 from retention.witnessing import witness_once
 
@@ -79,31 +79,21 @@ class Clockwork:
         """Once, before the beats. ForkedError, NotOurTailError: two histories; the service ends, somebody must look."""
         while not stop.is_set():
             try:
-                self._reconcile()
-                break
+                if reconcile_once(self._services):
+                    break
+                LOG.info("another process reconciles the records")
             except WitnessUnavailableError as error:
                 LOG.warning("the log waits for its witness: %s", error)
-                stop.wait(pause)
+            stop.wait(pause)
         if removed := remove_orphans(self._services.custody):
             LOG.info("removed %d parts that writers left behind", removed)
-
-    def _reconcile(self) -> None:
-        services = self._services
-        found = reconcile(services.custody, services.log_signer.verifier, services.witness)
-        if found != Reconciliation():
-            facts = {
-                "adopted": found.adopted,
-                "erasing": len(found.erasing),
-                "unrecorded": len(found.unrecorded),
-            }
-            LOG.warning("reconciled the records with the log", extra={"facts": facts})
 
     def _witness(self) -> bool:
         witness_once(self._services)
         return False
 
     def _sequence(self) -> bool:
-        self._services.sequencer.run_once()
+        sequence_once(self._services)
         return False
 
     def _erase(self) -> bool:
@@ -134,7 +124,8 @@ def run(services: Services, pause: float, stop: threading.Event) -> None:
         beat.start()
     for beat in beats:
         beat.join()
-    services.sequencer.run_once()
+    if services.reconciled.is_set():
+        sequence_once(services)
 
 
 def main(settings: ServerSettings) -> None:

@@ -14,8 +14,9 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from threading import Event
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, select
@@ -67,6 +68,8 @@ class Services:
     mirror: Mirror
     cosigners: Cosigners
     link_keys: LinkKeys
+    reconciled: Event = field(default_factory=Event)
+    """Set once this process has held the records against log and key store (sequencing.py)."""
 
     def close(self) -> None:
         """Let go of the database."""
@@ -145,7 +148,7 @@ def assemble(settings: Settings) -> Services:
     records = _records(settings)
     upgrade(records.engine)
     link_keys = _link_keys(settings, signing, records.engine)
-    witness = _witness(settings, clock)
+    witness = open_witness(settings, settings.log_origin)
     custody = Custody(
         clock=clock,
         records=records,
@@ -174,14 +177,17 @@ def assemble(settings: Settings) -> Services:
     )
 
 
-def _witness(settings: Settings, clock: Clock) -> Witness:
-    """The bucket, if one is set. Its library is loaded only then: it takes longer to load than all of custody."""
+def open_witness(settings: Settings, origin: str) -> Witness:
+    """Where the log of this origin is witnessed: the bucket, if one is set, else the folder.
+
+    The bucket's library is loaded only then: it takes longer to load than all of custody.
+    """
     place = settings.witness
     if place.bucket is None:
         return LocalWitness(settings.witness_folder)
     from audit.witness_s3 import S3Witness
 
-    return S3Witness(place.bucket, settings.log_origin, clock, endpoint=place.endpoint, period=place.period)
+    return S3Witness(place.bucket, origin, _clock(settings), endpoint=place.endpoint, period=place.period)
 
 
 def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:
