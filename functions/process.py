@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -30,5 +31,6 @@ class Once:
             return self._made
 
 
+logging.getLogger("azure").setLevel(logging.WARNING)  # its clients tell of each request, with its address
 _SETTINGS = this_process()
 app = create_app(_SETTINGS, Once(lambda: assemble(_SETTINGS.custody)))

@@ -15,9 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Event
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, select
 
@@ -28,7 +26,7 @@ from audit.sequencer import Sequencer
 from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileMissingError, TileStore
 from audit.witness import Witness
 from audit.witness_local import LocalWitness
-from retention.azure_settings import AzureSettings
+from retention.azure_connections import AzureConnections
 from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
@@ -47,10 +45,6 @@ from retention.records.tables import upload_links
 from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings, read_triggers
 from retention.signing import LINK_KEY, LOG_KEY, RECEIPT_KEY, SIGNING_KEYS, SigningKeyFiles, SigningKeys
-
-if TYPE_CHECKING:
-    from azure.core.credentials import TokenCredential
-    from azure.storage.blob import BlobServiceClient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +72,13 @@ class Services:
 
 def is_initialised(settings: Settings) -> bool:
     """True when the records, and so the keys before them, were made before."""
+    return _is_initialised(settings, AzureConnections(settings.azure))
+
+
+def _is_initialised(settings: Settings, azure: AzureConnections) -> bool:
     if settings.database_url is None:
         return settings.records_file.exists()
-    records = _records(settings)
+    records = _records(settings, azure)
     try:
         return current_version(records.engine) is not None
     finally:
@@ -93,14 +91,14 @@ def initialise(settings: Settings) -> bool:
     Once there are records nothing is made: a key that is missing then was lost, and a new one would open nothing.
     False then. Of several at once one makes the parts, and the others wait for it.
     """
-    if is_initialised(settings):
+    azure = AzureConnections(settings.azure)
+    if _is_initialised(settings, azure):
         return False
     if settings.has_local_parts:
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _taking_turns(settings):
-        if is_initialised(settings):
+    with _taking_turns(settings, azure):
+        if _is_initialised(settings, azure):
             return False
-        azure = _Azure(settings.azure)
         if settings.azure.blob:
             _make_containers(settings, azure)
         if settings.azure.key_url is None and not settings.key_file.exists():
@@ -108,19 +106,19 @@ def initialise(settings: Settings) -> bool:
         signing = _signing_keys(settings, azure)
         for name in SIGNING_KEYS:
             signing.make_missing(name)
-        records = _records(settings)
+        records = _records(settings, azure)
         upgrade(records.engine)
         records.close()
     return True
 
 
 @contextmanager
-def _taking_turns(settings: Settings) -> Iterator[None]:
+def _taking_turns(settings: Settings, azure: AzureConnections) -> Iterator[None]:
     """One at a time for each database. A vault has no "make it if it is missing": two would make a key each."""
     if settings.database_url is not None:
         from retention.records.postgres_engine import initialising
 
-        records = _records(settings)
+        records = _records(settings, azure)
         try:
             with initialising(records.engine):
                 yield
@@ -137,7 +135,7 @@ def _taking_turns(settings: Settings) -> Iterator[None]:
 
 def assemble(settings: Settings) -> Services:
     """Custody on what the settings name, from an initialised state folder."""
-    clock, azure = _clock(settings), _Azure(settings.azure)
+    clock, azure = _clock(settings), AzureConnections(settings.azure)
     wrapper = _wrapper(settings, azure)
     signing = _signing_keys(settings, azure)
     log_signer = Signer(settings.log_origin, signing.read(LOG_KEY))
@@ -145,7 +143,7 @@ def assemble(settings: Settings) -> Services:
     objects, keys = _stores(settings, azure)
     tiles = _tiles(settings, azure)
     _check_key(wrapper, keys)
-    records = _records(settings)
+    records = _records(settings, azure)
     upgrade(records.engine)
     link_keys = _link_keys(settings, signing, records.engine)
     witness = open_witness(settings, settings.log_origin)
@@ -209,7 +207,7 @@ def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:
         wrapper.unwrap(keys.get(bundle_id), bundle_id)
 
 
-def _stores(settings: Settings, azure: _Azure) -> tuple[ObjectStore, KeyStore]:
+def _stores(settings: Settings, azure: AzureConnections) -> tuple[ObjectStore, KeyStore]:
     """Where bundles and data keys are; an account that would keep what is erased is refused here."""
     if not settings.azure.blob:
         return LocalObjectStore(settings.objects_folder), LocalKeyStore(settings.data_keys_folder)
@@ -223,7 +221,7 @@ def _stores(settings: Settings, azure: _Azure) -> tuple[ObjectStore, KeyStore]:
     return objects, keys
 
 
-def _tiles(settings: Settings, azure: _Azure) -> TileStore:
+def _tiles(settings: Settings, azure: AzureConnections) -> TileStore:
     """The log's own store; one that does not answer is found out here."""
     if not settings.azure.blob:
         return LocalTileStore(settings.log_folder)
@@ -235,14 +233,14 @@ def _tiles(settings: Settings, azure: _Azure) -> TileStore:
     return tiles
 
 
-def _make_containers(settings: Settings, azure: _Azure) -> None:
+def _make_containers(settings: Settings, azure: AzureConnections) -> None:
     from retention.objects.azure_account import make_container
 
     for name in settings.azure.containers:
         make_container(azure.blobs, name)
 
 
-def _wrapper(settings: Settings, azure: _Azure) -> RotatingKeyWrapper:
+def _wrapper(settings: Settings, azure: AzureConnections) -> RotatingKeyWrapper:
     if settings.azure.key_url is None:
         return LocalKeyWrapper(settings.key_file)
     from retention.envelope.key_vault import KeyVaultWrapper
@@ -250,7 +248,7 @@ def _wrapper(settings: Settings, azure: _Azure) -> RotatingKeyWrapper:
     return KeyVaultWrapper(settings.azure.key_url, azure.credential)
 
 
-def _signing_keys(settings: Settings, azure: _Azure) -> SigningKeys:
+def _signing_keys(settings: Settings, azure: AzureConnections) -> SigningKeys:
     if settings.azure.signing_vault_url is None:
         return SigningKeyFiles(settings.state)
     from retention.signing_vault import SigningSecrets
@@ -258,38 +256,19 @@ def _signing_keys(settings: Settings, azure: _Azure) -> SigningKeys:
     return SigningSecrets(settings.azure.signing_vault_url, azure.credential)
 
 
-class _Azure:
-    """What the parts in Azure share, made when the first of them needs it: one identity, one connection to Storage."""
-
-    def __init__(self, settings: AzureSettings) -> None:
-        self._settings = settings
-
-    @cached_property
-    def credential(self) -> TokenCredential:
-        """The identity of this process: workload identity, managed identity, or an administrator's own login.
-
-        One for all: it remembers which of them it found, and each token until it runs out.
-        """
-        from azure.identity import DefaultAzureCredential
-
-        return DefaultAzureCredential()
-
-    @cached_property
-    def blobs(self) -> BlobServiceClient:
-        from retention.objects.azure_service import connect, connect_by_string
-
-        if self._settings.connection_string is not None:
-            return connect_by_string(self._settings.connection_string)
-        return connect(str(self._settings.account_url), self.credential)
-
-
-def _records(settings: Settings) -> Records:
+def _records(settings: Settings, azure: AzureConnections) -> Records:
     if settings.database_url is None:
         return SqliteRecords(sqlite_engine(settings.records_file))
     from retention.records.postgres import PostgresRecords
     from retention.records.postgres_engine import postgres_engine
 
-    return PostgresRecords(postgres_engine(settings.database_url, connections=settings.database_connections))
+    password = None
+    if settings.database_by_token:
+        from retention.records.entra import entra_password
+
+        password = entra_password(azure.credential)
+    connections = settings.database_connections
+    return PostgresRecords(postgres_engine(settings.database_url, connections=connections, password=password))
 
 
 def _clock(settings: Settings) -> Clock:

@@ -4,6 +4,7 @@
 |---|---|---|
 | CASEVAULT_STATE | folder of the embedded default | ./casevault-state |
 | CASEVAULT_DATABASE_URL | postgresql://user@host/database?... for records and audit log | SQLite in the state folder |
+| CASEVAULT_DATABASE_IDENTITY | entra: this process's Microsoft Entra token is the database's password | none |
 | CASEVAULT_DATABASE_CONNECTIONS | the most connections that one process opens | 20 |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
@@ -68,6 +69,7 @@ class Settings:
     development: bool = False
     limits: Limits = field(default_factory=Limits)
     database_url: str | None = field(default=None, repr=False)  # it may hold a password
+    database_by_token: bool = False
     database_connections: int = CONNECTIONS
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
@@ -142,6 +144,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
         database_url=_database_url(environ),
+        database_by_token=_database_by_token(environ),
         database_connections=_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),
         trigger_prefixes=tuple(
             p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
@@ -188,6 +191,27 @@ def _database_url(environ: Mapping[str, str]) -> str | None:
         return url and check_url(url).render_as_string(hide_password=False)
     except UnsafeUrlError as error:
         raise SettingError(f"CASEVAULT_DATABASE_URL cannot be used: {error}") from None
+
+
+def _database_by_token(environ: Mapping[str, str]) -> bool:
+    identity = environ.get("CASEVAULT_DATABASE_IDENTITY") or None
+    if identity is None:
+        return False
+    if identity != "entra":
+        raise SettingError(f"CASEVAULT_DATABASE_IDENTITY must be entra, or not be set, not {identity!r}")
+    url = environ.get("CASEVAULT_DATABASE_URL") or None
+    if url is None:
+        raise SettingError("CASEVAULT_DATABASE_IDENTITY needs CASEVAULT_DATABASE_URL: the database it is for")
+    parsed = check_url(url)
+    if parsed.password is not None or "password" in parsed.query:
+        raise SettingError(
+            "CASEVAULT_DATABASE_URL must hold no password: CASEVAULT_DATABASE_IDENTITY gives it"
+        )
+    if not (parsed.username or "user" in parsed.query):
+        raise SettingError(
+            "CASEVAULT_DATABASE_URL must name the role that the identity is mapped to: postgresql://<role>@host/..."
+        )
+    return True
 
 
 def _origin(text: str) -> str:

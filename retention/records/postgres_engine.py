@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -46,8 +46,13 @@ _CLIENT = {
 }
 
 
-def postgres_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
-    """An engine on the database at `url`, with at most `connections` connections. It connects when first used."""
+def postgres_engine(
+    url: str, *, connections: int = CONNECTIONS, password: Callable[[], str] | None = None
+) -> Engine:
+    """An engine on the database at `url`, with at most `connections` connections. It connects when first used.
+
+    `password` gives the one of the moment, for each new connection.
+    """
     parsed = check_url(url)
     session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
     own = {"options": f"{session} {parsed.query.get('options', '')}".strip()}
@@ -62,8 +67,18 @@ def postgres_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
         hide_parameters=True,
     )
     _try_idle_connections(engine)
+    if password is not None:
+        _ask_for_password(engine, password)
     event.listen(engine, "handle_error", _hide_values)
     return engine
+
+
+def _ask_for_password(engine: Engine, password: Callable[[], str]) -> None:
+    @event.listens_for(engine, "do_connect")
+    def _do_connect(
+        _dialect: object, _record: object, _arguments: object, parameters: dict[str, Any]
+    ) -> None:
+        parameters["password"] = password()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.azurite.conftest import connection_string
 from tests.fakes.ids import bundle
 from tests.keyvault.conftest import MakeVault, certificate, make_vault
 from tests.keyvault.vault import Credential, Vault
+from tests.servers.postgres import shared_server
 
 __all__ = ["certificate", "make_vault"]
 
@@ -150,3 +152,16 @@ def test_one_identity_serves_all_parts(
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", make)
     assemble(settings).close()
     assert len(made) == 1
+
+
+@pytest.mark.parametrize("database", ["sqlite", "postgresql"])
+def test_of_many_that_initialise_at_once_one_makes_the_keys(
+    settings: Settings, vault: Vault, database: str
+) -> None:
+    if database == "postgresql":
+        server = shared_server()
+        settings = replace(settings, database_url=server.url(server.new_database()))
+    with ThreadPoolExecutor(4) as pool:
+        assert sorted(pool.map(initialise, [settings] * 4)) == [False, False, False, True]
+    assert [len(secret.values) for secret in vault.secrets.values()] == [1, 1, 1]
+    assemble(settings).close()

@@ -7,12 +7,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.functions.deployment import deploy
-from tests.functions.state import Past, make_past
+from tests.functions.state import Past, in_folder, make_past
 from tests.functions.worker.client import StartWorker, Worker
 
 INSTALL = "pip install --no-deps --ignore-requires-python azure-functions-runtime==1.3.0"
@@ -53,7 +54,7 @@ def copy_past(original_past: Past, tmp_path: Path) -> Callable[[], Past]:
     def copy() -> Past:
         folder = tmp_path / f"state-{next(numbers)}"
         shutil.copytree(original_past.folder, folder)
-        return Past(folder, original_past.due, original_past.expired, original_past.kept)
+        return replace(original_past, app_settings=in_folder(folder))
 
     return copy
 

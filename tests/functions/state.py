@@ -1,11 +1,15 @@
-"""A state folder with a past: made by custody's own verbs, left at the moment that a case's deadline has come."""
+"""A service with a past: made by custody's own verbs, left at the moment that a case's deadline has come.
+
+In a state folder its clock is the development clock, moved by 90 days; in Azure the past is lived by a clock of its
+own, 90 days ago, and the app finds it by the machine's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import timedelta
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from retention.custody.collecting import create_upload
 from retention.custody.receiving import begin
 from retention.custody.stamps import register_stamp, register_tenant
 from retention.records.tables import bundles, erasures
-from retention.settings import Settings
+from retention.settings import from_environment
 from retention.sweep import SweepReport, verify_received
 
 CLOSED, OPEN = "100000000000001", "100000000000002"
@@ -34,31 +38,43 @@ ADMINISTRATOR = Actor(id="act_administrator", roles=frozenset({Role.ADMINISTRATO
 
 @dataclass(frozen=True, slots=True)
 class Past:
-    """What the folder holds: `due` bundles of a case closed 90 days ago, an upload nobody finished, one to keep."""
+    """What the service holds: `due` bundles of a case closed 90 days ago, an upload nobody finished, one to keep."""
 
-    folder: Path
+    app_settings: Mapping[str, str]
+    """What a function app on it is configured with."""
     due: tuple[str, ...]
     expired: str
     kept: str
+
+    @property
+    def folder(self) -> Path:
+        """The state folder; of a service in Azure there need not be one."""
+        return Path(self.app_settings["CASEVAULT_STATE"])
 
     @property
     def going(self) -> set[str]:
         """The bundles that are to be erased."""
         return {*self.due, self.expired}
 
-    @property
-    def app_settings(self) -> dict[str, str]:
-        """What a function app on this folder is configured with."""
-        return {"CASEVAULT_STATE": str(self.folder), "CASEVAULT_DEVELOPMENT": "1"}
+
+@dataclass(frozen=True, slots=True)
+class Then:
+    """A clock that stands."""
+
+    moment: datetime
+
+    def now(self) -> datetime:
+        return self.moment
 
 
-def settings_for(folder: Path) -> Settings:
-    return Settings(state=folder, development=True)
+def in_folder(folder: Path) -> dict[str, str]:
+    """The app settings of the embedded default."""
+    return {"CASEVAULT_STATE": str(folder), "CASEVAULT_DEVELOPMENT": "1"}
 
 
 @contextmanager
-def services_on(folder: Path) -> Iterator[Services]:
-    services = assemble(settings_for(folder))
+def services_on(app_settings: Mapping[str, str]) -> Iterator[Services]:
+    services = assemble(from_environment(app_settings))
     try:
         yield services
     finally:
@@ -66,20 +82,35 @@ def services_on(folder: Path) -> Iterator[Services]:
 
 
 def make_past(folder: Path, count: int = 4, *, verified: bool = True) -> Past:
-    """Register, collect, close, and let 90 days go by."""
-    initialise(settings_for(folder))
-    with services_on(folder) as services:
-        stamp = _make_stamp(services)
-        for number in (CLOSED, OPEN):
-            open_case(services.custody, CASE_SYSTEM, number, "contoso")
-        due = tuple(_send(services, stamp, CLOSED, 1000 + n) for n in range(count))
-        expired = _send(services, stamp, CLOSED, 1000, kept=400)
-        kept = _send(services, stamp, OPEN, 1000)
-        if verified:
-            verify_received(services.custody, SweepReport(), limit=count + 1)
-        close_case(services.custody, CASE_SYSTEM, CLOSED)
+    """In a new state folder: live it, and let 90 days go by."""
+    initialise(from_environment(in_folder(folder)))
+    with services_on(in_folder(folder)) as services:
+        past = _live(services, in_folder(folder), count, verified)
         move_clock(services, timedelta(days=90))
-    return Past(folder, due, expired, kept)
+    return past
+
+
+def make_past_in_azure(app_settings: Mapping[str, str]) -> Past:
+    """The same, lived 90 days ago."""
+    initialise(from_environment(app_settings))
+    with services_on(app_settings) as services:
+        then = Then(services.custody.clock.now() - timedelta(days=90))
+        earlier = replace(services, custody=replace(services.custody, clock=then))
+        return _live(earlier, app_settings, 4, verified=True)
+
+
+def _live(services: Services, app_settings: Mapping[str, str], count: int, verified: bool) -> Past:
+    """Register, collect, close."""
+    stamp = _make_stamp(services)
+    for number in (CLOSED, OPEN):
+        open_case(services.custody, CASE_SYSTEM, number, "contoso")
+    due = tuple(_send(services, stamp, CLOSED, 1000 + n) for n in range(count))
+    expired = _send(services, stamp, CLOSED, 1000, kept=400)
+    kept = _send(services, stamp, OPEN, 1000)
+    if verified:
+        verify_received(services.custody, SweepReport(), limit=count + 1)
+    close_case(services.custody, CASE_SYSTEM, CLOSED)
+    return Past(app_settings, due, expired, kept)
 
 
 def _make_stamp(services: Services) -> Actor:

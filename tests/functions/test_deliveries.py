@@ -87,7 +87,7 @@ def test_lost_repeated_and_reordered_messages_end_as_if_each_came_once(
     copy_past: CopyPast, rounds: list[list[tuple[int, str]]]
 ) -> None:
     past = copy_past()
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         host = Host(lambda: services)
         seen: list[str] = []
         for deliveries in rounds:
@@ -107,7 +107,7 @@ def test_lost_repeated_and_reordered_messages_end_as_if_each_came_once(
 
 def test_nothing_happens_before_the_deadline_and_everything_is_begun_at_it(copy_past: CopyPast) -> None:
     past = copy_past()
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         move_clock(services, -timedelta(minutes=5))
         host = Host(lambda: services)
         assert host.sweep() == [write_message(past.expired)]  # the upload nobody finished expired long ago
@@ -119,7 +119,7 @@ def test_nothing_happens_before_the_deadline_and_everything_is_begun_at_it(copy_
 
 def test_a_bundle_that_waits_under_two_erasures_gets_one_message(copy_past: CopyPast) -> None:
     past = copy_past()
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         host = Host(lambda: services)
         host.sweep()
         with services.custody.records.read() as reads:
@@ -135,7 +135,7 @@ def test_a_bundle_that_waits_under_two_erasures_gets_one_message(copy_past: Copy
 
 def test_received_bundles_are_read_back_a_few_at_a_time(tmp_path: Path) -> None:
     past = make_past(tmp_path / "state", READ_BACK, verified=False)
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         host = Host(lambda: services)
         host.tick("read_back")
         assert list(states(services).values()).count(BundleState.RECEIVED) == 1

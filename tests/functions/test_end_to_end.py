@@ -1,16 +1,24 @@
-"""The deployed app on Microsoft's worker library, over a state folder whose deadline has come (P4, P5)."""
+"""The deployed app on Microsoft's worker library, over a service whose deadline has come (P4, P5).
+
+Each test twice: over the embedded default, and over PostgreSQL, Blob Storage and two vaults, with no folder shared.
+"""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+import pytest
 
 from audit.entry import Action
 from retention.bundle import BundleState
+from tests.azurite.conftest import azurite_port, node_modules
 from tests.functions.state import (
     Past,
     count,
     erased,
+    make_past_in_azure,
     overdue_bundles,
     remains,
     services_on,
@@ -19,6 +27,32 @@ from tests.functions.state import (
     verdict,
 )
 from tests.functions.worker.client import StartWorker, Worker
+from tests.servers.azure import local_azure
+from tests.servers.postgres import shared_server
+
+__all__ = ["azurite_port", "node_modules"]
+
+
+@pytest.fixture(params=["embedded", "azure"])
+def past(request: pytest.FixtureRequest) -> Past:
+    found: Past = request.getfixturevalue("past_in_azure" if request.param == "azure" else "past_in_folder")
+    return found
+
+
+@pytest.fixture
+def past_in_folder(copy_past: Callable[[], Past]) -> Past:
+    return copy_past()
+
+
+@pytest.fixture
+def past_in_azure(azurite_port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Past]:
+    with local_azure(tmp_path, azurite_port, shared_server()) as azure:
+        for name, value in azure.environment.items():  # this process looks at the same service
+            monkeypatch.setenv(name, value)
+        past = make_past_in_azure({**azure.environment, "CASEVAULT_STATE": str(tmp_path / "state")})
+        assert not past.folder.exists()
+        yield past
+        assert {path.name for path in past.folder.glob("*")} <= {"witness"}
 
 
 def _messages(worker: Worker) -> list[str]:
@@ -33,7 +67,7 @@ def test_a_case_closed_90_days_ago_is_erased_by_duplicated_messages_in_reverse_o
 ) -> None:
     messages = _messages(worker)
     assert {json.loads(message)["bundle"] for message in messages} == past.going
-    with services_on(past.folder) as services:  # begun before the first message is delivered
+    with services_on(past.app_settings) as services:  # begun before the first message is delivered
         assert {id_ for id_, state in states(services).items() if state == BundleState.ERASING} == past.going
 
     for message in reversed(messages):
@@ -43,7 +77,7 @@ def test_a_case_closed_90_days_ago_is_erased_by_duplicated_messages_in_reverse_o
     sequenced = worker.run_timer("sequence")
     assert sequenced.ok, sequenced.error
 
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == past.going
         assert unproven(services) == []
         assert not any(remains(services, bundle_id) for bundle_id in past.going)
@@ -55,6 +89,7 @@ def test_a_case_closed_90_days_ago_is_erased_by_duplicated_messages_in_reverse_o
         walked = verdict(services)
         assert walked.good, walked.problems
         assert walked.leaves > 0 and walked.checkpoints > 0
+    assert "azure.core" not in worker.log()  # no line for each request to Azure
 
 
 def test_a_sweep_after_the_work_is_done_sends_nothing(worker: Worker) -> None:
@@ -81,7 +116,7 @@ def test_a_worker_that_is_killed_half_way_leaves_work_that_another_finishes(
     assert second.index() == ""
     for message in _messages(second):
         assert second.deliver("erase", message).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == past.going
         assert unproven(services) == []
 
@@ -94,6 +129,6 @@ def test_two_workers_that_share_the_state_erase_each_bundle_once(
     for message in _messages(worker) + _messages(other):
         assert other.deliver("erase", message).ok
         assert worker.deliver("erase", message).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == past.going
         assert count(services, Action.BUNDLE_ERASED) == len(past.going)

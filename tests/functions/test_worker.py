@@ -104,7 +104,7 @@ def test_a_timer_that_is_past_due_does_the_same_and_says_so(worker: Worker, name
 def test_a_good_message_as_bytes_is_taken_as_well(worker: Worker, past: Past) -> None:
     worker.run_timer("sweep")
     assert worker.deliver("erase", write_message(past.due[0]).encode()).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == {past.due[0]}
 
 
@@ -118,24 +118,24 @@ def test_a_bad_message_is_refused_so_that_the_host_gives_it_up_and_its_text_is_w
     given_up = worker.deliver("erase_poison", body)
     assert given_up.ok, given_up.error
     assert SECRET not in worker.log() + answer.error + answer.trace
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert count(services, Action.CALLER_REFUSED, Outcome.REFUSED) == 1
         assert erased(services) == set()
 
 
 def test_a_message_for_an_unknown_bundle_is_harmless(worker: Worker, past: Past) -> None:
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         before = states(services)
     assert worker.deliver("erase", write_message(new_id(Kind.BUNDLE))).ok
     assert worker.deliver("erase_poison", write_message(new_id(Kind.BUNDLE))).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert states(services) == before
 
 
 def test_a_message_cannot_make_custody_erase_what_is_not_due(worker: Worker, past: Past) -> None:
     for name in QUEUES:
         assert worker.deliver(name, write_message(past.kept)).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert states(services)[past.kept] == BundleState.COMPLETE
         assert count(services, Action.BUNDLE_ERASED) == 0
 
@@ -153,7 +153,7 @@ def test_an_erasure_that_fails_is_left_to_the_queue_and_entered_when_the_queue_g
     for delivery in range(5):
         assert not worker.deliver("erase", message, dequeue_count=delivery + 1).ok
     assert worker.deliver("erase_poison", message).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert count(services, Action.BUNDLE_ERASED, Outcome.FAILED) == 1
         assert states(services)[bundle_id] == BundleState.ERASING
     assert "given up by the queue" in worker.log()
@@ -162,5 +162,5 @@ def test_an_erasure_that_fails_is_left_to_the_queue_and_entered_when_the_queue_g
     key.rmdir()
     assert message in worker.run_timer("sweep").outputs["erase"]  # the work is not lost
     assert worker.deliver("erase", message).ok
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == {bundle_id}

@@ -74,7 +74,8 @@ def local_azure(folder: Path, azurite_port: int, server: PostgresServer) -> Iter
                 "CASEVAULT_LOG_CONTAINER": f"{run}-log",
                 "CASEVAULT_KEY_URL": keys.key_url(KEY),
                 "CASEVAULT_SIGNING_VAULT_URL": signing.url,
-                "CASEVAULT_DATABASE_URL": server.tcp_url(database),
+                "CASEVAULT_DATABASE_URL": f"postgresql://postgres@127.0.0.1:{server.port}/{database}",
+                "CASEVAULT_DATABASE_IDENTITY": "entra",
             },
         )
         yield azure
