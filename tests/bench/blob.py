@@ -22,8 +22,8 @@ from typing import Any
 
 from azure.storage.blob import BlobServiceClient, ContainerClient
 
+from tests.blob.clients.driving import CustomersKey
 from tests.blob.endpoint import Endpoint, free_port
-from tests.blob.test_python_sdk import CustomersKey
 
 MIB = 1 << 20
 AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
