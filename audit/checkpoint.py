@@ -170,6 +170,11 @@ def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
     return checkpoint
 
 
+def claimed_size(note: str) -> int:
+    """The size that a checkpoint's note says, whoever signed it."""
+    return Checkpoint.parse(split_note(note)[0]).size
+
+
 def split_note(note: str) -> tuple[str, list[str]]:
     body, separator, signatures = note.rpartition("\n\n")
     if not separator or not signatures.endswith("\n"):

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from audit.checkpoint import Checkpoint, NoteError, split_note
+from audit.checkpoint import NoteError, claimed_size
 from audit.cosignature import CosignatureVerifier, own_lines
 from audit.cosigning import Request
 from audit.proofs import prove_consistency
-from audit.tiles import TileMissingError, TileStore
+from audit.tiles import COSIGNED_PATH, TileConflictError, TileStore
 
-COSIGNED_PATH = "checkpoint.cosigned"
 SIZE_TYPE = "text/x.tlog.size"
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
 _TIMEOUT = (5, 20)
@@ -65,7 +65,7 @@ class Cosigners:
 
     def collect(self, note: str) -> Cosigned:
         """Ask everyone for a cosignature of this published checkpoint."""
-        size = _size(note)
+        size = claimed_size(note)
         refused, cosigned = {}, note
         for each in self._cosignatories:
             try:
@@ -78,15 +78,10 @@ class Cosigners:
     def publish(self, note: str) -> Cosigned:
         """Collect, and publish the note with what was given at `COSIGNED_PATH`, unless a newer one is there."""
         cosigned = self.collect(note)
-        if len(cosigned.refused) < len(self._cosignatories) and _size(note) >= self._published_size():
-            self._tiles.put(COSIGNED_PATH, cosigned.note.encode())
+        if len(cosigned.refused) < len(self._cosignatories):
+            with suppress(TileConflictError):  # a newer one is there
+                self._tiles.put(COSIGNED_PATH, cosigned.note.encode())
         return cosigned
-
-    def _published_size(self) -> int:
-        try:
-            return _size(self._tiles.get(COSIGNED_PATH).decode())
-        except TileMissingError:
-            return 0
 
     def _ask(self, cosignatory: Cosignatory, note: str, size: int) -> str:
         url = f"{cosignatory.url.rstrip('/')}/add-checkpoint"
@@ -107,10 +102,6 @@ class Cosigners:
                 raise NoteError(f"it answers {reply.status}")
             self._known[url] = int(found[1])
         raise NoteError("it is asked by others at the same time")
-
-
-def _size(note: str) -> int:
-    return Checkpoint.parse(split_note(note)[0]).size
 
 
 def _own(note: str, body: bytes, verifier: CosignatureVerifier) -> str:

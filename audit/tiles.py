@@ -3,27 +3,36 @@
 - `tile/<L>/<N>`: 256 hashes of the tree's level 8 * L, from number 256 * N on; `.p/<W>` after it is a partial
   tile, its first W hashes. `tile/entries/<N>[.p/<W>]`: the leaves, each after its length (uint16, big-endian).
   N is written in groups of three digits, all but the last with an x: 1234067 is x001/x234/067.
-- A path's bytes never change, for a leaf never changes; writing them again writes the same. Only `checkpoint`
-  changes, and it is written last: whoever reads it finds every tile it needs.
+- A path's bytes never change, for a leaf never changes; writing them again writes the same. Only `checkpoint` and
+  `checkpoint.cosigned` change. `checkpoint` is written last: whoever reads it finds every tile it needs.
+- `refuse_change` is what every store holds its writers to, also one that was suspended and lost its lock meanwhile:
+  a checkpoint gives way to none of a smaller tree, and a tile under the published checkpoint to no other bytes. A tile
+  above it may change: it was never signed, and a database restored to just before it was written numbers anew.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
 import struct
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
+from audit.checkpoint import NoteError, claimed_size
 from audit.merkle import HASH_BYTES, node_hash
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
 CHECKPOINT_PATH = "checkpoint"
+COSIGNED_PATH = "checkpoint.cosigned"
+NOTES = frozenset({CHECKPOINT_PATH, COSIGNED_PATH})
 _LENGTH = struct.Struct(">H")
+_TILE = re.compile(r"tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([0-9]{1,3}))?")
 
 
 class TileMissingError(LookupError):
@@ -32,6 +41,14 @@ class TileMissingError(LookupError):
 
 class TileError(ValueError):
     """A tile's bytes are not in the form of a tile."""
+
+
+class TileConflictError(RuntimeError):
+    """What is stored must not give way to what was to be put: `refuse_change`."""
+
+
+class TilesUnavailableError(RuntimeError):
+    """The store does not answer, or refuses; the text says why. May be tried again."""
 
 
 class TileSource(Protocol):
@@ -47,7 +64,8 @@ class TileStore(TileSource, Protocol):
     """Where tiles live: written by one sequencer, read by anybody.
 
     - `put` has made the bytes durable when it returns, and replaces the whole object at once: a reader sees the
-      bytes before or the bytes after. Repeating it changes nothing. If it raises, they may be there or not.
+      bytes before or the bytes after. Repeating it changes nothing. `TileConflictError` changes nothing; if it raises
+      anything else, they may be there or not.
     - `get` returns the last bytes put.
     """
 
@@ -60,6 +78,41 @@ def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
 
 def entries_path(index: int, width: int = TILE_WIDTH) -> str:
     return f"tile/entries/{_number(index)}{_partial(width)}"
+
+
+def refuse_change(
+    path: str, stored: bytes | None, data: bytes, published: Callable[[], bytes | None]
+) -> None:
+    """TileConflictError when `data` must not take the place of `stored`; `published` gives the checkpoint."""
+    if stored is None or stored == data:
+        return
+    if path in NOTES:
+        if _claimed(stored) > _claimed(data):
+            raise TileConflictError(
+                f"a {path} of {_claimed(stored)} entries is there, one of {_claimed(data)} was put"
+            )
+        return
+    size, note = leaves_under(path), published()
+    if size is not None and note is not None and size <= _claimed(note):
+        raise TileConflictError(f"{path} is under the published checkpoint: its bytes never change")
+
+
+def leaves_under(path: str) -> int | None:
+    """How many leaves the smallest tree has that has this tile; None for what is no tile."""
+    match = _TILE.fullmatch(path)
+    if match is None:
+        return None
+    level, number, width = match.groups()
+    height = 0 if level == "entries" else TILE_HEIGHT * int(level)
+    first = int(number.replace("x", "").replace("/", "")) * TILE_WIDTH
+    return (first + int(width or TILE_WIDTH)) << height
+
+
+def _claimed(note: bytes) -> int:
+    try:
+        return claimed_size(note.decode())
+    except (NoteError, UnicodeDecodeError):
+        raise TileConflictError("what is stored, or was put, as a checkpoint is none") from None
 
 
 def touched(old: int, new: int) -> list[tuple[int, int]]:
@@ -132,6 +185,28 @@ class LocalTileStore:
         self._folder = folder
 
     def put(self, path: str, data: bytes) -> None:
+        with self._alone() if path in NOTES else contextlib.nullcontext():
+            refuse_change(path, self._stored(path), data, lambda: self._stored(CHECKPOINT_PATH))
+            self._write(path, data)
+
+    def _stored(self, path: str) -> bytes | None:
+        try:
+            return self.get(path)
+        except TileMissingError:
+            return None
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Nobody publishes between the look at what is there and the write."""
+        make_folder(self._folder)
+        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _write(self, path: str, data: bytes) -> None:
         target = self._folder / path
         make_folder(target.parent)
         # mkstemp: a name of its own and mode 0600, in the same folder so that the rename is atomic.

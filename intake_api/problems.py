@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, InternalServerError
 
 from audit.query import CursorError
+from audit.tiles import TilesUnavailableError
 from audit.times import rfc3339
 from intake_api.calls import CallRefused
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
@@ -123,6 +124,7 @@ _TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
     (ArchiveError, _archive),
     (StoreFull, _fixed("store-full", "the store has no room left")),
     (StoreUnavailable, _fixed("unavailable", "the store does not answer", "store")),
+    (TilesUnavailableError, _fixed("unavailable", "the log's store does not answer", "log")),
     (KeyDestroyed, _fixed("erased", "this bundle is being erased; only its tombstone is kept")),
     (KeyMissing, _BROKEN),
     (PartMissing, _BROKEN),

@@ -156,6 +156,9 @@ def _stop(process: multiprocessing.Process, patience: float) -> int:
 @contextmanager
 def _alone(settings: ServerSettings) -> Iterator[None]:
     """One service a state folder, one an address: the server's socket option would let a second one share both."""
+    settings.custody.state.mkdir(
+        mode=0o700, parents=True, exist_ok=True
+    )  # whose other parts are all in Azure
     descriptor = os.open(
         settings.custody.state / "serving.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
     )

@@ -1,16 +1,21 @@
 """The only module that names concrete adapters: settings in, custody out.
 
 The embedded default is one state folder. It is made by `initialise`, once; afterwards every part of it must be there:
-a missing key file is an error, never a reason to make a new key.
+a missing key is an error, never a reason to make a new one.
 
-Parts that the settings place in Azure take the place of their folder or file. Their libraries are imported where they
-are needed, so that the embedded start stays quick.
+Parts that the settings place in Azure take the place of their folder or file; with all of them there, and the records
+in PostgreSQL, any number of machines share one service and none keeps a folder. Their libraries are imported where
+they are needed, so that the embedded start stays quick.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, select
@@ -19,9 +24,10 @@ from audit.checkpoint import Signer
 from audit.cosigners import Cosigners
 from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
-from audit.tiles import LocalTileStore
+from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileMissingError, TileStore
 from audit.witness import Witness
 from audit.witness_local import LocalWitness
+from retention.azure_settings import AzureSettings
 from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
@@ -29,7 +35,7 @@ from retention.custody.writers import Uploads
 from retention.envelope.errors import KeyWrapperUnavailable, WrappedKeyBroken
 from retention.envelope.key_file import LocalKeyWrapper
 from retention.envelope.keys import RotatingKeyWrapper
-from retention.link_keys import LinkKeys, load_link_keys
+from retention.link_keys import LinkKeys
 from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
@@ -39,7 +45,7 @@ from retention.records.migrate import current_version, upgrade
 from retention.records.tables import upload_links
 from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings, read_triggers
-from retention.signing import create_signing_key, load_signing_key
+from retention.signing import LINK_KEY, LOG_KEY, RECEIPT_KEY, SIGNING_KEYS, SigningKeyFiles, SigningKeys
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -78,38 +84,67 @@ def is_initialised(settings: Settings) -> bool:
         records.close()
 
 
-def initialise(settings: Settings) -> None:
-    """Make the state folder: keys first, records last, so that an interrupted start is simply begun again.
+def initialise(settings: Settings) -> bool:
+    """Make the service's parts: keys first, records last, so that an interrupted start is simply begun again.
 
     Once there are records nothing is made: a key that is missing then was lost, and a new one would open nothing.
+    False then. Of several at once one makes the parts, and the others wait for it.
     """
     if is_initialised(settings):
+        return False
+    if settings.has_local_parts:
+        settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _taking_turns(settings):
+        if is_initialised(settings):
+            return False
+        azure = _Azure(settings.azure)
+        if settings.azure.blob:
+            _make_containers(settings, azure)
+        if settings.azure.key_url is None and not settings.key_file.exists():
+            LocalKeyWrapper.create(settings.key_file, _clock(settings).now())
+        signing = _signing_keys(settings, azure)
+        for name in SIGNING_KEYS:
+            signing.make_missing(name)
+        records = _records(settings)
+        upgrade(records.engine)
+        records.close()
+    return True
+
+
+@contextmanager
+def _taking_turns(settings: Settings) -> Iterator[None]:
+    """One at a time for each database. A vault has no "make it if it is missing": two would make a key each."""
+    if settings.database_url is not None:
+        from retention.records.postgres_engine import initialising
+
+        records = _records(settings)
+        try:
+            with initialising(records.engine):
+                yield
+        finally:
+            records.close()
         return
-    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if settings.azure.blob:
-        _make_containers(settings)
-    if settings.azure.key_url is None and not settings.key_file.exists():
-        LocalKeyWrapper.create(settings.key_file, _clock(settings).now())
-    for path in (settings.log_key_file, settings.receipt_key_file, settings.link_key_file):
-        if not path.exists():
-            create_signing_key(path)
-    records = _records(settings)
-    upgrade(records.engine)
-    records.close()
+    descriptor = os.open(settings.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def assemble(settings: Settings) -> Services:
     """Custody on what the settings name, from an initialised state folder."""
-    clock = _clock(settings)
-    wrapper = _wrapper(settings)
-    log_signer = load_signing_key(settings.log_key_file, settings.log_origin)
-    receipt_signer = load_signing_key(settings.receipt_key_file, settings.receipt_key_name)
-    objects, keys = _stores(settings)
+    clock, azure = _clock(settings), _Azure(settings.azure)
+    wrapper = _wrapper(settings, azure)
+    signing = _signing_keys(settings, azure)
+    log_signer = Signer(settings.log_origin, signing.read(LOG_KEY))
+    receipt_signer = Signer(settings.receipt_key_name, signing.read(RECEIPT_KEY))
+    objects, keys = _stores(settings, azure)
+    tiles = _tiles(settings, azure)
     _check_key(wrapper, keys)
     records = _records(settings)
     upgrade(records.engine)
-    link_keys = _link_keys(settings, records.engine)
-    tiles = LocalTileStore(settings.log_folder)
+    link_keys = _link_keys(settings, signing, records.engine)
     witness = _witness(settings, clock)
     custody = Custody(
         clock=clock,
@@ -149,14 +184,13 @@ def _witness(settings: Settings, clock: Clock) -> Witness:
     return S3Witness(place.bucket, settings.log_origin, clock, endpoint=place.endpoint, period=place.period)
 
 
-def _link_keys(settings: Settings, engine: Engine) -> LinkKeys:
+def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:
     """The keys of upload links. A state folder from before there were any gets its file here, while none is issued."""
     with engine.connect() as connection:
         issued = connection.execute(select(upload_links.c.id).limit(1)).first()
-    if issued is None and not settings.link_key_file.exists():
-        with suppress(FileExistsError):  # another process was first
-            create_signing_key(settings.link_key_file)
-    return load_link_keys(settings.link_key_file)
+    if issued is None and settings.azure.signing_vault_url is None:
+        signing.make_missing(LINK_KEY)
+    return LinkKeys(signing.read(LINK_KEY))
 
 
 def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:
@@ -169,50 +203,78 @@ def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:
         wrapper.unwrap(keys.get(bundle_id), bundle_id)
 
 
-def _stores(settings: Settings) -> tuple[ObjectStore, KeyStore]:
+def _stores(settings: Settings, azure: _Azure) -> tuple[ObjectStore, KeyStore]:
     """Where bundles and data keys are; an account that would keep what is erased is refused here."""
     if not settings.azure.blob:
         return LocalObjectStore(settings.objects_folder), LocalKeyStore(settings.data_keys_folder)
     from retention.objects.azure_blob import AzureBlobObjectStore
     from retention.objects.azure_keys import AzureBlobKeyStore
 
-    service = _blob_service(settings)
-    objects = AzureBlobObjectStore(service, settings.azure.bundle_container)
-    keys = AzureBlobKeyStore(service, settings.azure.data_key_container)
+    objects = AzureBlobObjectStore(azure.blobs, settings.azure.bundle_container)
+    keys = AzureBlobKeyStore(azure.blobs, settings.azure.data_key_container)
     objects.check()
     keys.check()
     return objects, keys
 
 
-def _blob_service(settings: Settings) -> BlobServiceClient:
-    from retention.objects.azure_service import connect, connect_by_string
+def _tiles(settings: Settings, azure: _Azure) -> TileStore:
+    """The log's own store; one that does not answer is found out here."""
+    if not settings.azure.blob:
+        return LocalTileStore(settings.log_folder)
+    from audit.tiles_azure import AzureTileStore
 
-    if settings.azure.connection_string is not None:
-        return connect_by_string(settings.azure.connection_string)
-    return connect(str(settings.azure.account_url), _credential())
+    tiles = AzureTileStore(azure.blobs.get_container_client(settings.azure.log_container))
+    with suppress(TileMissingError):  # a log that has just been begun
+        tiles.get(CHECKPOINT_PATH)
+    return tiles
 
 
-def _make_containers(settings: Settings) -> None:
+def _make_containers(settings: Settings, azure: _Azure) -> None:
     from retention.objects.azure_account import make_container
 
-    service = _blob_service(settings)
-    for name in (settings.azure.bundle_container, settings.azure.data_key_container):
-        make_container(service, name)
+    for name in settings.azure.containers:
+        make_container(azure.blobs, name)
 
 
-def _wrapper(settings: Settings) -> RotatingKeyWrapper:
+def _wrapper(settings: Settings, azure: _Azure) -> RotatingKeyWrapper:
     if settings.azure.key_url is None:
         return LocalKeyWrapper(settings.key_file)
     from retention.envelope.key_vault import KeyVaultWrapper
 
-    return KeyVaultWrapper(settings.azure.key_url, _credential())
+    return KeyVaultWrapper(settings.azure.key_url, azure.credential)
 
 
-def _credential() -> TokenCredential:
-    """The identity of this process: workload identity, managed identity, or an administrator's own login."""
-    from azure.identity import DefaultAzureCredential
+def _signing_keys(settings: Settings, azure: _Azure) -> SigningKeys:
+    if settings.azure.signing_vault_url is None:
+        return SigningKeyFiles(settings.state)
+    from retention.signing_vault import SigningSecrets
 
-    return DefaultAzureCredential()
+    return SigningSecrets(settings.azure.signing_vault_url, azure.credential)
+
+
+class _Azure:
+    """What the parts in Azure share, made when the first of them needs it: one identity, one connection to Storage."""
+
+    def __init__(self, settings: AzureSettings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def credential(self) -> TokenCredential:
+        """The identity of this process: workload identity, managed identity, or an administrator's own login.
+
+        One for all: it remembers which of them it found, and each token until it runs out.
+        """
+        from azure.identity import DefaultAzureCredential
+
+        return DefaultAzureCredential()
+
+    @cached_property
+    def blobs(self) -> BlobServiceClient:
+        from retention.objects.azure_service import connect, connect_by_string
+
+        if self._settings.connection_string is not None:
+            return connect_by_string(self._settings.connection_string)
+        return connect(str(self._settings.account_url), self.credential)
 
 
 def _records(settings: Settings) -> Records:

@@ -2,11 +2,13 @@
 
 | variable | meaning | default |
 |---|---|---|
-| CASEVAULT_BLOB_ACCOUNT_URL | the account's URL: bundles and data keys in Blob Storage | local folders |
+| CASEVAULT_BLOB_ACCOUNT_URL | the account's URL: bundles, data keys and log in Blob Storage | local folders |
 | CASEVAULT_BLOB_CONTAINER | container of the bundles | casevault-bundles |
 | CASEVAULT_DATA_KEY_CONTAINER | container of the wrapped data keys | casevault-data-keys |
+| CASEVAULT_LOG_CONTAINER | container of the log's tiles and checkpoints | casevault-log |
 | CASEVAULT_BLOB_CONNECTION_STRING | in place of the account's URL, for the emulator on this machine only | none |
 | CASEVAULT_KEY_URL | https://<vault>/keys/<name>: the key-encryption key in Key Vault or Managed HSM | local key file |
+| CASEVAULT_SIGNING_VAULT_URL | https://<vault>: signing keys as secrets of this Key Vault | local files |
 
 The identity is that of the process (azure-identity's DefaultAzureCredential): there is no setting for a secret.
 """
@@ -26,6 +28,7 @@ MAX_BLOB = 50_000 * (8 << 20)
 
 _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 _ACCOUNT_URL = re.compile(r"https://[a-z0-9.-]+/?")
+_VAULT_URL = re.compile(r"https://[a-zA-Z0-9.-]+(:[0-9]+)?/?")
 _KEY_URL = re.compile(r"https://[a-zA-Z0-9.-]+(:[0-9]+)?/keys/[a-zA-Z0-9-]{1,127}")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
@@ -38,12 +41,19 @@ class AzureSettings:
     connection_string: str | None = field(default=None, repr=False)  # it holds a key
     bundle_container: str = "casevault-bundles"
     data_key_container: str = "casevault-data-keys"
+    log_container: str = "casevault-log"
     key_url: str | None = None
+    signing_vault_url: str | None = None
 
     @property
     def blob(self) -> bool:
-        """Whether bundles and data keys are in Blob Storage."""
+        """Whether bundles, data keys and tiles are in Blob Storage."""
         return self.account_url is not None or self.connection_string is not None
+
+    @property
+    def containers(self) -> tuple[str, str, str]:
+        """All that are used."""
+        return self.bundle_container, self.data_key_container, self.log_container
 
 
 def azure_from_environment(
@@ -59,8 +69,12 @@ def azure_from_environment(
         data_key_container=_container(
             environ, "CASEVAULT_DATA_KEY_CONTAINER", AzureSettings().data_key_container
         ),
+        log_container=_container(environ, "CASEVAULT_LOG_CONTAINER", AzureSettings().log_container),
         key_url=_matching(
             environ, "CASEVAULT_KEY_URL", _KEY_URL, "https://<vault>/keys/<name>, without a version"
+        ),
+        signing_vault_url=_matching(
+            environ, "CASEVAULT_SIGNING_VAULT_URL", _VAULT_URL, "https://<vault>.vault.azure.net"
         ),
     )
     if settings.account_url and settings.connection_string:
@@ -69,6 +83,10 @@ def azure_from_environment(
         raise ValueError(
             "CASEVAULT_DATA_KEY_CONTAINER must not be the container of the bundles: a copy of one would "
             "be a copy of both"
+        )
+    if settings.log_container in (settings.bundle_container, settings.data_key_container):
+        raise ValueError(
+            "CASEVAULT_LOG_CONTAINER must be a container of its own: nothing in the log is ever erased"
         )
     if settings.blob and upload_lifetime > STAGED_LIFETIME:
         raise ValueError(

@@ -1,20 +1,17 @@
 """The keys that upload links are signed with: each derived from one secret and the link's id, none stored.
 
-- The secret is a local file, 32 bytes in hex, mode 0600. Losing it makes every link useless and nothing else: links
-  are issued anew.
+- The secret is kept with the signing keys (`retention.signing`). Losing it makes every link useless and nothing else:
+  links are issued anew.
 - A link's key = HKDF-SHA256(secret, info = `casevault upload link v1 | <link id>`): what one link's holder could ever
   learn tells nothing about another link, and the database holds nothing that signs.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import NoReturn
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-
-from retention.signing import read_secret
 
 _INFO = b"casevault upload link v1|"
 
@@ -36,8 +33,3 @@ class LinkKeys:
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("link keys are not pickled or copied")
-
-
-def load_link_keys(path: Path) -> LinkKeys:
-    """The keys behind the file. SigningKeyRefused when it is missing, open to others, or not a secret."""
-    return LinkKeys(read_secret(path))

@@ -41,6 +41,7 @@ from retention.azure_settings import AzureSettings, azure_from_environment
 from retention.bundle import Triggers
 from retention.custody.context import Limits
 from retention.records.postgres_url import CONNECTIONS, UnsafeUrlError, check_url
+from retention.signing import LOG_KEY
 
 
 class SettingError(ValueError):
@@ -74,6 +75,12 @@ class Settings:
     witness: WitnessSettings = field(default_factory=WitnessSettings)
 
     @property
+    def has_local_parts(self) -> bool:
+        """Whether anything that must last is in the state folder."""
+        remote = self.database_url, self.azure.blob, self.azure.key_url, self.azure.signing_vault_url
+        return not all(remote)
+
+    @property
     def records_file(self) -> Path:
         return self.state / "records.db"
 
@@ -92,16 +99,7 @@ class Settings:
 
     @property
     def log_key_file(self) -> Path:
-        return self.state / "log-signing-key"
-
-    @property
-    def receipt_key_file(self) -> Path:
-        return self.state / "receipt-signing-key"
-
-    @property
-    def link_key_file(self) -> Path:
-        """What upload links are signed with."""
-        return self.state / "link-signing-key"
+        return self.state / LOG_KEY
 
     @property
     def log_folder(self) -> Path:

@@ -1,7 +1,8 @@
-"""Signing keys in local files: one for the log's checkpoints, one for receipts, one for upload links.
+"""Signing keys: one for the log's checkpoints, one for receipts, one that upload links' keys are derived from.
 
-A file holds an Ed25519 seed in hex, mode 0600. It is made when the state folder is, and never made again: a new key in
-the place of a lost one would sign what nobody can compare with what was signed before.
+Each is a seed of 32 bytes, written in hex. It is made when the service is, once, and never made again: a new key in the
+place of a lost one would sign what nobody can compare with what was signed before. Here they are local files, mode
+0600; `signing_vault` keeps them where many machines can read them.
 """
 
 from __future__ import annotations
@@ -9,15 +10,46 @@ from __future__ import annotations
 import os
 import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
+from typing import Protocol
 
 from audit.checkpoint import Signer
 
 SEED_BYTES = 32
+LOG_KEY, RECEIPT_KEY, LINK_KEY = "log-signing-key", "receipt-signing-key", "link-signing-key"
+SIGNING_KEYS = (LOG_KEY, RECEIPT_KEY, LINK_KEY)
 
 
 class SigningKeyRefused(Exception):
-    """The file is missing, open to others, or not a seed; the text says what to do."""
+    """The key is missing, open to others, not a seed, or cannot be had now; the text says what to do."""
+
+
+class SigningKeys(Protocol):
+    """Where the seeds are kept. Every such place passes tests/contracts/.
+
+    - `read` gives the 32 bytes. `SigningKeyRefused` when they are missing or cannot be had: never others.
+    - `make_missing` makes the key unless there is one. Callers take turns: `initialise` holds a lock.
+    """
+
+    def read(self, name: str) -> bytes: ...
+
+    def make_missing(self, name: str) -> None: ...
+
+
+class SigningKeyFiles:
+    """In files of the state folder. Contract: `SigningKeys`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def read(self, name: str) -> bytes:
+        return read_secret(self._folder / name)
+
+    def make_missing(self, name: str) -> None:
+        if not (self._folder / name).exists():
+            with suppress(FileExistsError):  # another process was first
+                create_signing_key(self._folder / name)
 
 
 def create_signing_key(path: Path) -> None:
@@ -26,7 +58,7 @@ def create_signing_key(path: Path) -> None:
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(SEED_BYTES).hex().encode() + b"\n")
+            file.write(f"{new_seed()}\n".encode())
             file.flush()
             os.fsync(file.fileno())
         os.link(fresh, path)
@@ -55,10 +87,21 @@ def read_secret(path: Path) -> bytes:
         raise SigningKeyRefused(f"{path} cannot be read as a signing key") from None
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise SigningKeyRefused(f"{path} is open to other users; run: chmod 600 {path}")
+    seed = parse_seed(text)
+    if seed is None:
+        raise SigningKeyRefused(f"{path} does not hold a signing key; put the right file back")
+    return seed
+
+
+def new_seed() -> str:
+    """A fresh seed, as it is kept."""
+    return secrets.token_bytes(SEED_BYTES).hex()
+
+
+def parse_seed(text: str) -> bytes | None:
+    """The seed that is kept as `text`; None if that is none. No error: its text might quote what was read."""
     try:
         seed = bytes.fromhex(text)
     except ValueError:
-        seed = b""
-    if len(seed) != SEED_BYTES:
-        raise SigningKeyRefused(f"{path} does not hold a signing key; put the right file back")
-    return seed
+        return None
+    return seed if len(seed) == SEED_BYTES else None

@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
+from audit.tiles import TilesUnavailableError
 from intake_api.identity.development import IssuerKeyRefused
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError
@@ -36,6 +37,7 @@ MENDABLE = (
     CustodyError,
     EnvelopeError,
     StoreError,
+    TilesUnavailableError,
     OperationalError,
     OSError,
 )

@@ -1,4 +1,4 @@
-"""Commands on the service's own machine: serve, doctor, sweep, keys."""
+"""Commands on the service's own machine: init, serve, sweep, keys."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import click
 from intake_api import settings as server_settings
 from intake_api.cli.commands import Command, Group, with_json, with_state
 from intake_api.cli.errors import CliError
-from intake_api.cli.printing import Column, say, show_item
+from intake_api.cli.printing import Column, say, show_item, show_json
 from retention import settings as custody_settings
 from retention.actor import Actor, Role
-from retention.assembly import Services, assemble, is_initialised
+from retention.assembly import Services, assemble, initialise, is_initialised
 from retention.custody.rekeying import rewrap_all
 from retention.settings import Settings, from_environment
 from retention.sweep import sweep as sweep_once
@@ -47,7 +47,7 @@ def local_services(state: Path, development: bool) -> Services:
     settings = from_environment(environment(state, development))
     if not is_initialised(settings):
         raise CliError(
-            f"{state} is not the state folder of a service: name it with --state, or run `casevault serve`"
+            f"{state} is not the state folder of a service: name it with --state, or run `casevault init`"
         )
     _refuse_moved_clock(settings)
     return assemble(settings)
@@ -71,6 +71,25 @@ class ServeCommand(Command):
         rows = [(name, f"{what}  [default: {default}]") for name, what, default in _ROW.findall(stated)]
         with formatter.section("Settings from the environment"):
             formatter.write_dl(rows)
+
+
+@click.command(cls=Command, examples=("casevault init --state /var/lib/casevault",))
+@with_state
+@with_development
+@with_json
+def init(state: Path, development: bool, as_json: bool) -> None:
+    """Make what a new service needs, once: keys, containers, database.
+
+    `casevault serve` does so by itself where it may. In Azure run this as an administrator before the first start, with
+    the service's own settings, so that the service's identity need not be allowed to. Where there are records nothing
+    is made: a key that is missing then was lost, and a new one would open nothing.
+    """
+    settings = from_environment(environment(state, development))
+    made = initialise(settings)
+    if as_json:
+        show_json({"made": made})
+    else:
+        print("made: the service can be started" if made else "nothing to make: this service was made before")
 
 
 @click.command(

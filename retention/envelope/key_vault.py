@@ -16,7 +16,7 @@
 6. The vault's refusals leave as causes a person can act on: a disabled, expired or forbidden key is
    `KeyWrapperUnavailable`, so reads fail closed and an upload is refused before its first byte is taken.
 
-Throttling (429, with Retry-After) and passing faults are waited out, for a minute in all.
+Throttling and passing faults are waited out: vault_service.py.
 """
 
 from __future__ import annotations
@@ -25,30 +25,23 @@ import base64
 import hmac
 import os
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
 
 from azure.core.credentials import TokenCredential
 from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpResponseError
-from azure.core.pipeline import PipelineResponse
-from azure.core.pipeline.policies import RetryPolicy
-from azure.core.pipeline.transport import RequestsTransport
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.keyvault.keys import KeyClient, KeyVaultKey
 
 from retention.envelope.errors import KeyWrapperUnavailable, UnknownKeyEncryptionKey, WrappedKeyBroken
 from retention.envelope.keys import DATA_KEY_LENGTH, DataKey, WrappedKey
+from retention.vault_service import VaultPatience, inner_code, vault_options
 
 _KEY_URL = re.compile(r"(https://[a-zA-Z0-9.-]+(?::[0-9]+)?)/keys/([a-zA-Z0-9-]{1,127})")
 _VERSION = re.compile(r"[0-9a-f]{32}")
 _SALT = 16
 _MAC = 32
-TRIES = 6
-LONGEST_PAUSE = 20.0
-TOTAL_SECONDS = 60
 
 # By the kind of the key; -HSM: the same, kept in hardware.
 ALGORITHMS = {
@@ -73,30 +66,6 @@ _STATUS = {
 }
 
 
-class VaultPatience(RetryPolicy[HttpRequest, HttpResponse]):
-    """The client's own retry, for POST too (wrapping may be repeated), with pauses that end. `wait` sleeps."""
-
-    def __init__(self, wait: Callable[[float], None] = time.sleep) -> None:
-        tries = TRIES - 1
-        super().__init__(
-            retry_total=tries,
-            retry_connect=tries,
-            retry_read=tries,
-            retry_status=tries,
-            timeout=TOTAL_SECONDS,
-        )
-        self._wait = wait
-
-    def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
-        return super().configure_retries({"retry_on_methods": frozenset({"GET", "POST"}), **options})
-
-    def sleep(
-        self, settings: dict[str, Any], transport: object, response: PipelineResponse[Any, Any] | None = None
-    ) -> None:
-        asked = self.get_retry_after(response) if response is not None else None
-        self._wait(min(LONGEST_PAUSE, self.get_backoff_time(settings) if asked is None else asked))
-
-
 class KeyVaultWrapper:
     """Wraps with the key at `key_url`: https://<vault>/keys/<name>, without a version. Contract: `KeyWrapper`."""
 
@@ -111,8 +80,7 @@ class KeyVaultWrapper:
         self._keys = KeyClient(
             vault_url,
             credential,
-            transport=RequestsTransport(connection_timeout=10, read_timeout=20),
-            retry_policy=patience or VaultPatience(),
+            **vault_options(patience),
         )
 
     @property
@@ -192,18 +160,12 @@ class KeyVaultWrapper:
             yield
         except HttpResponseError as error:
             status = error.status_code or (401 if isinstance(error, ClientAuthenticationError) else 0)
-            cause = _CAUSES.get(_inner_code(error)) or _STATUS.get(status, f"cannot be used now ({status})")
+            cause = _CAUSES.get(inner_code(error)) or _STATUS.get(status, f"cannot be used now ({status})")
             raise self._unavailable(cause) from None
         except AzureError as error:
             raise self._unavailable(f"cannot be reached ({type(error).__name__})") from None
         except (ValueError, KeyError):  # a challenge for another domain, or an odd answer
             raise self._unavailable("is not served there as a key vault would") from None
-
-
-def _inner_code(error: HttpResponseError) -> str:
-    """`innererror.code` of the vault's answer, which tells a disabled key from a forbidden one."""
-    inner = getattr(error.error, "innererror", None)
-    return str(inner.get("code", "")) if isinstance(inner, Mapping) else ""
 
 
 def _encoded(raw: bytes) -> str:

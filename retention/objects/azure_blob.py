@@ -30,13 +30,14 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
+from audit.blob_answers import is_absent, is_conflict
 from retention.objects import paths
 from retention.objects.azure_account import AccountCheck
 from retention.objects.azure_blocks import MAX_BLOCKS, Extent
 from retention.objects.azure_bundle import ROUNDS, BundleBlob
 from retention.objects.azure_history import find_names
 from retention.objects.azure_reader import AzurePartReader
-from retention.objects.azure_service import is_absent, is_conflict, named_errors
+from retention.objects.azure_service import named_errors
 from retention.objects.azure_writer import AzurePartWriter
 from retention.objects.errors import PartMissing, StoreFull, StoreUnavailable
 

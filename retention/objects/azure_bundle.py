@@ -18,10 +18,10 @@ from azure.core.exceptions import HttpResponseError
 from azure.core.pipeline import PipelineResponse
 from azure.storage.blob import BlobBlock, BlobClient, ContainerClient, ContentSettings
 
+from audit.blob_answers import code_of, is_absent, is_conflict
 from retention.objects import paths
 from retention.objects.azure_blocks import BlockLists
 from retention.objects.azure_history import delete_past, find_all
-from retention.objects.azure_service import code_of, is_absent, is_conflict
 from retention.objects.errors import StoreUnavailable
 
 ROUNDS = 10

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobProperties, ContainerClient
 
-from retention.objects.azure_service import is_absent
+from audit.blob_answers import is_absent
 
 EVERYTHING = ["snapshots", "versions", "deleted", "uncommittedblobs", "metadata"]
 

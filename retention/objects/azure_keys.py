@@ -26,11 +26,12 @@ from azure.core import MatchConditions
 from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobClient, BlobServiceClient, ContentSettings
 
+from audit.blob_answers import is_absent, is_conflict
 from retention.envelope.keys import WrappedKey
 from retention.objects import paths
 from retention.objects.azure_account import AccountCheck
 from retention.objects.azure_history import delete_past, find_all
-from retention.objects.azure_service import is_absent, is_conflict, named_errors
+from retention.objects.azure_service import named_errors
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, StoreUnavailable
 
 ROUNDS = 10

@@ -23,6 +23,7 @@ from azure.core.pipeline.transport import RequestsTransport
 from azure.storage.blob import BlobServiceClient, ExponentialRetry
 from requests.adapters import HTTPAdapter
 
+from audit.blob_answers import code_of
 from retention.objects.errors import StoreError, StoreFull, StoreUnavailable
 
 TRIES = 7
@@ -98,22 +99,6 @@ def _options(patience: Patience) -> dict[str, Any]:
         "retry_policy": patience,
         "user_agent": "casevault",
     }
-
-
-def is_absent(error: HttpResponseError) -> bool:
-    """No such blob. A missing container is not that: it proves nothing of what it held."""
-    return error.status_code == 404 and code_of(error) in {"BlobNotFound", "404"}
-
-
-def is_conflict(error: HttpResponseError) -> bool:
-    """A condition on the blob's state did not hold."""
-    return error.status_code == 412 or code_of(error) == "BlobAlreadyExists"
-
-
-def code_of(error: HttpResponseError) -> str:
-    """The service's own code of the error; the status where it names none."""
-    code = getattr(error, "error_code", None)
-    return str(getattr(code, "value", code) or error.status_code or type(error).__name__)
 
 
 def store_error(what: str, error: AzureError) -> StoreError:

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import select
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from psycopg import Error as DriverError
-from sqlalchemy import Engine, create_engine, event
+from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -62,6 +64,19 @@ def postgres_engine(url: str, *, connections: int = CONNECTIONS) -> Engine:
     _try_idle_connections(engine)
     event.listen(engine, "handle_error", _hide_values)
     return engine
+
+
+@contextmanager
+def initialising(engine: Engine) -> Iterator[None]:
+    """One process at a time, of all that are about to make the parts of the service on this database."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("SET lock_timeout = 0"))
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("SELECT pg_advisory_lock(4153697014)"))
+        try:
+            yield
+        finally:
+            connection.invalidate()  # closed: the lock goes with it, and so do its limits
 
 
 def _try_idle_connections(engine: Engine) -> None:

@@ -205,7 +205,7 @@ def test_a_published_checkpoint_of_another_tree_stops_the_sequencer(log: Any, ma
     log.write(1)
     with pytest.raises(TreeDamagedError, match="another tree of 100 was published"):
         log.sequence()
-    log.tiles.put("checkpoint", b"\xff nonsense")
+    (log.folder / "tiles" / "checkpoint").write_bytes(b"\xff nonsense")
     with pytest.raises(TreeDamagedError, match="does not verify"):
         log.sequence()
 

@@ -30,10 +30,11 @@ from audit.checkpoint import (
 )
 from audit.cosignature import CosignatureVerifier, Cosigner, cosigned_at
 from audit.cosigned_local import LocalCosignedStore
-from audit.cosigners import COSIGNED_PATH, Cosignatory, Cosigners, Reply
+from audit.cosigners import Cosignatory, Cosigners, Reply
 from audit.cosigning import MAX_REQUEST_BYTES, Answer, Request, Verdict, WitnessCore
 from audit.merkle import EMPTY_ROOT, leaf_hash
 from audit.proofs import prove_consistency
+from audit.tiles import COSIGNED_PATH
 from intake_api.routes.witness import witness_blueprint
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)

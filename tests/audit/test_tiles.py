@@ -19,8 +19,10 @@ from audit.tiles import (
     decode_entries,
     encode_entries,
     entries_path,
+    leaves_under,
     tile_path,
 )
+from tests.contracts.tile_store_contract import note
 
 
 @pytest.mark.parametrize(
@@ -43,6 +45,17 @@ def test_paths_are_those_of_tlog_tiles(path: str, expected: str) -> None:
 def test_there_is_no_tile_of_another_width(width: int) -> None:
     with pytest.raises(ValueError, match="1 to 256"):
         tile_path(0, 0, width)
+
+
+@given(st.integers(0, 7), st.integers(0, 10**7), st.integers(1, 256))
+def test_a_tiles_path_tells_how_many_leaves_it_needs(level: int, number: int, width: int) -> None:
+    assert leaves_under(tile_path(level, number, width)) == (number * 256 + width) * 256**level
+    assert leaves_under(entries_path(number, width)) == number * 256 + width
+
+
+@pytest.mark.parametrize("path", ["checkpoint", "tile/0/1000", "tile/0/000.p/", "tile/x/000", "tile/0/000/1"])
+def test_what_is_no_tile_needs_none(path: str) -> None:
+    assert leaves_under(path) is None
 
 
 @given(st.lists(st.binary(max_size=40) | st.just(b"x" * 65535), max_size=20))
@@ -122,15 +135,15 @@ def test_a_local_store_is_its_owners_only_and_leaves_no_scraps(tmp_path: Path) -
 
 def test_a_put_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = LocalTileStore(tmp_path)
-    store.put("checkpoint", b"old")
+    store.put("checkpoint", note(5))
 
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("audit.tiles.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
-        store.put("checkpoint", b"new")
-    assert store.get("checkpoint") == b"old"
+        store.put("checkpoint", note(6))
+    assert store.get("checkpoint") == note(5)
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint"]
 
 

@@ -58,7 +58,7 @@ def test_a_log_rolled_back_with_its_tiles_is_shown_by_a_witness(grown: Any) -> N
     lost = roll_back(grown)
     with grown.engine.connect() as connection:
         note = latest_note(connection)
-    grown.tiles.put("checkpoint", str(note).encode())
+    (grown.folder / "tiles" / "checkpoint").write_text(str(note))
     assert grown.verify().good  # within itself it is a good log: only the outside knows better
     problem = first(grown.verify(witnessed=[lost]))
     assert problem == Problem(300, "leaf 300 is missing: 600 leaves were sequenced")

@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import BlobServiceClient
 
+from audit.tiles_azure import AzureTileStore
 from retention.objects.azure_blob import AzureBlobObjectStore
 from retention.objects.azure_keys import AzureBlobKeyStore
 from retention.objects.azure_service import Patience, connect_by_string
@@ -122,6 +123,11 @@ def store(service: BlobServiceClient, container: str) -> AzureBlobObjectStore:
 @pytest.fixture
 def keys(service: BlobServiceClient, container: str) -> AzureBlobKeyStore:
     return AzureBlobKeyStore(service, container)
+
+
+@pytest.fixture
+def tiles(service: BlobServiceClient, container: str) -> AzureTileStore:
+    return AzureTileStore(service.get_container_client(container))
 
 
 @pytest.fixture

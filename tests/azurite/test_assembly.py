@@ -10,6 +10,8 @@ import azure.identity
 import pytest
 from azure.storage.blob import BlobServiceClient, RetentionPolicy
 
+from audit.tiles import TilesUnavailableError
+from audit.tiles_azure import AzureTileStore
 from retention.assembly import assemble, initialise
 from retention.azure_settings import AzureSettings
 from retention.envelope.errors import KeyWrapperUnavailable, UnknownKeyEncryptionKey
@@ -19,6 +21,7 @@ from retention.objects.azure_blob import AzureBlobObjectStore
 from retention.objects.azure_keys import AzureBlobKeyStore
 from retention.objects.errors import StoreUnavailable
 from retention.settings import Settings
+from retention.signing import SIGNING_KEYS, SigningKeyRefused
 from tests.azurite.conftest import connection_string
 from tests.fakes.ids import bundle
 from tests.keyvault.conftest import MakeVault, certificate, make_vault
@@ -43,22 +46,25 @@ def settings(
         connection_string=connection_string(azurite_port),
         bundle_container=f"{container}-bundles",
         data_key_container=f"{container}-keys",
+        log_container=f"{container}-log",
         key_url=vault.key_url("casevault"),
+        signing_vault_url=vault.url,
     )
     yield Settings(state=tmp_path / "state", azure=azure)
-    for name in ("bundles", "keys"):
+    for name in ("bundles", "keys", "log"):
         service.delete_container(f"{container}-{name}")
 
 
-def test_settings_select_the_adapters_and_make_no_key_file(settings: Settings) -> None:
+def test_settings_select_the_adapters_and_make_no_key_file(settings: Settings, vault: Vault) -> None:
     initialise(settings)
     services = assemble(settings)
     try:
         assert isinstance(services.custody.objects, AzureBlobObjectStore)
         assert isinstance(services.custody.keys, AzureBlobKeyStore)
         assert isinstance(services.custody.wrapper, KeyVaultWrapper)
-        assert not settings.key_file.exists()
-        assert not settings.objects_folder.exists()
+        assert isinstance(services.custody.tiles, AzureTileStore)
+        assert sorted(vault.secrets) == [f"casevault-{name}" for name in sorted(SIGNING_KEYS)]
+        assert [path.name for path in settings.state.iterdir() if "records.db" not in path.name] == []
         services.custody.objects.check()
         services.custody.keys.check()
     finally:
@@ -109,3 +115,38 @@ def test_a_missing_container_is_not_made_anew(settings: Settings, service: BlobS
     with pytest.raises(StoreUnavailable, match="make the container"):
         assemble(settings)
     service.create_container(name)
+
+
+def test_a_log_container_that_is_lost_is_no_empty_log(settings: Settings, service: BlobServiceClient) -> None:
+    initialise(settings)
+    name = settings.azure.log_container
+    service.delete_container(name)
+    initialise(settings)
+    with pytest.raises(TilesUnavailableError, match="make the container"):
+        assemble(settings)
+    service.create_container(name)
+
+
+@pytest.mark.parametrize("name", SIGNING_KEYS)
+def test_a_signing_secret_that_is_lost_is_not_made_anew(settings: Settings, vault: Vault, name: str) -> None:
+    initialise(settings)
+    vault.secrets[f"casevault-{name}"].deleted = True
+    assert not initialise(settings)
+    with pytest.raises(SigningKeyRefused, match="recover"):
+        assemble(settings)
+    assert len(vault.secrets[f"casevault-{name}"].values) == 1
+
+
+def test_one_identity_serves_all_parts(
+    settings: Settings, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Credential] = []
+
+    def make() -> Credential:
+        made.append(Credential(vault))
+        return made[-1]
+
+    initialise(settings)
+    monkeypatch.setattr(azure.identity, "DefaultAzureCredential", make)
+    assemble(settings).close()
+    assert len(made) == 1

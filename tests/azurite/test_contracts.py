@@ -1,9 +1,10 @@
-"""The contract suites of the stores, on Azurite. The fixtures `store` and `keys` are those of conftest.py."""
+"""The contract suites of the stores, on Azurite. The fixtures `store`, `keys` and `tiles` are those of conftest.py."""
 
 from __future__ import annotations
 
 from tests.contracts.key_store_contract import KeyStoreContract
 from tests.contracts.object_store_contract import ObjectStoreContract
+from tests.contracts.tile_store_contract import TileStoreContract
 
 
 class TestAzureBlobObjectStore(ObjectStoreContract):
@@ -11,4 +12,8 @@ class TestAzureBlobObjectStore(ObjectStoreContract):
 
 
 class TestAzureBlobKeyStore(KeyStoreContract):
+    pass
+
+
+class TestAzureTileStore(TileStoreContract):
     pass

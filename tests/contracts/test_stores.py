@@ -13,9 +13,11 @@ from retention.envelope.keys import KeyWrapper
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
+from retention.signing import SigningKeyFiles, SigningKeys
 from tests.contracts.key_store_contract import KeyStoreContract
 from tests.contracts.key_wrapper_contract import KeyWrapperContract
 from tests.contracts.object_store_contract import ObjectStoreContract
+from tests.contracts.signing_keys_contract import SigningKeysContract
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
@@ -71,3 +73,9 @@ class TestMemoryKeyWrapper(KeyWrapperContract):
     @pytest.fixture
     def rotate(self, wrapper: MemoryKeyWrapper) -> Callable[[], object]:
         return wrapper.rotate
+
+
+class TestSigningKeyFiles(SigningKeysContract):
+    @pytest.fixture
+    def signing(self, tmp_path: Path) -> SigningKeys:
+        return SigningKeyFiles(tmp_path)

@@ -1,4 +1,4 @@
-"""The key wrapper's contract suite on a key vault, with an RSA key and with an AES key."""
+"""The contract suites on a key vault: the key wrapper's with an RSA key and with an AES key, and the signing keys'."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import pytest
 
 from retention.envelope.key_vault import KeyVaultWrapper
 from retention.envelope.keys import KeyWrapper
+from retention.signing import SigningKeys
+from retention.signing_vault import SigningSecrets
 from tests.contracts.key_wrapper_contract import KeyWrapperContract
+from tests.contracts.signing_keys_contract import SigningKeysContract
 from tests.keyvault.conftest import MakeVault
 from tests.keyvault.vault import Credential, Vault
 
@@ -24,3 +27,10 @@ class TestKeyVaultWrapper(KeyWrapperContract):
         other = make_vault(vault.kind)
         other.rotate("casevault")
         return KeyVaultWrapper(other.key_url("casevault"), Credential(other))
+
+
+class TestSigningSecrets(SigningKeysContract):
+    @pytest.fixture
+    def signing(self, make_vault: MakeVault) -> SigningKeys:
+        vault = make_vault("signing")
+        return SigningSecrets(vault.url, Credential(vault))

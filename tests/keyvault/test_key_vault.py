@@ -16,8 +16,9 @@ from retention.envelope.errors import (
     UnknownKeyEncryptionKey,
     WrappedKeyBroken,
 )
-from retention.envelope.key_vault import LONGEST_PAUSE, TRIES, KeyVaultWrapper, VaultPatience
+from retention.envelope.key_vault import KeyVaultWrapper
 from retention.envelope.keys import DataKey, WrappedKey
+from retention.vault_service import LONGEST_PAUSE, TRIES, VaultPatience
 from tests.fakes.ids import bundle
 from tests.keyvault.conftest import MakeVault
 from tests.keyvault.vault import Credential, Fault, Vault

@@ -1,7 +1,8 @@
-"""A key vault in this process: an HTTPS server that speaks Key Vault's REST contract for keys, with real keys.
+"""A key vault in this process: an HTTPS server that speaks Key Vault's REST contract, with real keys, and for secrets.
 
 Known of it: the challenge (401 naming authority and resource), get key by version or current, wrapkey, unwrapkey,
 rotate, 400 for what does not unwrap, 403 with `innererror` for a disabled key, 404, and faults told to it beforehand.
+Of secrets: set (a new version), get the current one, 404, 403 for a disabled one, 409 for the name of a deleted one.
 """
 
 from __future__ import annotations
@@ -70,6 +71,15 @@ class Version:
 
 
 @dataclass
+class Secret:
+    """A secret's versions, oldest first."""
+
+    values: list[str]
+    enabled: bool = True
+    deleted: bool = False
+
+
+@dataclass
 class Fault:
     """An answer given in place of the real one; status 0: the line is cut."""
 
@@ -85,6 +95,7 @@ class Vault:
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self.keys: dict[str, list[Version]] = {}
+        self.secrets: dict[str, Secret] = {}
         self.faults: deque[Fault] = deque()
         self.requests: list[str] = []
         self.token = os.urandom(8).hex()
@@ -108,6 +119,8 @@ class Vault:
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         parts = path.strip("/").split("/")
         name, rest = parts[1], parts[2:]
+        if parts[0] == "secrets":
+            return self._secret(method, name, body)
         versions = {version.number: version for version in self.keys.get(name, [])}
         if method == "POST" and rest == ["rotate"]:
             return 200, self._bundle(name, self.rotate(name))
@@ -128,6 +141,25 @@ class Vault:
         except ValueError:
             return _error(400, "BadParameter")
         return 200, {"kid": f"{self.key_url(name)}/{version.number}", "value": _b64(value)}
+
+    def _secret(self, method: str, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+        secret = self.secrets.get(name)
+        if method == "PUT":
+            if secret is not None and secret.deleted:
+                return _error(409, "Conflict", "ObjectIsDeletedButRecoverable")
+            secret = self.secrets.setdefault(name, Secret([]))
+            secret.values.append(body["value"])
+        if secret is None or secret.deleted:
+            return _error(404, "SecretNotFound")
+        if not secret.enabled:
+            return _error(403, "Forbidden", "SecretDisabled")
+        number = f"{len(secret.values):032x}"
+        attributes = {"enabled": True, "recoveryLevel": "Recoverable"}
+        return 200, {
+            "value": secret.values[-1],
+            "id": f"{self.url}/secrets/{name}/{number}",
+            "attributes": attributes,
+        }
 
     def _bundle(self, name: str, version: Version) -> dict[str, Any]:
         kid = f"{self.key_url(name)}/{version.number}"
@@ -163,7 +195,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.close_connection = True
 
-    do_GET = do_POST = _serve  # noqa: N815
+    do_GET = do_POST = do_PUT = _serve  # noqa: N815
 
     def _send(self, status: int, body: dict[str, Any], headers: dict[str, str] | None = None) -> None:
         content = json.dumps(body).encode()

@@ -33,6 +33,7 @@ from retention.receipt import check
 from retention.reconcile import Reconciliation, erase_unrecorded, reconcile
 from retention.records.tables import bundles, parts
 from retention.settings import Settings, WitnessSettings
+from retention.signing import LOG_KEY, RECEIPT_KEY
 from retention.sweep import sweep
 from retention.witnessing import witness_once
 from tests.retention.custody.world import DAY, REASON, FakeClock, World
@@ -354,8 +355,8 @@ def test_a_database_of_another_history_does_not_adopt_ours(
 ) -> None:
     drill(installation)
     other = Installation(tmp_path / "other")
-    for name in ("log_key_file", "receipt_key_file"):
-        shutil.copy(getattr(installation.settings, name), getattr(other.settings, name))
+    for name in (LOG_KEY, RECEIPT_KEY):
+        shutil.copy(installation.settings.state / name, other.settings.state / name)
     with other.service() as (services, world):
         world.open_case()
         services.sequencer.run_once()

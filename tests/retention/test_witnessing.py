@@ -11,9 +11,9 @@ import pytest
 
 from audit.checkpoint import Signer
 from audit.cosignature import Cosigner
-from audit.cosigners import COSIGNED_PATH, Cosignatory, Cosigners, Reply
+from audit.cosigners import Cosignatory, Cosigners, Reply
 from audit.entry import Action
-from audit.tiles import TileMissingError
+from audit.tiles import COSIGNED_PATH, TileMissingError
 from audit.witness_local import LocalWitness
 from audit.witness_s3 import S3Witness
 from retention.actor import CLOCK

@@ -1,0 +1,57 @@
+"""How this service speaks to a key vault: connections, patience, and what its refusals say.
+
+Throttling (429, with Retry-After) and passing faults are waited out, for a minute in all. Whatever is asked of a vault
+here may be repeated: wrapping again, and setting a secret to the same value again, do no harm.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from azure.core.exceptions import HttpResponseError
+from azure.core.pipeline import PipelineResponse
+from azure.core.pipeline.policies import RetryPolicy
+from azure.core.pipeline.transport import RequestsTransport
+from azure.core.rest import HttpRequest, HttpResponse
+
+TRIES = 6
+LONGEST_PAUSE = 20.0
+TOTAL_SECONDS = 60
+
+
+class VaultPatience(RetryPolicy[HttpRequest, HttpResponse]):
+    """The client's own retry, for POST and PUT too, with pauses that end. `wait` sleeps."""
+
+    def __init__(self, wait: Callable[[float], None] = time.sleep) -> None:
+        tries = TRIES - 1
+        super().__init__(
+            retry_total=tries,
+            retry_connect=tries,
+            retry_read=tries,
+            retry_status=tries,
+            timeout=TOTAL_SECONDS,
+        )
+        self._wait = wait
+
+    def configure_retries(self, options: dict[str, Any]) -> dict[str, Any]:
+        return super().configure_retries({"retry_on_methods": frozenset({"GET", "POST", "PUT"}), **options})
+
+    def sleep(
+        self, settings: dict[str, Any], transport: object, response: PipelineResponse[Any, Any] | None = None
+    ) -> None:
+        asked = self.get_retry_after(response) if response is not None else None
+        self._wait(min(LONGEST_PAUSE, self.get_backoff_time(settings) if asked is None else asked))
+
+
+def vault_options(patience: VaultPatience | None = None) -> dict[str, Any]:
+    """What a client of a vault is made with."""
+    transport = RequestsTransport(connection_timeout=10, read_timeout=20)
+    return {"transport": transport, "retry_policy": patience or VaultPatience()}
+
+
+def inner_code(error: HttpResponseError) -> str:
+    """`innererror.code` of the vault's answer, which tells a disabled thing from a forbidden one."""
+    inner = getattr(error.error, "innererror", None)
+    return str(inner.get("code", "")) if isinstance(inner, Mapping) else ""
