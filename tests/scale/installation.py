@@ -1,7 +1,7 @@
 """One installation past one machine: API processes and function workers on one PostgreSQL and one Storage account.
 
 Every process has a state folder of its own, as on a machine of its own. What the settings do not place elsewhere yet
-(keys, tiles, the certificate, the rehearsal's clock) its folder holds by links into one shared folder, as a mounted
+(key files, the certificate, the rehearsal's clock) its folder holds by links into one shared folder, as a mounted
 share would. All are ended with SIGKILL only: nobody says good-bye here.
 """
 
@@ -162,7 +162,6 @@ class Installation:
         DevelopmentIssuer(
             self.shared / "development-issuer-key", "https://127.0.0.1", "casevault", self.clock
         )
-        self.settings.log_folder.mkdir(exist_ok=True)
         self.settings.witness_folder.mkdir(exist_ok=True)
         issuer = {"CASEVAULT_DEVELOPMENT_ISSUER": f"https://127.0.0.1:{free_port()}"}
         self.apis = [
@@ -172,7 +171,7 @@ class Installation:
                     **self._environ,
                     **issuer,
                     "CASEVAULT_CLOCK": "embedded" if number < clocks else "functions",
-                    "PGAPPNAME": f"api-{number}",
+                    "CASEVAULT_DATABASE_URL": _named(self._environ, f"api-{number}"),
                 },
                 self.ca,
             )
@@ -225,7 +224,7 @@ class Installation:
     def new_worker(self, number: int) -> Worker:
         """A function worker, indexed. One a slot lives at a time."""
         environ = {**self._environ, "CASEVAULT_STATE": str(self._worker_states[number])}
-        environ["PGAPPNAME"] = f"worker-{number}"
+        environ["CASEVAULT_DATABASE_URL"] = _named(self._environ, f"worker-{number}")
         worker = Worker(self._app_root, environ)
         wrong = worker.index()
         if wrong:
@@ -266,6 +265,11 @@ class Installation:
 
 def _every(container: ContainerClient) -> Iterator[object]:
     return iter(container.list_blobs(include=["metadata", "uncommittedblobs", "snapshots"]))
+
+
+def _named(environ: dict[str, str], process: str) -> str:
+    """The database's URL by which the server knows which process a connection is of."""
+    return f"{environ['CASEVAULT_DATABASE_URL']}&application_name={process}"
 
 
 def _taken(port: int) -> bool:

@@ -18,7 +18,7 @@ Key = tuple[str, int, int]
 
 @dataclass(slots=True)
 class Upload:
-    """`acknowledged`: the service has said that it has all of it. `went_on`: its last piece that was acknowledged."""
+    """`acknowledged`: the service has said that it has all of it. `went_on`: its last piece was sent."""
 
     bundle: str
     case: str | None
