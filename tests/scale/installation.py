@@ -163,13 +163,14 @@ class Installation:
             self.shared / "development-issuer-key", "https://127.0.0.1", "casevault", self.clock
         )
         self.settings.witness_folder.mkdir(exist_ok=True)
-        issuer = {"CASEVAULT_DEVELOPMENT_ISSUER": f"https://127.0.0.1:{free_port()}"}
+        people = f"https://127.0.0.1:{free_port()}"
+        self.issuer = f"{people}/development"
         self.apis = [
             ApiProcess(
                 self._state(f"api-{number}"),
                 {
                     **self._environ,
-                    **issuer,
+                    "CASEVAULT_DEVELOPMENT_ISSUER": people,
                     "CASEVAULT_CLOCK": "embedded" if number < clocks else "functions",
                     "CASEVAULT_DATABASE_URL": _named(self._environ, f"api-{number}"),
                 },

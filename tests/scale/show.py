@@ -6,6 +6,7 @@ import hashlib
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -73,8 +74,20 @@ class HttpTiles:
         return answer.content
 
 
-def run(installation: Installation, *, seconds: float, every: float, seed: int, jumps: int = 1) -> Outcome:
-    """Load it for `seconds` while something dies every few; let 91 days go by `jumps` times; then judge."""
+Enough = Callable[[Ledger, Chaos], bool]
+
+
+def run(
+    installation: Installation,
+    *,
+    seconds: float,
+    every: float,
+    seed: int,
+    jumps: int = 1,
+    enough: Enough = lambda *_: True,
+) -> Outcome:
+    """Load it for `seconds`, and on until it was `enough`, while something dies every few; let 91 days go by `jumps`
+    times; then judge."""
     ledger = Ledger()
     host = Host(installation, seed, Mischief(), Ticks())
     load = Load(installation, ledger, seed)
@@ -87,12 +100,14 @@ def run(installation: Installation, *, seconds: float, every: float, seed: int, 
         time.sleep(seconds / (jumps + 1))
         if jump < jumps:
             installation.advance(timedelta(days=91))
+    give_up = time.monotonic() + QUIET_SECONDS
+    while not enough(ledger, chaos) and time.monotonic() < give_up:
+        time.sleep(0.5)
     load.end()
     chaos.stop()
     host.calm.set()
     installation.advance(timedelta(days=91))
-    unsettled = settle(installation, host)
-    found = gather(installation, ledger, unsettled)
+    found = gather(installation, ledger, settle(installation))
     host.stop()
     ledger.wrong += [f"chaos: {error}" for error in chaos.errors]
     ledger.wrong += host.errors
@@ -105,7 +120,7 @@ def _takeovers(kills: list[float], growth: list[tuple[float, int]]) -> list[floa
     return [seconds for seconds in after if seconds is not None]
 
 
-def settle(installation: Installation, host: Host, seconds: float = QUIET_SECONDS) -> str:
+def settle(installation: Installation, seconds: float = QUIET_SECONDS) -> str:
     """Wait until no work is left; what is left when patience ends."""
     give_up, left = time.monotonic() + seconds, "nothing was looked at"
     with installation.inside() as services:
@@ -128,7 +143,7 @@ def _waiting(services: Services) -> str:
     )  # fmt: skip
     loose = select(func.count()).where(audit_entries.c.leaf_index.is_(None))
     with custody.records.read() as reads:
-        found = dict(reads.execute(states).tuples().all())
+        found = {row.state: row[1] for row in reads.execute(states)}
         counts = {
             "erasures pending": pending,
             "bundles due": reads.execute(due).scalar_one(),
@@ -145,10 +160,8 @@ def gather(installation: Installation, ledger: Ledger, unsettled: str = "") -> E
     keys = auditor.get("/audit/keys")
     log_key, receipt_key = Verifier.parse(keys["log"]), Verifier.parse(keys["receipts"])
     contents = _read_all(installation, ledger)
-    time.sleep(1)
     receipts = _receipts(auditor, ledger, (log_key, receipt_key))
-    while _waits(installation):  # what was just read is logged too
-        time.sleep(0.5)
+    unsettled = unsettled or settle(installation)  # what was just read is logged too
     tiles = HttpTiles(auditor)
     verdict = verify_folder(tiles, log_key)
     size = open_checkpoint(tiles.get(CHECKPOINT_PATH).decode(), log_key).size
@@ -162,11 +175,6 @@ def gather(installation: Installation, ledger: Ledger, unsettled: str = "") -> E
         receipts=receipts,
         unsettled=unsettled,
     )
-
-
-def _waits(installation: Installation) -> str:
-    with installation.inside() as services:
-        return _waiting(services)
 
 
 def _leaves(tiles: TileSource, size: int) -> list[dict[str, Any]]:
