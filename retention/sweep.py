@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, and_, or_, select
+from sqlalchemy import Row, Select, and_, or_, select
 
 from audit.entry import Action, Outcome
 from retention.actor import CLOCK
@@ -41,6 +42,8 @@ LOG = logging.getLogger(__name__)
 BATCH = 200
 """Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
 SMALLER = 8
+SPREAD = 16
+_DRAW = random.SystemRandom()
 AT_ONCE = 8
 _UNFINISHED = and_(
     bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
@@ -214,26 +217,29 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 
 def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
-    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles."""
+    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles.
+
+    Of those that have waited longest, some: several clocks then seldom read the same one back, and one that cannot be
+    read now keeps no other waiting.
+    """
     full = and_(
         bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
     )
-    with custody.records.read() as reads:
-        unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
-    for bundle_id in unfinished:
+    received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
+    for bundle_id in _some(custody, select(bundles.c.id).where(full), limit):
         with _noted(report, f"completing {bundle_id}"):
             finish_upload(custody, CLOCK, bundle_id)
-    waiting = (
-        select(bundles.c.id)
-        .where(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
-        .order_by(bundles.c.received_at)
-    )
-    with custody.records.read() as reads:
-        received = reads.execute(waiting.limit(limit)).scalars().all()
-    for bundle_id in received:
+    waiting = select(bundles.c.id).where(received).order_by(bundles.c.received_at)
+    for bundle_id in _some(custody, waiting, limit):
         with _noted(report, f"reading {bundle_id} back"):
             verify_bundle(custody, bundle_id)
             report.verified += 1
+
+
+def _some(custody: Custody, search: Select[Any], limit: int) -> list[str]:
+    with custody.records.read() as reads:
+        found: Sequence[str] = reads.execute(search.limit(limit * SPREAD)).scalars().all()
+    return _DRAW.sample(found, min(limit, len(found)))
 
 
 @contextmanager

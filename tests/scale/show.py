@@ -42,6 +42,8 @@ from tests.scale.ledger import Ledger
 from tests.scale.load import ENGINEERS, Load
 
 QUIET_SECONDS = 180
+READ_SECONDS = 5
+"""How long the judge tries to read a bundle, once nothing dies any more."""
 
 
 @dataclass(slots=True)
@@ -200,8 +202,10 @@ def _forks(ledger: Ledger, tiles: TileSource, key: Verifier, size: int) -> list[
 
 def _read_all(installation: Installation, ledger: Ledger) -> dict[str, str]:
     """Every bundle that was acknowledged, read whole by an engineer of its case."""
-    engineer = Caller(installation, ENGINEERS[0], "SupportEngineer", 1, threading.Event(), patience=30)
-    operator = Caller(installation, "olga", "Operator", 2, threading.Event(), patience=30)
+    engineer = Caller(
+        installation, ENGINEERS[0], "SupportEngineer", 1, threading.Event(), patience=READ_SECONDS
+    )
+    operator = Caller(installation, "olga", "Operator", 2, threading.Event(), patience=READ_SECONDS)
     contents: dict[str, str] = {}
     granted: set[str | None] = set()
     for upload in ledger.uploads.values():

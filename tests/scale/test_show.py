@@ -48,7 +48,7 @@ def installed(node_modules: Path) -> Iterator[Installation]:
 
 @pytest.fixture(scope="module")
 def outcome(installed: Installation) -> Outcome:
-    return run(installed, seconds=12, every=3, seed=7, jumps=1, enough=enough)
+    return run(installed, seconds=8, every=2, seed=7, jumps=1, enough=enough)
 
 
 def enough(ledger: Ledger, chaos: Chaos) -> bool:
@@ -88,13 +88,6 @@ def _kept(outcome: Outcome, number: int) -> Upload:
 
 def _said(outcome: Outcome, installed: Installation) -> list[str]:
     return judge(outcome.ledger, gather(installed, outcome.ledger))
-
-
-def test_an_object_that_somebody_deletes_is_missed(outcome: Outcome, installed: Installation) -> None:
-    bundle = _kept(outcome, 0).bundle
-    with installed.inside() as services:
-        services.custody.objects.destroy(bundle)
-    assert any(line.startswith(f"acknowledged and lost: {bundle}") for line in _said(outcome, installed))
 
 
 def test_an_erasure_that_nobody_asked_for_is_early(outcome: Outcome, installed: Installation) -> None:
@@ -153,3 +146,10 @@ def test_a_key_that_comes_back_after_its_erasure_is_found(outcome: Outcome, inst
         blob = service.get_blob_client(azure.data_key_container, f"{leaf['bundle']}.key")
         blob.upload_blob(b"a backup of it", overwrite=True)
     assert f"erased and still stored: key {leaf['bundle']}.key" in _said(outcome, installed)
+
+
+def test_an_object_that_somebody_deletes_is_missed(outcome: Outcome, installed: Installation) -> None:
+    bundle = _kept(outcome, 0).bundle
+    with installed.inside() as services:
+        services.custody.objects.destroy(bundle)
+    assert any(line.startswith(f"acknowledged and lost: {bundle}") for line in _said(outcome, installed))
