@@ -11,6 +11,7 @@ they are needed, so that the embedded start stays quick.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -257,6 +258,9 @@ class _Azure:
 
     def __init__(self, settings: AzureSettings) -> None:
         self._settings = settings
+        # The libraries tell of every request, with its address and headers: that has no place in our logs, and
+        # writing it costs more processor time than the request.
+        logging.getLogger("azure").setLevel(logging.WARNING)
 
     @cached_property
     def credential(self) -> TokenCredential:

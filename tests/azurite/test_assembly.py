@@ -150,3 +150,13 @@ def test_one_identity_serves_all_parts(
     monkeypatch.setattr(azure.identity, "DefaultAzureCredential", make)
     assemble(settings).close()
     assert len(made) == 1
+
+
+def test_the_libraries_tell_of_no_request(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    initialise(settings)
+    services = assemble(settings)
+    services.custody.keys.put(bundle(1), services.custody.wrapper.wrap(DataKey.generate(), bundle(1)))
+    assert list(services.custody.keys.list_bundles()) == [bundle(1)]
+    services.close()
+    assert [record.name for record in caplog.records if record.name.startswith("azure")] == []
