@@ -35,7 +35,8 @@ def open_door(settings: ServerSettings) -> Door:
 def _development_issuer(settings: ServerSettings, clock: Clock) -> DevelopmentIssuer | None:
     if not settings.custody.development:
         return None
-    return DevelopmentIssuer(settings.issuer_key_file, f"{settings.origin}/development", AUDIENCE, clock)
+    origin = settings.development_origin or settings.origin
+    return DevelopmentIssuer(settings.issuer_key_file, f"{origin}/development", AUDIENCE, clock)
 
 
 def _issuer(

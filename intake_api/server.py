@@ -2,7 +2,7 @@
 
     parent ─┬─ worker   granian: TLS, HTTP/1.1, a pool of threads that run the application
             ├─ blobs    the same for the Blob endpoint, where it is asked for: a parent of a worker of its own
-            └─ clock    clockwork.py
+            └─ clock    clockwork.py, unless a function app is the clock
 
 Rules:
 - Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew.
@@ -34,7 +34,7 @@ from granian.server.mp import MPServer
 from intake_api import clockwork
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
-from intake_api.settings import ServerSettings
+from intake_api.settings import ClockIs, ServerSettings
 from intake_api.tls import TlsFiles, local_certificate
 from intake_api.worker import load
 from retention.assembly import initialise, is_initialised
@@ -87,16 +87,19 @@ def serve(settings: ServerSettings) -> int:
         except SystemExit as ended:
             code = int(ended.code or 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return max(code, *[_stop(process, settings.stop_seconds) for process in beside])
+        return max([code, *[_stop(process, settings.stop_seconds) for process in beside]])
 
 
 def _beside(settings: ServerSettings, tls: TlsFiles) -> list[multiprocessing.Process]:
     """What runs beside the worker, in the order in which it is stopped."""
-    clock = multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
-    blobs = settings.for_blobs()
-    if blobs is None:
-        return [clock]
-    return [multiprocessing.Process(target=serve_blobs, args=(blobs, tls), name="casevault-blobs"), clock]
+    beside = []
+    if (blobs := settings.for_blobs()) is not None:
+        beside.append(multiprocessing.Process(target=serve_blobs, args=(blobs, tls), name="casevault-blobs"))
+    if settings.clock is ClockIs.EMBEDDED:
+        beside.append(
+            multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
+        )
+    return beside
 
 
 def serve_blobs(settings: ServerSettings, tls: TlsFiles) -> None:
