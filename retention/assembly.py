@@ -34,6 +34,9 @@ from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
+from retention.observing.observer import NOTHING, Observer
+from retention.observing.parts import KEYS, OBJECTS, WRAPPER, WatchedRecords, watched
+from retention.observing.state import State
 from retention.records.engine import sqlite_engine
 from retention.records.migrate import current_version, upgrade
 from retention.records.tables import upload_links
@@ -61,10 +64,12 @@ class Services:
     mirror: Mirror
     cosigners: Cosigners
     link_keys: LinkKeys
+    observer: Observer = NOTHING
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, and of what was observed."""
         self.custody.records.close()
+        self.observer.close()
 
 
 def is_initialised(settings: Settings) -> bool:
@@ -98,7 +103,20 @@ def initialise(settings: Settings) -> None:
     records.close()
 
 
-def assemble(settings: Settings) -> Services:
+def observe(settings: Settings, process: str, *, scraped: bool = False) -> Observer:
+    """What watches this process, whose role `process` names; made after it was forked.
+
+    Without a collector, and not `scraped`, nobody does, and no library for it is loaded.
+    """
+    sends = settings.telemetry
+    if not (scraped or sends.traces or sends.metrics):
+        return NOTHING
+    from retention.observing.telemetry import Telemetry
+
+    return Telemetry(process, sends, scraped=scraped)
+
+
+def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
     """Custody on what the settings name, from an initialised state folder."""
     clock = _clock(settings)
     wrapper = _wrapper(settings)
@@ -111,6 +129,13 @@ def assemble(settings: Settings) -> Services:
     link_keys = _link_keys(settings, records.engine)
     tiles = LocalTileStore(settings.log_folder)
     witness = _witness(settings, clock)
+    if observer is not NOTHING:
+        records = WatchedRecords(records, observer)
+        objects, keys = (
+            watched(objects, "objects", observer, OBJECTS),
+            watched(keys, "keys", observer, KEYS),
+        )
+        wrapper = watched(wrapper, "key-wrapper", observer, WRAPPER)
     custody = Custody(
         clock=clock,
         records=records,
@@ -121,6 +146,7 @@ def assemble(settings: Settings) -> Services:
         tiles=tiles,
         triggers=read_triggers(settings),
         limits=settings.limits,
+        observer=observer,
     )
     return Services(
         settings=settings,
@@ -136,7 +162,13 @@ def assemble(settings: Settings) -> Services:
         mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
         cosigners=Cosigners(settings.witness.cosigners, tiles),
         link_keys=link_keys,
+        observer=observer,
     )
+
+
+def state_of(services: Services) -> State:
+    """How the work stands, for an observer to export."""
+    return State(services.custody.records, services.mirror, services.custody.clock)
 
 
 def _witness(settings: Settings, clock: Clock) -> Witness:
