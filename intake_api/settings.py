@@ -17,6 +17,8 @@
 | CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
 | CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
 | CASEVAULT_CLOCK | embedded: a clock process beside the server; functions: none, a function app is it | embedded |
+| CASEVAULT_DRAIN_SECONDS | how long a stop goes on serving, not ready, before it begins | 0 |
+| CASEVAULT_METRICS_LISTEN | private IP address (or localhost) and port of the metrics, plain HTTP | none: no metrics |
 | CASEVAULT_BEAT_MILLISECONDS | pause between two rounds of the clock process | 500 |
 | CASEVAULT_DEVELOPMENT_ISSUER | in a rehearsal of several processes: the one whose people all know | its own |
 
@@ -67,6 +69,10 @@ class ServerSettings:
     development_origin: str | None = None
     blob_listen: tuple[str, int] | None = None
     blob_address: str | None = None
+    drain_seconds: int = 0
+    metrics_listen: tuple[str, int] | None = None
+    metrics_folder: Path | None = None
+    """Where the processes of one service meet for their metrics: `serve` makes it."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) is not (self.key is None):
@@ -82,6 +88,11 @@ class ServerSettings:
         if self.blob_address is not None and self.blob_listen is None:
             raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
         self.for_blobs()  # held to the same rules
+        if self.metrics_listen is not None and not is_private_address(self.metrics_listen[0]):
+            raise SettingError(
+                f"CASEVAULT_METRICS_LISTEN must be a loopback or private address, not {self.metrics_listen[0]}: "
+                "the metrics are shown to whoever asks"
+            )
 
     def _check_identity(self) -> None:
         if not self.custody.development:
@@ -122,7 +133,8 @@ class ServerSettings:
         if self.blob_listen is None:
             return None
         host, port = self.blob_listen
-        return replace(self, host=host, port=port, blob_listen=None, blob_address=None)
+        # Drained with the worker, before its own stop begins.
+        return replace(self, host=host, port=port, blob_listen=None, blob_address=None, drain_seconds=0)
 
     @property
     def tls_folder(self) -> Path:
@@ -138,7 +150,7 @@ class ServerSettings:
 def from_environment(environ: Mapping[str, str]) -> ServerSettings:
     """Settings from `environ`; SettingError names the variable that is wrong."""
     host, port = _listen("CASEVAULT_LISTEN", environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
-    blobs = environ.get("CASEVAULT_BLOB_LISTEN")
+    blobs, metrics = environ.get("CASEVAULT_BLOB_LISTEN"), environ.get("CASEVAULT_METRICS_LISTEN")
     return ServerSettings(
         custody=custody_from_environment(environ),
         host=host,
@@ -155,7 +167,15 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         beat_seconds=_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
         blob_listen=_listen("CASEVAULT_BLOB_LISTEN", blobs) if blobs else None,
         blob_address=_origin(environ, "CASEVAULT_BLOB_ORIGIN", "https://blobs.example.com"),
+        drain_seconds=_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
+        metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
     )
+
+
+def is_private_address(host: str) -> bool:
+    """Whether only this machine or its own network reaches the address."""
+    address = ip_address(host)
+    return address.is_private and not address.is_unspecified
 
 
 def _clock(environ: Mapping[str, str]) -> ClockIs:

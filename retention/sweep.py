@@ -199,7 +199,8 @@ def _erase_at_once(custody: Custody, bundle_ids: Sequence[str]) -> Iterator[Swee
 def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
     """Erase one bundle; a failure is an entry and stays work for the next round."""
     try:
-        erase_bundle(custody, bundle_id)
+        with custody.observer.work("erase"):
+            erase_bundle(custody, bundle_id)
     except _STOPPED as error:
         report.failed += 1
         LOG.warning("erasing %s failed, it is tried again: %s", bundle_id, type(error).__name__)
@@ -230,7 +231,8 @@ def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
     waiting = select(bundles.c.id).where(received).order_by(bundles.c.received_at)
     for bundle_id in _some(custody, waiting, limit):
         with _noted(report, f"reading {bundle_id} back"):
-            verify_bundle(custody, bundle_id)
+            with custody.observer.work("read-back"):
+                verify_bundle(custody, bundle_id)
             report.verified += 1
 
 

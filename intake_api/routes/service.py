@@ -8,7 +8,7 @@ from html import escape
 from flask import Response, g, jsonify
 from sqlalchemy import text
 
-from intake_api.calling import custody
+from intake_api.calling import custody, the_door
 from intake_api.calls import CallRefused
 from intake_api.problem_codes import PROBLEMS
 from intake_api.problems import log_unexpected
@@ -40,9 +40,13 @@ def health() -> Response:
 
 
 @routes.on("GET", "/readyz", security=_PUBLIC)
-@routes.gives(200, description="Every part answers; 503 names the parts that do not")
+@routes.gives(200, description="Every part answers; 503 names the parts that do not, or tells of a stop")
 def readiness() -> Response:
-    """Every part that custody needs answers."""
+    """Every part that custody needs answers, and no stop was asked for."""
+    if the_door().draining():
+        response = jsonify({"status": "draining"})
+        response.status_code = 503
+        return response
     checks = {name: _outcome(check) for name, check in _CHECKS.items()}
     ready = set(checks.values()) == {"ok"}
     response = jsonify({"status": "ok" if ready else "unavailable", "checks": checks})
