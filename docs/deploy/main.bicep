@@ -53,6 +53,9 @@ param witnessEndpoint string = ''
 @minValue(1)
 param witnessDays int = 365
 
+@description('https address of an OpenTelemetry collector that takes traces and metrics. Empty: none are sent.')
+param otlpEndpoint string = ''
+
 @description('Log Analytics workspace, owned by somebody else, that learns who used the key (threat model, N2). Empty: our own.')
 param auditWorkspaceId string = ''
 
@@ -107,7 +110,7 @@ module monitoring 'modules/monitoring.bicep' = {
   params: {
     prefix: prefix
     location: location
-    publishers: [identities.outputs.apiPrincipalId, identities.outputs.clockPrincipalId]
+    publishers: [identities.outputs.clockPrincipalId]
   }
 }
 
@@ -140,15 +143,41 @@ module host 'modules/host-storage.bicep' = {
   }
 }
 
-module vault 'modules/vault.bicep' = {
-  name: 'vault'
+module keyVault 'modules/vault.bicep' = {
+  name: 'key-vault'
   params: {
-    name: '${prefix}-${suffix}'
+    name: '${prefix}k${suffix}'
     location: location
     sku: vaultSku
     addresses: administratorAddresses
+    administratorsId: administratorsId
+    officers: []
+    workspaceId: auditWorkspace
+    endpointSubnetId: network.outputs.endpointSubnetId
+    vaultZoneId: network.outputs.vaultZoneId
+  }
+}
+
+module key 'modules/key.bicep' = {
+  name: 'key'
+  params: {
+    vaultName: keyVault.outputs.name
+    sku: vaultSku
     services: [identities.outputs.apiPrincipalId, identities.outputs.clockPrincipalId]
     administratorsId: administratorsId
+  }
+}
+
+// Signing seeds, the certificate, the witness's credentials.
+module secrets 'modules/vault.bicep' = {
+  name: 'secrets'
+  params: {
+    name: '${prefix}s${suffix}'
+    location: location
+    sku: 'standard'
+    addresses: administratorAddresses
+    administratorsId: administratorsId
+    officers: ['Key Vault Secrets Officer', 'Key Vault Certificates Officer']
     workspaceId: auditWorkspace
     endpointSubnetId: network.outputs.endpointSubnetId
     vaultZoneId: network.outputs.vaultZoneId
@@ -181,13 +210,13 @@ module registry 'modules/registry.bicep' = {
 }
 
 // What both doors to custody are configured with: one list, so that they cannot differ.
-var custody = {
+var custody = union(empty(otlpEndpoint) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: otlpEndpoint }, {
   CASEVAULT_BLOB_ACCOUNT_URL: bundles.outputs.url
   CASEVAULT_BLOB_CONTAINER: bundles.outputs.bundleContainer
   CASEVAULT_DATA_KEY_CONTAINER: bundles.outputs.dataKeyContainer
   CASEVAULT_LOG_CONTAINER: bundles.outputs.logContainer
-  CASEVAULT_KEY_URL: vault.outputs.keyUrl
-  CASEVAULT_SIGNING_VAULT_URL: vault.outputs.url
+  CASEVAULT_KEY_URL: key.outputs.url
+  CASEVAULT_SIGNING_VAULT_URL: secrets.outputs.url
   CASEVAULT_DATABASE_IDENTITY: 'entra'
   CASEVAULT_DATABASE_CONNECTIONS: '8'
   CASEVAULT_LOG_ORIGIN: logOrigin
@@ -195,7 +224,7 @@ var custody = {
   CASEVAULT_WITNESS_ENDPOINT: witnessEndpoint
   CASEVAULT_WITNESS_DAYS: string(witnessDays)
   AWS_DEFAULT_REGION: witnessRegion
-}
+})
 
 module api 'modules/api.bicep' = if (!empty(image)) {
   name: 'api'
@@ -204,7 +233,7 @@ module api 'modules/api.bicep' = if (!empty(image)) {
     location: location
     image: image
     registryServer: registry.outputs.server
-    vaultName: vault.outputs.name
+    vaultName: secrets.outputs.name
     identityName: identities.outputs.apiName
     subnetId: network.outputs.appSubnetId
     workspaceId: monitoring.outputs.workspaceId
@@ -224,7 +253,7 @@ module clock 'modules/clock.bicep' = if (!empty(image)) {
     prefix: prefix
     suffix: suffix
     location: location
-    vaultName: vault.outputs.name
+    vaultName: secrets.outputs.name
     identityName: identities.outputs.clockName
     subnetId: network.outputs.functionSubnetId
     hostStorageName: host.outputs.name
@@ -238,9 +267,9 @@ module clock 'modules/clock.bicep' = if (!empty(image)) {
 }
 
 output accountUrl string = bundles.outputs.url
-output keyUrl string = vault.outputs.keyUrl
-output vaultUrl string = vault.outputs.url
-output vaultName string = vault.outputs.name
+output keyUrl string = key.outputs.url
+output secretsUrl string = secrets.outputs.url
+output secretsVault string = secrets.outputs.name
 output databaseHost string = database.outputs.host
 output registryName string = registry.outputs.name
 output apiIdentity string = identities.outputs.apiName

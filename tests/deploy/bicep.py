@@ -1,10 +1,10 @@
 """Reads Bicep, as far as our own files go: text in, resources with all their properties out.
 
-No compiler is at hand in the tests, so this stands in for one. The grammar is not ours (tree-sitter-bicep): what it does not
-understand is refused here. What it understands is worked out with the deployment's parameters, module by module.
+No compiler is at hand in the tests, so this stands in for one. The grammar is not ours (tree-sitter-bicep): what it
+does not understand is refused here. What it understands is worked out with the deployment's parameters, module by module.
 
 - What only Azure would know (a principal id, an account's address) is made up by RUNTIME, in Azure's form.
-- Whatever is not known here is an error, never a guess: a function, an operator, a property that only a running Azure has.
+- Whatever is not known here is an error, never a guess: a function, an operator, a property that only Azure has.
 - Names are checked whether or not they are reached: see `lint.py`.
 """
 
@@ -95,7 +95,9 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "resourceGroup": lambda: {"id": GROUP, "location": "westeurope"},
     "subscription": lambda: {"tenantId": TENANT},
     "environment": lambda: {"suffixes": {"storage": "core.windows.net"}},
-    "subscriptionResourceId": lambda kind, name: f"{GROUP.split('/resourceGroups')[0]}/providers/{kind}/{name}",
+    "subscriptionResourceId": lambda kind, name: (
+        f"{GROUP.split('/resourceGroups')[0]}/providers/{kind}/{name}"
+    ),
     "union": _union,
     "concat": lambda *parts: [item for part in parts for item in part],
     "items": lambda value: [{"key": key, "value": value[key]} for key in sorted(value)],
@@ -257,7 +259,9 @@ class Template:
         found = {}
         for part in named(node):
             key, value = named(part)
-            found[text_of(key) if key.type == "identifier" else self.value(key, local)] = self.value(value, local)
+            found[text_of(key) if key.type == "identifier" else self.value(key, local)] = self.value(
+                value, local
+            )
         return found
 
     def _value_of_for_statement(self, node: Node, local: Mapping[str, Any]) -> list[Any]:

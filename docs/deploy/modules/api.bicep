@@ -62,8 +62,8 @@ module readers 'secret-readers.bicep' = {
       'casevault-receipt-signing-key'
       'casevault-link-signing-key'
       certificateSecret
-      'casevault-witness-access-key-id'
-      'casevault-witness-secret-access-key'
+      witnessSecrets.AWS_ACCESS_KEY_ID
+      witnessSecrets.AWS_SECRET_ACCESS_KEY
     ]
   }
 }
@@ -80,6 +80,7 @@ var settings = union(custody, {
   CASEVAULT_AUDIENCE: audience
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
   CASEVAULT_THREADS: '48'
+  CASEVAULT_DRAIN_SECONDS: '20'
   CASEVAULT_STOP_SECONDS: '30'
 })
 

@@ -1,5 +1,6 @@
-// The key-encryption key and the signing secrets. The key is made here and never leaves; the secrets are made by `casevault
-// init`, so that no template, pipeline or deployment record ever held them.
+// One vault: the key-encryption key has one, what signs and what opens doors has another (main.bicep). Whoever closes the first
+// to stop all reading does not stop the log. Secrets are made by `casevault init` and by administrators, so that no template,
+// pipeline or deployment record ever held them.
 
 @description('Name of the vault.')
 param name string
@@ -11,12 +12,12 @@ param sku string
 @description('Addresses that may come from outside. Empty: private endpoints alone.')
 param addresses array
 
-@description('Principal ids of the API and the clock.')
-param services array
-
 param administratorsId string
 
-@description('Workspace that learns of every use of the key: best owned by somebody else (threat model, N2).')
+@description('Roles that the administrators have in the whole vault.')
+param officers array
+
+@description('Workspace that learns of every use: best owned by somebody else (threat model, N2).')
 param workspaceId string
 
 param endpointSubnetId string
@@ -47,45 +48,6 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' = {
   }
 }
 
-// Without a rotation policy: a new version wraps nothing that is there. `casevault keys rotate` makes one and wraps anew.
-resource key 'Microsoft.KeyVault/vaults/keys@2024-11-01' = {
-  parent: vault
-  name: 'casevault-key-encryption-key'
-  properties: {
-    kty: sku == 'premium' ? 'RSA-HSM' : 'RSA'
-    keySize: 3072
-    keyOps: ['wrapKey', 'unwrapKey']
-    attributes: { enabled: true, exportable: false }
-  }
-}
-
-resource forServices 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for principal in services: {
-    name: guid(key.id, principal, 'Key Vault Crypto Service Encryption User')
-    scope: key
-    properties: {
-      principalId: principal
-      principalType: 'ServicePrincipal'
-      roleDefinitionId: subscriptionResourceId(
-        'Microsoft.Authorization/roleDefinitions',
-        roles['Key Vault Crypto Service Encryption User']
-      )
-    }
-  }
-]
-
-resource rotators 'Microsoft.Authorization/roleAssignments@2022-04-01' = {
-  name: guid(key.id, administratorsId, 'Key Vault Crypto Officer')
-  scope: key
-  properties: {
-    principalId: administratorsId
-    principalType: 'Group'
-    roleDefinitionId: subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Key Vault Crypto Officer'])
-  }
-}
-
-var officers = ['Key Vault Secrets Officer', 'Key Vault Certificates Officer']
-
 resource forAdministrators 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in officers: {
     name: guid(vault.id, administratorsId, role)
@@ -103,7 +65,7 @@ resource lock 'Microsoft.Authorization/locks@2020-05-01' = {
   scope: vault
   properties: {
     level: 'CanNotDelete'
-    notes: 'casevault: the key-encryption key'
+    notes: 'casevault: keys'
   }
 }
 
@@ -117,7 +79,7 @@ resource diagnostics 'Microsoft.Insights/diagnosticSettings@2021-05-01-preview' 
 }
 
 module endpoint 'private-endpoint.bicep' = {
-  name: 'vault-endpoint'
+  name: '${name}-endpoint'
   params: {
     name: '${name}-vault'
     location: location
@@ -130,4 +92,3 @@ module endpoint 'private-endpoint.bicep' = {
 
 output name string = vault.name
 output url string = vault.properties.vaultUri
-output keyUrl string = key.properties.keyUri
