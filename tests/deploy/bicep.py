@@ -1,7 +1,7 @@
 """Reads Bicep, as far as our own files go: text in, resources with all their properties out.
 
 No compiler is at hand in the tests, so this stands in for one. The grammar is not ours (tree-sitter-bicep): what it
-does not understand is refused here. What it understands is worked out with the deployment's parameters, module by module.
+does not understand is refused here. The rest is worked out with the deployment's parameters, module by module.
 
 - What only Azure would know (a principal id, an account's address) is made up by RUNTIME, in Azure's form.
 - Whatever is not known here is an error, never a guess: a function, an operator, a property that only Azure has.
