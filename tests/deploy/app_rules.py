@@ -111,10 +111,8 @@ def the_host_is_told_what_it_needs(site: Site) -> Iterator[str]:
         yield "the host is another identity than the program"
     if settings[f"{CONNECTION}__credential"] != "managedidentity":
         yield "the host has no identity"
-    if (
-        f"ClientId={settings['AZURE_CLIENT_ID']};"
-        not in settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
-    ):
+    said = settings["APPLICATIONINSIGHTS_AUTHENTICATION_STRING"]
+    if said != f"ClientId={settings['AZURE_CLIENT_ID']};Authorization=AAD":
         yield "telemetry is sent without an identity"
     tested = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["python_version"]
     if config["runtime"] != {"name": "python", "version": tested}:
