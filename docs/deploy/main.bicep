@@ -274,5 +274,5 @@ output databaseHost string = database.outputs.host
 output registryName string = registry.outputs.name
 output apiIdentity string = identities.outputs.apiName
 output clockIdentity string = identities.outputs.clockName
-output apiAddress string = empty(image) ? '' : api!.outputs.address
-output functionApp string = empty(image) ? '' : clock!.outputs.name
+output apiAddress string = !empty(image) ? api!.outputs.address : ''
+output functionApp string = !empty(image) ? clock!.outputs.name : ''

@@ -19,12 +19,10 @@ from retention.azure_settings import AzureSettings
 from retention.settings import SettingError
 from tests.deploy.site import ROOT, Site
 
-SETTINGS_MODULES = (
-    "retention/settings.py",
-    "retention/azure_settings.py",
-    "retention/telemetry_settings.py",
-    "intake_api/settings.py",
-    "functions/settings.py",
+SETTINGS_MODULES = sorted(
+    path
+    for package in ("retention", "intake_api", "functions")
+    for path in (ROOT / package).glob("*settings.py")
 )
 NOT_OURS = {
     # The identity of azure-identity's DefaultAzureCredential.
@@ -40,7 +38,7 @@ HOSTS = {
 
 
 def every_setting_is_one_that_the_program_reads(site: Site) -> Iterator[str]:
-    text = "".join((ROOT / name).read_text() for name in SETTINGS_MODULES)
+    text = "".join(path.read_text() for path in SETTINGS_MODULES)
     read = set(re.findall(r"\"(CASEVAULT_[A-Z_]+)\"", text)) | NOT_OURS
     for name in sorted(set(site.api_settings) - read):
         yield f"the API reads no {name}"

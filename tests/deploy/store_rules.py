@@ -69,14 +69,14 @@ def nothing_is_reached_from_outside_unless_it_is_said(site: Site) -> Iterator[st
             yield f"{r.type} is open"
         if r.id not in endpoints and r.type != "Microsoft.Web/sites":
             yield f"{r.type} has no private endpoint"
-    kinds = {r.type: r for r in site.opened.resources if not r.existing}
+    opened = {r.id: r for r in site.opened.resources if not r.existing}
     for r in _stores(site):
-        rules = kinds[r.type].properties.get("networkAcls")
+        rules = opened[r.id].properties.get("networkAcls")
         if rules is not None and (rules["defaultAction"], rules["bypass"]) != ("Deny", "None"):
             yield f"{r.type} lets others in while it is set up"
         if rules is not None and [rule["value"] for rule in rules["ipRules"]] != ["198.51.100.7"]:
             yield f"{r.type} does not let the administrator in"
-    scm = kinds["Microsoft.Web/sites"].properties["siteConfig"]
+    scm = opened[site.clock.id].properties["siteConfig"]
     if scm["scmIpSecurityRestrictionsDefaultAction"] != "Deny" or not scm["scmIpSecurityRestrictions"]:
         yield "whoever likes may publish"
 
