@@ -20,7 +20,7 @@ from audit.entry import Entry, parse_leaf
 from audit.tables import audit_checkpoints, audit_entries
 from audit.times import from_microseconds, to_microseconds
 
-_WRITTEN = tuple(
+WRITTEN = tuple(
     column.name
     for column in audit_entries.columns
     # Those are set by the database, the sequencer and redaction.
@@ -105,7 +105,7 @@ def logged_entry(row: Row[Any]) -> LoggedEntry:
 @cache
 def _insert_sql(dialect: Any, paramstyle: str) -> str:
     """The statement as text, compiled once: the Core path costs several times the insert itself."""
-    statement = insert(audit_entries).values({name: bindparam(name) for name in _WRITTEN})
+    statement = insert(audit_entries).values({name: bindparam(name) for name in WRITTEN})
     return str(statement.inline().compile(dialect=dialect(paramstyle=_POSITIONAL[paramstyle])))
 
 

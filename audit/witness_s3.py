@@ -70,7 +70,10 @@ class S3Witness:
         self._prefix = f"{origin}/"
         self._clock = clock
         self._period = period
-        self._s3: Any = boto3.client("s3", endpoint_url=endpoint, config=_SOON)
+        try:
+            self._s3: Any = boto3.client("s3", endpoint_url=endpoint, config=_SOON)
+        except (BotoCoreError, ValueError) as error:  # a profile that is not there, an endpoint that is none
+            raise WitnessError(f"{self.place} cannot be used: {error}") from None
 
     @property
     def place(self) -> str:

@@ -33,7 +33,9 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
     @blueprint.queue_trigger(arg_name="message", queue_name=settings.erase_queue, connection=CONNECTION)
     def erase(message: func.QueueMessage) -> None:
         bundle_id = read_message(message.get_body())
-        state = erase_bundle(services().custody, bundle_id)
+        custody = services().custody
+        with custody.observer.work("erase"):
+            state = erase_bundle(custody, bundle_id)
         LOG.info("erase: %s is %s", bundle_id, state)
 
     @blueprint.function_name("erase_poison")

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from functions.app import create_app
 from functions.settings import this_process
-from retention.assembly import Services, assemble
+from retention.assembly import Services, assemble, observe
 
 
 class Once:
@@ -33,4 +33,10 @@ class Once:
 
 logging.getLogger("azure").setLevel(logging.WARNING)  # its clients tell of each request, with its address
 _SETTINGS = this_process()
-app = create_app(_SETTINGS, Once(lambda: assemble(_SETTINGS.custody)))
+
+
+def _services() -> Services:
+    return assemble(_SETTINGS.custody, observe(_SETTINGS.custody, "functions"))
+
+
+app = create_app(_SETTINGS, Once(_services))

@@ -1,5 +1,7 @@
 """The timers beside the sweep: the log's sequencer (and its witness), and the read-back of received bundles.
 
+The first run of `sequence` in a process reconciles the records with the log and the key store (P7).
+
 Two timers, not one: reading bundles back takes minutes, a signed checkpoint is promised within seconds, and the host
 does not start a timer again while it still runs.
 """
@@ -10,6 +12,7 @@ import azure.functions as func
 
 from functions.settings import Settings
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
+from retention.sequencing import sequence_once
 from retention.sweep import SweepReport, verify_received
 from retention.witnessing import witness_once
 
@@ -27,7 +30,7 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
     def sequence(timer: func.TimerRequest) -> None:
         note_lateness("the sequencer", timer)
         parts = services()
-        checkpoint = parts.sequencer.run_once()
+        checkpoint = sequence_once(parts)
         witness_once(parts)
         LOG.info("sequence: the log has %d entries", checkpoint.size if checkpoint else 0)
 

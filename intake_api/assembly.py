@@ -14,11 +14,12 @@ from intake_api.identity import (
 from intake_api.settings import AUDIENCE, ServerSettings
 from retention.assembly import assemble
 from retention.clock import Clock
+from retention.observing.observer import NOTHING, Observer
 
 
-def open_door(settings: ServerSettings) -> Door:
+def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> Door:
     """The door on an initialised state folder. `services.close()` shuts it."""
-    services = assemble(settings.custody)
+    services = assemble(settings.custody, observer)
     clock = services.custody.clock
     development = _development_issuer(settings, clock)
     issuer, keys = _issuer(settings, clock, development)
@@ -35,7 +36,8 @@ def open_door(settings: ServerSettings) -> Door:
 def _development_issuer(settings: ServerSettings, clock: Clock) -> DevelopmentIssuer | None:
     if not settings.custody.development:
         return None
-    return DevelopmentIssuer(settings.issuer_key_file, f"{settings.origin}/development", AUDIENCE, clock)
+    origin = settings.development_origin or settings.origin
+    return DevelopmentIssuer(settings.issuer_key_file, f"{origin}/development", AUDIENCE, clock)
 
 
 def _issuer(

@@ -25,11 +25,13 @@ from dataclasses import dataclass
 
 from audit.witness import WitnessUnavailableError
 from intake_api.logs import LOGGING
+from intake_api.metrics import observer_of, serve_metrics
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
-from retention.assembly import Services, assemble
-from retention.reconcile import Reconciliation, reconcile
+from retention.assembly import Services, assemble, state_of
+from retention.observing.observer import NOTHING, Observer
 from retention.records.engine import truncate_wal
+from retention.sequencing import reconcile_once, sequence_once
 from retention.sweep import SweepReport, erase_due, remove_orphans, verify_received
 from retention.witnessing import witness_once
 
@@ -46,15 +48,17 @@ class Beat:
     name: str
     round: Callable[[], bool]
 
-    def run(self, pause: float, stop: threading.Event) -> None:
+    def run(self, pause: float, stop: threading.Event, observer: Observer = NOTHING) -> None:
         """Round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
         wait = pause
         while not stop.is_set():
             try:
                 more = self.round()
                 wait = 0 if more else pause
+                observer.beat(self.name, well=True)
             except Exception:
                 wait = min(max(wait, pause) * 2, LONGEST_PAUSE)
+                observer.beat(self.name, well=False)
                 LOG.exception("the %s beat failed; again in %.1f seconds", self.name, wait)
             stop.wait(wait)
 
@@ -79,31 +83,22 @@ class Clockwork:
         """Once, before the beats. ForkedError, NotOurTailError: two histories; the service ends, somebody must look."""
         while not stop.is_set():
             try:
-                self._reconcile()
-                break
+                if reconcile_once(self._services):
+                    break
+                LOG.info("another process reconciles the records")
             except WitnessUnavailableError as error:
                 LOG.warning("the log waits for its witness: %s", error)
-                stop.wait(pause)
+            stop.wait(pause)
         if removed := remove_orphans(self._services.custody):
             LOG.info("removed %d parts that writers left behind", removed)
 
-    def _reconcile(self) -> None:
-        services = self._services
-        found = reconcile(services.custody, services.log_signer.verifier, services.witness)
-        if found != Reconciliation():
-            facts = {
-                "adopted": found.adopted,
-                "erasing": len(found.erasing),
-                "unrecorded": len(found.unrecorded),
-            }
-            LOG.warning("reconciled the records with the log", extra={"facts": facts})
-
     def _witness(self) -> bool:
-        witness_once(self._services)
+        if not witness_once(self._services):  # logged there; the next round is not put off
+            self._services.observer.beat("witness-copy", well=False)
         return False
 
     def _sequence(self) -> bool:
-        self._services.sequencer.run_once()
+        sequence_once(self._services)
         return False
 
     def _erase(self) -> bool:
@@ -127,14 +122,15 @@ def run(services: Services, pause: float, stop: threading.Event) -> None:
     clockwork = Clockwork(services)
     clockwork.prepare(pause, stop)
     beats = [
-        threading.Thread(target=beat.run, args=(pause, stop), name=beat.name, daemon=True)
+        threading.Thread(target=beat.run, args=(pause, stop, services.observer), name=beat.name, daemon=True)
         for beat in clockwork.beats()
     ]
     for beat in beats:
         beat.start()
     for beat in beats:
         beat.join()
-    services.sequencer.run_once()
+    if services.reconciled.is_set():
+        sequence_once(services)
 
 
 def main(settings: ServerSettings) -> None:
@@ -145,8 +141,12 @@ def main(settings: ServerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent(settings.stop_seconds)
-    services = assemble(settings.custody)
+    services = assemble(settings.custody, observer_of(settings, "clock"))
+    if settings.metrics_listen is not None and settings.metrics_folder is not None:
+        serve_metrics(settings.metrics_listen, settings.metrics_folder)
+    services.observer.watch_state(state_of(services))
     try:
         run(services, settings.beat_seconds, stop)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
@@ -16,7 +17,8 @@ READY_SECONDS = 3
 class Door:
     """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for.
 
-    `blob_origin` is where senders find the Blob endpoint; None where there is none.
+    `blob_origin` is where senders find the Blob endpoint; None where there is none. While `draining` no new
+    caller should be sent here: a stop was asked for.
     """
 
     services: Services
@@ -25,4 +27,5 @@ class Door:
     development: DevelopmentIssuer | None = None
     stall_seconds: float = 60
     blob_origin: str | None = None
+    draining: Callable[[], bool] = lambda: False
     readiness: LastAnswer[dict[str, str]] = field(default_factory=lambda: LastAnswer(READY_SECONDS))

@@ -3,6 +3,10 @@
 Rules:
 - No query string, no header, no body: a token or a signature may stand there.
 - A request is told by its route, not by its path: paths hold file names and case numbers, which are particulars.
+- What is logged while a request is served carries its trace: the caller's (W3C Trace Context), or one begun here.
+
+Fields of each line: time, level, from, message. Where there are some: trace_id, trace (of an error), the message's own
+facts. Of a request: method, status, route, request_id, ms.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, request, request_started
 
 from intake_api.wsgi import Answer
+from retention.observing.observer import NOTHING, Observer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 ROUTE = "casevault.route"
 REQUESTS = logging.getLogger("casevault.requests")
+_TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 
 class JsonLines(logging.Formatter):
@@ -37,6 +44,8 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **getattr(record, "facts", {}),
         }
+        if (trace_id := _TRACE_ID.get()) is not None:
+            line["trace_id"] = trace_id
         if record.exc_info:
             line["trace"] = self.formatException(record.exc_info).splitlines()
         return json.dumps(line, ensure_ascii=False)
@@ -57,14 +66,18 @@ LOGGING: dict[str, Any] = {
 
 
 class RequestLog:
-    """WSGI middleware: a line for each request, once its last byte was handed over or its caller left."""
+    """WSGI middleware: a line for each request, once its last byte was handed over or its caller left; the observer
+    hears of it too."""
 
-    def __init__(self, app: WSGIApplication) -> None:
-        self._app = app
+    def __init__(self, app: WSGIApplication, observer: Observer = NOTHING) -> None:
+        self._app, self._observer = app, observer
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         begun = perf_counter()
-        facts: dict[str, Any] = {"method": environ["REQUEST_METHOD"]}
+        method = environ["REQUEST_METHOD"]
+        facts: dict[str, Any] = {"method": method}
+        watched = self._observer.request(environ.get("HTTP_TRACEPARENT"))
+        _TRACE_ID.set(watched.trace_id)
 
         def started(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
             facts["status"] = int(status[:3])
@@ -72,11 +85,16 @@ class RequestLog:
             return start_response(status, headers, *more)
 
         def ended() -> None:
-            facts["route"] = environ.get(ROUTE)
-            facts["ms"] = round((perf_counter() - begun) * 1000, 3)
+            route, seconds = environ.get(ROUTE), perf_counter() - begun
+            facts["route"] = route
+            facts["ms"] = round(seconds * 1000, 3)
+            _TRACE_ID.set(watched.trace_id)  # the end may come in another thread
             REQUESTS.info("request", extra={"facts": facts})
+            _TRACE_ID.set(None)
+            watched.ended(method, route, facts.get("status", 0), seconds)
 
-        return Answer(self._app(environ, started), ended)
+        with watched.within():
+            return Answer(self._app(environ, started), ended)
 
 
 def note_routes(app: Flask) -> None:

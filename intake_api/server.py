@@ -2,11 +2,12 @@
 
     parent ─┬─ worker   granian: TLS, HTTP/1.1, a pool of threads that run the application
             ├─ blobs    the same for the Blob endpoint, where it is asked for: a parent of a worker of its own
-            └─ clock    clockwork.py
+            └─ clock    clockwork.py, unless a function app is the clock
 
 Rules:
 - Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew.
 - Stop: the workers first, which keep what arrived; then the clock, which signs the last entries into the log.
+- SIGHUP renews the workers, one after the other, without a gap (listening.py); the clock goes on.
 - Bounded: a head that is not complete within HEAD_SECONDS, a body that stalls, an answer that nobody takes, each end
   their connection; a stop that takes longer than `stop_seconds` ends by force, and a resume loses less than one part.
 - HTTP/1.1 only: an upload is one stream, and a connection that does nothing else is what bounds it.
@@ -22,19 +23,19 @@ import multiprocessing
 import os
 import signal
 import socket
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
-from granian.constants import HTTPModes, Interfaces, SSLProtocols
-from granian.http import HTTP1Settings
-from granian.server.mp import MPServer
-
 from intake_api import clockwork
+from intake_api.listening import Server
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
-from intake_api.settings import ServerSettings
+from intake_api.settings import ClockIs, ServerSettings
 from intake_api.tls import TlsFiles, local_certificate
 from intake_api.worker import load
 from retention.assembly import initialise, is_initialised
@@ -42,69 +43,48 @@ from retention.clock import SystemClock
 from retention.settings import SettingError
 
 LOG = logging.getLogger(__name__)
-HEAD_SECONDS = 20
-
-
-class Server(MPServer):
-    """Granian's, which also stops when a process beside its worker has ended."""
-
-    def __init__(self, settings: ServerSettings, tls: TlsFiles) -> None:
-        super().__init__(
-            "casevault",
-            address=settings.host,
-            port=settings.port,
-            interface=Interfaces.WSGI,
-            blocking_threads=settings.threads,
-            blocking_threads_idle_timeout=10,
-            http=HTTPModes.http1,
-            http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
-            websockets=False,
-            ssl_cert=tls.certificate,
-            ssl_key=tls.key,
-            ssl_protocol_min=SSLProtocols.tls12,
-            workers_kill_timeout=settings.stop_seconds,
-            log_dictconfig=LOGGING,
-        )
-
-    def stop(self) -> None:
-        """As SIGTERM does."""
-        self.signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
 
 def serve(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. SettingError when it cannot be begun."""
     _initialise(settings)
-    tls = _tls_files(settings)
-    with _alone(settings):
+    tls = partial(_tls_files, settings)
+    with _alone(settings), _meeting_place(settings) as settings:
         server = Server(settings, tls)
         beside = _beside(settings, tls)
         for process in beside:
             process.start()
+        server.on_reload(partial(_renew, beside))
         _stop_when_ended(beside, server)
         try:
-            server.serve(target_loader=partial(load, settings, tls.authority), wrap_loader=False)
+            loader = partial(load, settings, tls().authority, server.is_draining)
+            server.serve(target_loader=loader, wrap_loader=False)
             code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return max(code, *[_stop(process, settings.stop_seconds) for process in beside])
+        return max([code, *[_stop(process, settings.stop_seconds) for process in beside]])
 
 
-def _beside(settings: ServerSettings, tls: TlsFiles) -> list[multiprocessing.Process]:
+def _beside(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> list[multiprocessing.Process]:
     """What runs beside the worker, in the order in which it is stopped."""
-    clock = multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
-    blobs = settings.for_blobs()
-    if blobs is None:
-        return [clock]
-    return [multiprocessing.Process(target=serve_blobs, args=(blobs, tls), name="casevault-blobs"), clock]
+    beside = []
+    if (blobs := settings.for_blobs()) is not None:
+        beside.append(multiprocessing.Process(target=serve_blobs, args=(blobs, tls), name="casevault-blobs"))
+    if settings.clock is ClockIs.EMBEDDED:
+        beside.append(
+            multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
+        )
+    return beside
 
 
-def serve_blobs(settings: ServerSettings, tls: TlsFiles) -> None:
+def serve_blobs(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> None:
     """The Blob endpoint's process: `settings` are those of `ServerSettings.for_blobs`."""
     # Only here: what it brings stays out of the other processes' memory.
     from intake_api.blob import worker as blob_worker
 
     leave_terminal_group()
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server listens for it
     logging.config.dictConfig(LOGGING)
     end_with_parent(settings.stop_seconds)
     Server(settings, tls).serve(target_loader=partial(blob_worker.load, settings), wrap_loader=False)
@@ -125,6 +105,23 @@ def _tls_files(settings: ServerSettings) -> TlsFiles:
     if settings.certificate is not None and settings.key is not None:
         return TlsFiles(settings.certificate, settings.key, None)
     return local_certificate(settings.tls_folder, SystemClock().now())
+
+
+def _renew(beside: list[multiprocessing.Process]) -> None:
+    """Pass SIGHUP on. The clock has no gap to fear and nothing to read anew: it ignores it."""
+    for process in beside:
+        if process.pid is not None and process.is_alive():
+            os.kill(process.pid, signal.SIGHUP)
+
+
+@contextmanager
+def _meeting_place(settings: ServerSettings) -> Iterator[ServerSettings]:
+    """With a folder in which the processes meet for their metrics, where these are asked for."""
+    if settings.metrics_listen is None:
+        yield settings
+        return
+    with tempfile.TemporaryDirectory(prefix="casevault-") as folder:
+        yield replace(settings, metrics_folder=Path(folder))
 
 
 def _stop_when_ended(beside: list[multiprocessing.Process], server: Server) -> None:
@@ -166,22 +163,23 @@ def _alone(settings: ServerSettings) -> Iterator[None]:
             raise SettingError(
                 f"another casevault serves {settings.custody.state}: stop it, or set CASEVAULT_STATE"
             ) from None
-        for served in filter(None, (settings, settings.for_blobs())):
-            _refuse_taken_address(served)
+        listens = [(served.host, served.port) for served in (settings, settings.for_blobs()) if served]
+        for host, port in (*listens, *([settings.metrics_listen] if settings.metrics_listen else [])):
+            _refuse_taken_address(host, port)
         yield
     finally:
         os.close(descriptor)
 
 
-def _refuse_taken_address(settings: ServerSettings) -> None:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _refuse_taken_address(host: str, port: int) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a connection that lingers is no server
         try:
-            probe.bind((settings.host, settings.port))
+            probe.bind((host, port))
         except OSError as error:
             why = "something listens there already" if error.errno == errno.EADDRINUSE else error.strerror
             raise SettingError(
-                f"cannot listen on {settings.host}:{settings.port}: {why}; set CASEVAULT_LISTEN or "
-                "CASEVAULT_BLOB_LISTEN"
+                f"cannot listen on {host}:{port}: {why}; set CASEVAULT_LISTEN, CASEVAULT_BLOB_LISTEN or "
+                "CASEVAULT_METRICS_LISTEN"
             ) from None

@@ -16,7 +16,11 @@
 | CASEVAULT_THREADS | requests served at once | 128 |
 | CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
 | CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
+| CASEVAULT_CLOCK | embedded: a clock process beside the server; functions: none, a function app is it | embedded |
+| CASEVAULT_DRAIN_SECONDS | how long a stop goes on serving, not ready, before it begins | 0 |
+| CASEVAULT_METRICS_LISTEN | private IP address (or localhost) and port of the metrics, plain HTTP | none: no metrics |
 | CASEVAULT_BEAT_MILLISECONDS | pause between two rounds of the clock process | 500 |
+| CASEVAULT_DEVELOPMENT_ISSUER | in a rehearsal of several processes: the one whose people all know | its own |
 
 CASEVAULT_DEVELOPMENT=1 (retention/settings.py) brings the development issuer, on loopback only. Without it an issuer
 must be named: there is no way to serve without one.
@@ -26,6 +30,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -36,6 +41,13 @@ from retention.settings import SettingError, Settings
 from retention.settings import from_environment as custody_from_environment
 
 AUDIENCE = "casevault"
+
+
+class ClockIs(StrEnum):
+    """Who makes happen what nobody calls for."""
+
+    EMBEDDED = "embedded"
+    FUNCTIONS = "functions"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +64,15 @@ class ServerSettings:
     threads: int = 128
     stall_seconds: float = 60
     stop_seconds: int = 30
+    clock: ClockIs = ClockIs.EMBEDDED
     beat_seconds: float = 0.5
+    development_origin: str | None = None
     blob_listen: tuple[str, int] | None = None
     blob_address: str | None = None
+    drain_seconds: int = 0
+    metrics_listen: tuple[str, int] | None = None
+    metrics_folder: Path | None = None
+    """Where the processes of one service meet for their metrics: `serve` makes it."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) is not (self.key is None):
@@ -70,9 +88,18 @@ class ServerSettings:
         if self.blob_address is not None and self.blob_listen is None:
             raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
         self.for_blobs()  # held to the same rules
+        if self.metrics_listen is not None and not is_private_address(self.metrics_listen[0]):
+            raise SettingError(
+                f"CASEVAULT_METRICS_LISTEN must be a loopback or private address, not {self.metrics_listen[0]}: "
+                "the metrics are shown to whoever asks"
+            )
 
     def _check_identity(self) -> None:
         if not self.custody.development:
+            if self.development_origin is not None:
+                raise SettingError(
+                    "CASEVAULT_DEVELOPMENT_ISSUER is for a rehearsal: it needs CASEVAULT_DEVELOPMENT=1"
+                )
             if self.issuer is None:
                 raise SettingError(
                     "no issuer is configured: set CASEVAULT_ISSUER to your OpenID Connect issuer, or "
@@ -85,6 +112,8 @@ class ServerSettings:
             )
         try:
             ensure_loopback(self.host)
+            if self.development_origin is not None:
+                ensure_loopback(urlsplit(self.development_origin).hostname or "")
         except ValueError as error:
             raise SettingError(f"CASEVAULT_DEVELOPMENT=1: {error}") from None
 
@@ -104,7 +133,8 @@ class ServerSettings:
         if self.blob_listen is None:
             return None
         host, port = self.blob_listen
-        return replace(self, host=host, port=port, blob_listen=None, blob_address=None)
+        # Drained with the worker, before its own stop begins.
+        return replace(self, host=host, port=port, blob_listen=None, blob_address=None, drain_seconds=0)
 
     @property
     def tls_folder(self) -> Path:
@@ -120,7 +150,7 @@ class ServerSettings:
 def from_environment(environ: Mapping[str, str]) -> ServerSettings:
     """Settings from `environ`; SettingError names the variable that is wrong."""
     host, port = _listen("CASEVAULT_LISTEN", environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
-    blobs = environ.get("CASEVAULT_BLOB_LISTEN")
+    blobs, metrics = environ.get("CASEVAULT_BLOB_LISTEN"), environ.get("CASEVAULT_METRICS_LISTEN")
     return ServerSettings(
         custody=custody_from_environment(environ),
         host=host,
@@ -132,18 +162,36 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         threads=_number(environ, "CASEVAULT_THREADS", 128, least=4, most=1024),
         stall_seconds=_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
         stop_seconds=_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
+        clock=_clock(environ),
+        development_origin=_origin(environ, "CASEVAULT_DEVELOPMENT_ISSUER", "https://127.0.0.1:8443"),
         beat_seconds=_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
         blob_listen=_listen("CASEVAULT_BLOB_LISTEN", blobs) if blobs else None,
-        blob_address=_origin(environ.get("CASEVAULT_BLOB_ORIGIN")),
+        blob_address=_origin(environ, "CASEVAULT_BLOB_ORIGIN", "https://blobs.example.com"),
+        drain_seconds=_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
+        metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
     )
 
 
-def _origin(text: str | None) -> str | None:
+def is_private_address(host: str) -> bool:
+    """Whether only this machine or its own network reaches the address."""
+    address = ip_address(host)
+    return address.is_private and not address.is_unspecified
+
+
+def _clock(environ: Mapping[str, str]) -> ClockIs:
+    text = environ.get("CASEVAULT_CLOCK", ClockIs.EMBEDDED)
+    if text not in set(ClockIs):
+        raise SettingError(f"CASEVAULT_CLOCK must be {' or '.join(ClockIs)}, not {text!r}")
+    return ClockIs(text)
+
+
+def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
+    text = environ.get(name)
     if not text:
         return None
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
-        raise SettingError("CASEVAULT_BLOB_ORIGIN must look like https://blobs.example.com, with no path")
+        raise SettingError(f"{name} must look like {example}, with no path")
     return text.rstrip("/")
 
 

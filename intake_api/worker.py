@@ -1,7 +1,8 @@
 """What runs in the process that answers requests, beside the application: start, readiness, stop.
 
 Stop: SIGTERM or SIGINT -> the server accepts no more and finishes what runs; uploads are asked to keep what they have
-and let go, again and again until the process ends, so that one which has only just begun hears it too.
+and let go, again and again until the process ends, so that one which has only just begun hears it too. Downloads go on
+while they move, until shortly before the end by force; then they are cut, and their entries say so.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from http.client import HTTPSConnection
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -23,6 +25,7 @@ from intake_api.app import create_app
 from intake_api.assembly import open_door
 from intake_api.idle import Connections
 from intake_api.logs import RequestLog, note_routes
+from intake_api.metrics import observer_of
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
@@ -42,20 +45,23 @@ class Stoppable(Protocol):
 WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
+LAST_SECONDS = 2.0
+"""This long before a stop ends by force, what still goes on is cut, so that its end is written down."""
 
 
-def load(settings: ServerSettings, authority: Path | None) -> WSGIApplication:
-    """The application, ready to be served by this process."""
+def load(settings: ServerSettings, authority: Path | None, draining: Callable[[], bool]) -> WSGIApplication:
+    """The application, ready to be served by this process; it is not ready any more once the service is `draining`."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    door = open_door(settings)
+    observer = observer_of(settings, "api")
+    door = replace(open_door(settings, observer), draining=draining)
     app = create_app(door)
     note_routes(app)
     signals = listen_for_signals()
     in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals))
     in_background("readiness", lambda: announce(settings, authority))
     end_with_parent(settings.stop_seconds)
-    return RequestLog(LastReadFirst(app))
+    return RequestLog(LastReadFirst(app), observer)
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:
@@ -76,15 +82,17 @@ def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.so
     """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent."""
     connections = Connections(settings.port)
     signals.settimeout(WATCH_SECONDS)
-    stopping = False
+    patience, stopping, last = settings.stall_seconds, False, 0.0
     while True:
         if stopping:
             time.sleep(STOP_BEAT)
             uploads.stop_all()
+            patience = STOP_PATIENCE if time.monotonic() < last else 0
         else:
             with suppress(TimeoutError):
                 stopping = bool({signal.SIGTERM, signal.SIGINT} & set(signals.recv(64)))
-        if ended := connections.end_idle(STOP_PATIENCE if stopping else settings.stall_seconds):
+                last = time.monotonic() + settings.stop_seconds - LAST_SECONDS
+        if ended := connections.end_idle(patience):
             LOG.info("ended %d idle connections", ended)
 
 

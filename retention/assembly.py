@@ -14,7 +14,8 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from threading import Event
 
 from sqlalchemy import Engine, select
 
@@ -38,6 +39,9 @@ from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
+from retention.observing.observer import NOTHING, Observer
+from retention.observing.parts import KEYS, OBJECTS, WRAPPER, WatchedRecords, watched
+from retention.observing.state import State
 from retention.records.engine import sqlite_engine
 from retention.records.migrate import current_version, upgrade
 from retention.records.tables import upload_links
@@ -61,10 +65,14 @@ class Services:
     mirror: Mirror
     cosigners: Cosigners
     link_keys: LinkKeys
+    reconciled: Event = field(default_factory=Event)
+    """Set once this process has held the records against log and key store (sequencing.py)."""
+    observer: Observer = NOTHING
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Let go of the database, and of what was observed."""
         self.custody.records.close()
+        self.observer.close()
 
 
 def is_initialised(settings: Settings) -> bool:
@@ -130,7 +138,20 @@ def _taking_turns(settings: Settings, azure: AzureConnections) -> Iterator[None]
         os.close(descriptor)
 
 
-def assemble(settings: Settings) -> Services:
+def observe(settings: Settings, process: str, *, scraped: bool = False) -> Observer:
+    """What watches this process, whose role `process` names; made after it was forked.
+
+    Without a collector, and not `scraped`, nobody does, and no library for it is loaded.
+    """
+    sends = settings.telemetry
+    if not (scraped or sends.traces or sends.metrics):
+        return NOTHING
+    from retention.observing.telemetry import Telemetry
+
+    return Telemetry(process, sends, scraped=scraped)
+
+
+def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
     """Custody on what the settings name, from an initialised state folder."""
     clock, azure = _clock(settings), AzureConnections(settings.azure)
     wrapper = _wrapper(settings, azure)
@@ -143,7 +164,14 @@ def assemble(settings: Settings) -> Services:
     records = _records(settings, azure)
     upgrade(records.engine)
     link_keys = _link_keys(settings, signing, records.engine)
-    witness = _witness(settings, clock)
+    witness = open_witness(settings, settings.log_origin)
+    if observer is not NOTHING:
+        records = WatchedRecords(records, observer)
+        objects, keys = (
+            watched(objects, "objects", observer, OBJECTS),
+            watched(keys, "keys", observer, KEYS),
+        )
+        wrapper = watched(wrapper, "key-wrapper", observer, WRAPPER)
     custody = Custody(
         clock=clock,
         records=records,
@@ -154,6 +182,7 @@ def assemble(settings: Settings) -> Services:
         tiles=tiles,
         triggers=read_triggers(settings),
         limits=settings.limits,
+        observer=observer,
     )
     return Services(
         settings=settings,
@@ -169,17 +198,26 @@ def assemble(settings: Settings) -> Services:
         mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
         cosigners=Cosigners(settings.witness.cosigners, tiles),
         link_keys=link_keys,
+        observer=observer,
     )
 
 
-def _witness(settings: Settings, clock: Clock) -> Witness:
-    """The bucket, if one is set. Its library is loaded only then: it takes longer to load than all of custody."""
+def state_of(services: Services) -> State:
+    """How the work stands, for an observer to export."""
+    return State(services.custody.records, services.mirror, services.custody.clock)
+
+
+def open_witness(settings: Settings, origin: str) -> Witness:
+    """Where the log of this origin is witnessed: the bucket, if one is set, else the folder.
+
+    The bucket's library is loaded only then: it takes longer to load than all of custody.
+    """
     place = settings.witness
     if place.bucket is None:
         return LocalWitness(settings.witness_folder)
     from audit.witness_s3 import S3Witness
 
-    return S3Witness(place.bucket, settings.log_origin, clock, endpoint=place.endpoint, period=place.period)
+    return S3Witness(place.bucket, origin, _clock(settings), endpoint=place.endpoint, period=place.period)
 
 
 def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:

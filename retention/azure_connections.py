@@ -5,6 +5,7 @@ Its libraries are imported then, so that the embedded start stays quick.
 
 from __future__ import annotations
 
+import logging
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ class AzureConnections:
 
     def __init__(self, settings: AzureSettings) -> None:
         self._settings = settings
+        # The libraries tell of every request, with its address and headers: that has no place in our logs, and
+        # writing it costs more processor time than the request.
+        logging.getLogger("azure").setLevel(logging.WARNING)
 
     @cached_property
     def credential(self) -> TokenCredential:

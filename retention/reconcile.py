@@ -28,7 +28,7 @@ from audit.mirror import ForkedError, newest_kept
 from audit.tables import audit_entries
 from audit.tiles import CHECKPOINT_PATH, TileMissingError, TileReader, TileSource
 from audit.witness import Witness, WitnessTiles
-from retention.actor import CLOCK
+from retention.actor import CLOCK, Actor
 from retention.bundle import LIVE, BundleState
 from retention.custody.context import Custody, entry
 from retention.custody.ending import end_grants
@@ -195,7 +195,7 @@ def _unrecorded(custody: Custody) -> Iterator[str]:
         yield from set(some) - known
 
 
-def erase_unrecorded(custody: Custody, found: Iterable[str]) -> int:
+def erase_unrecorded(custody: Custody, actor: Actor, found: Iterable[str]) -> int:
     """Erase these bundles, if they still have no record; how many. Each is an entry: none stays overdue (P4)."""
     still = set(_unrecorded(custody))
     erased = [bundle_id for bundle_id in found if bundle_id in still]
@@ -204,12 +204,12 @@ def erase_unrecorded(custody: Custody, found: Iterable[str]) -> int:
         custody.objects.destroy(bundle_id)
         if custody.keys.remains(bundle_id) or custody.objects.remains(bundle_id):
             raise Unavailable(f"something of {bundle_id} is still there after deletion", reason="remains")
-        noted = _erased_entry(custody, bundle_id)
+        noted = _erased_entry(custody, actor, bundle_id)
         custody.records.write(lambda tx, noted=noted: tx.audit(noted))  # type: ignore[misc]
     return len(erased)
 
 
-def _erased_entry(custody: Custody, bundle_id: str) -> Entry:
+def _erased_entry(custody: Custody, actor: Actor, bundle_id: str) -> Entry:
     """Whose it was, the log still says: its tail was adopted."""
     columns = select(audit_entries.c.tenant, audit_entries.c.case_id)
     last = columns.where(audit_entries.c.bundle == bundle_id).order_by(audit_entries.c.row.desc()).limit(1)
@@ -219,7 +219,7 @@ def _erased_entry(custody: Custody, bundle_id: str) -> Entry:
     details = {"cause": UNRECORDED, "method": METHOD}
     now = custody.clock.now()
     return entry(
-        CLOCK, Action.BUNDLE_ERASED, now, tenant=tenant, case=case, bundle=bundle_id, details=details
+        actor, Action.BUNDLE_ERASED, now, tenant=tenant, case=case, bundle=bundle_id, details=details
     )
 
 

@@ -22,7 +22,7 @@
 | CASEVAULT_COSIGNERS | witnesses that others run: verifier key and https address, comma separated | none |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
 
-Blob Storage and Key Vault: azure_settings.py has the table.
+Blob Storage and Key Vault: azure_settings.py has the table. Telemetry by OTLP: telemetry_settings.py.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ from retention.bundle import Triggers
 from retention.custody.context import Limits
 from retention.records.postgres_url import CONNECTIONS, UnsafeUrlError, check_url
 from retention.signing import LOG_KEY
+from retention.telemetry_settings import TelemetrySettings, telemetry_from_environment
 
 
 class SettingError(ValueError):
@@ -75,6 +76,7 @@ class Settings:
     triggers_file: Path | None = None
     azure: AzureSettings = field(default_factory=AzureSettings)
     witness: WitnessSettings = field(default_factory=WitnessSettings)
+    telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
     @property
     def has_local_parts(self) -> bool:
@@ -152,12 +154,20 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         triggers_file=Path(triggers_file) if triggers_file else None,
         azure=_azure(environ, limits),
         witness=_witness(environ),
+        telemetry=_telemetry(environ),
     )
 
 
 def _azure(environ: Mapping[str, str], limits: Limits) -> AzureSettings:
     try:
         return azure_from_environment(environ, limits.upload_lifetime, limits.max_bundle_size)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
+def _telemetry(environ: Mapping[str, str]) -> TelemetrySettings:
+    try:
+        return telemetry_from_environment(environ)
     except ValueError as error:
         raise SettingError(str(error)) from None
 

@@ -1,6 +1,7 @@
 """The sweep: what the clock makes happen (P4, P9). Work is derived from state, never from messages.
 
 Rules:
+- Several sweepers at once: one begins erasures, the others leave it to it; all carry begun ones out.
 - Bounded and resumable: every call does at most what it is told to, and the next goes on from the records. Running it
   twice, late, or in several places at once changes nothing but time.
 - The index finds what may be due; `retention.deadline` decides again from the history before anything is erased.
@@ -10,14 +11,15 @@ Rules:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+import random
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Row, and_, or_, select
+from sqlalchemy import Row, Select, and_, or_, select
 
 from audit.entry import Action, Outcome
 from retention.actor import CLOCK
@@ -28,16 +30,20 @@ from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, erase_bundle, start
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
-from retention.errors import CustodyError
+from retention.errors import CustodyError, Unavailable
 from retention.objects.errors import StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
+from retention.records.retry import Trouble
 from retention.records.tables import UNUSED, WAITING, bundles, concatenations, erasure_bundles, erasures
-from retention.records.unit_of_work import Transaction
+from retention.records.unit_of_work import Transaction, Turn
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
 """Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
+SMALLER = 8
+SPREAD = 16
+_DRAW = random.SystemRandom()
 AT_ONCE = 8
 _UNFINISHED = and_(
     bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
@@ -67,10 +73,10 @@ class SweepReport:
 
 
 def begin_due(custody: Custody, limit: int = BATCH) -> int:
-    """Begin the erasure of up to `limit` bundles whose deadline has come; how many."""
+    """Begin the erasure of up to `limit` bundles whose deadline has come; how many. 0 if another sweeper is at it."""
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> int:
+    def work(tx: Transaction, limit: int) -> int:
         over = bundles.c.due_at <= now, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[tuple[Row[Any], Reason]] = []
@@ -82,14 +88,14 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
         scheduled.begin(tx, due, now)
         return len(due)
 
-    return custody.records.write(work)
+    return _in_turn(custody, work, limit)
 
 
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:
-    """Begin the erasure of up to `limit` uploads that nobody finished in time; how many."""
+    """Begin the erasure of up to `limit` uploads that nobody finished in time; how many, as `begin_due` says it."""
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> int:
+    def work(tx: Transaction, limit: int) -> int:
         found: list[Row[Any]] = []
         for late in (_UNFINISHED, _UNUSED):  # each is found by its own index
             some = select(bundles).where(late, bundles.c.expires_at <= now).order_by(bundles.c.expires_at)
@@ -108,7 +114,25 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
             start(tx, CLOCK, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, cause, now, on_demand=False)
         return len(found)
 
-    return custody.records.write(work)
+    return _in_turn(custody, work, limit)
+
+
+def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: int) -> int:
+    """Run `work`, unless another sweeper runs it: two would only undo each other.
+
+    Callers change what it reads. A batch that loses to them every time is tried in smaller ones, down to one bundle.
+    """
+    while True:
+
+        def some(tx: Transaction, limit: int = limit) -> int:
+            return work(tx, limit) if tx.take_turn(Turn.SWEEP) else 0
+
+        try:
+            return custody.records.write(some)
+        except Unavailable as error:
+            if error.reason != Trouble.CONTENDED.value or limit == 1:
+                raise
+            limit = max(1, limit // SMALLER)
 
 
 def pending_erasures(
@@ -175,7 +199,8 @@ def _erase_at_once(custody: Custody, bundle_ids: Sequence[str]) -> Iterator[Swee
 def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
     """Erase one bundle; a failure is an entry and stays work for the next round."""
     try:
-        erase_bundle(custody, bundle_id)
+        with custody.observer.work("erase"):
+            erase_bundle(custody, bundle_id)
     except _STOPPED as error:
         report.failed += 1
         LOG.warning("erasing %s failed, it is tried again: %s", bundle_id, type(error).__name__)
@@ -191,26 +216,30 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 
 def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
-    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles."""
+    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles.
+
+    Of those that have waited longest, some: several clocks then seldom read the same one back, and one that cannot be
+    read now keeps no other waiting.
+    """
     full = and_(
         bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
     )
-    with custody.records.read() as reads:
-        unfinished = reads.execute(select(bundles.c.id).where(full).limit(limit)).scalars().all()
-    for bundle_id in unfinished:
+    received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
+    for bundle_id in _some(custody, select(bundles.c.id).where(full), limit):
         with _noted(report, f"completing {bundle_id}"):
             finish_upload(custody, CLOCK, bundle_id)
-    waiting = (
-        select(bundles.c.id)
-        .where(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
-        .order_by(bundles.c.received_at)
-    )
-    with custody.records.read() as reads:
-        received = reads.execute(waiting.limit(limit)).scalars().all()
-    for bundle_id in received:
+    waiting = select(bundles.c.id).where(received).order_by(bundles.c.received_at)
+    for bundle_id in _some(custody, waiting, limit):
         with _noted(report, f"reading {bundle_id} back"):
-            verify_bundle(custody, bundle_id)
+            with custody.observer.work("read-back"):
+                verify_bundle(custody, bundle_id)
             report.verified += 1
+
+
+def _some(custody: Custody, search: Select[Any], limit: int) -> list[str]:
+    with custody.records.read() as reads:
+        found: Sequence[str] = reads.execute(search.limit(limit * SPREAD)).scalars().all()
+    return _DRAW.sample(found, min(limit, len(found)))
 
 
 @contextmanager

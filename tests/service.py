@@ -57,7 +57,7 @@ AUDITOR = Persona("auditor", (Role.AUDITOR,))
 
 
 class Service:
-    """An empty service. `close` it."""
+    """An empty service; `settings` may name other parts than the embedded ones. `close` it."""
 
     def __init__(
         self,
@@ -67,8 +67,11 @@ class Service:
         stall_seconds: float = 5,
         now: datetime | None = None,
         blob_origin: str | None = "https://blobs.example",
+        settings: Settings | None = None,
     ) -> None:
-        self.settings = Settings(state=folder / "state", development=True, limits=limits or Limits())
+        self.settings = settings or Settings(
+            state=folder / "state", development=True, limits=limits or Limits()
+        )
         initialise(self.settings)
         self.services = assemble(self.settings)
         self.custody = self.services.custody

@@ -44,6 +44,8 @@ ADAPTERS = frozenset(
         "LocalKeyStore",
         "LocalKeyWrapper",
         "LocalTileStore",
+        "LocalWitness",
+        "S3Witness",
         "SqliteRecords",
         "sqlite_engine",
         "PostgresRecords",
@@ -64,7 +66,7 @@ OUTSIDERS = {
     "audit/cosigned_local.py": {
         "LocalTileStore"
     },  # an adapter made of another: cosigned notes beside the tiles
-    "intake_api/cli/auditing.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
+    "intake_api/cli/local_log.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
 }
 
 

@@ -83,6 +83,8 @@ class BlobEndpoint:
             response = self._serve(environ, request_id)
         except Exception as error:
             answer = told(error)
+            if how := _cut(error):
+                self._custody.observer.cut(how)
             if answer.status >= 500 and not isinstance(error, BlobError | TakenOver):
                 _log(error, request_id)
             if TAKEN not in environ:
@@ -131,6 +133,13 @@ class BlobEndpoint:
         """A client that is still sending reads no answer: take its body away, more of it from one that was let in."""
         most = SMALL_BODY if answer.status in (401, 403) else bodies.MOST_DISCARDED
         bodies.discard(environ, most, self._shared.stall_seconds)
+
+
+def _cut(error: Exception) -> str | None:
+    """How a body ended before its end, if that is what the error tells."""
+    if isinstance(error, TakenOver):
+        return "stopped"
+    return "line" if isinstance(error, BlobError) and error.code == "OperationTimedOut" else None
 
 
 def _permitted(operation: Operation, call: Call, link: UploadLink) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from intake_api.blob.app import BlobEndpoint
 from intake_api.logs import RequestLog
+from intake_api.metrics import observer_of
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.worker import in_background, listen_for_signals, watch_lines
@@ -24,10 +25,11 @@ def load(settings: ServerSettings) -> WSGIApplication:
     """The endpoint, ready to be served by this process."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    services = assemble(settings.custody)
+    observer = observer_of(settings, "blobs")
+    services = assemble(settings.custody, observer)
     endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
     signals = listen_for_signals()
     in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals))
     end_with_parent(settings.stop_seconds)
     LOG.info("blob endpoint", extra={"facts": {"address": settings.origin}})
-    return RequestLog(LastReadFirst(endpoint))
+    return RequestLog(LastReadFirst(endpoint), observer)

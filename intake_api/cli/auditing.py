@@ -11,24 +11,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import click
-from sqlalchemy import create_engine
 
-from audit.checkpoint import Verifier
 from audit.entry import Action, Outcome
 from audit.export import EXPORTS
 from audit.overdue import overdue as find_overdue
-from audit.rebuild import Problem
-from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileStore
 from audit.times import parse_rfc3339, rfc3339
-from audit.verify import Verdict, verify_database
 from intake_api.cli import outsider
 from intake_api.cli.client import Client
 from intake_api.cli.commands import MOMENT, PATH, Group, with_json, with_limit
-from intake_api.cli.connection import connected, keys_option, parse_keys, pinned_keys, read_keys
+from intake_api.cli.connection import connected, keys_option, parse_keys, pinned_keys
 from intake_api.cli.errors import FAILED, CliError
+from intake_api.cli.local_log import open_local_log, with_database
 from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
-from retention.settings import Settings
-from retention.signing import load_signing_key
+from intake_api.cli.verifying import verify
 
 ENTRY: tuple[Column, ...] = (
     ("Leaf", "leaf_index"),
@@ -41,11 +36,6 @@ ENTRY: tuple[Column, ...] = (
     ("Actor", lambda item: f"{item['actor_kind']} {_who(item)}"),
     ("Case", lambda item: (item.get("particulars") or {}).get("case_number") or item.get("case") or ""),
     ("Bundle", "bundle"),
-)
-with_database = click.option(
-    "--state",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Read this state folder, on this machine, instead of asking the service.",
 )
 
 
@@ -144,100 +134,7 @@ def keys_command(client: Client, output: Path | None) -> None:
     say(f"{output}: compare it with what the service's owner publishes elsewhere")
 
 
-_VERIFY_EXAMPLES = (
-    "casevault audit verify --keys keys.json --checkpoint last.txt",
-    "casevault audit verify --state casevault-state",
-)
-
-
-@audit.command("verify", examples=_VERIFY_EXAMPLES)
-@click.option(
-    "--checkpoint",
-    type=PATH,
-    help="Checkpoint kept from before: the log must still lead to it. Replaced by the newest when all is well.",
-)
-@click.option("--hashes", is_flag=True, help="Rebuild the tree from hashes only; needs no token.")
-@with_database
-@with_json
-@keys_option
-@connected
-def verify(
-    client: Client,
-    checkpoint: Path | None,
-    hashes: bool,
-    state: Path | None,
-    as_json: bool,
-    keys: Path | None,
-) -> None:
-    """Check that the log is what was signed, as an outsider: fetch the tiles, rebuild the tree, check the signature.
-
-    Names the first bad leaf and what is wrong with it, and then ends with an error. With the auditor role every leaf is
-    read; with --hashes nothing but hashes, which anybody may see.
-    """
-    earlier = _kept(checkpoint)
-    if state is not None:
-        tiles: TileStore = LocalTileStore(_settings(state).log_folder)
-        verdict = _verify_database(state, keys, tiles, earlier)
-    else:
-        tiles = outsider.HttpTiles(client)
-        log_key, _ = pinned_keys(client, keys)
-        check = outsider.verify_hashes if hashes else outsider.verify_leaves
-        verdict = check(tiles, log_key, earlier)
-    if verdict.good and checkpoint is not None:
-        checkpoint.write_bytes(tiles.get(CHECKPOINT_PATH))
-    _show(verdict, hashes, as_json)
-
-
-def _kept(checkpoint: Path | None) -> str | None:
-    try:
-        return checkpoint.read_text("utf-8") if checkpoint else None
-    except FileNotFoundError:
-        return None  # the first time
-    except (OSError, UnicodeDecodeError):
-        raise CliError(f"{checkpoint} cannot be read as a checkpoint") from None
-
-
-def _settings(state: Path) -> Settings:
-    return Settings(state=state.resolve())
-
-
-def _log_key(state: Path, keys: Path | None) -> Verifier:
-    """The pinned key; without one, that of the state folder itself (its name is in its own checkpoint)."""
-    if keys is not None:
-        return read_keys(keys)[0]
-    settings = _settings(state)
-    try:
-        origin = LocalTileStore(settings.log_folder).get(CHECKPOINT_PATH).decode().partition("\n")[0]
-    except (LookupError, OSError, UnicodeDecodeError):
-        raise CliError(f"{state} holds no log with a checkpoint") from None
-    return load_signing_key(settings.log_key_file, origin).verifier
-
-
-def _verify_database(state: Path, keys: Path | None, tiles: TileStore, earlier: str | None) -> Verdict:
-    key = _log_key(state, keys)
-    records = _settings(state).records_file
-    engine = create_engine(f"sqlite:///file:{records}?mode=ro&uri=true")
-    try:
-        with engine.connect() as connection:
-            return verify_database(connection, key, tiles, [earlier] if earlier else [])
-    finally:
-        engine.dispose()
-
-
-def _show(verdict: Verdict, hashes: bool, as_json: bool) -> None:
-    if as_json:
-        show_json(outsider.as_json(verdict))
-    elif verdict.good:
-        read = "hashes of leaves" if hashes else "leaves"
-        say_good = f"the log is sound: {verdict.leaves} {read}, {verdict.checkpoints} signed checkpoint"
-        print(say_good + ("s" if verdict.checkpoints != 1 else ""))
-    if not verdict.good:
-        raise CliError(f"the log is NOT what was signed: {_first(verdict.problems)}")
-
-
-def _first(problems: tuple[Problem, ...]) -> str:
-    more = f" (and {len(problems) - 1} more: see --json)" if len(problems) > 1 else ""
-    return f"{problems[0].what}{more}"
+audit.add_command(verify)
 
 
 @audit.command(
@@ -259,11 +156,11 @@ def overdue(
     the service does not use.
     """
     if state is not None:
-        tiles: TileStore = LocalTileStore(_settings(state).log_folder)
-        key = _log_key(state, keys)
+        with open_local_log(state, keys) as local:
+            leaves = list(outsider.proven_leaves(local.tiles, local.key))
     else:
-        tiles, key = outsider.HttpTiles(client), pinned_keys(client, keys)[0]
-    leaves = list(outsider.proven_leaves(tiles, key))
+        log_key, _ = pinned_keys(client, keys)
+        leaves = list(outsider.proven_leaves(outsider.HttpTiles(client), log_key))
     late = find_overdue(leaves, at or max([datetime.now(UTC), *_last_moment(leaves)]))
     found = [{"bundle": one.bundle, "case": one.case, "deadline": rfc3339(one.deadline)} for one in late]
     columns: list[Column] = [

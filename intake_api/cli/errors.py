@@ -18,7 +18,11 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
+from audit.adopt import NotOurTailError
+from audit.mirror import ForkedError
+from audit.sequencer import RolledBackError, TreeDamagedError
 from audit.tiles import TilesUnavailableError
+from audit.witness import WitnessError
 from intake_api.identity.development import IssuerKeyRefused
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError
@@ -38,6 +42,11 @@ MENDABLE = (
     EnvelopeError,
     StoreError,
     TilesUnavailableError,
+    WitnessError,
+    ForkedError,
+    NotOurTailError,
+    RolledBackError,
+    TreeDamagedError,
     OperationalError,
     OSError,
 )

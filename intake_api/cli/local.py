@@ -20,6 +20,7 @@ from retention import settings as custody_settings
 from retention.actor import Actor, Role
 from retention.assembly import Services, assemble, initialise, is_initialised
 from retention.custody.rekeying import rewrap_all
+from retention.sequencing import sequence_once
 from retention.settings import Settings, from_environment
 from retention.sweep import sweep as sweep_once
 
@@ -142,7 +143,7 @@ def sweep(state: Path, development: bool, as_json: bool) -> None:
     services = local_services(state, development)
     try:
         report = sweep_once(services.custody)
-        services.sequencer.run_once()
+        sequence_once(services)
     finally:
         services.close()
     show_item(asdict(report), SWEEP, as_json)
@@ -170,14 +171,14 @@ def rotate(state: Path, development: bool, as_json: bool) -> None:
     services = local_services(state, development)
     try:
         made = services.key_wrapper.rotate(services.custody.clock.now())
-        changed = rewrap_all(services.custody, _administrator(services))
+        changed = rewrap_all(services.custody, administrator(services))
     finally:
         services.close()
     answer: dict[str, Any] = {"key": made, "rewrapped": changed}
     show_item(answer, (("New key", "key"), ("Data keys wrapped anew", "rewrapped")), as_json)
 
 
-def _administrator(services: Services) -> Actor:
+def administrator(services: Services) -> Actor:
     """Whoever has this machine's account, for the entry."""
     return services.directory.resolve(
         issuer=f"local:{platform.node()}",

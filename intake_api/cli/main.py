@@ -21,6 +21,7 @@ from intake_api.cli import (
     local,
     moving,
     receipting,
+    reconciling,
     saving,
     sending,
 )
@@ -57,7 +58,7 @@ casevault.under(
 casevault.under("For engineers", fetching.files, fetching.fetch)
 casevault.under("For the case system and the administrator", cases.cases, cases.tenants)
 casevault.under("For auditors, and for anybody who wants to check", auditing.audit, receipting.receipts)
-casevault.under("On the service's own machine", local.init, local.sweep, local.keys)
+casevault.under("On the service's own machine", local.init, local.sweep, reconciling.reconcile, local.keys)
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -3,12 +3,14 @@
 - With the right to read entries, every leaf is fetched and the whole tree rebuilt (audit/verify.py).
 - Without it, the tree is rebuilt from the leaves' hashes: that shows that the log only ever grew, and says nothing of
   what is in it.
-- An earlier checkpoint that was kept is held against the same leaves: a log rewritten since does not lead to it.
+- Checkpoints kept elsewhere, by the auditor or by the witness, are held against the same leaves: a log rewritten since
+  does not lead to them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
@@ -22,11 +24,13 @@ from audit.tiles import (
     TileError,
     TileMissingError,
     TileReader,
+    TileSource,
     TileStore,
     decode_entries,
     entries_path,
 )
-from audit.verify import Verdict, verify_folder
+from audit.verify import Verdict
+from audit.witnessed import MirroredLog
 from intake_api.cli.client import Client
 from intake_api.cli.errors import CliError, ServiceProblem
 
@@ -57,7 +61,7 @@ class HttpTiles:
             raise
 
 
-def published(tiles: TileStore, key: Verifier) -> Checkpoint:
+def published(tiles: TileSource, key: Verifier) -> Checkpoint:
     """The published checkpoint, signed by the pinned key."""
     try:
         return open_checkpoint(tiles.get(CHECKPOINT_PATH).decode(), key)
@@ -67,18 +71,40 @@ def published(tiles: TileStore, key: Verifier) -> Checkpoint:
         raise CliError(f"the published checkpoint does not verify: {error}") from None
 
 
-def verify_leaves(tiles: TileStore, key: Verifier, earlier: str | None) -> Verdict:
+class PublishedLog(MirroredLog):
     """The whole log: every leaf, every tile, every signature."""
-    published(tiles, key)  # a log without a checkpoint is said to be one, not to be damaged
-    return verify_folder(tiles, key, [] if earlier is None else [earlier])
+
+    def walk(self, notes: Sequence[str]) -> Verdict:
+        if not notes:  # a log without a checkpoint is said to be one, not to be damaged
+            published(self.tiles, self.verifier)
+        return super().walk(notes)
 
 
-def verify_hashes(tiles: TileStore, key: Verifier, earlier: str | None) -> Verdict:
-    """The tree over the leaves' hashes, which need no token; leads to every signed root, or names the one it misses."""
-    signed = [("the published checkpoint", published(tiles, key))]
-    if earlier is not None:
-        signed.insert(0, ("the checkpoint kept from before", _opened(earlier, key)))
-    newest = signed[-1][1]
+@dataclass(frozen=True, slots=True)
+class HashedLog:
+    """The tree over the leaves' hashes, which need no token."""
+
+    tiles: TileSource
+    verifier: Verifier
+
+    def walk(self, notes: Sequence[str]) -> Verdict:
+        return verify_hashes(self.tiles, self.verifier, notes)
+
+    def hashes(self) -> Iterator[bytes]:
+        size = published(self.tiles, self.verifier).size
+        reader = TileReader(self.tiles, size)
+        for start in range(0, size, TILE_WIDTH):
+            yield from _row(reader, start)
+
+
+def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> Verdict:
+    """The tree over the leaves' hashes leads to every signed root, or it is named which one it misses."""
+    kept = sorted((_opened(note, key) for note in earlier), key=lambda checkpoint: checkpoint.size)
+    newest = published(tiles, key)
+    signed = [
+        *(("the checkpoint kept elsewhere", each) for each in kept),
+        ("the published checkpoint", newest),
+    ]
     problems = [
         Problem(None, f"{name} is of {checkpoint.size} leaves, the log has only {newest.size}")
         for name, checkpoint in signed
@@ -115,7 +141,7 @@ def _opened(note: str, key: Verifier) -> Checkpoint:
     try:
         return open_checkpoint(note, key)
     except NoteError as error:
-        raise CliError(f"the checkpoint kept from before does not verify: {error}") from None
+        raise CliError(f"the checkpoint kept elsewhere does not verify: {error}") from None
 
 
 def proven_leaves(tiles: TileStore, key: Verifier) -> Iterator[dict[str, Any]]:

@@ -32,12 +32,15 @@ def take(bundle_id: str, offset: int, length: int, location: str, told: int | No
         try:
             result = pump(request.environ["wsgi.input"], length, sink, door.stall_seconds)
         except TakenOver:
+            door.services.observer.cut("stopped")
             if not held:
                 session.park()  # the next writer, or the next start of the service, goes on from here
             raise
         whole = not (result.cut or result.stalled)
         right = checksum is None or (whole and checksum.matches())
         reached = session.park() if right else session.forget()
+    if not whole:
+        door.services.observer.cut("stalled" if result.stalled else "line")
     facts: dict[str, Any] = {"bundle": bundle_id, "offset": reached, "headers": {"Location": location}}
     if result.stalled:
         raise CallRefused("request-timeout", f"no bytes came for {door.stall_seconds:g} s", **facts)

@@ -48,9 +48,16 @@ def health() -> Response:
 
 
 @routes.on("GET", "/readyz", security=_PUBLIC)
-@routes.gives(200, description="Every part answers; 503 names the parts that do not")
+@routes.gives(200, description="Every part answers; 503 names the parts that do not, or tells of a stop")
 def readiness() -> Response:
-    """Every part that custody needs answers. Found out at most once in some seconds, however many ask."""
+    """Every part that custody needs answers, and no stop was asked for.
+
+    Found out at most once in some seconds, however many ask.
+    """
+    if the_door().draining():
+        response = jsonify({"status": "draining"})
+        response.status_code = 503
+        return response
     found = the_door().readiness.get(lambda: {name: _outcome(check) for name, check in _CHECKS.items()})
     checks = found or {}  # nothing: a part has not answered for long
     ready = set(checks.values()) == {"ok"}

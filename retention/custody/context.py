@@ -28,6 +28,7 @@ from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
 from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.objects.store import KeyStore, ObjectStore
+from retention.observing.observer import NOTHING, Observer
 from retention.records.unit_of_work import Records, Transaction
 
 T = TypeVar("T")
@@ -67,6 +68,7 @@ class Custody:
     tiles: TileStore
     triggers: Triggers
     limits: Limits = field(default_factory=Limits)
+    observer: Observer = NOTHING
 
 
 class Turned:

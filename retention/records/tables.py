@@ -162,7 +162,7 @@ upload_links = Table(
 # them from here.
 WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 UNUSED = text("partial AND state = 'received'")
-_IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
+IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
 
 bundles = Table(
     "bundles",
@@ -231,8 +231,8 @@ bundles = Table(
         "ix_bundles_in_progress",
         "time_collected",
         "id",
-        sqlite_where=_IN_PROGRESS,
-        postgresql_where=_IN_PROGRESS,
+        sqlite_where=IN_PROGRESS,
+        postgresql_where=IN_PROGRESS,
     ),
     Index(
         "ix_bundles_expiring",

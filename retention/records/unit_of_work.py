@@ -20,14 +20,16 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, Select
+from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, Select, text
 
 from audit import log
 from audit.entry import Entry
 
 T = TypeVar("T")
+_TRY = {"postgresql": text("SELECT pg_try_advisory_xact_lock(:number)")}
 Rows = Sequence[Mapping[str, Any]]
 
 
@@ -37,6 +39,12 @@ class Reads(Protocol):
     def execute(self, statement: Executable, values: Mapping[str, Any] | None = None, /) -> Result[Any]:
         """Run a SELECT; `values` for its bound parameters."""
         ...
+
+
+class Turn(IntEnum):
+    """Work that gains nothing from being done twice at once: the number of its lock."""
+
+    SWEEP = 4153697015
 
 
 class Transaction:
@@ -58,6 +66,11 @@ class Transaction:
         """Run an INSERT, UPDATE or DELETE; the number of rows it changed."""
         result = self.execute(statement, rows)
         return result.rowcount if isinstance(result, CursorResult) else 0
+
+    def take_turn(self, turn: Turn) -> bool:
+        """Whether nobody else is at this kind of work until this commit. SQLite's writers take turns anyhow."""
+        lock = _TRY.get(self._connection.dialect.name)
+        return lock is None or bool(self._connection.execute(lock, {"number": turn.value}).scalar())
 
     def audit(self, *entries: Entry) -> None:
         """Add entries to this commit."""

@@ -44,15 +44,18 @@ def _free_port() -> int:
 
 
 @contextmanager
-def azurite(node_modules: Path, folder: Path, *options: str | Path) -> Iterator[int]:
-    """A running Azurite; its port."""
+def azurite(node_modules: Path, folder: Path, *options: str | Path, kind: str = "blob") -> Iterator[int]:
+    """A running Azurite, its blob or its queue service; its port."""
     port = _free_port()
-    command = ["node", node_modules / "azurite/dist/src/blob/main.js", "--blobHost", "127.0.0.1"]
+    command = ["node", node_modules / f"azurite/dist/src/{kind}/main.js", f"--{kind}Host", "127.0.0.1"]
     always = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
     with (
-        (folder / "output").open("w") as output,
+        (folder / f"{kind}-output").open("w") as output,
         subprocess.Popen(
-            [*command, "--blobPort", str(port), *always, *options], cwd=folder, stdout=output, stderr=output
+            [*command, f"--{kind}Port", str(port), *always, *options],
+            cwd=folder,
+            stdout=output,
+            stderr=output,
         ) as process,
     ):
         try:

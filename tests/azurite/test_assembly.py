@@ -165,3 +165,13 @@ def test_of_many_that_initialise_at_once_one_makes_the_keys(
         assert sorted(pool.map(initialise, [settings] * 4)) == [False, False, False, True]
     assert [len(secret.values) for secret in vault.secrets.values()] == [1, 1, 1]
     assemble(settings).close()
+
+
+def test_the_libraries_tell_of_no_request(settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    initialise(settings)
+    services = assemble(settings)
+    services.custody.keys.put(bundle(1), services.custody.wrapper.wrap(DataKey.generate(), bundle(1)))
+    assert list(services.custody.keys.list_bundles()) == [bundle(1)]
+    services.close()
+    assert [record.name for record in caplog.records if record.name.startswith("azure")] == []

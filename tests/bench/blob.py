@@ -1,105 +1,92 @@
-"""Put Block by the Python SDK: to this service, and to Azurite directly, plain and with its own client-side encryption.
+"""Put Block by the Python SDK: to this service, and to Azurite, plain and with the SDK's own client-side encryption.
 
-    python -m tests.bench.blob --azurite tests/azurite/node_modules/azurite [--mib 256] [--rounds 5] [--block 8]
-
-Both over TLS with the same certificate, on this machine, rounds interleaved; the bundle is read from memory. Here the
-bytes are sealed and durable when Put Block answers; there they lie in a process's memory.
+All over TLS on this machine, in turn, from memory, four blocks at a time. Here the bytes are sealed and durable when
+Put Block answers; there they lie in a process's memory.
 """
 
 from __future__ import annotations
 
-import argparse
-import os
-import socket
-import statistics
-import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from azure.storage.blob import BlobServiceClient, ContainerClient
+from azure.storage.blob import BlobClient, BlobServiceClient, ContainerClient
+from contenders import Stable
+from measure import GB, MIB, cpu_seconds, median
+from table import Row
+from uploads import Taken
 
-from tests.blob.endpoint import Endpoint, free_port
-from tests.blob.test_python_sdk import CustomersKey
+from tests.azurite.conftest import ACCOUNT, ACCOUNT_KEY
+from tests.blob.clients.driving import CustomersKey
+from tests.blob.endpoint import Endpoint
 
-MIB = 1 << 20
-AZURITE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
-"""Azurite's well-known development key."""
-NAMES = ("casevault", "azurite", "azurite, client-side encryption")
-
-
-@contextmanager
-def azurite(module: Path, endpoint: Endpoint) -> Iterator[str]:
-    """Azurite's blob service, in memory, over TLS; its account's address."""
-    port = free_port()
-    server = endpoint.folder / "tls" / "server.pem"
-    command = [
-        "node",
-        str(module / "dist/src/blob/main.js"),
-        "--blobHost",
-        "127.0.0.1",
-        "--blobPort",
-        str(port),
-    ]
-    quiet = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
-    with subprocess.Popen([*command, *quiet, "--cert", str(server), "--key", str(server)]) as process:
-        try:
-            while True:
-                with socket.socket() as probe:
-                    if probe.connect_ex(("127.0.0.1", port)) == 0:
-                        break
-                time.sleep(0.1)
-            yield f"https://127.0.0.1:{port}/devstoreaccount1"
-        finally:
-            process.terminate()
+SIZE, BLOCK = 256 * MIB, 8 * MIB
+OPTIONS: dict[str, Any] = {"max_block_size": BLOCK, "max_single_put_size": MIB}
+OURS, PLAIN, ENCRYPTED = "casevault", "azurite", "azurite, client-side encryption"
 
 
-def sender(container: ContainerClient, content: bytes, *, encrypt: bool = False) -> Callable[[str], float]:
-    """Sends `content` under a name; the seconds that it took."""
-
-    def send(name: str) -> float:
-        blob = container.get_blob_client(name)
-        if encrypt:
-            blob.require_encryption, blob.key_encryption_key = True, CustomersKey()
-            blob.encryption_version = "2.0"
-        begun = time.perf_counter()
-        blob.upload_blob(content, max_concurrency=4)
-        return time.perf_counter() - begun
-
-    return send
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Put Block: this service against Azurite")
-    parser.add_argument("--azurite", type=Path, required=True, help="folder of the npm module")
-    parser.add_argument("--mib", type=int, default=256)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--block", type=int, default=8, help="MiB a block")
-    asked = parser.parse_args()
-    content = os.urandom(asked.mib * MIB)
-    with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        endpoint = Endpoint(Path(folder))
-        options: dict[str, Any] = {
-            "connection_verify": endpoint.authority,
-            "max_block_size": asked.block * MIB,
-            "max_single_put_size": MIB,
+def put_blocks(stable: Stable, file: Path, rounds: int) -> list[Row]:
+    """The rows; a blob that was sent to Azurite is deleted, so that its memory is not what is measured."""
+    with file.open("rb") as source:
+        content = source.read(SIZE)
+    azurite, endpoint = stable.azurite(), Endpoint(stable.folder / "blob")
+    try:
+        account = f"https://127.0.0.1:{azurite.port}/{ACCOUNT}"
+        there = BlobServiceClient(
+            account, credential=ACCOUNT_KEY, connection_verify=str(azurite.authority), **OPTIONS
+        )
+        theirs = there.create_container("bench")
+        ours = ContainerClient.from_container_url(
+            endpoint.link()["url"], connection_verify=endpoint.authority, **OPTIONS
+        )
+        ways = {
+            OURS: (ours, endpoint.pid, False),
+            PLAIN: (theirs, azurite.process.pid, False),
+            ENCRYPTED: (theirs, azurite.process.pid, True),
         }
-        with azurite(asked.azurite, endpoint) as account:
-            theirs = BlobServiceClient(account, credential=AZURITE_KEY, **options).create_container("bench")
-            ours = ContainerClient.from_container_url(endpoint.link()["url"], **options)
-            ways = (sender(ours, content), sender(theirs, content), sender(theirs, content, encrypt=True))
-            taken: dict[str, list[float]] = {name: [] for name in NAMES}
-            for number in range(asked.rounds + 1):
-                for name, send in zip(NAMES, ways, strict=True):
-                    seconds = send(f"{name[:4]}{len(name)}-{number}")
-                    taken[name] += [seconds] if number else []  # the first round warms up
+        taken = {name: Taken() for name in ways}
+        for turn in range(rounds + 1):
+            for name, (container, pid, encrypt) in ways.items():
+                blob = container.get_blob_client(f"{turn}")
+                _timed(_sending(blob, content, encrypt=encrypt), pid, taken[name] if turn else Taken())
+                if container is theirs:
+                    blob.delete_blob()
+    finally:
         endpoint.close()
-    for name, seconds in taken.items():
-        print(f"{name:34} {len(content) / 1e6 / statistics.median(seconds):8.0f} MB/s")
+    return _rows(taken, len(content))
 
 
-if __name__ == "__main__":
-    main()
+def _sending(blob: BlobClient, content: bytes, *, encrypt: bool) -> Callable[[], object]:
+    if encrypt:
+        blob.require_encryption, blob.key_encryption_key = True, CustomersKey()
+        blob.encryption_version = "2.0"
+    return lambda: blob.upload_blob(content, max_concurrency=4)
+
+
+def _timed(send: Callable[[], object], pid: int, into: Taken) -> None:
+    before, begun = cpu_seconds(pid), time.perf_counter()
+    send()
+    into.wall.append(time.perf_counter() - begun)
+    into.cpu.append(cpu_seconds(pid) - before)
+
+
+def _rows(taken: dict[str, Taken], size: int) -> list[Row]:
+    wall = {name: median(each.wall) for name, each in taken.items()}
+    told = {name: f"server CPU {median(each.cpu) / (size / GB):.2f} s/GB" for name, each in taken.items()}
+    rate = {name: each.rate(size) for name, each in taken.items()}
+    return [
+        Row(
+            "Put Block by the Python SDK", rate[OURS], "MB/s", note=f"8 MiB blocks, 4 at a time; {told[OURS]}"
+        ),
+        Row("the same to Azurite, in memory", rate[PLAIN], "MB/s", note=told[PLAIN]),
+        Row("the same, encrypted by the SDK (v2)", rate[ENCRYPTED], "MB/s", note=told[ENCRYPTED]),
+        Row("Put Block against Azurite, wall", wall[PLAIN] / wall[OURS], "x", 1, 1),
+        Row(
+            "Put Block against Azurite with the SDK's encryption, wall",
+            wall[ENCRYPTED] / wall[OURS],
+            "x",
+            1,
+            1,
+        ),
+    ]

@@ -4,6 +4,7 @@ casevault   the service itself; `quiet` leaves its clock process out, so that on
 discard     the same server and settings around an application that reads a body and forgets it
 nginx       its WebDAV module storing plain files, and serving them as static files
 tus         @tus/server with @tus/file-store, storing plain files
+azurite     the emulator's Blob service, keeping what it gets in memory
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from intake_api.tls import TlsFiles, local_certificate
+from tests.servers.installing import npm_packages
 
 HERE = Path(__file__).resolve().parent
 TUS_PACKAGES = ("@tus/server@2.4.5", "@tus/file-store@2.1.1")
@@ -138,6 +140,14 @@ class Stable:
         shutil.copy(HERE / "tus.mjs", script)
         pem = str(self.tls.certificate)
         return self._start("tus", ["node", str(script), str(folder / "stored"), str(port), pem], folder, port)
+
+    def azurite(self) -> Contender:
+        folder, port = self._place("azurite")
+        main = npm_packages(HERE.parent / "azurite") / "azurite" / "dist" / "src" / "blob" / "main.js"
+        at = ["--blobHost", "127.0.0.1", "--blobPort", str(port)]
+        quiet = ["--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"]
+        tls = ["--cert", str(self.tls.certificate), "--key", str(self.tls.key)]
+        return self._start("azurite", ["node", str(main), *at, *quiet, *tls], folder, port)
 
     def _place(self, name: str) -> tuple[Path, int]:
         folder = self.folder / name

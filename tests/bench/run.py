@@ -2,7 +2,7 @@
 
 --quick    256 MiB bodies and fewer rounds
 --sweep    also the sweep over a million records (minutes)
---only     one section: uploads, background, memory, small, downloads, appends
+--only     one section: uploads, background, memory, parallel, blob, small, downloads, appends
 It needs curl, nginx and node with npm; it writes below --folder, which should lie on a disk, not in memory.
 """
 
@@ -19,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import blob
 import downloads
 import records
 import sweeping
@@ -54,6 +55,8 @@ def _sections(file: Path, options: argparse.Namespace) -> dict[str, Callable[[St
         "uploads": lambda stable: uploads.compare(stable, file, rounds),
         "background": lambda stable: uploads.beside_background(stable, file, max(2, rounds // 2)),
         "memory": lambda stable: uploads.memory(stable, file),
+        "parallel": lambda stable: uploads.at_once(stable, file, max(2, rounds // 2)),
+        "blob": lambda stable: blob.put_blocks(stable, file, rounds),
         "small": lambda stable: uploads.small_requests(stable, file, rounds),
         "downloads": lambda stable: downloads.compare(stable, file, rounds, 2000),
         "appends": lambda stable: records.appends(stable.folder, 1),

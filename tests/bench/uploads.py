@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from caller import Line, Vault, begin_tus, curl, patch, seconds
@@ -137,6 +138,31 @@ def memory(stable: Stable, file: Path) -> list[Row]:
     return [
         Row("peak memory, one upload", one, "MB", 100, 70, False, size),
         Row("each further upload at once", (many - one) / (MANY - 1), "MB", 12, 10, False, f"{MANY} at once"),
+    ]
+
+
+def at_once(stable: Stable, file: Path, rounds: int) -> list[Row]:
+    """MANY uploads at once, in turn with one alone: what they reach together, and what a byte costs then."""
+    quiet = stable.casevault("casevault-at-once", quiet=True)
+    vault, size = Vault(quiet), file.stat().st_size
+    taken = {1: Taken(), MANY: Taken()}
+
+    def together(number: int) -> float:
+        begun = time.perf_counter()
+        for upload in [vault.put(file) for _ in range(number)]:
+            seconds(upload)
+        return time.perf_counter() - begun
+
+    for turn in range(rounds + 1):
+        for number, into in taken.items():
+            timed(quiet, partial(together, number), into if turn else Taken())
+    rates = {number: each.rate(number * size) for number, each in taken.items()}
+    cost = {number: each.per_gb(number * size) for number, each in taken.items()}
+    alone = f"one alone: {rates[1]:,.0f} MB/s, {cost[1]:.2f} s/GB"
+    return [
+        Row(f"{MANY} uploads at once, together", rates[MANY], "MB/s", note=alone),
+        Row("the same, against one alone", rates[MANY] / rates[1], "x"),
+        Row(f"server CPU per GB, {MANY} at once", cost[MANY], "s", 1.1, 0.8, False),
     ]
 
 

@@ -73,6 +73,10 @@ class Endpoint:
             time.sleep(0.05)  # the worker ends with its parent
         self._start()
 
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
     def _listens(self) -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
@@ -112,7 +116,8 @@ class Endpoint:
 
     def bundles(self) -> list[dict[str, Any]]:
         """What custody has, read back."""
-        self.service.tick()
+        while self.service.tick().verified:  # a sweep reads some back, and leaves the others to the next
+            pass
         items: list[dict[str, Any]] = self.service.done("GET", "/bundles", OPERATOR)["items"]
         return items
 

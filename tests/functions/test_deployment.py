@@ -43,6 +43,7 @@ TELEMETRY = {"Dependency", "Event", "Exception", "PageView", "Request", "Trace"}
 # Every key that our host.json may have, and what its value must be; after the host's reference and our own reasons.
 HOST_KEYS: dict[str, Callable[[Any], bool]] = {
     "version": _one_of("2.0"),
+    "telemetryMode": _one_of("OpenTelemetry", "ApplicationInsights"),
     # Ten minutes is the most that a Consumption plan allows.
     "functionTimeout": lambda v: timedelta(minutes=1) <= _span(v) <= timedelta(minutes=10),
     "extensionBundle.id": _one_of("Microsoft.Azure.Functions.ExtensionBundle"),
@@ -173,8 +174,21 @@ def _imported() -> set[str]:
     return {_distribution(name) for name in outside}
 
 
+# Those that are not named after their module; the longest prefix first.
+DISTRIBUTIONS = {
+    "opentelemetry.exporter.otlp.proto.http": "opentelemetry-exporter-otlp-proto-http",
+    "opentelemetry.exporter.prometheus": "opentelemetry-exporter-prometheus",
+    "opentelemetry.sdk": "opentelemetry-sdk",
+    "opentelemetry": "opentelemetry-api",
+    "prometheus_client": "prometheus-client",
+}
+
+
 def _distribution(module: str) -> str:
     """Azure's namespace packages are named after the first two parts; where a second one is a namespace, three."""
+    for prefix, name in DISTRIBUTIONS.items():
+        if module.startswith(prefix):
+            return name
     parts = module.split(".")
     depth = 1 if parts[0] != "azure" else 3 if parts[1] in ("keyvault", "storage") else 2
     return "-".join(parts[:depth])

@@ -14,12 +14,14 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import requests
 
 from intake_api.cli.main import run
+from retention.clock import DevelopmentClock
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE_SYSTEM, ADMINISTRATOR, AUDITOR = "case-system:crm", "administrator:adam", "auditor:ada"
@@ -54,6 +56,7 @@ class Served:
     state: Path
     child: subprocess.Popen[bytes]
     home: Path
+    settings: dict[str, str] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: iter(range(10**14, 10**15)))
 
     @property
@@ -69,7 +72,7 @@ class Served:
             "XDG_CONFIG_HOME": str(self.home),
             "COLUMNS": "200",
         }
-        return {**clean, **ours}
+        return {**clean, **ours, **self.settings}
 
     def cli(self, *words: object, who: str | None = None, server: str | None = None) -> Ran:
         """Run a command line in this process, through the program's own door."""
@@ -114,6 +117,11 @@ class Served:
         answer.raise_for_status()
         return str(answer.json()["access_token"])
 
+    def pass_time(self, time: timedelta) -> None:
+        """Let the service's clock be so much later."""
+        clock = DevelopmentClock(self.state / "development-clock")
+        clock.set(clock.now() + time)
+
     def stop(self) -> None:
         self.child.terminate()
         try:
@@ -138,24 +146,29 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path) -> Served:
-    """`casevault serve --development`, ready."""
-    state, server = folder / "state", f"https://127.0.0.1:{free_port()}"
+def start(folder: Path, **settings: str) -> Served:
+    """`casevault serve --development`, ready; again on the same folder, it goes on with what is there."""
+    state, address = folder / "state", folder / "address"
+    if (
+        not address.exists()
+    ):  # kept: people are known by their issuer, and in development that is this address
+        address.write_text(f"127.0.0.1:{free_port()}")
+    server = f"https://{address.read_text()}"
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CASEVAULT_")}
-    log = (folder / "serve.log").open("wb")
+    log = (folder / "serve.log").open("ab")
     child = subprocess.Popen(
         [
             *(sys.executable, "-m", "intake_api.cli", "serve", "--development"),
             *("--state", str(state), "--listen", server.removeprefix("https://")),
         ],
         cwd=ROOT,
-        env=clean,
+        env={**clean, **settings},
         stdout=log,
         stderr=log,
         start_new_session=True,
     )
     log.close()
-    served = Served(server, state, child, folder / "home")
+    served = Served(server, state, child, folder / "home", settings)
     for _ in range(600):
         if child.poll() is not None:
             break

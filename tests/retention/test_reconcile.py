@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,70 +14,34 @@ from sqlalchemy import delete, func, select
 from audit.adopt import NotOurTailError
 from audit.checkpoint import open_checkpoint
 from audit.entry import parse_leaf
-from audit.merkle import verify_consistency
 from audit.mirror import ForkedError
 from audit.overdue import overdue
-from audit.proofs import prove_consistency
 from audit.sequencer import RolledBackError
 from audit.tables import audit_entries
-from audit.witnessed import verify_witnessed
-from retention.actor import CLOCK
-from retention.assembly import Services, assemble, initialise
+from retention.actor import CLOCK, Actor, Role
+from retention.assembly import Services
 from retention.custody import erasing, granting
 from retention.custody.receipts import hand_out
 from retention.errors import Erased, NotFound, Refused
 from retention.receipt import check
 from retention.reconcile import Reconciliation, erase_unrecorded, reconcile
 from retention.records.tables import bundles, parts
-from retention.settings import Settings, WitnessSettings
 from retention.signing import LOG_KEY, RECEIPT_KEY
 from retention.sweep import sweep
 from retention.witnessing import witness_once
-from tests.retention.custody.world import DAY, REASON, FakeClock, World
+from tests.retention.custody.world import DAY, REASON, World
+from tests.retention.restoring import (
+    CONTENT,
+    Installation,
+    drill,
+    extends,
+    leaves,
+    log_is_good,
+    publish,
+)
 
-CONTENT = b"PLAINTEXT-MARKER of a drill\n" * 3000
 AGREED = Reconciliation()
-
-
-class Installation:
-    """One state folder, its back-ups, and the service that comes up on it."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.settings = Settings(
-            state=folder / "state", witness=WitnessSettings(folder=folder / "elsewhere" / "witness")
-        )
-        self.clock = FakeClock()
-        initialise(self.settings)
-
-    @contextmanager
-    def service(self) -> Iterator[tuple[Services, World]]:
-        services = assemble(self.settings)
-        try:
-            custody = dataclasses.replace(services.custody, clock=self.clock)
-            yield services, World(self.settings.state, custody, self.clock, services.log_signer)
-        finally:
-            services.close()
-
-    def back_up(self) -> None:
-        with sqlite3.connect(self.settings.records_file) as live, sqlite3.connect(self._backup) as copy:
-            live.backup(copy)
-        shutil.copytree(self.settings.log_folder, self.folder / "log-backup")
-        shutil.copytree(self.settings.objects_folder, self.folder / "objects-backup")
-
-    def restore(self, *, log: bool = False, objects: bool = False) -> None:
-        """The database as it was; of the key store there is no back-up, on purpose."""
-        for tail in ("-wal", "-shm"):
-            self.settings.records_file.with_name(f"records.db{tail}").unlink(missing_ok=True)
-        shutil.copy(self._backup, self.settings.records_file)
-        for wanted, place in ((log, self.settings.log_folder), (objects, self.settings.objects_folder)):
-            if wanted:
-                shutil.rmtree(place)
-                shutil.copytree(self.folder / f"{place.name}-backup", place)
-
-    @property
-    def _backup(self) -> Path:
-        return self.folder / "records-backup.db"
+ROOT = Actor(id="act_root", roles=frozenset({Role.ADMINISTRATOR}))
 
 
 @pytest.fixture
@@ -88,55 +49,8 @@ def installation(tmp_path: Path) -> Installation:
     return Installation(tmp_path)
 
 
-def publish(services: Services) -> str:
-    """Sequence everything, witness it at once; the published note."""
-    services.sequencer.run_once()
-    services.mirror._pause = timedelta(0)
-    assert witness_once(services)
-    return services.custody.tiles.get("checkpoint").decode()
-
-
 def again(services: Services, world: World) -> Reconciliation:
     return reconcile(world.custody, services.log_signer.verifier, services.witness)
-
-
-def log_is_good(services: Services) -> None:
-    with services.custody.records.read() as reads:
-        verdict = verify_witnessed(
-            reads, services.log_signer.verifier, services.custody.tiles, services.witness
-        )
-    assert list(verdict.sentences()) == []
-    assert verdict.good
-
-
-def extends(services: Services, before: str) -> None:
-    """The published log extends the one of this note: nothing that was signed was taken back."""
-    key, tiles = services.log_signer.verifier, services.custody.tiles
-    old = open_checkpoint(before, key)
-    new = open_checkpoint(tiles.get("checkpoint").decode(), key)
-    verify_consistency(old.size, new.size, prove_consistency(tiles, old.size, new.size), old.root, new.root)
-
-
-def leaves(world: World, *actions: str) -> list[dict[str, Any]]:
-    return [leaf for leaf in world.leaves() if leaf["action"] in actions]
-
-
-def drill(installation: Installation) -> tuple[str, str, str, str]:
-    """Two bundles; a back-up; the customer has one erased; after the back-up another one comes."""
-    with installation.service() as (services, world):
-        world.open_case()
-        world.assign(world.engineer)
-        erased, kept = world.upload(CONTENT), world.upload(CONTENT)
-        world.grant()
-        publish(services)
-    installation.back_up()
-    with installation.service() as (services, world):
-        erasing.request_bundle_erasure(world.custody, world.operator, erased)
-        sweep(world.custody)
-        assert world.state(erased) == "erased"
-        late = world.upload(CONTENT)
-        note = publish(services)
-    return erased, kept, late, note
 
 
 @pytest.mark.parametrize("restored", [{}, {"objects": True}, {"log": True, "objects": True}])
@@ -207,7 +121,7 @@ def test_reconciling_again_finds_nothing_more(installation: Installation) -> Non
         again(services, world)
         assert again(services, world) == dataclasses.replace(AGREED, unrecorded=(late,))
         sweep(world.custody)
-        assert erase_unrecorded(world.custody, [late]) == 1
+        assert erase_unrecorded(world.custody, ROOT, [late]) == 1
         assert again(services, world) == AGREED
 
 
@@ -278,11 +192,12 @@ def test_what_has_no_record_is_erased_and_no_longer_overdue(installation: Instal
     installation.clock.move(DAY)
     with installation.service() as (services, world):
         found = again(services, world)
-        assert erase_unrecorded(world.custody, [*found.unrecorded, kept]) == 1
+        assert erase_unrecorded(world.custody, ROOT, [*found.unrecorded, kept]) == 1
         assert world.state(kept) == "complete"
         assert world.custody.keys.remains(late) == world.custody.objects.remains(late) == []
         (told,) = [leaf for leaf in leaves(world, "bundle.erased") if leaf["bundle"] == late]
         assert told["details"]["cause"] == "unrecorded"
+        assert told["actor"] == ROOT.id
         assert told["tenant"] == world.tenant
         world.close_case()
         sweep(world.custody)

@@ -127,6 +127,44 @@ def test_sweeps_in_several_places_at_once_erase_each_bundle_once(tmp_path: Path)
         )
 
 
+def test_a_bundle_that_cannot_be_read_back_now_keeps_no_other_waiting(strict: World) -> None:
+    strict.open_case()
+    stuck, *others = [strict.announce(1) for _ in range(4)]
+    for bundle in (stuck, *others):
+        strict.send(bundle, b"1")
+        strict.clock.move(DAY)
+
+    class Unreadable:
+        def __getattr__(self, name: str) -> object:
+            return getattr(strict.custody.objects, name)
+
+        def open_part(self, bundle_id: str, part_id: str) -> object:
+            if bundle_id == stuck:
+                raise StoreUnavailable("no answer")
+            return strict.custody.objects.open_part(bundle_id, part_id)
+
+    custody, report = but(strict, objects=Unreadable()).custody, SweepReport()
+    for _ in range(200):
+        verify_received(custody, report, limit=1)
+    assert [strict.state(bundle) for bundle in (stuck, *others)] == ["received"] + ["complete"] * 3
+
+
+def test_two_clocks_read_different_bundles_back(strict: World) -> None:
+    strict.open_case()
+    for bundle in [strict.announce(1) for _ in range(8)]:
+        strict.send(bundle, b"1")
+    chosen = []
+
+    def note(_custody: object, bundle_id: str) -> None:
+        chosen.append(bundle_id)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweeping, "verify_bundle", note)
+        for _ in range(100):
+            verify_received(strict.custody, SweepReport(), limit=1)
+    assert len(set(chosen)) == 8
+
+
 def test_an_upload_whose_parts_cannot_be_fixed_now_stops_no_read_back(strict: World) -> None:
     strict.open_case()
     stuck, waits = strict.announce(1), strict.announce(1)

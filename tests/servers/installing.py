@@ -1,6 +1,6 @@
 """Other people's programs for tests, as their registries hand them out: installed once, from lock files.
 
-What is installed stays for the next run and is installed anew when its lock file changes; two runs at once install once.
+What is installed stays for the next run, and is installed anew when its lock file changes; two runs at once do it once.
 On a build machine (CI set) a missing tool is an error; elsewhere the tests that need it are skipped with the reason.
 """
 

@@ -1,4 +1,4 @@
-"""What each client does with the service; the cells of docs/uploaders-clients.md are these tests."""
+"""What each tus client does with the service; cells of docs/uploaders-clients.md are these tests."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import pytest
 from retention.clock import DevelopmentClock
 from tests.intake_api.server.serving import Service, until
 from tests.uploaders.cutting import CuttingProxy
+from tests.uploaders.table import Table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TUS_JS, UPPY, TUSPY = "tus-js-client", "@uppy/tus", "tuspy"
-PAGE = ROOT / "docs" / "uploaders-clients.md"
 MIB = 1 << 20
 V = {"Tus-Resumable": "1.0.0"}
 
@@ -190,9 +190,7 @@ def token_renewed(sending: Sending) -> None:
     sending.check(sending.ended(process))
 
 
-NONE = "—"
-Scenario = Callable[[Sending], None]
-TABLE: Mapping[str, tuple[Scenario, tuple[str, ...]]] = {
+ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "many small requests": (small_chunks, (TUS_JS, UPPY, TUSPY)),
     "one request": (one_request, (TUS_JS, UPPY, TUSPY)),
     "bytes with the creation": (with_creation, (TUS_JS, UPPY)),
@@ -207,14 +205,6 @@ TABLE: Mapping[str, tuple[Scenario, tuple[str, ...]]] = {
     "line cut at random bytes": (cut_lines, (TUS_JS, UPPY, TUSPY)),
     "token renewed in the middle": (token_renewed, (TUS_JS, UPPY, TUSPY)),
 }
-CELLS = [(behaviour, client) for behaviour, (_, clients) in TABLE.items() for client in clients]
-
-
-@pytest.mark.parametrize(("behaviour", "client"), CELLS)
-def test_a_client_as_its_registry_hands_it_out(
-    service: Service, node_modules: None, tmp_path: Path, behaviour: str, client: str
-) -> None:
-    TABLE[behaviour][0](Sending(service, tmp_path, client))
 
 
 def versions() -> dict[str, str]:
@@ -224,28 +214,11 @@ def versions() -> dict[str, str]:
     return {TUS_JS: node[TUS_JS], UPPY: node[UPPY], TUSPY: pinned}
 
 
-def page() -> str:
-    """The table as docs/uploaders-clients.md has it: a cell says yes because a test above has passed."""
-    clients = versions()
-    lines = [
-        "# Upload clients, as the tests find them",
-        "",
-        "Written by tests/uploaders/test_clients.py; `python -m tests.uploaders.test_clients` writes it again. Every",
-        "yes is a test: the client as its registry hands it out, against the running service, over TLS; what the",
-        "service read back from its store has the file's SHA-256. A dash: the client has no such thing by itself.",
-        "",
-        "| behaviour | " + " | ".join(f"{name} {version}" for name, version in clients.items()) + " |",
-        "|---|" + "---|" * len(clients),
-    ]
-    for behaviour, (_, able) in TABLE.items():
-        cells = ("yes" if client in able else NONE for client in clients)
-        lines.append(f"| {behaviour} | " + " | ".join(cells) + " |")
-    return "\n".join([*lines, ""])
+TABLE = Table("By tus", versions(), ROWS)
 
 
-def test_the_page_of_clients_says_what_these_tests_do() -> None:
-    assert PAGE.read_text() == page()
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page())
+@pytest.mark.parametrize(("behaviour", "client"), TABLE.cells())
+def test_a_client_as_its_registry_hands_it_out(
+    service: Service, node_modules: None, tmp_path: Path, behaviour: str, client: str
+) -> None:
+    TABLE.ask(behaviour, Sending(service, tmp_path, client))

@@ -106,14 +106,14 @@ def verify_log(life: Life) -> None:
         )
         _wait_until_sequenced(life)
         tiles = outsider.HttpTiles(life.client(AUDITOR))
-        verdict = outsider.verify_leaves(tiles, life.keys[0], None)
+        verdict = outsider.PublishedLog(tiles, life.keys[0]).walk([])
         n.check(
             verdict.good,
             f"the auditor rebuilt the whole log over HTTPS: {verdict.leaves} leaves lead to the signed checkpoint",
         )
         life.checkpoint = tiles.get("checkpoint").decode()
         stranger = outsider.verify_hashes(
-            outsider.HttpTiles(life.stage.client()), life.keys[0], life.checkpoint
+            outsider.HttpTiles(life.stage.client()), life.keys[0], [life.checkpoint]
         )
         n.check(stranger.good, f"and so could anybody, without a token, from {stranger.leaves} hashes")
 

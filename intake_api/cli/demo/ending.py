@@ -120,9 +120,8 @@ def prove(life: Life) -> None:
         tiles = outsider.HttpTiles(life.client(AUDITOR))
         late = overdue(outsider.proven_leaves(tiles, life.keys[0]), life.stage.clock.now())
         n.check(not late, "told from the log alone: nothing is overdue")
-        verdict = outsider.verify_leaves(
-            outsider.HttpTiles(life.client(AUDITOR)), life.keys[0], life.checkpoint
-        )
+        log = outsider.PublishedLog(outsider.HttpTiles(life.client(AUDITOR)), life.keys[0])
+        verdict = log.walk([life.checkpoint])
         n.check(
             verdict.good,
             f"the log of {verdict.leaves} leaves still leads to the checkpoint that the auditor kept",

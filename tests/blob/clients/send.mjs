@@ -1,70 +1,73 @@
-// Runs one scenario with @azure/storage-blob, as a customer's own script would; the answer is one line of JSON.
-import { createHash, randomBytes } from "node:crypto";
+// One action of @azure/storage-blob, as a customer's own script would do it: the task is the first argument (JSON), the
+// answer one line of JSON. What the service refuses is told as {refused: its code}.
+import { readFileSync } from "node:fs";
 import {
   ContainerClient, ContainerSASPermissions, StorageSharedKeyCredential, generateBlobSASQueryParameters,
 } from "@azure/storage-blob";
 
-const { scenario, url, size, key, container, version } = JSON.parse(process.argv[2]);
-const options = { retryOptions: { maxTries: 1 } };
-const sha256 = (data) => createHash("sha256").update(data).digest("hex");
+const task = JSON.parse(process.argv[2]);
+const MIB = 1 << 20;
+const retryOptions = { maxTries: task.tries ?? 1, retryDelayInMs: 50, maxRetryDelayInMs: 50 };
+const container = () => new ContainerClient(task.url, undefined, { retryOptions });
+const blob = () => container().getBlockBlobClient(task.name);
 const blockId = (number) => Buffer.from(String(number).padStart(6, "0")).toString("base64");
+const pieces = (data) => [...Array(Math.ceil(data.length / MIB)).keys()].map((n) => data.subarray(n * MIB, (n + 1) * MIB));
 
-async function names(client) {
-  const found = [];
-  for await (const page of client.listBlobsFlat({ includeMetadata: true }).byPage({ maxPageSize: 2 }))
-    for (const blob of page.segment.blobItems) found.push([blob.name, blob.properties.contentLength, blob.metadata || {}]);
-  return found;
-}
-
-const scenarios = {
-  async single() {
-    const client = new ContainerClient(url, undefined, options), data = randomBytes(size);
-    const blob = client.getBlockBlobClient("folder/from node ü.zip");
-    await blob.uploadData(data, { metadata: { roles: "Compute" } });
-    return { sha256: sha256(data), length: (await blob.getProperties()).contentLength };
+const actions = {
+  async send() {
+    await blob().uploadData(readFileSync(task.file), {
+      ...(task.blocks ? { blockSize: MIB, maxSingleShotSize: MIB, concurrency: 4 } : {}),
+      ...(task.metadata ? { metadata: task.metadata } : {}),
+      ...(task.overwrite ? {} : { conditions: { ifNoneMatch: "*" } }),
+      ...(task.structured ? { contentChecksumAlgorithm: "StorageCrc64" } : {}),
+    });
+    return { length: (await blob().getProperties()).contentLength };
   },
-  async staged() {
-    const client = new ContainerClient(url, undefined, options), data = randomBytes(size);
-    const blob = client.getBlockBlobClient("staged.zip");
-    await blob.uploadData(data, { blockSize: 1 << 20, maxSingleShotSize: 1 << 20, concurrency: 4 });
-    const blocks = await blob.getBlockList("all");
-    return { sha256: sha256(data), committed: blocks.committedBlocks.length };
+  // Stages every other block, and goes on from the list that the server gives to another client.
+  async resume() {
+    const parts = pieces(readFileSync(task.file));
+    for (let n = 0; n < parts.length; n += 2) await blob().stageBlock(blockId(n), parts[n], parts[n].length);
+    const held = (await blob().getBlockList("uncommitted")).uncommittedBlocks.map((block) => block.name);
+    for (let n = 0; n < parts.length; n++)
+      if (!held.includes(blockId(n))) await blob().stageBlock(blockId(n), parts[n], parts[n].length);
+    await blob().commitBlockList(parts.map((_, n) => blockId(n)));
+    const { committedBlocks } = await blob().getBlockList("all");
+    return { held: held.length, committed: committedBlocks.length };
   },
-  async resumed() {
-    const data = randomBytes(size), part = 1 << 20, count = Math.ceil(size / part);
-    const piece = (number) => data.subarray(number * part, (number + 1) * part);
-    const first = new ContainerClient(url, undefined, options).getBlockBlobClient("resumed.zip");
-    for (let number = 0; number < count; number += 2) await first.stageBlock(blockId(number), piece(number), piece(number).length);
-    const again = new ContainerClient(url, undefined, options).getBlockBlobClient("resumed.zip");
-    const held = new Set((await again.getBlockList("uncommitted")).uncommittedBlocks.map((block) => block.name));
-    let sent = 0;
-    for (let number = 0; number < count; number++)
-      if (!held.has(blockId(number))) { await again.stageBlock(blockId(number), piece(number), piece(number).length); sent++; }
-    await again.commitBlockList([...Array(count).keys()].map(blockId));
-    return { sha256: sha256(data), held: held.size, sent };
+  // One block, structured; what went over the line is told by the request itself.
+  async structured() {
+    const data = readFileSync(task.file);
+    const done = await blob().stageBlock(blockId(0), data, data.length, { contentChecksumAlgorithm: "StorageCrc64" });
+    await blob().commitBlockList([blockId(0)]);
+    return { sent: done._response.request.headers.get("x-ms-structured-body") };
   },
-  async list() {
-    return { names: await names(new ContainerClient(url, undefined, options)) };
+  async names() {
+    const names = [];
+    for await (const page of container().listBlobsFlat().byPage({ maxPageSize: 2 }))
+      names.push(...page.segment.blobItems.map((item) => item.name));
+    return { names };
   },
-  async refused() {
-    const blob = new ContainerClient(url, undefined, options).getBlockBlobClient("staged.zip");
-    const codes = {};
-    for (const [name, attempt] of Object.entries({
-      read: () => blob.download(),
-      overwrite: () => blob.uploadData(Buffer.from("x")),
-      delete: () => blob.delete(),
-    })) {
-      try { await attempt(); codes[name] = "done"; } catch (error) { codes[name] = error.code ?? error.details?.errorCode; }
-    }
-    return codes;
+  async folders() {
+    const names = [];
+    for await (const item of container().listBlobsByHierarchy("/")) names.push(item.name);
+    return { names };
+  },
+  async read() {
+    await blob().download();
+    return {};
+  },
+  async give_up() {
+    await blob().stageBlock(blockId(0), "given up", 8);
+    await blob().delete();
+    return {};
   },
   async sas() {
-    const credential = new StorageSharedKeyCredential("casevault", key);
     const query = generateBlobSASQueryParameters({
-      containerName: container, permissions: ContainerSASPermissions.parse("rcwl"), version,
+      containerName: task.container, permissions: ContainerSASPermissions.parse("rcwl"), version: task.version,
       startsOn: new Date(Date.now() - 60_000), expiresOn: new Date(Date.now() + 3_600_000),
-    }, credential);
+    }, new StorageSharedKeyCredential("casevault", task.key));
     return { query: query.toString() };
   },
 };
-console.log(JSON.stringify(await scenarios[scenario]()));
+const answer = await actions[task.action]().catch((error) => ({ refused: error.code ?? error.details?.errorCode ?? String(error) }));
+console.log(JSON.stringify(answer));

@@ -1,20 +1,24 @@
-"""Clients that are not Python: installed once, from lock files and from Debian, and run as their users run them."""
+"""Clients that are programs of their own: installed once, from lock files and from Debian, and run as their users run
+them."""
 
 from __future__ import annotations
 
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from ctypes.util import find_library
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tests.servers.installing import install_once, missing, npm_packages
+from tests.servers.installing import install_once, missing, npm_packages, pip_packages
 
 HERE = Path(__file__).parent
 AZCOPY = HERE / "node_modules" / "@azure-tools" / "azcopy-linux" / "dist" / "bin" / "azcopy_linux_amd64"
 LIBRARIES = HERE / "node_modules" / ".libsecret"
+AZ = HERE / "azure_cli"
+Done = subprocess.CompletedProcess[str]
 
 
 @cache
@@ -45,31 +49,40 @@ def _unpack_libsecret() -> None:
         subprocess.run(["dpkg-deb", "-x", package, LIBRARIES], check=True)
 
 
-def node(authority: str, **asked: Any) -> dict[str, Any]:
-    """One scenario of send.mjs."""
+def node(authority: str, **task: Any) -> dict[str, Any]:
+    """One action of send.mjs."""
     install()
-    done = subprocess.run(
-        ["node", "send.mjs", json.dumps(asked)],
-        cwd=HERE,
-        env={"PATH": os.environ["PATH"], "NODE_EXTRA_CA_CERTS": authority},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    done = _run(["node", "send.mjs", json.dumps(task)], {"NODE_EXTRA_CA_CERTS": authority}, cwd=HERE)
     assert done.returncode == 0, done.stderr
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
 
 
-def azcopy(authority: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """AzCopy, its plans and logs in `folder`."""
+def azcopy_command(authority: str, folder: Path, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """A command of AzCopy and its environment; its plans and logs in `folder`."""
     install()
-    kept = {"AZCOPY_LOG_LOCATION": str(folder / "log"), "AZCOPY_JOB_PLAN_LOCATION": str(folder / "plan")}
-    environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "SSL_CERT_FILE": authority}
+    environ = {"HOME": str(folder), "SSL_CERT_FILE": authority, "AZCOPY_DISABLE_SYSLOG": "true"}
+    environ |= {"AZCOPY_LOG_LOCATION": str(folder / "log"), "AZCOPY_JOB_PLAN_LOCATION": str(folder / "plan")}
+    return [str(AZCOPY), *arguments, "--output-type=text", "--skip-version-check"], environ | libraries()
+
+
+def azcopy(authority: str, folder: Path, *arguments: str) -> Done:
+    return _run(*azcopy_command(authority, folder, *arguments))
+
+
+def az(authority: str, *arguments: str) -> Done:
+    """The Azure CLI. Its configuration stays with it: it keeps an index of its commands there."""
+    programs = pip_packages(AZ)
+    environ = {"AZURE_CONFIG_DIR": str(programs.parent / "configuration"), "REQUESTS_CA_BUNDLE": authority}
+    environ |= {"AZURE_CORE_COLLECT_TELEMETRY": "no", "AZURE_CORE_NO_COLOR": "yes"}
+    return _run([str(programs / "az"), *arguments, "--only-show-errors"], environ)
+
+
+def _run(command: list[str], environ: Mapping[str, str], cwd: Path | None = None) -> Done:
     return subprocess.run(
-        [AZCOPY, *arguments, "--output-type=text", "--skip-version-check"],
-        env={**environment, **kept, **libraries(), "AZCOPY_DISABLE_SYSLOG": "true"},
+        command,
+        cwd=cwd,
+        env={"PATH": os.environ["PATH"], **environ},
         capture_output=True,
         text=True,
         timeout=180,

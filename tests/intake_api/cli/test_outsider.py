@@ -64,8 +64,8 @@ def log(tmp_path: Path) -> Iterator[Log]:
 def test_a_sound_log_leads_to_every_checkpoint_that_was_kept(log: Log, first: int, more: int) -> None:
     earlier = log.grow(first)
     log.grow(more)
-    for check in (outsider.verify_hashes, outsider.verify_leaves):
-        verdict = check(log.tiles, KEY, earlier)
+    for see in (outsider.HashedLog, outsider.PublishedLog):
+        verdict = see(log.tiles, KEY).walk([earlier])
         assert verdict.good and verdict.leaves == first + more, verdict
     assert len(list(outsider.proven_leaves(log.tiles, KEY))) == first + more
 
@@ -76,7 +76,7 @@ def test_a_hash_that_was_changed_is_found_without_seeing_a_leaf(log: Log) -> Non
     data = bytearray(path.read_bytes())
     data[100] ^= 1
     path.write_bytes(bytes(data))
-    verdict = outsider.verify_hashes(log.tiles, KEY, None)
+    verdict = outsider.verify_hashes(log.tiles, KEY, [])
     assert not verdict.good and "does not follow" in verdict.problems[0].what
 
 
@@ -87,8 +87,8 @@ def test_a_log_that_was_begun_anew_does_not_lead_to_the_checkpoint_that_was_kept
     (tmp_path / "again").mkdir()
     rewritten = Log(tmp_path / "again")
     rewritten.grow(12)
-    for check in (outsider.verify_hashes, outsider.verify_leaves):
-        assert not check(rewritten.tiles, KEY, earlier).good
+    for see in (outsider.HashedLog, outsider.PublishedLog):
+        assert not see(rewritten.tiles, KEY).walk([earlier]).good
     rewritten.engine.dispose()
 
 
@@ -97,7 +97,7 @@ def test_a_log_that_became_shorter_is_found_out(log: Log, tmp_path: Path) -> Non
     longer = Log(tmp_path / "again")
     later = longer.grow(12)
     log.grow(10)
-    verdict = outsider.verify_hashes(log.tiles, KEY, later)
+    verdict = outsider.verify_hashes(log.tiles, KEY, [later])
     assert not verdict.good and "has only 10" in verdict.problems[0].what
     longer.engine.dispose()
 
@@ -116,10 +116,10 @@ def test_leaves_that_are_not_those_that_were_signed_prove_nothing(log: Log, harm
 
 
 def test_without_tiles_there_is_nothing_to_verify(log: Log) -> None:
-    for check in (outsider.verify_hashes, outsider.verify_leaves):
+    for see in (outsider.HashedLog, outsider.PublishedLog):
         with pytest.raises(CliError, match="no checkpoint yet"):
-            check(log.tiles, KEY, None)
+            see(log.tiles, KEY).walk([])
     log.grow(5)
     (log.folder / tile_path(0, 0, 5)).unlink()
     with pytest.raises(CliError, match="cannot be rebuilt from leaf 0"):
-        outsider.verify_hashes(log.tiles, KEY, None)
+        outsider.verify_hashes(log.tiles, KEY, [])

@@ -193,13 +193,13 @@ class Service:
 
     def worker(self) -> int:
         """The process that answers."""
-        return next(pid for pid in self._children() if "tokio-rt-worker" in thread_names(pid))
+        return next(pid for pid in self.children() if "tokio-rt-worker" in thread_names(pid))
 
     def clock(self) -> int:
         """The process that sweeps."""
-        return next(pid for pid in self._children() if pid != self.worker())
+        return next(pid for pid in self.children() if pid != self.worker())
 
-    def _children(self) -> list[int]:
+    def children(self) -> list[int]:
         found = Path(f"/proc/{self.process.pid}/task").glob("*/children")
         return [int(pid) for each in found for pid in each.read_text().split()]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from intake_api.settings import from_environment
+from intake_api.settings import ClockIs, from_environment
 from retention.settings import SettingError
 
 ISSUER = {"CASEVAULT_ISSUER": "https://login.example/v2.0"}
@@ -75,6 +75,13 @@ def test_the_blob_endpoint_has_an_address_of_its_own_or_there_is_none():
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example"}, "CASEVAULT_BLOB_LISTEN"),
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "http://blobs.example"}, "CASEVAULT_BLOB_ORIGIN"),
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example/a"}, "CASEVAULT_BLOB_ORIGIN"),
+        ({**REHEARSAL, "CASEVAULT_CLOCK": "function"}, "CASEVAULT_CLOCK must be embedded or functions"),
+        (
+            {**ISSUER, "CASEVAULT_DEVELOPMENT_ISSUER": "https://127.0.0.1:8443"},
+            "needs CASEVAULT_DEVELOPMENT=1",
+        ),
+        ({**REHEARSAL, "CASEVAULT_DEVELOPMENT_ISSUER": "127.0.0.1:8443"}, "CASEVAULT_DEVELOPMENT_ISSUER"),
+        ({**REHEARSAL, "CASEVAULT_DEVELOPMENT_ISSUER": "https://example.com"}, "CASEVAULT_DEVELOPMENT"),
     ],
 )
 def test_what_cannot_be_served_is_refused(environ, told):
@@ -91,3 +98,14 @@ def test_development_is_refused_beyond_loopback_even_with_a_certificate():
     }
     with pytest.raises(SettingError, match="only on 127"):
         from_environment(environ)
+
+
+def test_the_clock_is_embedded_unless_a_function_app_is_it():
+    assert from_environment(REHEARSAL).clock is ClockIs.EMBEDDED
+    assert from_environment({**REHEARSAL, "CASEVAULT_CLOCK": "functions"}).clock is ClockIs.FUNCTIONS
+
+
+def test_processes_of_one_rehearsal_may_know_the_same_people():
+    address = "https://127.0.0.1:9000"
+    other = from_environment({**REHEARSAL, "CASEVAULT_DEVELOPMENT_ISSUER": address})
+    assert other.development_origin == address != other.origin

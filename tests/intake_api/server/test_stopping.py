@@ -57,6 +57,15 @@ def test_the_service_ends_with_its_clock(serving):
     assert any("clock process ended" in str(line["message"]) for line in service.lines())
 
 
+def test_without_an_embedded_clock_the_service_serves_and_stops_all_the_same(serving):
+    service = serving(clock="functions")
+    service.register()
+    upload = service.upload(3)
+    assert service.call("PATCH", upload, service.patch_head(0, 3), b"log").status == 204
+    assert service.children() == [service.worker()]
+    assert service.stop() == 0
+
+
 def test_no_child_outlives_its_parent(serving):
     service = serving()
     children = [service.worker(), service.clock()]

@@ -1,0 +1,1 @@
+"""What may watch custody at work, and how: `observer` is the contract, `telemetry` the one adapter behind it."""

@@ -1,0 +1,112 @@
+"""How the work stands, read from the records: what is due, late, pending, waiting for the log or its witness.
+
+Rules:
+- Each figure comes from an index that holds only the rows in question, and counting ends at MOST: a look costs
+  milliseconds however much is kept. A figure of MOST means: at least so many.
+- Read when somebody asks; several readers within FRESH seconds share one look.
+- A figure that cannot be had now (the witness does not answer) is left out; it is not zero.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Select, func, select
+
+from audit.mirror import Mirror
+from audit.tables import audit_entries, audit_tree
+from audit.times import from_microseconds
+from audit.witness import WitnessError
+from retention.bundle import BundleState
+from retention.clock import Clock
+from retention.records.tables import IN_PROGRESS, WAITING, bundles, erasure_bundles, erasures
+from retention.records.unit_of_work import Reads, Records
+
+MOST = 10_000
+FRESH = 1.0
+GRACE = timedelta(hours=1)
+"""How long after its deadline a bundle that is still there counts as overdue: the sweep is to run hourly at least."""
+
+
+def measure(reads: Reads, now: datetime) -> dict[str, float]:
+    """Each figure under the name of its metric."""
+    b, e = bundles.c, erasures.c
+    going = (
+        select(b.id, e.requested_at)
+        .join_from(erasures, erasure_bundles)
+        .join(bundles, b.id == erasure_bundles.c.bundle_id)
+        .where(e.proven_at.is_(None), b.state == BundleState.ERASING)
+    )
+    late = going.where(b.due_at <= now - GRACE).with_only_columns(b.id).distinct()
+    ordered = going.order_by(e.on_demand.desc(), e.requested_at).limit(MOST)
+    pending = reads.execute(ordered).all()
+    waiting = select(b.id).where(WAITING)
+    unsequenced = (
+        select(audit_entries.c.at_us)
+        .where(audit_entries.c.leaf_index.is_(None))
+        .order_by(audit_entries.c.row)
+        .limit(1)
+    )
+    at_us = reads.execute(unsequenced).scalar()
+    overdue = _count(reads, waiting.where(b.due_at <= now - GRACE)) + _count(reads, late)
+    return {
+        "casevault_bundles_due": _count(reads, waiting.where(b.due_at <= now)),
+        "casevault_bundles_overdue": min(MOST, overdue),
+        "casevault_erasures_pending": len({row.id for row in pending}),
+        "casevault_erasure_oldest_pending_seconds": _age(
+            min((row.requested_at for row in pending), default=None), now
+        ),
+        "casevault_uploads_open": _count(
+            reads, select(b.id).where(IN_PROGRESS, b.state != BundleState.RECEIVED)
+        ),
+        "casevault_read_back_waiting": _count(
+            reads, select(b.id).where(b.state == BundleState.RECEIVED, ~b.partial)
+        ),
+        "casevault_log_oldest_unsequenced_seconds": _age(
+            None if at_us is None else from_microseconds(at_us), now
+        ),
+        "casevault_log_entries": float(reads.execute(select(audit_tree.c.size)).scalar() or 0),
+    }
+
+
+def _count(reads: Reads, found: Select[Any]) -> int:
+    return int(reads.execute(select(func.count()).select_from(found.limit(MOST).subquery())).scalar() or 0)
+
+
+def _age(since: datetime | None, now: datetime) -> float:
+    return 0.0 if since is None else max(0.0, (now - since).total_seconds())
+
+
+class State:
+    """The figures, at most FRESH seconds old."""
+
+    def __init__(
+        self,
+        records: Records,
+        mirror: Mirror,
+        clock: Clock,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records, self._mirror, self._clock, self._monotonic = records, mirror, clock, monotonic
+        self._lock = threading.Lock()
+        self._looked = -FRESH
+        self._figures: Mapping[str, float] = {}
+
+    def __call__(self) -> Mapping[str, float]:
+        with self._lock:
+            if self._monotonic() - self._looked >= FRESH:
+                self._figures = self._look()
+                self._looked = self._monotonic()
+            return self._figures
+
+    def _look(self) -> Mapping[str, float]:
+        with self._records.read() as reads:
+            figures = measure(reads, self._clock.now())
+        with suppress(WitnessError):
+            figures["casevault_witness_lag_seconds"] = self._mirror.lag().total_seconds()
+        return figures

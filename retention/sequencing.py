@@ -1,0 +1,52 @@
+"""The clock's first step, whichever clock it is: reconcile, then sequence (P7).
+
+- A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database was
+  rolled back under it.
+- One process at a time reconciles. The others do not wait: nothing is sequenced by them until their turn, which finds
+  nothing left to do.
+- ForkedError, NotOurTailError: two histories. Nothing is sequenced; somebody must look.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from audit.checkpoint import Checkpoint
+from audit.sequencer import RolledBackError
+from retention.assembly import Services
+from retention.reconcile import Reconciliation, reconcile
+from retention.records.alone import alone
+
+LOG = logging.getLogger(__name__)
+
+
+def sequence_once(services: Services) -> Checkpoint | None:
+    """One run of the sequencer; None while nothing was ever logged, or another process reconciles."""
+    if not reconcile_once(services):
+        return None
+    try:
+        return services.sequencer.run_once()
+    except RolledBackError:
+        services.reconciled.clear()
+        return services.sequencer.run_once() if reconcile_once(services) else None
+
+
+def reconcile_once(services: Services) -> bool:
+    """True when this process has held the records against log and key store; False when another one is at it."""
+    if services.reconciled.is_set():
+        return True
+    return reconcile_now(services) is not None
+
+
+def reconcile_now(services: Services) -> Reconciliation | None:
+    """What was found and begun; None when another process is at it."""
+    with alone(services.custody.records.engine) as mine:
+        if not mine:
+            return None
+        found = reconcile(services.custody, services.log_signer.verifier, services.witness)
+    if found != Reconciliation():
+        facts = {"adopted": found.adopted, "grants_ended": found.grants_ended, "erasing": len(found.erasing)}
+        more = {"keyless": len(found.keyless), "unrecorded": len(found.unrecorded)}
+        LOG.warning("reconciled the records with the log", extra={"facts": facts | more})
+    services.reconciled.set()
+    return found

@@ -1,0 +1,125 @@
+"""Settings: what the templates set is what the program reads, takes and needs.
+
+A rule names what is wrong with a `Site`; see test_rules.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from croniter import croniter
+
+from functions import settings as clock_module
+from intake_api import settings as api_module
+from retention.azure_settings import AzureSettings
+from retention.settings import SettingError
+from tests.deploy.site import ROOT, Site
+
+SETTINGS_MODULES = sorted(
+    path
+    for package in ("retention", "intake_api", "functions")
+    for path in (ROOT / package).glob("*settings.py")
+)
+NOT_OURS = {
+    # The identity of azure-identity's DefaultAzureCredential.
+    "AZURE_CLIENT_ID",
+    # boto3's, for the witness.
+    *("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+}
+HOSTS = {
+    *(f"{clock_module.CONNECTION}__{name}" for name in ("accountName", "credential", "clientId")),
+    *("APPLICATIONINSIGHTS_CONNECTION_STRING", "APPLICATIONINSIGHTS_AUTHENTICATION_STRING"),
+}
+
+
+def every_setting_is_one_that_the_program_reads(site: Site) -> Iterator[str]:
+    text = "".join(path.read_text() for path in SETTINGS_MODULES)
+    read = set(re.findall(r"\"(CASEVAULT_[A-Z_]+)\"", text)) | NOT_OURS
+    for name in sorted(set(site.api_settings) - read):
+        yield f"the API reads no {name}"
+    for name in sorted(set(site.clock_settings) - read - HOSTS):
+        yield f"the clock reads no {name}"
+
+
+def the_program_takes_the_settings(site: Site, file: Path) -> Iterator[str]:
+    """`file` stands for the certificate, which only the platform brings."""
+    try:
+        api = api_module.from_environment(_with_file(site.api_settings, file))
+        clock = clock_module.from_environment(site.clock_settings)
+    except SettingError as error:
+        yield str(error)
+        return
+    for door, custody in (("the API", api.custody), ("the clock", clock.custody)):
+        if custody.has_local_parts:
+            yield f"{door} keeps something in a folder that nobody keeps"
+        if custody.development or custody.witness.bucket is None:
+            yield f"{door} has no witness, or is a rehearsal"
+        if custody.database_identity != "entra":
+            yield f"{door} has no identity for the database"
+    if api.issuer is None or api.blob_listen is None or api.certificate is None:
+        yield "the API has no issuer, no Blob endpoint or no certificate"
+    same = replace(api.custody, state=clock.custody.state, database_url=clock.custody.database_url)
+    if same != clock.custody:
+        yield "the two doors to custody are set differently"
+
+
+def _with_file(settings: Mapping[str, str], file: Path) -> dict[str, str]:
+    return {**settings, "CASEVAULT_TLS_CERTIFICATE": str(file), "CASEVAULT_TLS_KEY": str(file)}
+
+
+def both_doors_have_what_production_needs(site: Site) -> Iterator[str]:
+    needed = {
+        "CASEVAULT_BLOB_ACCOUNT_URL",
+        "CASEVAULT_KEY_URL",
+        "CASEVAULT_SIGNING_VAULT_URL",
+        "CASEVAULT_DATABASE_URL",
+        "CASEVAULT_DATABASE_IDENTITY",
+        "CASEVAULT_LOG_ORIGIN",
+        "CASEVAULT_WITNESS_BUCKET",
+        "CASEVAULT_STATE",
+        "AZURE_CLIENT_ID",
+        "AWS_DEFAULT_REGION",
+    }
+    for door, settings in (("API", site.api_settings), ("clock", site.clock_settings)):
+        for name in sorted(name for name in needed if not settings.get(name)):
+            yield f"the {door} has no {name}"
+    secrets = {item["name"] for item in site.container["env"] if "secretRef" in item}
+    if secrets != {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
+        yield f"the API's secrets in its environment are {sorted(secrets)}"
+
+
+def the_containers_are_those_of_the_program(site: Site) -> Iterator[str]:
+    bundles, _host = site.accounts
+    place = f"{bundles.id}/blobServices/default/containers/"
+    made = {r.name for r in site.all(f"{bundles.type}/blobServices/containers") if r.id.startswith(place)}
+    if made != set(AzureSettings().containers):
+        yield f"the account has {sorted(made)}, the program wants {AzureSettings().containers}"
+
+
+def each_door_logs_in_to_the_database_as_itself(site: Site) -> Iterator[str]:
+    server = site.one("Microsoft.DBforPostgreSQL/flexibleServers")
+    identities = {r.symbol: r for r in site.all("Microsoft.ManagedIdentity/userAssignedIdentities")}
+    for symbol, settings in (("api", site.api_settings), ("clock", site.clock_settings)):
+        url = urlsplit(settings["CASEVAULT_DATABASE_URL"])
+        if url.username != identities[symbol].name or url.password is not None:
+            yield f"the {symbol} logs in as {url.username}"
+        if url.hostname != f"{server.name}.postgres.database.azure.com" or url.path != "/casevault":
+            yield f"the {symbol} looks for its database at {url.hostname}{url.path}"
+
+
+def schedules_and_queue_are_those_of_the_program(site: Site) -> Iterator[str]:
+    settings = site.clock_settings
+    for name, default in clock_module.DEFAULTS.items():
+        if settings.get(name) != default:
+            yield f"{name} is {settings.get(name)!r}, not {default!r}"
+        elif name.endswith("_SCHEDULE") and not croniter.is_valid(settings[name], second_at_beginning=True):
+            yield f"{name} is no schedule"
+    queue = settings["CASEVAULT_ERASE_QUEUE"]
+    made = {r.name for r in site.all("Microsoft.Storage/storageAccounts/queueServices/queues")}
+    if made != {queue, queue + clock_module.POISON}:
+        yield f"the queues are {sorted(made)}"
