@@ -62,8 +62,12 @@ OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
     ("GET", False, "list"): Operation("list-blobs", "l", containers.list_blobs),
     ("GET", False, ""): Operation("get-container-properties", "rl", containers.properties),
     ("HEAD", False, ""): Operation("get-container-properties", "rl", containers.properties),
+    ("PUT", False, ""): Operation("create-container", "", None),  # a container is a link: issued, and revoked
+    ("DELETE", False, ""): Operation("delete-container", "", None),
 }
 """By method, whether a blob is meant, and `comp`."""
+_NOT_OFFERED = frozenset({"startfrom", "endbefore", "showonly", "versionid"})
+"""Parameters that would change what is answered: refused, not passed over."""
 _OF_USE = {"not-yet-valid": "AuthenticationFailed", "address": "AuthorizationSourceIPMismatch"}
 
 
@@ -155,6 +159,9 @@ def _operation(call: Call) -> Operation:
     found = OPERATIONS.get((call.method, is_blob, comp))
     if not is_blob and call.query.get("restype") != "container":
         raise BlobError("InvalidUri")
+    for name in call.query:
+        if name.lower() in _NOT_OFFERED:
+            raise BlobError("UnsupportedQueryParameter", QueryParameterName=name)
     if found is None:
         known = any(key[2] == comp for key in OPERATIONS)
         raise BlobError("UnsupportedHttpVerb" if known else "UnsupportedQueryParameter")

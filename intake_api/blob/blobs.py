@@ -50,6 +50,8 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     with staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
         told = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
+    if "Content-MD5" in told:  # what was checked stays with the blob, unless its sender set another
+        facts["properties"].setdefault("Content-MD5", told["Content-MD5"])
     bundle = committing.commit_one(through, block, call.blob, declared, facts)
     return Response(status=201, headers={**version_headers(bundle), **told, **_ENCRYPTED})
 

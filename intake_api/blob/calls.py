@@ -107,7 +107,7 @@ def finish(response: Response, environ: WSGIEnvironment, request_id: str) -> Res
     headers["x-ms-version"] = _echo(environ.get("HTTP_X_MS_VERSION")) or VERSION
     if client_id := _echo(environ.get("HTTP_X_MS_CLIENT_REQUEST_ID")):
         headers["x-ms-client-request-id"] = client_id
-    headers["Cache-Control"] = "no-store"
+    headers.setdefault("Cache-Control", "no-store")  # a blob's own, as its sender set it, is told with it
     headers["X-Content-Type-Options"] = "nosniff"
     return response
 

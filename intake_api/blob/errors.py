@@ -156,6 +156,8 @@ def told(error: Exception) -> BlobError:
 
 def _custody(error: CustodyError) -> BlobError:
     facts = {"Reason": error.message}
+    if isinstance(error, Invalid) and "file_name" in error.errors:
+        return BlobError("InvalidResourceName", **facts)
     if isinstance(error, NotFound) and error.facts.get("kind") == "case":
         return BlobError("InvalidMetadata", **facts)
     if isinstance(error, Conflict):

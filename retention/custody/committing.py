@@ -95,10 +95,9 @@ def _commit(
 ) -> str | Turned:
     now = through.custody.clock.now()
     chosen = _choose(tx, bundle.id, wanted)
-    size = sum(row.length for row in chosen)
-    if not 0 < size <= through.custody.limits.max_bundle_size:
-        most = through.custody.limits.max_bundle_size
-        raise TooLarge(f"a bundle has at least 1 byte, and at most {most}", limit=most)
+    size, most = sum(row.length for row in chosen), through.custody.limits.max_bundle_size
+    if size > most:
+        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
     planned = plan(tx, through, bundle.blob_name, declared, bundle.created_at, size)
     if isinstance(planned, Turned):
         return planned
@@ -136,8 +135,8 @@ def _choose(tx: Transaction, bundle_id: str, wanted: Sequence[Wanted]) -> list[R
     held = {row.block_id: row for row in staged}
     ids = [block_id for kind, block_id in wanted if kind is not BlockKind.COMMITTED]
     known = [held[block_id] for block_id in ids if block_id in held]
-    if len(known) != len(wanted) or len(set(ids)) != len(ids):
-        raise Conflict("the list names a block that is not there, or one twice", reason="block-list")
+    if not known or len(known) != len(wanted) or len(set(ids)) != len(ids):
+        raise Conflict("the list names no block, one that is not there, or one twice", reason="block-list")
     return known
 
 

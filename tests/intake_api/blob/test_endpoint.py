@@ -256,7 +256,9 @@ def test_a_body_that_is_cut_leaves_nothing(by: Sender) -> None:
     assert by.put().status_code == 201
 
 
-@pytest.mark.parametrize("name", ["a\x00b", "folder/", "x" * 256, "a/" * 600 + "b", "a\u202eb", "  "])
+@pytest.mark.parametrize(
+    "name", ["..", "a/.", "a\\b.zip", "a\x00b", "folder/", "x" * 256, "a/" * 600 + "b", "a\u202eb", "  "]
+)
 def test_a_name_that_cannot_be_kept_is_refused(by: Sender, name: str) -> None:
     assert code(by.put(name)) == (400, "InvalidResourceName")
 
@@ -301,6 +303,36 @@ def test_what_the_sender_sets_is_told_again(by: Sender) -> None:
     (bundle,) = bundles(by)
     assert bundle["client_encrypted"] is True
     assert bundle["metadata"] == {"encryptiondata": secret}
+
+
+def test_a_property_that_its_sender_sets_is_told_instead_of_the_services_own(by: Sender) -> None:
+    assert by.call("HEAD", "none").headers["Cache-Control"] == "no-store"
+    by.put(**{"x-ms-blob-cache-control": "max-age=60"})
+    assert by.call("HEAD").headers["Cache-Control"] == "max-age=60"
+
+
+def test_the_md5_that_a_blob_came_with_stays_with_it(by: Sender) -> None:
+    sent, other = base64.b64encode(hashlib.md5(b"x").digest()).decode(), base64.b64encode(bytes(16)).decode()  # noqa: S324 - the service's checksum
+    by.put("a", b"x", **{"Content-MD5": sent})
+    assert by.call("HEAD", "a").headers["Content-MD5"] == sent
+    by.put("b", b"x", **{"Content-MD5": sent, "x-ms-blob-content-md5": other})
+    assert by.call("HEAD", "b").headers["Content-MD5"] == other
+    by.put("c", b"x")
+    assert "Content-MD5" not in by.call("HEAD", "c").headers
+
+
+def test_a_list_of_no_blocks_makes_no_blob(by: Sender) -> None:
+    assert code(by.commit()) == (400, "InvalidBlockList")
+    by.stage(1, b"x")
+    assert code(by.commit()) == (400, "InvalidBlockList")
+    assert by.commit(1).status_code == 201
+
+
+def test_a_link_makes_and_removes_no_container(service: Service) -> None:
+    by = sender(service, permissions="rcwdl")
+    for method in ("PUT", "DELETE"):
+        assert code(by.call(method, None, "restype=container")) == (403, "AuthorizationPermissionMismatch")
+    assert by.call("GET", None, "restype=container").status_code == 200
 
 
 def test_blobs_are_listed_a_page_at_a_time(by: Sender) -> None:
@@ -390,6 +422,8 @@ def test_pages_of_any_size_tell_the_same_list(
         ("restype=container&comp=list&delimiter=%01", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=list&marker=AGE%3D", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=acl", (400, "UnsupportedQueryParameter")),
+        ("restype=container&comp=list&startFrom=b", (400, "UnsupportedQueryParameter")),
+        ("restype=container&comp=list&showonly=deleted", (400, "UnsupportedQueryParameter")),
         ("comp=list", (400, "InvalidUri")),
         ("sp=r", (400, "InvalidQueryParameterValue")),
     ],
