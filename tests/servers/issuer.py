@@ -7,12 +7,13 @@ from __future__ import annotations
 import json
 import ssl
 import threading
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from intake_api.identity import DevelopmentIssuer
+from intake_api.tls import local_certificate
 from retention.clock import SystemClock
-from tests.oidc.conftest import make_certificates
 from tests.service import Persona
 
 
@@ -20,11 +21,13 @@ class LocalIssuer:
     """`environment` makes a service trust it."""
 
     def __init__(self, folder: Path) -> None:
-        self.authorities, certificate, key = make_certificates(folder)
+        made = local_certificate(folder / "tls", datetime.now(UTC))
+        assert made.authority is not None
+        self.authorities = made.authority
         handler = type("Handler", (_Documents,), {"issuer": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(made.certificate, made.key)
         self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self.address = f"https://localhost:{self._server.server_address[1]}"
         self.tokens = DevelopmentIssuer(folder / "issuer.pem", self.address, "casevault", SystemClock())
