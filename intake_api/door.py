@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from audit.cosigning import WitnessCore
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
 from retention.assembly import Services
 
@@ -12,7 +13,8 @@ from retention.assembly import Services
 class Door:
     """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for.
 
-    `blob_origin` is where senders find the Blob endpoint; None where there is none.
+    `blob_origin` is where senders find the Blob endpoint, `cosigning` the witness of others' logs; None where there is
+    none.
     """
 
     services: Services
@@ -21,3 +23,4 @@ class Door:
     development: DevelopmentIssuer | None = None
     stall_seconds: float = 60
     blob_origin: str | None = None
+    cosigning: WitnessCore | None = None

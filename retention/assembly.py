@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine, select
 
 from audit.checkpoint import Signer
+from audit.cosignature import Cosigner
+from audit.cosigned_local import LocalCosignedStore
 from audit.cosigners import Cosigners
+from audit.cosigning import WitnessCore
 from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.tiles import LocalTileStore
@@ -40,7 +43,7 @@ from retention.records.migrate import current_version, upgrade
 from retention.records.tables import upload_links
 from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings, read_triggers
-from retention.signing import create_signing_key, load_signing_key
+from retention.signing import create_signing_key, load_signing_key, read_secret
 
 if TYPE_CHECKING:
     from azure.core.credentials import TokenCredential
@@ -153,6 +156,22 @@ def open_witness(settings: Settings, origin: str) -> Witness:
     from audit.witness_s3 import S3Witness
 
     return S3Witness(place.bucket, origin, _clock(settings), endpoint=place.endpoint, period=place.period)
+
+
+def open_cosigning(settings: Settings) -> WitnessCore | None:
+    """Cosigning of the logs that the settings name; None if they name none.
+
+    Its key is made with the first of them. Once something was cosigned a missing key was lost, and is not made anew.
+    """
+    logs = settings.witness.cosigned_logs
+    if not logs:
+        return None
+    if not settings.cosigning_key_file.exists() and not settings.cosigned_folder.exists():
+        with suppress(FileExistsError):  # another process was first
+            create_signing_key(settings.cosigning_key_file)
+    cosigner = Cosigner(settings.cosigner_name, read_secret(settings.cosigning_key_file))
+    store = LocalCosignedStore(settings.cosigned_folder)
+    return WitnessCore({log.name: log for log in logs}, cosigner, store, _clock(settings))
 
 
 def _link_keys(settings: Settings, engine: Engine) -> LinkKeys:

@@ -17,6 +17,7 @@ from datetime import datetime
 from sqlalchemy import select
 
 from audit import query
+from audit.cosigners import COSIGNED_PATH
 from audit.entry import Action, Outcome
 from audit.export import EXPORTS
 from audit.log import UnknownEntryError, latest_note, read_entry
@@ -153,6 +154,11 @@ def prove_growth(custody: Custody, old: int, new: int) -> list[bytes]:
 def read_checkpoint(custody: Custody) -> bytes:
     """The newest checkpoint, signed."""
     return _published(custody, CHECKPOINT_PATH, "checkpoint")
+
+
+def read_cosigned(custody: Custody) -> bytes:
+    """The newest checkpoint that others have cosigned, with their signatures below ours."""
+    return _published(custody, COSIGNED_PATH, "cosigned checkpoint")
 
 
 def read_hash_tile(custody: Custody, path: str) -> bytes:
