@@ -21,7 +21,7 @@ from enum import Enum, auto
 from typing import Protocol
 
 from audit.checkpoint import Checkpoint, NoteError, Verifier, from_base64, split_note, to_base64
-from audit.cosignature import Cosigner, own_lines
+from audit.cosignature import CosignatureVerifier, Cosigner, own_lines
 from audit.merkle import EMPTY_ROOT, HASH_BYTES, ProofError, verify_consistency
 
 MAX_HASHES = 63
@@ -104,6 +104,11 @@ class WitnessCore:
         self._cosigner = cosigner
         self._store = store
         self._clock = clock
+
+    @property
+    def verifier(self) -> CosignatureVerifier:
+        """The key that its cosignatures are checked with."""
+        return self._cosigner.verifier
 
     @property
     def origins(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from intake_api.door import Door
 from intake_api.identity import development_blueprint
 from intake_api.method_override import MethodOverride
 from intake_api.routes import RESOURCES
+from intake_api.routes.witness import witness_blueprint
 from intake_api.schemas.problem import ProblemDetails
 
 _CONFIG = {
@@ -23,6 +24,8 @@ _CONFIG = {
     "MAX_CONTENT_LENGTH": calling.MOST_BODY,
     "PROVIDE_AUTOMATIC_OPTIONS": False,
 }
+COSIGNING = "/witness"
+"""The prefix, of submission and of monitoring, under which others' logs are cosigned (C2SP tlog-witness)."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -57,6 +60,8 @@ def create_app(door: Door) -> Flask:
     if door.development is not None:
         bind = urlsplit(door.development.issuer).hostname or ""
         app.register_blueprint(development_blueprint(door.development, bind=bind))
+    if door.cosigning is not None:
+        app.register_blueprint(witness_blueprint(door.cosigning), url_prefix=COSIGNING)
     app.wsgi_app = MethodOverride(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

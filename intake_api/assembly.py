@@ -12,7 +12,7 @@ from intake_api.identity import (
     TokenVerifier,
 )
 from intake_api.settings import AUDIENCE, ServerSettings
-from retention.assembly import assemble
+from retention.assembly import assemble, open_cosigning
 from retention.clock import Clock
 from retention.observing.observer import NOTHING, Observer
 
@@ -30,6 +30,7 @@ def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> Door:
         development=development,
         stall_seconds=settings.stall_seconds,
         blob_origin=settings.blob_origin,
+        cosigning=open_cosigning(settings.custody),
     )
 
 

@@ -25,9 +25,12 @@ PUBLIC = frozenset(
         "service.readiness",
         "service.problem_page",
         "audit.checkpoint",
+        "audit.cosigned_checkpoint",
         "audit.keys",
         "audit.hash_tile",
         "api-docs.openapi_json",
+        "witness.add_checkpoint",
+        "witness.last_checkpoint",
     }
 )
 """Endpoints that need no token. The development issuer's blueprint has its own, stricter rule."""

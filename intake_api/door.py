@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from audit.cosigning import WitnessCore
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
 from intake_api.last_answer import LastAnswer
 from retention.assembly import Services
@@ -17,8 +18,8 @@ READY_SECONDS = 3
 class Door:
     """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for.
 
-    `blob_origin` is where senders find the Blob endpoint; None where there is none. While `draining` no new
-    caller should be sent here: a stop was asked for.
+    `blob_origin` is where senders find the Blob endpoint, `cosigning` the witness of others' logs; None where there is
+    none. While `draining` no new caller should be sent here: a stop was asked for.
     """
 
     services: Services
@@ -29,3 +30,4 @@ class Door:
     blob_origin: str | None = None
     draining: Callable[[], bool] = lambda: False
     readiness: LastAnswer[dict[str, str]] = field(default_factory=lambda: LastAnswer(READY_SECONDS))
+    cosigning: WitnessCore | None = None

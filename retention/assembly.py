@@ -20,7 +20,10 @@ from threading import Event
 from sqlalchemy import Engine, select
 
 from audit.checkpoint import Signer
+from audit.cosignature import Cosigner
+from audit.cosigned_local import LocalCosignedStore
 from audit.cosigners import Cosigners
+from audit.cosigning import WitnessCore
 from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileMissingError, TileStore
@@ -47,7 +50,15 @@ from retention.records.migrate import current_version, upgrade
 from retention.records.tables import upload_links
 from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings, read_triggers
-from retention.signing import LINK_KEY, LOG_KEY, RECEIPT_KEY, SIGNING_KEYS, SigningKeyFiles, SigningKeys
+from retention.signing import (
+    COSIGNING_KEY,
+    LINK_KEY,
+    LOG_KEY,
+    RECEIPT_KEY,
+    SIGNING_KEYS,
+    SigningKeyFiles,
+    SigningKeys,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,6 +229,23 @@ def open_witness(settings: Settings, origin: str) -> Witness:
     from audit.witness_s3 import S3Witness
 
     return S3Witness(place.bucket, origin, _clock(settings), endpoint=place.endpoint, period=place.period)
+
+
+def open_cosigning(settings: Settings) -> WitnessCore | None:
+    """Cosigning of the logs that the settings name; None if they name none.
+
+    Its key is made with the first of them. Once something was cosigned a missing key was lost, and is not made anew.
+    """
+    logs = settings.witness.cosigned_logs
+    if not logs:
+        return None
+    settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    keys = SigningKeyFiles(settings.state)
+    if not settings.cosigned_folder.exists():
+        keys.make_missing(COSIGNING_KEY)
+    cosigner = Cosigner(settings.cosigner_name, keys.read(COSIGNING_KEY))
+    store = LocalCosignedStore(settings.cosigned_folder)
+    return WitnessCore({log.name: log for log in logs}, cosigner, store, _clock(settings))
 
 
 def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:

@@ -20,6 +20,8 @@
 | CASEVAULT_WITNESS_ENDPOINT | https address of a store that speaks S3 and is not AWS | AWS |
 | CASEVAULT_WITNESS_DAYS | days for which the bucket locks what it keeps | 365 |
 | CASEVAULT_COSIGNERS | witnesses that others run: verifier key and https address, comma separated | none |
+| CASEVAULT_COSIGN_LOGS | logs of others that are cosigned here: their verifier keys, comma separated | none |
+| CASEVAULT_COSIGN_NAME | the name of the key that cosigns them | .../witness, beside the log's |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
 
 Blob Storage and Key Vault: azure_settings.py has the table. Telemetry by OTLP: telemetry_settings.py.
@@ -35,7 +37,7 @@ from datetime import timedelta
 from importlib.resources import files
 from pathlib import Path
 
-from audit.checkpoint import NoteError
+from audit.checkpoint import NoteError, Verifier
 from audit.cosignature import CosignatureVerifier
 from audit.cosigners import Cosignatory
 from retention.azure_settings import AzureSettings, azure_from_environment
@@ -52,13 +54,16 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WitnessSettings:
-    """Where the log is witnessed: a bucket if one is named, else a folder; and who is asked to cosign it."""
+    """Where the log is witnessed: a bucket if one is named, else a folder; who is asked to cosign it; whose log is
+    cosigned here, and under which name."""
 
     folder: Path | None = None
     bucket: str | None = None
     endpoint: str | None = None
     period: timedelta = timedelta(days=365)
     cosigners: tuple[Cosignatory, ...] = ()
+    cosigned_logs: tuple[Verifier, ...] = ()
+    cosigner_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +109,15 @@ class Settings:
     @property
     def log_key_file(self) -> Path:
         return self.state / LOG_KEY
+
+    @property
+    def cosigned_folder(self) -> Path:
+        """The last checkpoint cosigned of each log of others: older ones are refused by it."""
+        return self.state / "cosigned"
+
+    @property
+    def cosigner_name(self) -> str:
+        return self.witness.cosigner_name or f"{self.log_origin.rsplit('/', 1)[0]}/witness"
 
     @property
     def log_folder(self) -> Path:
@@ -181,7 +195,26 @@ def _witness(environ: Mapping[str, str]) -> WitnessSettings:
         endpoint=environ.get("CASEVAULT_WITNESS_ENDPOINT") or None,
         period=timedelta(days=_number(environ, "CASEVAULT_WITNESS_DAYS", 365)),
         cosigners=tuple(_cosigner(text) for text in asked if text.strip()),
+        cosigned_logs=_cosigned_logs(environ.get("CASEVAULT_COSIGN_LOGS", "")),
+        cosigner_name=_cosigner_name(environ.get("CASEVAULT_COSIGN_NAME")),
     )
+
+
+def _cosigned_logs(text: str) -> tuple[Verifier, ...]:
+    try:
+        logs = tuple(Verifier.parse(key.strip()) for key in text.split(",") if key.strip())
+    except NoteError as error:
+        raise SettingError(f"CASEVAULT_COSIGN_LOGS has a key that cannot be used: {error}") from None
+    if len({log.name for log in logs}) < len(logs):
+        raise SettingError("CASEVAULT_COSIGN_LOGS names a log twice: a log has one key")
+    return logs
+
+
+def _cosigner_name(name: str | None) -> str | None:
+    try:
+        return Verifier(name, bytes(32)).name if name else None
+    except NoteError as error:
+        raise SettingError(f"CASEVAULT_COSIGN_NAME cannot be used: {error}") from None
 
 
 def _cosigner(text: str) -> Cosignatory:

@@ -18,6 +18,8 @@ from audit.checkpoint import Signer
 
 SEED_BYTES = 32
 LOG_KEY, RECEIPT_KEY, LINK_KEY = "log-signing-key", "receipt-signing-key", "link-signing-key"
+COSIGNING_KEY = "cosigning-key"
+"""What others' checkpoints are cosigned with, where that is offered."""
 SIGNING_KEYS = (LOG_KEY, RECEIPT_KEY, LINK_KEY)
 
 

@@ -80,12 +80,23 @@ def checkpoint() -> Response:
     return Response(auditing.read_checkpoint(custody()), content_type="text/plain; charset=utf-8")
 
 
+@routes.on("GET", "/audit/checkpoint.cosigned", security=_PUBLIC)
+@routes.gives(200, {"type": "string"}, content_type="text/plain")
+def cosigned_checkpoint() -> Response:
+    """The newest checkpoint that witnesses have cosigned (C2SP); on a busy log an older one than the newest."""
+    return Response(auditing.read_cosigned(custody()), content_type="text/plain; charset=utf-8")
+
+
 @routes.on("GET", "/audit/keys", security=_PUBLIC)
 @routes.gives(200, VerifierKeys)
 def keys() -> Any:
     """The keys that checkpoints and receipts are checked with. Get them by another way too, and compare."""
-    services = the_door().services
-    return {"log": services.log_signer.verifier.key, "receipts": services.custody.receipt_signer.verifier.key}
+    door = the_door()
+    keys = {
+        "log": door.services.log_signer.verifier.key,
+        "receipts": door.services.custody.receipt_signer.verifier.key,
+    }
+    return keys if door.cosigning is None else {**keys, "witness": door.cosigning.verifier.key}
 
 
 @routes.on("GET", "/audit/tile/<int:level>/<path:place>", security=_PUBLIC)

@@ -51,3 +51,6 @@ class ConsistencyAnswer(ma.Schema):
 class VerifierKeys(ma.Schema):
     log = fields.String(metadata={"description": "C2SP verifier key of the checkpoints"})
     receipts = fields.String(metadata={"description": "C2SP verifier key of the receipts"})
+    witness = fields.String(
+        metadata={"description": "C2SP key of the cosignatures given to others' logs, where this is offered"}
+    )

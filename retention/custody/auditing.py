@@ -24,7 +24,7 @@ from audit.merkle import ProofError
 from audit.proofs import prove_consistency
 from audit.query import Filter
 from audit.tables import audit_checkpoints
-from audit.tiles import CHECKPOINT_PATH, TileMissingError
+from audit.tiles import CHECKPOINT_PATH, COSIGNED_PATH, TileMissingError
 from retention.actor import Actor, Role
 from retention.custody.context import Custody, commit, entry, refuse, unseen
 from retention.custody.receipts import prove
@@ -153,6 +153,11 @@ def prove_growth(custody: Custody, old: int, new: int) -> list[bytes]:
 def read_checkpoint(custody: Custody) -> bytes:
     """The newest checkpoint, signed."""
     return _published(custody, CHECKPOINT_PATH, "checkpoint")
+
+
+def read_cosigned(custody: Custody) -> bytes:
+    """The newest checkpoint that others have cosigned, with their signatures below ours."""
+    return _published(custody, COSIGNED_PATH, "cosigned checkpoint")
 
 
 def read_hash_tile(custody: Custody, path: str) -> bytes:

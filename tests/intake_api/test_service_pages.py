@@ -122,7 +122,8 @@ def test_the_document_says_which_routes_need_no_token_and_how_bytes_are_sent(emp
     assert document["components"]["securitySchemes"]["bearer"]["scheme"] == "bearer"
     open_ = {path for path, item in document["paths"].items() for op in item.values()
              if isinstance(op, dict) and op.get("security") == []}  # fmt: skip
-    assert open_ == {"/healthz", "/readyz", "/problems/{code}", "/audit/checkpoint", "/audit/keys",
+    assert open_ == {"/healthz", "/readyz", "/problems/{code}", "/audit/checkpoint",
+                     "/audit/checkpoint.cosigned", "/audit/keys",
                      "/audit/tile/{level}/{place}"}  # fmt: skip
     assert BODY_TYPE in document["paths"]["/uploads/{bundle}"]["patch"]["requestBody"]["content"]
     content = document["paths"]["/bundles/{bundle}/content"]["get"]
