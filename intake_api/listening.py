@@ -1,6 +1,7 @@
 """The server's parent: one listening socket, and a worker behind it that can be renewed without a gap.
 
-    SIGHUP    certificate read anew -> a new worker -> * it is ready -> the old one stops, as for SIGTERM
+    SIGHUP    certificate read anew -> a new worker -> * it is ready -> the old one accepts no more (deaf.py), and
+              HEARD_OUT_SECONDS later stops, as for SIGTERM
     SIGTERM   not ready any more, for `drain_seconds` -> the workers stop; a second one ends the waiting
 
 Rules:
@@ -14,8 +15,10 @@ Rules:
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +34,7 @@ from granian.server.mp import MPServer, WorkerProcess
 from intake_api.logs import LOGGING
 from intake_api.settings import ServerSettings
 from intake_api.tls import TlsFiles
+from intake_api.worker import REPLACED
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -40,6 +44,8 @@ HEAD_SECONDS = 20
 START_SECONDS = 120.0
 SETTLE_SECONDS = 0.5
 """How long a new worker must live after it was ready: the server's own last steps come after the application's."""
+HEARD_OUT_SECONDS = 3.0
+"""For callers that were accepted and have not brought their request yet."""
 LOOK_SECONDS = 0.05
 
 
@@ -143,6 +149,9 @@ class Server(MPServer):
         old = [worker for worker in self.wrks if worker.is_alive()]  # type: ignore[no-untyped-call]
         self.wrks[:] = [*old, new]
         for worker in old:
+            os.kill(worker.inner.pid, REPLACED)
+        self._hurry.wait(HEARD_OUT_SECONDS)
+        for worker in old:
             worker.terminate()  # type: ignore[no-untyped-call]
             killing = threading.Timer(self._settings.stop_seconds, worker.kill)
             killing.daemon = True
@@ -151,6 +160,10 @@ class Server(MPServer):
 
 
 def _loaded(loader: Callable[[], WSGIApplication], ready: Any, number: int) -> WSGIApplication:
-    app = loader()
+    try:
+        app = loader()
+    except Exception:
+        LOG.exception("this worker cannot serve")
+        sys.exit(1)
     ready.value = number
     return app

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from intake_api.app import create_app
 from intake_api.assembly import open_door
+from intake_api.deaf import stop_hearing
 from intake_api.idle import Connections
 from intake_api.logs import RequestLog, note_routes
 from intake_api.metrics import observer_of
@@ -42,6 +43,8 @@ class Stoppable(Protocol):
     def stop_all(self) -> None: ...
 
 
+REPLACED = signal.SIGUSR1
+"""Another worker is ready: accept no more, a stop follows."""
 WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
@@ -71,6 +74,7 @@ def in_background(name: str, work: Callable[[], None]) -> None:
 
 def listen_for_signals() -> socket.socket:
     """A socket that gets the number of each signal. The server sets its own handlers later; this hears all the same."""
+    signal.signal(REPLACED, lambda *_: None)  # it is heard here
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     signal.set_wakeup_fd(os.dup(writing.fileno()), warn_on_full_buffer=False)
@@ -79,7 +83,8 @@ def listen_for_signals() -> socket.socket:
 
 
 def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.socket) -> None:
-    """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent."""
+    """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent.
+    From REPLACED on accept no more."""
     connections = Connections(settings.port)
     signals.settimeout(WATCH_SECONDS)
     patience, stopping, last = settings.stall_seconds, False, 0.0
@@ -90,7 +95,10 @@ def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.so
             patience = STOP_PATIENCE if time.monotonic() < last else 0
         else:
             with suppress(TimeoutError):
-                stopping = bool({signal.SIGTERM, signal.SIGINT} & set(signals.recv(64)))
+                heard = set(signals.recv(64))
+                if REPLACED in heard:
+                    stop_hearing(settings.port)
+                stopping = bool({signal.SIGTERM, signal.SIGINT} & heard)
                 last = time.monotonic() + settings.stop_seconds - LAST_SECONDS
         if ended := connections.end_idle(patience):
             LOG.info("ended %d idle connections", ended)

@@ -26,6 +26,8 @@ sys.exit(serve(from_environment(os.environ)))
 """
 STALL_SECONDS = 2
 ROLES = ("CaseVault.Administrator", "CaseVault.Operator", "CaseVault.Stamp")
+OTHERS = {"crm": ("CaseVault.CaseSystem",), "alice": ("CaseVault.SupportEngineer",)}
+"""Whoever is named here has these roles instead."""
 
 
 def free_port() -> int:
@@ -77,6 +79,25 @@ class Line:
         response = HTTPResponse(self._tls, method=method)
         response.begin()
         return Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, response.read())
+
+    def receive(self, length: int) -> None:
+        """Take `length` bytes of an answer, and no more."""
+        while length:
+            length -= len(self._tls.recv(min(length, 1 << 16)))
+
+    def receive_slowly(self, seconds: float) -> int:
+        """Take the rest of an answer over at least so long, until the other side closes; its length."""
+        total, begun = 0, time.monotonic()
+        with suppress(OSError):  # a reset is an end too
+            while piece := self._tls.recv(1 << 16):
+                total += len(piece)
+                if time.monotonic() - begun < seconds:
+                    time.sleep(0.02)
+        return total
+
+    def certificate(self) -> dict[str, object]:
+        """The server's."""
+        return dict(self._tls.getpeercert() or {})
 
     def finish(self) -> None:
         """Close in good order, in mid-body: the peer sees a FIN."""
@@ -135,10 +156,14 @@ class Service:
             return False
 
     def bearer(self, subject: str) -> dict[str, object]:
-        """A token for `subject` in every role that these tests need."""
+        """A token for `subject`, in most of the roles that these tests need."""
         if subject not in self._tokens:
             form = urlencode(
-                [("subject", subject), ("directory", "dir"), *(("role", role) for role in ROLES)]
+                [
+                    ("subject", subject),
+                    ("directory", "dir"),
+                    *(("role", role) for role in OTHERS.get(subject, ROLES)),
+                ]
             )
             kind = {"Content-Type": "application/x-www-form-urlencoded"}
             answer = self.call("POST", "/development/token", kind, form.encode())
@@ -148,8 +173,8 @@ class Service:
     def post(self, path: str, content: dict[str, object], subject: str = "boss") -> dict[str, object]:
         kind = {"Content-Type": "application/json", **self.bearer(subject)}
         answer = self.call("POST", path, kind, json.dumps(content).encode())
-        assert answer.status == 201, answer
-        return answer.json()
+        assert answer.status in (201, 204), answer
+        return answer.json() if answer.body else {}
 
     def register(self) -> None:
         self.post("/tenants", {"name": "Contoso", "directory": "dir"})
@@ -172,6 +197,22 @@ class Service:
         assert answer.status == 201, answer
         return answer.headers["location"]
 
+    def readable(self, size: int) -> tuple[str, dict[str, object]]:
+        """The address of a complete bundle of `size`, and the headers of an engineer who has a grant for it."""
+        number, now = "260101000000001", datetime.now(UTC)
+        self.post("/cases", {"number": number, "directory": "dir"}, "crm")
+        self.post(f"/cases/{number}/assignments", {"subject": "alice"}, "crm")
+        query = {"type": "on-demand", "time_collected": now.isoformat(), "case": number}
+        query |= {
+            f"logs_{end}": (now - timedelta(hours=h)).isoformat() for end, h in {"start": 3, "end": 1}.items()
+        }
+        sent = self.call("PUT", f"/bundles/logs.zip?{urlencode(query)}", self.bearer("stamp"), bytes(size))
+        assert sent.status == 201, sent
+        address = f"/bundles/{sent.json()['id']}"
+        assert until(lambda: self.call("GET", address, self.bearer("boss")).json()["state"] == "complete")
+        self.post(f"/cases/{number}/grants", {"reason": "reading while it is renewed"}, "alice")
+        return f"{address}/content", self.bearer("alice")
+
     def patch_head(self, offset: int, length: int) -> dict[str, object]:
         return {
             **self.bearer("stamp"),
@@ -193,7 +234,11 @@ class Service:
 
     def worker(self) -> int:
         """The process that answers."""
-        return next(pid for pid in self.children() if "tokio-rt-worker" in thread_names(pid))
+        return self.workers()[0]
+
+    def workers(self) -> list[int]:
+        """The processes that answer: two while they are renewed."""
+        return [pid for pid in self.children() if "tokio-rt-worker" in thread_names(pid)]
 
     def clock(self) -> int:
         """The process that sweeps."""
@@ -229,7 +274,8 @@ class Service:
 
 def thread_names(pid: int) -> list[str]:
     names = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # it may end just now
-            names.append((task / "comm").read_text().strip())
+    with suppress(FileNotFoundError, ProcessLookupError):  # it, or one of them, may end just now
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):
+                names.append((task / "comm").read_text().strip())
     return names
