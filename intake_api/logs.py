@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import threading
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -71,6 +72,12 @@ class RequestLog:
 
     def __init__(self, app: WSGIApplication, observer: Observer = NOTHING) -> None:
         self._app, self._observer = app, observer
+        self._open, self._ended = 0, threading.Condition()
+
+    def wait_until_ended(self, seconds: float) -> None:
+        """Until the last request's end was written down; not longer than this."""
+        with self._ended:
+            self._ended.wait_for(lambda: not self._open, seconds)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         begun = perf_counter()
@@ -78,6 +85,8 @@ class RequestLog:
         facts: dict[str, Any] = {"method": method}
         watched = self._observer.request(environ.get("HTTP_TRACEPARENT"))
         _TRACE_ID.set(watched.trace_id)
+        with self._ended:
+            self._open += 1
 
         def started(status: str, headers: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
             facts["status"] = int(status[:3])
@@ -92,9 +101,16 @@ class RequestLog:
             REQUESTS.info("request", extra={"facts": facts})
             _TRACE_ID.set(None)
             watched.ended(method, route, facts.get("status", 0), seconds)
+            with self._ended:
+                self._open -= 1
+                self._ended.notify_all()
 
         with watched.within():
-            return Answer(self._app(environ, started), ended)
+            try:
+                return Answer(self._app(environ, started), ended)
+            except BaseException:
+                ended()
+                raise
 
 
 def note_routes(app: Flask) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from http.client import HTTPSConnection
+from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,6 +31,7 @@ from intake_api.metrics import observer_of
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
+from retention.assembly import Services
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -64,7 +66,19 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals))
     in_background("readiness", lambda: announce(settings, authority))
     end_with_parent(settings.stop_seconds)
-    return RequestLog(LastReadFirst(app), observer)
+    return written_to_the_end(RequestLog(LastReadFirst(app), observer), door.services)
+
+
+def written_to_the_end(served: RequestLog, services: Services) -> RequestLog:
+    """Have this process, when its server has stopped, wait until the last request's end is written down: the server
+    does not wait for the threads whose callers are gone."""
+
+    def end() -> None:
+        served.wait_until_ended(LAST_SECONDS)
+        services.close()
+
+    Finalize(None, end, exitpriority=10)
+    return served
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:

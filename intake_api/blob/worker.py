@@ -11,7 +11,7 @@ from intake_api.logs import RequestLog
 from intake_api.metrics import observer_of
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
-from intake_api.worker import in_background, listen_for_signals, watch_lines
+from intake_api.worker import in_background, listen_for_signals, watch_lines, written_to_the_end
 from intake_api.wsgi import LastReadFirst
 from retention.assembly import assemble
 
@@ -32,4 +32,4 @@ def load(settings: ServerSettings) -> WSGIApplication:
     in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals))
     end_with_parent(settings.stop_seconds)
     LOG.info("blob endpoint", extra={"facts": {"address": settings.origin}})
-    return RequestLog(LastReadFirst(endpoint), observer)
+    return written_to_the_end(RequestLog(LastReadFirst(endpoint), observer), services)
