@@ -37,6 +37,12 @@ param issuer string
 @description('Audiences of tokens for the API, comma separated. Entra: the application\'s client id.')
 param audience string
 
+@description('Claim that holds a customer\'s directory. Entra\'s tid is always the issuer\'s own: see the guide.')
+param directoryClaim string = 'tid'
+
+@description('Claim that holds a partner engineer\'s company.')
+param partnerClaim string = 'partner'
+
 @description('The audit log\'s name in every checkpoint. It can never be changed.')
 param logOrigin string
 
@@ -63,9 +69,15 @@ param auditWorkspaceId string = ''
 @allowed(['premium', 'standard'])
 param vaultSku string = 'premium'
 
+@description('https address of an AES key in a Managed HSM, without a version. Empty: the RSA key that is made here.')
+param managedHsmKeyUrl string = ''
+
 @description('Redundancy of bundles and data keys. Not one with a second region: see the guide on failing regions.')
 @allowed(['Standard_ZRS', 'Standard_LRS'])
 param storageSku string = 'Standard_ZRS'
+
+@description('Name of the database server. After a restore: the new server\'s.')
+param databaseServer string = '${prefix}-${uniqueString(resourceGroup().id)}'
 
 @description('Size of the database server.')
 param databaseSku string = 'Standard_D2ds_v5'
@@ -187,7 +199,7 @@ module secrets 'modules/vault.bicep' = {
 module database 'modules/database.bicep' = {
   name: 'database'
   params: {
-    name: '${prefix}-${suffix}'
+    name: databaseServer
     location: location
     sku: databaseSku
     standby: databaseStandby
@@ -215,7 +227,7 @@ var custody = union(empty(otlpEndpoint) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: ot
   CASEVAULT_BLOB_CONTAINER: bundles.outputs.bundleContainer
   CASEVAULT_DATA_KEY_CONTAINER: bundles.outputs.dataKeyContainer
   CASEVAULT_LOG_CONTAINER: bundles.outputs.logContainer
-  CASEVAULT_KEY_URL: key.outputs.url
+  CASEVAULT_KEY_URL: empty(managedHsmKeyUrl) ? key.outputs.url : managedHsmKeyUrl
   CASEVAULT_SIGNING_VAULT_URL: secrets.outputs.url
   CASEVAULT_DATABASE_IDENTITY: 'entra'
   CASEVAULT_DATABASE_CONNECTIONS: '8'
@@ -242,6 +254,8 @@ module api 'modules/api.bicep' = if (!empty(image)) {
     blobHost: blobHost
     issuer: issuer
     audience: audience
+    directoryClaim: directoryClaim
+    partnerClaim: partnerClaim
     minReplicas: minReplicas
     maxReplicas: maxReplicas
   }

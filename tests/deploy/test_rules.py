@@ -70,7 +70,7 @@ SPOILED = {
         ("clock", "CASEVAULT_SWEEP_SCHEDULE", "CASEVAULT_SWEEP_TIMER"),
     ],
     "the_program_takes": [
-        ("main", "CASEVAULT_KEY_URL: key.outputs.url", "CASEVAULT_KEY_URL: 'x'"),
+        ("main", "empty(managedHsmKeyUrl) ? key.outputs.url", "empty(managedHsmKeyUrl) ? 'x'"),
         ("main", "  CASEVAULT_DATABASE_IDENTITY: 'entra'\n", ""),
         ("main", "  CASEVAULT_SIGNING_VAULT_URL: secrets.outputs.url\n", ""),
         ("api", "?sslmode=verify-full", "?sslmode=require"),

@@ -28,6 +28,10 @@ param issuer string
 
 param audience string
 
+param directoryClaim string
+
+param partnerClaim string
+
 param minReplicas int
 
 param maxReplicas int
@@ -78,6 +82,8 @@ var settings = union(custody, {
   CASEVAULT_TLS_KEY: certificateFile
   CASEVAULT_ISSUER: issuer
   CASEVAULT_AUDIENCE: audience
+  CASEVAULT_DIRECTORY_CLAIM: directoryClaim
+  CASEVAULT_PARTNER_CLAIM: partnerClaim
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
   CASEVAULT_THREADS: '48'
   CASEVAULT_DRAIN_SECONDS: '20'
