@@ -14,7 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
 from retention.records.tables import tenants
 from retention.records.unit_of_work import Records, SqliteRecords, Transaction
+from tests.bench.table import Row
 from tests.servers.postgres import PostgresServer
 
 Open = Callable[[], Records]
@@ -125,42 +127,60 @@ def _leaf_rate(records: Records, folder: Path, leaves: int) -> float:
     return before / (time.perf_counter() - started)
 
 
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """One kind of work, how many did it, and how often a second: by database."""
+
+    what: str
+    processes: int
+    threads: int
+    rates: dict[str, float]
+
+    def row(self) -> Row:
+        told = f"SQLite {self.rates['SQLite']:,.0f} /s"
+        shape = f", {self.processes} x {self.threads}"
+        return Row(f"PostgreSQL: {self.what}{shape}", self.rates["PostgreSQL"], "/s", note=told)
+
+
+def compare(folder: Path, seconds: float) -> Iterator[Compared]:
+    """Each kind of work on both databases, in turn."""
+    server = PostgresServer(durable=True)
+    kinds: dict[str, Open] = {
+        "SQLite": lambda: SqliteRecords(sqlite_engine(folder / "records.db")),
+        "PostgreSQL": lambda: PostgresRecords(postgres_engine(server.url("postgres"))),
+    }
+    try:
+        for make in kinds.values():
+            records = make()
+            upgrade(records.engine)
+            records.close()
+        for name, act in (("durable entries", _append), ("decisions", _decide), ("snapshot reads", _read)):
+            for processes, threads in ((1, 1), (1, 16), (4, 8)):
+                found = {
+                    kind: _across(make, act, processes, threads, seconds) for kind, make in kinds.items()
+                }
+                yield Compared(name, processes, threads, found)
+        rates = {}
+        for kind, make in kinds.items():
+            records = make()
+            rates[kind] = _leaf_rate(records, folder / kind, 30_000)
+            records.close()
+        yield Compared("leaves sequenced", 1, 1, rates)
+    finally:
+        server.remove()
+
+
 def main() -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=3.0)
     seconds = parser.parse_args().seconds
-    server = PostgresServer(durable=True)
+    print("| a second | processes x threads | SQLite | PostgreSQL |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "records.db"
-        kinds: dict[str, Open] = {
-            "SQLite": lambda: SqliteRecords(sqlite_engine(path)),
-            "PostgreSQL": lambda: PostgresRecords(postgres_engine(server.url("postgres"))),
-        }
-        try:
-            _print_table(kinds, Path(folder), seconds)
-        finally:
-            server.remove()
+        for each in compare(Path(folder), seconds):
+            shown = " | ".join(f"{rate:,.0f}" for rate in each.rates.values())
+            print(f"| {each.what} | {each.processes} x {each.threads} | {shown} |", flush=True)
     return 0
-
-
-def _print_table(kinds: dict[str, Open], folder: Path, seconds: float) -> None:
-    for make in kinds.values():
-        records = make()
-        upgrade(records.engine)
-        records.close()
-    print("| a second | processes x threads | " + " | ".join(kinds) + " |\n|---|---|---|---|")
-    for name, act in (("durable entries", _append), ("decisions", _decide), ("snapshot reads", _read)):
-        for processes, threads in ((1, 1), (1, 16), (4, 8)):
-            found = [_across(make, act, processes, threads, seconds) for make in kinds.values()]
-            shown = " | ".join(f"{rate:,.0f}" for rate in found)
-            print(f"| {name} | {processes} x {threads} | {shown} |", flush=True)
-    rates = []
-    for name, make in kinds.items():
-        records = make()
-        rates.append(_leaf_rate(records, folder / name, 30_000))
-        records.close()
-    print("| leaves sequenced | 1 x 1 | " + " | ".join(f"{rate:,.0f}" for rate in rates) + " |")
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 --quick    256 MiB bodies and fewer rounds
 --sweep    also the sweep over a million records (minutes)
---only     one section: uploads, background, memory, parallel, blob, small, downloads, appends
-It needs curl, nginx and node with npm; it writes below --folder, which should lie on a disk, not in memory.
+--only     one section: uploads, background, memory, parallel, blob, small, downloads, appends, postgres, azure
+It needs curl, nginx, PostgreSQL and node with npm; it writes below --folder, which should lie on a disk, not in memory.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import azure_upload
 import blob
 import downloads
+import postgres
 import records
 import sweeping
 import uploads
@@ -60,6 +62,8 @@ def _sections(file: Path, options: argparse.Namespace) -> dict[str, Callable[[St
         "small": lambda stable: uploads.small_requests(stable, file, rounds),
         "downloads": lambda stable: downloads.compare(stable, file, rounds, 2000),
         "appends": lambda stable: records.appends(stable.folder, 1),
+        "postgres": lambda stable: [each.row() for each in postgres.compare(stable.folder, 3)],
+        "azure": lambda _: azure_upload.compare(options.size * MIB, max(2, rounds // 2)),
         "sweep": lambda stable: sweeping.sweep(stable.folder, 20),
     }
 
