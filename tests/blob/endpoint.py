@@ -25,7 +25,7 @@ from retention.settings import Settings
 state, certificate, key, port, stall = sys.argv[1:]
 custody = Settings(state=Path(state), development=True)
 settings = ServerSettings(custody=custody, port=int(port), stall_seconds=float(stall), threads=16, stop_seconds=5)
-serve_blobs(settings, TlsFiles(Path(certificate), Path(key), None))
+serve_blobs(settings, lambda: TlsFiles(Path(certificate), Path(key), None))
 """
 ROOT = Path(__file__).parents[2]
 
