@@ -48,7 +48,7 @@ def main(what: str, settings: ServerSettings) -> int:
         loader: Any = partial(load, settings, None)
     else:
         loader = discarding
-    Server(settings, tls).serve(target_loader=loader, wrap_loader=False)
+    Server(settings, lambda: tls).serve(target_loader=loader, wrap_loader=False)
     return 0
 
 
