@@ -25,8 +25,8 @@ SETTINGS_MODULES = sorted(
     for path in (ROOT / package).glob("*settings.py")
 )
 NOT_OURS = {
-    # The identity of azure-identity's DefaultAzureCredential.
-    "AZURE_CLIENT_ID",
+    # Of azure-identity's DefaultAzureCredential: whose token, and from where alone.
+    *("AZURE_CLIENT_ID", "AZURE_TOKEN_CREDENTIALS"),
     # boto3's, for the witness.
     *("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "OTEL_EXPORTER_OTLP_ENDPOINT",

@@ -61,6 +61,7 @@ module readers 'secret-readers.bicep' = {
 
 var settings = union(custody, {
   AZURE_CLIENT_ID: identity.properties.clientId
+  AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: '/tmp/casevault'
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
