@@ -59,7 +59,7 @@ def the_program_takes_the_settings(site: Site, file: Path) -> Iterator[str]:
             yield f"{door} keeps something in a folder that nobody keeps"
         if custody.development or custody.witness.bucket is None:
             yield f"{door} has no witness, or is a rehearsal"
-        if custody.database_identity != "entra":
+        if not custody.database_by_token:
             yield f"{door} has no identity for the database"
     if api.issuer is None or api.blob_listen is None or api.certificate is None:
         yield "the API has no issuer, no Blob endpoint or no certificate"

@@ -47,7 +47,7 @@ def test_the_doctor_finds_all_well_and_then_says_what_is_not(served: Served) -> 
 def test_a_folder_without_a_service_is_not_taken_for_one(served: Served, tmp_path: Path) -> None:
     for words in (("sweep",), ("keys", "rotate")):
         ran = served.cli(*words, "--state", tmp_path)
-        assert ran.code == 1 and "casevault serve" in ran.error
+        assert ran.code == 1 and "casevault init" in ran.error
     assert list(tmp_path.iterdir()) == []
 
 
