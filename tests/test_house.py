@@ -30,6 +30,7 @@ PURE = (
     "retention/upload_link.py",
     "retention/envelope/format.py",
     "retention/envelope/manifest.py",
+    "retention/observing/exposition.py",
     "retention/objects/paths.py",
 )
 IMPURE_MODULES = {
@@ -54,6 +55,7 @@ ADAPTERS = frozenset(
         "AzureBlobKeyStore",
         "AzureTileStore",
         "KeyVaultWrapper",
+        "Telemetry",
         "SigningKeyFiles",
         "SigningSecrets",
     }
@@ -169,6 +171,15 @@ def test_a_pure_module_of_custody_needs_only_pure_ones() -> None:
         }
         unknown = {module for module in ours - pure if not module.endswith(".errors")}
         assert unknown == set(), f"{name} imports {unknown}"
+
+
+def test_one_module_knows_of_opentelemetry() -> None:
+    users = {
+        name_of(path)
+        for path in modules()
+        if {module.split(".")[0] for module, _ in imported(path)} & {"opentelemetry", "prometheus_client"}
+    }
+    assert users == {"retention/observing/telemetry.py"}
 
 
 def test_flask_stays_at_one_door_and_functions_at_the_other() -> None:

@@ -80,7 +80,9 @@ class Stable:
         for contender in self._running:
             contender.stop()
 
-    def casevault(self, name: str = "casevault", *, quiet: bool, beat_milliseconds: int = 500) -> Contender:
+    def casevault(
+        self, name: str = "casevault", *, quiet: bool, beat_milliseconds: int = 500, **settings: str
+    ) -> Contender:
         folder, port = self._place(name)
         return self._start(
             name,
@@ -93,6 +95,7 @@ class Stable:
             CASEVAULT_BEAT_MILLISECONDS=str(beat_milliseconds),
             CASEVAULT_TLS_CERTIFICATE=str(self.tls.certificate),
             CASEVAULT_TLS_KEY=str(self.tls.key),
+            **settings,
         )
 
     def discard(self) -> Contender:

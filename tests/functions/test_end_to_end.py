@@ -15,6 +15,8 @@ from audit.entry import Action
 from retention.bundle import BundleState
 from tests.azurite.conftest import azurite_port, node_modules
 from tests.functions.state import (
+    CLOSED,
+    OPEN,
     Past,
     count,
     erased,
@@ -90,6 +92,10 @@ def test_a_case_closed_90_days_ago_is_erased_by_duplicated_messages_in_reverse_o
         assert walked.good, walked.problems
         assert walked.leaves > 0 and walked.checkpoints > 0
     assert "azure.core" not in worker.log()  # no line for each request to Azure
+    said = {"contoso", "stamp one", "stamp-one", "logs.zip", CLOSED, OPEN, "AccountKey", "sig=", "Bearer"}
+    assert {word for word in said if word.lower() in worker.log().lower()} == set(), (
+        "no particular, no secret"
+    )
 
 
 def test_a_sweep_after_the_work_is_done_sends_nothing(worker: Worker) -> None:
