@@ -92,7 +92,16 @@ class Mirror:
 
     def lag(self) -> timedelta:
         """How long the oldest checkpoint that the witness does not cover has waited; zero if none has."""
-        _, since = self._unwitnessed(self._known())
+        lag = self._waited(self._known())
+        if lag < self._pause:
+            return lag
+        kept = newest_kept(self._witness, self._verifier)  # another process may have copied it
+        if kept is not None and (self._kept is None or kept.size > self._kept.size):
+            self._kept = kept
+        return self._waited(self._kept)
+
+    def _waited(self, kept: Checkpoint | None) -> timedelta:
+        _, since = self._unwitnessed(kept)
         return timedelta(0) if since is None else max(timedelta(0), self._clock.now() - since)
 
     def _known(self) -> Checkpoint | None:

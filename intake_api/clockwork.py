@@ -20,7 +20,8 @@ import logging
 import logging.config
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from audit.witness import WitnessUnavailableError
@@ -135,6 +136,19 @@ def run(services: Services, pause: float, stop: threading.Event) -> None:
 
 def main(settings: ServerSettings) -> None:
     """The clock process, from its start to SIGTERM."""
+    with _process(settings, "clock") as (services, stop):
+        run(services, settings.beat_seconds, stop)
+
+
+def watch(settings: ServerSettings) -> None:
+    """Where a function app is the clock: this process only tells how the work stands, and shows the metrics."""
+    with _process(settings, "watch") as (_services, stop):
+        stop.wait()
+
+
+@contextmanager
+def _process(settings: ServerSettings, name: str) -> Iterator[tuple[Services, threading.Event]]:
+    """What both need: signals, services, and the page of metrics if one is asked for."""
     leave_terminal_group()
     logging.config.dictConfig(LOGGING)
     stop = threading.Event()
@@ -143,11 +157,11 @@ def main(settings: ServerSettings) -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent(settings.stop_seconds)
-    services = assemble(settings.custody, observer_of(settings, "clock"))
+    services = assemble(settings.custody, observer_of(settings, name))
     if settings.metrics_listen is not None and settings.metrics_folder is not None:
         serve_metrics(settings.metrics_listen, settings.metrics_folder)
     services.observer.watch_state(state_of(services))
     try:
-        run(services, settings.beat_seconds, stop)
+        yield services, stop
     finally:
         services.close()

@@ -1,7 +1,8 @@
 """The metrics of all processes of the service on one page, for Prometheus: `GET /metrics`, plain HTTP, GET alone.
 
     worker, blobs, clock   each answers on a Unix socket of its own in `folder`, which is this user's alone
-    clock                  asks them all and shows one page at CASEVAULT_METRICS_LISTEN
+    clock                  asks them all and shows one page at CASEVAULT_METRICS_LISTEN; where a function app is the
+                           clock, a process `watch` does, which does nothing else
 
 Rules:
 - Never on a public address: there is no authentication and no TLS (the settings hold the address to that).

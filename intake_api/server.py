@@ -75,6 +75,10 @@ def _beside(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> list[multi
         beside.append(
             multiprocessing.Process(target=clockwork.main, args=(settings,), name="casevault-clock")
         )
+    elif settings.metrics_listen is not None:
+        beside.append(
+            multiprocessing.Process(target=clockwork.watch, args=(settings,), name="casevault-watch")
+        )
     return beside
 
 

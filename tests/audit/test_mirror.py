@@ -221,3 +221,14 @@ def test_a_checkpoint_under_the_name_of_another_size_is_not_built_upon(grown: An
     witness.kept[checkpoint_path(900)] = witness.kept[checkpoint_path(600)]
     with pytest.raises(WitnessError, match="is of a log of 600"):
         mirror(grown, witness).run_once()
+
+
+def test_what_another_process_has_copied_is_no_lag_of_this_one(log: Any) -> None:
+    witness = MemoryWitness()
+    copies, watches = (mirror(log, witness, timedelta(minutes=1)) for _ in range(2))
+    log.grow([5])
+    assert copies.run_once() is None
+    log.clock.at += timedelta(minutes=20)
+    assert watches.lag() >= timedelta(minutes=20)
+    assert copies.run_once() is not None
+    assert watches.lag() == timedelta(0)

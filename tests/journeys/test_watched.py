@@ -90,6 +90,20 @@ class Collector:
         }
 
 
+def test_where_a_function_app_is_the_clock_the_page_still_tells_how_the_work_stands(tmp_path: Path) -> None:
+    at = f"127.0.0.1:{free_port()}"
+    served = start(tmp_path, CASEVAULT_METRICS_LISTEN=at, CASEVAULT_CLOCK="functions")
+    try:
+        served.do("tenants", "register", TENANT, "--directory", DIRECTORY, who=ADMINISTRATOR)
+        page = requests.get(f"http://{at}/metrics", timeout=30).text
+    finally:
+        served.stop()
+    assert 'process="watch"' in page and 'process="clock"' not in page
+    for name in ("casevault_bundles_overdue", "casevault_log_oldest_unsequenced_seconds"):
+        assert name in page
+    assert not (served.state / "log" / "checkpoint").exists()  # it watches, and is no clock
+
+
 @dataclass(frozen=True)
 class Watched:
     page: str
