@@ -245,6 +245,10 @@ class Parts:
     def signing_keys(self) -> SigningKeys:
         return _signing_keys(self.settings, self._azure)
 
+    def cosigning_keys(self) -> SigningKeys:
+        """Where the key for others' logs is: a file of this machine, as is what it cosigned last."""
+        return SigningKeyFiles(self.settings.state)
+
     def clock(self) -> Clock:
         return _clock(self.settings)
 

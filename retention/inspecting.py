@@ -19,7 +19,7 @@ from retention.ids import Kind, new_id
 from retention.observing.state import measure
 from retention.records.inspecting import describe, inspect_database, isolation, time_at
 from retention.records.unit_of_work import Records
-from retention.signing import COSIGNING_KEY, LOG_KEY, SIGNING_KEYS, SigningKeyFiles
+from retention.signing import COSIGNING_KEY, LOG_KEY, SIGNING_KEYS
 
 MOST_SKEW = timedelta(seconds=60)
 MOST_UNSEQUENCED = timedelta(minutes=1)
@@ -87,7 +87,7 @@ def signing_keys(parts: Parts) -> str:
     for name in SIGNING_KEYS:
         keys.read(name)
     if parts.settings.cosigned_folder.exists():
-        SigningKeyFiles(parts.settings.state).read(COSIGNING_KEY)
+        parts.cosigning_keys().read(COSIGNING_KEY)
     return f"{', '.join(SIGNING_KEYS)}: there, and closed to others"
 
 

@@ -1,4 +1,4 @@
-"""The doctor on one machine: settings, files, certificate, issuer, the log and the clock's work, each broken for real."""
+"""The doctor on one machine: settings, files, certificate, issuer, log, the clock's work; each broken for real."""
 
 from __future__ import annotations
 
@@ -174,6 +174,7 @@ def test_a_certificate_that_does_not_fit(patient: Patient, tmp_path: Path) -> No
     one.key.chmod(0o644)
     assert "chmod 600" in bad(patient.examine(**told))["certificate"]
     one.certificate.write_text("no certificate")
+    one.certificate.chmod(0o600)
     assert "does not hold a certificate" in bad(patient.examine(**told))["certificate"]
 
 

@@ -78,7 +78,9 @@ def checks_of_custody(settings: Settings) -> list[Check]:
 
 
 def _not_made(settings: Settings) -> str:
-    raise CliError(f"{settings.state} is not the state folder of a service: name it with --state")
+    raise CliError(
+        f"{settings.state} is not the state folder of a service: name it with --state, or run `casevault init`"
+    )
 
 
 def checks(environ: Mapping[str, str], client: Client, wrong: dict[str, str]) -> list[Check]:
@@ -120,6 +122,7 @@ def doctor(client: Client, state: Path, development: bool, patience: float, as_j
 
     All parts are looked at side by side, so one that fails or hangs hides no other.
     """
+    client.sleep = lambda _: None  # what is wrong now is said now
     environ = environment(state, development)
     wrong = unknown(environ, click.get_current_context().find_root().command)
     results = run_checks(checks(environ, client, wrong), wrong, patience)
