@@ -1,7 +1,12 @@
-"""The sweep timer: begins what is due or expired, then puts one message per pending bundle on the erase queue.
+"""The timers that find work: `sweep` and `tidy`.
+
+Sweep: begins what is due or expired, then puts one message per pending bundle on the erase queue.
 
 Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a message that is lost, costs time
 only: every sweep sends messages for all bundles that are pending, whoever began them, on-demand ones first.
+
+Tidy: looks at every bundle in the stores, so it goes daily: a part that became durable while its bundle was erased is
+noise without its key, and is not for ever (P7).
 """
 
 from __future__ import annotations
@@ -15,14 +20,14 @@ from functions.message import write_message
 from functions.settings import CONNECTION, Settings
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
 from retention.custody.context import Custody
-from retention.sweep import BATCH, begin_due, begin_expired, pending_erasures
+from retention.sweep import BATCH, begin_due, begin_expired, pending_erasures, remove_orphans
 
 MOST = 2000
 """Bundles begun, and messages sent, in one sweep: the host sends them one by one within its timeout."""
 
 
 def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The function `sweep`."""
+    """The functions `sweep` and `tidy`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sweep")
@@ -40,6 +45,13 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
         LOG.info("sweep: %d due, %d expired, %d to erase", due, expired, len(pending))
         if pending:
             erase.set([write_message(bundle_id) for bundle_id in pending])
+
+    @blueprint.function_name("tidy")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.tidy_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def tidy(timer: func.TimerRequest) -> None:
+        note_lateness("the tidying", timer)
+        LOG.info("tidy: removed %d objects that nothing names", remove_orphans(services().custody))
 
     return blueprint
 

@@ -18,10 +18,12 @@ from audit.times import rfc3339
 from intake_api.app import create_app
 from intake_api.door import Door
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
+from intake_api.logs import RequestLog, note_routes
 from retention.actor import Role
 from retention.assembly import assemble, initialise
 from retention.clock import DevelopmentClock
 from retention.custody.context import Limits
+from retention.observing.observer import NOTHING, Observer
 from retention.settings import Settings
 from retention.sweep import SweepReport, sweep
 
@@ -68,12 +70,13 @@ class Service:
         now: datetime | None = None,
         blob_origin: str | None = "https://blobs.example",
         settings: Settings | None = None,
+        observer: Observer = NOTHING,
     ) -> None:
         self.settings = settings or Settings(
             state=folder / "state", development=True, limits=limits or Limits()
         )
         initialise(self.settings)
-        self.services = assemble(self.settings)
+        self.services = assemble(self.settings, observer)
         self.custody = self.services.custody
         self.clock: DevelopmentClock = self.custody.clock  # type: ignore[assignment]  # development=True
         if now is not None:
@@ -90,6 +93,8 @@ class Service:
             blob_origin=blob_origin,
         )
         self.app = create_app(self.door)
+        note_routes(self.app)
+        self.app.wsgi_app = RequestLog(self.app.wsgi_app, observer)  # type: ignore[method-assign]
         self._client = self.app.test_client()
 
     def close(self) -> None:

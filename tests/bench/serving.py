@@ -41,14 +41,15 @@ def main(what: str, settings: ServerSettings) -> int:
         return serve(settings)
     assert settings.certificate is not None and settings.key is not None
     tls = TlsFiles(settings.certificate, settings.key, None)
+    server = Server(settings, lambda: tls)
     if what == "quiet":
         first = multiprocessing.Process(target=initialise, args=(settings.custody,))  # as `serve` does
         first.start()
         first.join()
-        loader: Any = partial(load, settings, None)
+        loader: Any = partial(load, settings, None, server.is_draining)
     else:
         loader = discarding
-    Server(settings, lambda: tls).serve(target_loader=loader, wrap_loader=False)
+    server.serve(target_loader=loader, wrap_loader=False)
     return 0
 
 

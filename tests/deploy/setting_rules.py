@@ -25,8 +25,8 @@ SETTINGS_MODULES = sorted(
     for path in (ROOT / package).glob("*settings.py")
 )
 NOT_OURS = {
-    # The identity of azure-identity's DefaultAzureCredential.
-    "AZURE_CLIENT_ID",
+    # Of azure-identity's DefaultAzureCredential: whose token, and from where alone.
+    *("AZURE_CLIENT_ID", "AZURE_TOKEN_CREDENTIALS"),
     # boto3's, for the witness.
     *("AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"),
     "OTEL_EXPORTER_OTLP_ENDPOINT",
@@ -59,7 +59,7 @@ def the_program_takes_the_settings(site: Site, file: Path) -> Iterator[str]:
             yield f"{door} keeps something in a folder that nobody keeps"
         if custody.development or custody.witness.bucket is None:
             yield f"{door} has no witness, or is a rehearsal"
-        if custody.database_identity != "entra":
+        if not custody.database_by_token:
             yield f"{door} has no identity for the database"
     if api.issuer is None or api.blob_listen is None or api.certificate is None:
         yield "the API has no issuer, no Blob endpoint or no certificate"

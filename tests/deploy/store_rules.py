@@ -143,7 +143,7 @@ def no_setting_is_a_secret(site: Site) -> Iterator[str]:
             if re.search(r"connection_?string$", path, re.I) and "APPLICATIONINSIGHTS" not in path:
                 yield f"{r.symbol}{path} is a connection string"
     for name, value in {**site.api_settings, **site.clock_settings}.items():
-        if re.search(r"(SECRET|PASSWORD|TOKEN)", name) and not value.startswith("@Microsoft.KeyVault("):
+        if re.search(r"(SECRET|PASSWORD|TOKEN$)", name) and not value.startswith("@Microsoft.KeyVault("):
             yield f"{name} must come from the vault"
         if name == CONNECTION or name == "CASEVAULT_BLOB_CONNECTION_STRING":
             yield f"{name} would be a connection string"

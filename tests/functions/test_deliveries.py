@@ -24,6 +24,7 @@ from retention.assembly import Services
 from retention.bundle import BundleState
 from retention.custody.erasing import CASE, start
 from retention.errors import Unavailable
+from retention.ids import Kind, new_id
 from retention.records.tables import bundles, cases
 from tests.functions.state import (
     CASE_SYSTEM,
@@ -131,6 +132,24 @@ def test_a_bundle_that_waits_under_two_erasures_gets_one_message(copy_past: Copy
         )
         messages = host.sweep()
         assert len(messages) == len(set(messages)) == len(past.going)
+
+
+def test_a_part_that_came_while_its_bundle_was_erased_is_tidied_away(tmp_path: Path) -> None:
+    past = make_past(tmp_path / "state")
+    with services_on(past.app_settings) as services:
+        host = Host(lambda: services)
+        for message in host.sweep():
+            host.deliver("erase", message)
+        gone = past.due[0]
+        assert remains(services, gone) == []
+        late = services.custody.objects.new_part(gone, new_id(Kind.PART))
+        late.reserve(10)
+        late.advance(10)
+        late.commit()  # and its process dies here, before it hears that the bundle is erased
+        assert remains(services, gone) != []
+        host.tick("tidy")
+        assert remains(services, gone) == []
+        assert remains(services, past.kept) != []
 
 
 def test_received_bundles_are_read_back_a_few_at_a_time(tmp_path: Path) -> None:

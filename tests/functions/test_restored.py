@@ -40,18 +40,18 @@ def test_what_was_erased_ends_erased_after_a_restore(
     for tail in ("-wal", "-shm"):
         (past.folder / f"records.db{tail}").unlink(missing_ok=True)
     shutil.copy(tmp_path / "backup" / "records.db", past.folder / "records.db")
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == set()  # the database has forgotten
 
     second, third = (_started(start_worker, app_root, past) for _ in range(2))
     for worker in (second, third):  # two workers of one app: the later one finds nothing left to do
         _sequence(worker)
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert count(services, Action.LOG_ADOPTED) == 1
         assert {id_ for id_, state in states(services).items() if state == BundleState.ERASING} == past.going
     _sweep_and_erase(third)
     _sequence(second)
-    with services_on(past.folder) as services:
+    with services_on(past.app_settings) as services:
         assert erased(services) == past.going
         walked = verdict(services)
         assert walked.good, walked.problems

@@ -13,7 +13,7 @@ from retention.ids import Kind, new_id
 from tests.functions.state import Past, count, erased, services_on, states
 from tests.functions.worker.client import StartWorker, Worker
 
-TIMERS = {"sweep", "sequence", "read_back"}
+TIMERS = {"sweep", "sequence", "read_back", "tidy"}
 QUEUES = {"erase": "casevault-erase", "erase_poison": "casevault-erase-poison"}
 SECRET = "hunter2-do-not-log"
 BAD = {
@@ -29,7 +29,7 @@ BAD = {
 }
 
 
-def test_the_host_is_told_of_five_functions_with_their_triggers(worker: Worker) -> None:
+def test_the_host_is_told_of_six_functions_with_their_triggers(worker: Worker) -> None:
     assert set(worker.functions) == TIMERS | set(QUEUES)
     for name in TIMERS:
         trigger = next(b for b in worker.functions[name]["bindings"] if b["type"] == "timerTrigger")

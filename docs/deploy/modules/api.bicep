@@ -74,6 +74,7 @@ module readers 'secret-readers.bicep' = {
 
 var settings = union(custody, {
   AZURE_CLIENT_ID: identity.properties.clientId
+  AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: stateFolder
   CASEVAULT_LISTEN: '0.0.0.0:${apiPort}'
   CASEVAULT_BLOB_LISTEN: '0.0.0.0:${blobPort}'

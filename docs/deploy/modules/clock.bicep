@@ -61,11 +61,13 @@ module readers 'secret-readers.bicep' = {
 
 var settings = union(custody, {
   AZURE_CLIENT_ID: identity.properties.clientId
+  AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: '/tmp/casevault'
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
   CASEVAULT_SEQUENCE_SCHEDULE: '*/10 * * * * *'
   CASEVAULT_READ_BACK_SCHEDULE: '*/30 * * * * *'
+  CASEVAULT_TIDY_SCHEDULE: '0 30 2 * * *'
   CASEVAULT_ERASE_QUEUE: eraseQueue
   AWS_ACCESS_KEY_ID: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/casevault-witness-access-key-id)'
   AWS_SECRET_ACCESS_KEY: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/casevault-witness-secret-access-key)'
