@@ -24,6 +24,7 @@ SIZE_TYPE = "text/x.tlog.size"
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
 _TIMEOUT = (5, 20)
 _MOST_BYTES = 1 << 16
+_NOT_A_REQUEST = 400
 _TRIES = 3  # the first tells the size; the second may meet another of our processes
 
 
@@ -83,8 +84,23 @@ class Cosigners:
                 self._tiles.put(COSIGNED_PATH, cosigned.note.encode())
         return cosigned
 
+    def unreachable(self) -> dict[str, str]:
+        """Who does not answer as a witness does, and how: asked for nothing, a witness answers 400."""
+        found = {}
+        for each in self._cosignatories:
+            try:
+                status = self._post(_submission(each), b"").status
+            except OSError as error:
+                found[each.verifier.name] = type(error).__name__
+            else:
+                if status != _NOT_A_REQUEST:
+                    found[each.verifier.name] = (
+                        f"it answers {status} where a witness answers {_NOT_A_REQUEST}"
+                    )
+        return found
+
     def _ask(self, cosignatory: Cosignatory, note: str, size: int) -> str:
-        url = f"{cosignatory.url.rstrip('/')}/add-checkpoint"
+        url = _submission(cosignatory)
         for _ in range(_TRIES):
             old = self._known.get(url, 0)
             if old > size:
@@ -102,6 +118,10 @@ class Cosigners:
                 raise NoteError(f"it answers {reply.status}")
             self._known[url] = int(found[1])
         raise NoteError("it is asked by others at the same time")
+
+
+def _submission(cosignatory: Cosignatory) -> str:
+    return f"{cosignatory.url.rstrip('/')}/add-checkpoint"
 
 
 def _own(note: str, body: bytes, verifier: CosignatureVerifier) -> str:

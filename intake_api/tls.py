@@ -66,6 +66,39 @@ def local_certificate(folder: Path, now: datetime) -> TlsFiles:
     return TlsFiles(server_file, server_file, ca_file)
 
 
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """What a certificate says to its callers."""
+
+    names: tuple[str, ...]
+    begins: datetime
+    ends: datetime
+
+    def is_for(self, host: str) -> bool:
+        """RFC 6125: the name itself, or a wildcard in place of its first label."""
+        return bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & {n.lower() for n in self.names})
+
+
+def certificate_facts(certificate_file: Path, key_file: Path) -> CertificateFacts:
+    """Of the first certificate in the file. ValueErrors and OSErrors leave as OSError with what to do."""
+    try:
+        certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
+    except ValueError:
+        raise OSError(f"{certificate_file} does not hold a certificate in PEM") from None
+    try:
+        key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)
+    except (ValueError, TypeError):
+        raise OSError(f"{key_file} does not hold a private key in PEM without a password") from None
+    if key.public_key() != certificate.public_key():
+        raise OSError(f"{key_file} is not the key of {certificate_file}: they must be a pair")
+    try:
+        told = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        raise OSError(f"{certificate_file} names no host (subjectAltName): callers will refuse it") from None
+    names = [*told.get_values_for_type(x509.DNSName), *map(str, told.get_values_for_type(x509.IPAddress))]
+    return CertificateFacts(tuple(names), certificate.not_valid_before_utc, certificate.not_valid_after_utc)
+
+
 def _is_fresh(certificate: x509.Certificate, now: datetime) -> bool:
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return begins <= now and (ends - now) * 3 > ends - begins

@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from threading import Event
 
 from sqlalchemy import Engine, select
@@ -170,6 +171,9 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
     log_signer = Signer(settings.log_origin, signing.read(LOG_KEY))
     receipt_signer = Signer(settings.receipt_key_name, signing.read(RECEIPT_KEY))
     objects, keys = _stores(settings, azure)
+    if settings.azure.blob:  # an account that would keep what is erased is refused here
+        objects.check()
+        keys.check()
     tiles = _tiles(settings, azure)
     _check_key(wrapper, keys)
     records = _records(settings, azure)
@@ -211,6 +215,50 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         link_keys=link_keys,
         observer=observer,
     )
+
+
+class Parts:
+    """Custody's parts one by one, opened when asked for and not yet used: to look at each whatever the others do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._azure = AzureConnections(settings.azure)
+
+    def is_made(self) -> bool:
+        """Whether this is a service that was made before, as far as this machine can tell without asking anybody."""
+        remote = self.settings.database_url is not None or self.settings.azure.blob
+        return remote or self.settings.records_file.exists()
+
+    def records(self) -> Records:
+        """To be closed."""
+        return _records(self.settings, self._azure)
+
+    def stores(self) -> tuple[ObjectStore, KeyStore]:
+        return _stores(self.settings, self._azure)
+
+    def tiles(self) -> TileStore:
+        return _tiles(self.settings, self._azure)
+
+    def wrapper(self) -> RotatingKeyWrapper:
+        return _wrapper(self.settings, self._azure)
+
+    def signing_keys(self) -> SigningKeys:
+        return _signing_keys(self.settings, self._azure)
+
+    def cosigning_keys(self) -> SigningKeys:
+        """Where the key for others' logs is: a file of this machine, as is what it cosigned last."""
+        return SigningKeyFiles(self.settings.state)
+
+    def clock(self) -> Clock:
+        return _clock(self.settings)
+
+    def storage_time(self) -> datetime | None:
+        """What time it is in the storage account; None without one."""
+        if not self.settings.azure.blob:
+            return None
+        from retention.objects.azure_account import time_there
+
+        return time_there(self._azure.blobs, self.settings.azure.bundle_container)
 
 
 def state_of(services: Services) -> State:
@@ -268,7 +316,7 @@ def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:
 
 
 def _stores(settings: Settings, azure: AzureConnections) -> tuple[ObjectStore, KeyStore]:
-    """Where bundles and data keys are; an account that would keep what is erased is refused here."""
+    """Where bundles and data keys are."""
     if not settings.azure.blob:
         return LocalObjectStore(settings.objects_folder), LocalKeyStore(settings.data_keys_folder)
     from retention.objects.azure_blob import AzureBlobObjectStore
@@ -276,8 +324,6 @@ def _stores(settings: Settings, azure: AzureConnections) -> tuple[ObjectStore, K
 
     objects = AzureBlobObjectStore(azure.blobs, settings.azure.bundle_container)
     keys = AzureBlobKeyStore(azure.blobs, settings.azure.data_key_container)
-    objects.check()
-    keys.check()
     return objects, keys
 
 

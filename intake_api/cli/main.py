@@ -16,7 +16,6 @@ from intake_api.cli import (
     access,
     auditing,
     cases,
-    doctoring,
     fetching,
     local,
     moving,
@@ -27,6 +26,7 @@ from intake_api.cli import (
 )
 from intake_api.cli.commands import Sections
 from intake_api.cli.demo.command import demo
+from intake_api.cli.doctor.command import doctor
 from intake_api.cli.errors import FAILED, INTERRUPTED, MENDABLE, MISUSED, CliError, one_line, said
 
 _EXAMPLES = (
@@ -47,7 +47,7 @@ def casevault() -> None:
     """
 
 
-casevault.under("Start here", demo, local.serve, doctoring.doctor)
+casevault.under("Start here", demo, local.serve, doctor)
 casevault.under(
     "For operators and stamps", sending.send, saving.save, access.collections, cases.stamps, access.consent
 )

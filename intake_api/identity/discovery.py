@@ -139,22 +139,24 @@ class DiscoveredKeys:
         """Under the lock."""
         self._begun += 1
         try:
-            self._held = _KeySet(self._download(), now)
+            self._held = _KeySet(fetch_keys(self._issuer, self._http), now)
             self._failing = False
         except DocumentUnavailable as problem:
             self._failing = True
             self._bucket.drain(now)
             log.warning("the issuer's keys could not be fetched: %s", problem)
 
-    def _download(self) -> dict[str, VerificationKey]:
-        found = self._http.get(f"{self._issuer.rstrip('/')}/.well-known/openid-configuration")
-        # OpenID Connect Discovery section 4.3: equal, else one issuer could speak for another.
-        if found.get("issuer") != self._issuer:
-            raise DocumentUnavailable("the discovery document names another issuer")
-        keys_at = found.get("jwks_uri")
-        if not isinstance(keys_at, str):
-            raise DocumentUnavailable("the discovery document names no jwks_uri")
-        try:
-            return parse_key_set(self._http.get(keys_at))
-        except ValueError as problem:
-            raise DocumentUnavailable(str(problem)) from None
+
+def fetch_keys(issuer: str, http: DocumentSource) -> dict[str, VerificationKey]:
+    """The keys that the issuer publishes now. DocumentUnavailable."""
+    found = http.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
+    # OpenID Connect Discovery section 4.3: equal, else one issuer could speak for another.
+    if found.get("issuer") != issuer:
+        raise DocumentUnavailable("the discovery document names another issuer")
+    keys_at = found.get("jwks_uri")
+    if not isinstance(keys_at, str):
+        raise DocumentUnavailable("the discovery document names no jwks_uri")
+    try:
+        return parse_key_set(http.get(keys_at))
+    except ValueError as problem:
+        raise DocumentUnavailable(str(problem)) from None

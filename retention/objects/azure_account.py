@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from azure.core.exceptions import HttpResponseError, ResourceExistsError
@@ -112,6 +114,18 @@ def _probe(client: ContainerClient) -> Iterator[Finding]:
         yield _SOFT_DELETE
     elif find_all(client, name):
         yield _NOT_ERASED
+
+
+def time_there(service: BlobServiceClient, container: str) -> datetime:
+    """The account's own time."""
+    heard: list[str] = []
+
+    def hear(response: PipelineResponse[Any, Any]) -> None:
+        heard.append(response.http_response.headers["Date"])
+
+    with named_errors(f"the container {container} cannot be asked for the time"):
+        service.get_container_client(container).get_container_properties(raw_response_hook=hear)
+    return parsedate_to_datetime(heard[-1])
 
 
 def make_container(service: BlobServiceClient, name: str) -> None:

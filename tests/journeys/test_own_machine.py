@@ -30,18 +30,20 @@ def test_a_sweep_beside_the_running_service_changes_nothing_but_time(served: Ser
 
 
 def test_the_doctor_finds_all_well_and_then_says_what_is_not(served: Served) -> None:
-    well = served.cli("doctor", "--state", served.state, who="auditor:ada")
+    words = ("doctor", "--state", served.state, "--development")
+    well = served.cli(*words, who="auditor:ada")
     assert well.code == 0, well.out
+    assert "BAD" not in well.out and "is ready, over TLS" in well.out and "takes your token" in well.out
     key = served.state / "key-encryption-key.json"
     mode = key.stat().st_mode
     os.chmod(key, 0o644)  # noqa: PTH101
     try:
-        ill = served.cli("doctor", "--state", served.state, "--json")
+        ill = served.cli(*words, "--json")
     finally:
         key.chmod(mode)
     assert ill.code == 1
-    (bad,) = [check for check in ill.json if not check["good"] and check["check"] == "parts"]
-    assert "chmod 600" in bad["what"]
+    (bad,) = [check for check in ill.json if not check["good"] and check["check"] != "service"]
+    assert bad["check"] == "key" and "chmod 600" in bad["what"]
 
 
 def test_a_folder_without_a_service_is_not_taken_for_one(served: Served, tmp_path: Path) -> None:

@@ -77,6 +77,10 @@ def test_everything_can_be_set() -> None:
         ("CASEVAULT_COSIGNERS", f"{Signer('a.test', bytes(32)).verifier.key} https://w1.example"),
         ("CASEVAULT_COSIGNERS", COSIGNER.verifier.key),
         ("CASEVAULT_COSIGNERS", f"{COSIGNER.verifier.key} http://w1.example"),
+        ("CASEVAULT_COSIGN_LOGS", "nonsense"),
+        ("CASEVAULT_COSIGN_LOGS", COSIGNER.verifier.key),
+        ("CASEVAULT_COSIGN_LOGS", ",".join([Signer("a.test", bytes(32)).verifier.key] * 2)),
+        ("CASEVAULT_COSIGN_NAME", "a name"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(name: str, value: str) -> None:

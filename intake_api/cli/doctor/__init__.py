@@ -1,0 +1,1 @@
+"""`casevault doctor`: what is wrong here, and what to do."""

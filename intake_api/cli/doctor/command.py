@@ -1,0 +1,135 @@
+"""`casevault doctor`: every setting and every part, a line each, and what to change.
+
+What is looked at, in order: this machine; the settings; where there is a service's configuration here, its state
+folder, disk, custody's parts (retention/inspecting.py), certificate and issuer; then the service that is reached from
+here, and the caller's token. Nothing is changed; what is written to try a place is removed again.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import partial
+from pathlib import Path
+
+import click
+
+from intake_api import settings as server_settings
+from intake_api.cli.client import Client
+from intake_api.cli.commands import Command, with_json, with_state
+from intake_api.cli.connection import connected
+from intake_api.cli.doctor.running import Check, run_checks
+from intake_api.cli.doctor.serving import checks_of_server, disk, state_folder
+from intake_api.cli.doctor.variables import read_all, unknown
+from intake_api.cli.errors import CliError
+from intake_api.cli.local import environment, with_development
+from intake_api.cli.printing import show_json
+from retention import settings as custody_settings
+from retention.assembly import Parts
+from retention.inspecting import LOOKS
+from retention.settings import Settings, read_triggers
+
+MOST_SKEW = 60
+PATIENCE = 20.0
+
+
+def machine() -> str:
+    return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def settings_line(wrong: Mapping[str, str]) -> str:
+    """Every wrong one."""
+    if wrong:
+        raise CliError("; ".join(wrong.values()))
+    return "all usable"
+
+
+def reach(client: Client) -> str:
+    answer = client.call("GET", "/readyz")
+    told = answer.headers.get("Date")
+    if told is not None:
+        skew = abs((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
+        if skew > MOST_SKEW:
+            raise CliError(f"this machine's clock and the service's are {skew:.0f} s apart: set this one")
+    return f"{client.server} is ready, over TLS that can be trusted"
+
+
+def token(client: Client) -> str:
+    client.get("/cases", {"limit": 1})
+    return "the service takes your token"
+
+
+def checks_of_custody(settings: Settings) -> list[Check]:
+    """The state folder and custody's parts; nothing of a service that was never made."""
+    found = []
+    if settings.has_local_parts:
+        found += [
+            Check("state folder", partial(state_folder, settings.state)),
+            Check("disk", partial(disk, settings.state)),
+        ]
+    if not Parts(settings).is_made():
+        return [*found, Check("service's parts", partial(_not_made, settings))]
+    # Each look opens its own parts: they run side by side, and none waits for another's line.
+    looks = [Check(name, partial(look, Parts(settings)), needs) for name, (look, needs) in LOOKS.items()]
+    return [*found, *looks]
+
+
+def _not_made(settings: Settings) -> str:
+    raise CliError(
+        f"{settings.state} is not the state folder of a service: name it with --state, or run `casevault init`"
+    )
+
+
+def checks(environ: Mapping[str, str], client: Client, wrong: dict[str, str]) -> list[Check]:
+    """What is looked at, in order; wrong settings are added to `wrong`."""
+    found = [Check("this machine", machine), Check("settings", partial(settings_line, wrong))]
+    custody = read_all(_custody_from, environ, wrong)
+    if custody is not None and (custody.state.is_dir() or Parts(custody).is_made()):
+        server = read_all(server_settings.from_environment, environ, wrong)
+        found += checks_of_custody(custody)
+        found += checks_of_server(server) if server is not None else []
+    found.append(Check("service", partial(reach, client)))
+    if client.has_token:
+        found.append(Check("token", partial(token, client)))
+    return found
+
+
+def _custody_from(environ: Mapping[str, str]) -> Settings:
+    settings = custody_settings.from_environment(environ)
+    read_triggers(settings)
+    return settings
+
+
+@click.command(
+    cls=Command, examples=("casevault doctor", "casevault doctor --as engineer:alice --development")
+)
+@with_state
+@with_development
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0.1),
+    default=PATIENCE,
+    show_default=True,
+    help="Seconds after which a part that does not answer is given up.",
+)
+@with_json
+@connected
+def doctor(client: Client, state: Path, development: bool, patience: float, as_json: bool) -> None:
+    """Find out what is wrong here, and what to do about it: every setting, every part, a line each.
+
+    All parts are looked at side by side, so one that fails or hangs hides no other.
+    """
+    client.sleep = lambda _: None  # what is wrong now is said now
+    environ = environment(state, development)
+    wrong = unknown(environ, click.get_current_context().find_root().command)
+    results = run_checks(checks(environ, client, wrong), wrong, patience)
+    if as_json:
+        show_json([asdict(result) for result in results])
+    else:
+        for result in results:
+            print(f"{'good' if result.good else 'BAD ':<5} {result.check:<15} {result.what}")
+    if bad := sum(not result.good for result in results):
+        raise CliError(f"{bad} of {len(results)} checks failed")

@@ -1,0 +1,84 @@
+"""What the server stands on: its certificate, its issuer, the folder and the disk it works in."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from intake_api.cli.doctor.running import Check
+from intake_api.cli.errors import CliError
+from intake_api.cli.printing import size_of
+from intake_api.identity.discovery import fetch_keys
+from intake_api.identity.documents import DocumentUnavailable, HttpsDocuments
+from intake_api.settings import ServerSettings
+from intake_api.tls import certificate_facts
+
+LEAST_SPACE = 1 << 30
+LEAST_LIFE = timedelta(days=14)
+
+
+def state_folder(state: Path) -> str:
+    status = state.stat()
+    if status.st_mode & 0o077:
+        raise CliError(f"other users can look into {state}; run: chmod 700 {state}")
+    if status.st_uid != os.geteuid():
+        raise CliError(f"{state} belongs to another user; run this as that user")
+    return f"{state}, yours alone"
+
+
+def disk(state: Path) -> str:
+    free = shutil.disk_usage(state).free
+    if free < LEAST_SPACE:
+        raise CliError(f"only {size_of(free)} are free under {state}: the next bundle may not fit")
+    return f"{size_of(free)} free"
+
+
+def certificate(settings: ServerSettings) -> str:
+    """Theirs or ours: a pair, valid now and for a while, good for the names by which callers come."""
+    if settings.certificate is None or settings.key is None:
+        file = key = settings.tls_folder / "server.pem"
+        if not file.exists():
+            return "a local authority makes one at the first start"
+    else:
+        file, key = settings.certificate, settings.key
+    if key.stat().st_mode & 0o077:
+        raise CliError(f"{key} is open to other users; run: chmod 600 {key}")
+    found = certificate_facts(file, key)
+    now = datetime.now(UTC)
+    if found.begins > now:
+        raise CliError(f"{file} is valid from {found.begins:%Y-%m-%d} on only: set the clock, or wait")
+    if found.ends <= now:
+        raise CliError(f"{file} expired on {found.ends:%Y-%m-%d}: renew it")
+    if found.ends - now < LEAST_LIFE:
+        raise CliError(f"{file} expires on {found.ends:%Y-%m-%d %H:%M}Z: renew it now")
+    if settings.blob_address is not None:
+        host = urlsplit(settings.blob_address).hostname or ""
+        if not found.is_for(host):
+            raise CliError(f"{file} is not for {host}, which CASEVAULT_BLOB_ORIGIN sends callers to")
+    return f"for {', '.join(found.names)} until {found.ends:%Y-%m-%d}"
+
+
+def issuer(settings: ServerSettings) -> str:
+    """Its discovery document and its keys can be had."""
+    if settings.issuer is None:
+        return "the development issuer, in this process"
+    name = settings.issuer.issuer
+    try:
+        keys = fetch_keys(name, HttpsDocuments(settings.issuer_authorities))
+    except DocumentUnavailable as error:
+        raise CliError(f"{error}: see CASEVAULT_ISSUER and CASEVAULT_ISSUER_CA, and the line to it") from None
+    if not keys:
+        raise CliError(f"{name} publishes no key that this service can use (RSA, or EC on P-256)")
+    return f"{name} publishes {len(keys)} usable keys"
+
+
+def checks_of_server(settings: ServerSettings) -> list[Check]:
+    """In order."""
+    return [
+        Check("certificate", partial(certificate, settings), ("CASEVAULT_TLS", "CASEVAULT_BLOB_ORIGIN")),
+        Check("issuer", partial(issuer, settings), ("CASEVAULT_ISSUER",)),
+    ]

@@ -1,0 +1,190 @@
+"""Custody's parts looked at one by one, each as far as it goes without the others. What is written is removed again.
+
+Each look gives a fact when all is well; `NotWell`, or the part's own error, when a person has something to change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from audit.checkpoint import NoteError, Signer, open_checkpoint
+from audit.cosigners import Cosigners
+from audit.mirror import Mirror, newest_kept
+from audit.tiles import CHECKPOINT_PATH, TileMissingError
+from retention.assembly import Parts, open_witness
+from retention.envelope.keys import DataKey
+from retention.ids import Kind, new_id
+from retention.observing.state import measure
+from retention.records.inspecting import describe, inspect_database, isolation, time_at
+from retention.records.unit_of_work import Records
+from retention.signing import COSIGNING_KEY, LOG_KEY, SIGNING_KEYS
+
+MOST_SKEW = timedelta(seconds=60)
+MOST_UNSEQUENCED = timedelta(minutes=1)
+MOST_LAG = timedelta(minutes=5)
+"""Half of what is promised: a checkpoint is witnessed before it is ten minutes old."""
+MOST_PENDING = timedelta(hours=1)
+
+Look = Callable[[Parts], str]
+
+
+class NotWell(Exception):
+    """A part is not as it should be; the text says what to change."""
+
+
+@contextmanager
+def _records(parts: Parts) -> Iterator[Records]:
+    records = parts.records()
+    try:
+        yield records
+    finally:
+        records.close()
+
+
+def database(parts: Parts) -> str:
+    """Reachable, of the newest version, durable, serializable; its clock is ours."""
+    with _records(parts) as records:
+        if found := inspect_database(records):
+            raise NotWell("; ".join(found))
+        kept_apart = isolation(records)
+        if kept_apart != "serializable":
+            raise NotWell(
+                f"writing transactions are {kept_apart}, not serializable: take it out of the URL's options"
+            )
+        skew = _skew("the database", time_at(records.engine))
+        return f"{describe(records.engine)}, newest version, durable, {kept_apart}{skew}"
+
+
+def object_store(parts: Parts) -> str:
+    """Bundles can be written and erased; the account's clock is ours."""
+    objects, _ = parts.stores()
+    objects.check()
+    return f"bundles can be written and erased{_skew('the storage account', parts.storage_time())}"
+
+
+def key_store(parts: Parts) -> str:
+    """Data keys can be written and erased."""
+    _, keys = parts.stores()
+    keys.check()
+    return "data keys can be written and erased"
+
+
+def key_encryption_key(parts: Parts) -> str:
+    """A throw-away data key comes back from the key-encryption key."""
+    wrapper = parts.wrapper()
+    throw_away, bundle = DataKey.generate(), new_id(Kind.BUNDLE)
+    wrapped = wrapper.wrap(throw_away, bundle)
+    if wrapper.unwrap(wrapped, bundle) != throw_away:
+        raise NotWell(f"the key {wrapped.kek_id} unwraps something else than it wrapped: do not use it")
+    return f"{wrapped.kek_id} wraps and unwraps ({wrapped.algorithm})"
+
+
+def signing_keys(parts: Parts) -> str:
+    """All there, and closed to others."""
+    keys = parts.signing_keys()
+    for name in SIGNING_KEYS:
+        keys.read(name)
+    if parts.settings.cosigned_folder.exists():
+        parts.cosigning_keys().read(COSIGNING_KEY)
+    return f"{', '.join(SIGNING_KEYS)}: there, and closed to others"
+
+
+def log(parts: Parts) -> str:
+    """The published checkpoint is signed by the log's key."""
+    try:
+        note = parts.tiles().get(CHECKPOINT_PATH).decode(errors="replace")
+    except TileMissingError:
+        return "nothing was signed yet"
+    try:
+        checkpoint = open_checkpoint(note, _log_key(parts).verifier)
+    except NoteError as error:
+        raise NotWell(
+            f"the published checkpoint does not verify with {LOG_KEY}: {error}; put the log's own key back, and see "
+            "CASEVAULT_LOG_ORIGIN"
+        ) from None
+    return f"{checkpoint.size} entries under a signed checkpoint"
+
+
+def witness(parts: Parts) -> str:
+    """The place can be relied on, and has what it should have by now."""
+    place = open_witness(parts.settings, parts.settings.log_origin)
+    if found := place.inspect():
+        raise NotWell("; ".join(found))
+    key = _log_key(parts).verifier
+    with _records(parts) as records:
+        lag = Mirror(records.engine, parts.tiles(), key, place, parts.clock()).lag()
+    if lag > MOST_LAG:
+        raise NotWell(
+            f"{place.place} lacks a checkpoint that is {_time(lag)} old: see why in the clock's log"
+        )
+    kept = newest_kept(place, key)
+    return f"{place.place} keeps {kept.size if kept else 0} entries, nothing waits longer than {_time(lag)}"
+
+
+def cosigners(parts: Parts) -> str:
+    """Everyone who is asked to cosign answers as a witness does."""
+    asked = parts.settings.witness.cosigners
+    if not asked:
+        return "nobody is asked to cosign"
+    if found := Cosigners(asked, parts.tiles()).unreachable():
+        raise NotWell("; ".join(f"{name}: {why}" for name, why in found.items()))
+    return f"{', '.join(each.verifier.name for each in asked)}: there"
+
+
+def clock(parts: Parts) -> str:
+    """The work that nobody calls for is done: sequencing, sweep, erasing."""
+    with _records(parts) as records, records.read() as reads:
+        figures = measure(reads, parts.clock().now())
+    limits = {
+        "casevault_log_oldest_unsequenced_seconds": (
+            "an entry waits for its place in the log",
+            MOST_UNSEQUENCED,
+        ),
+        "casevault_erasure_oldest_pending_seconds": ("an erasure waits", MOST_PENDING),
+    }
+    found = [
+        f"{what} for {_time(timedelta(seconds=figures[name]))}"
+        for name, (what, most) in limits.items()
+        if figures[name] > most.total_seconds()
+    ]
+    if overdue := int(figures["casevault_bundles_overdue"]):
+        found.append(f"{overdue} bundles are overdue")
+    if found:
+        raise NotWell(f"{'; '.join(found)}: is the clock running (`casevault serve`, or the function app)?")
+    pending = int(figures["casevault_erasures_pending"])
+    return f"nothing waits for the log or is overdue; {pending or 'no'} erasures are waiting"
+
+
+LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
+    "database": (database, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
+    "bundles": (object_store, ("CASEVAULT_BLOB", "CASEVAULT_STATE")),
+    "data keys": (key_store, ("CASEVAULT_BLOB", "CASEVAULT_DATA_KEY", "CASEVAULT_STATE")),
+    "key": (key_encryption_key, ("CASEVAULT_KEY", "CASEVAULT_STATE")),
+    "signing keys": (signing_keys, ("CASEVAULT_SIGNING", "CASEVAULT_COSIGN_", "CASEVAULT_STATE")),
+    "log": (log, ("CASEVAULT_BLOB", "CASEVAULT_LOG", "CASEVAULT_SIGNING", "CASEVAULT_STATE")),
+    "witness": (witness, ("CASEVAULT_WITNESS", "CASEVAULT_DATABASE", "CASEVAULT_SIGNING")),
+    "cosigners": (cosigners, ("CASEVAULT_COSIGNERS",)),
+    "clock": (clock, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
+}
+"""By name: what is looked at, and which settings it stands on (by their beginnings)."""
+
+
+def _log_key(parts: Parts) -> Signer:
+    return Signer(parts.settings.log_origin, parts.signing_keys().read(LOG_KEY))
+
+
+def _skew(what: str, there: datetime | None) -> str:
+    """NotWell when its clock is not this machine's; nothing to say where there is none."""
+    if there is None:
+        return ""
+    skew = abs(there - datetime.now(UTC))
+    if skew > MOST_SKEW:
+        raise NotWell(f"the clocks of this machine and of {what} are {_time(skew)} apart: set them by NTP")
+    return f", its clock within {max(1, round(skew.total_seconds()))} s of this one"
+
+
+def _time(time: timedelta) -> str:
+    seconds = round(time.total_seconds())
+    return f"{seconds} s" if seconds < 600 else f"{seconds // 60} min"

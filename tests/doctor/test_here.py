@@ -1,0 +1,244 @@
+"""The doctor on one machine: settings, files, certificate, issuer, log, the clock's work; each broken for real."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from audit.cosignature import Cosigner
+from audit.entry import Action
+from functions.settings import DEFAULTS
+from intake_api.cli.doctor.running import Check, run_checks
+from intake_api.cli.doctor.variables import FUNCTION_APP
+from intake_api.tls import local_certificate
+from retention.actor import CLOCK
+from retention.assembly import assemble
+from retention.clock import DevelopmentClock
+from retention.custody.context import entry
+from retention.settings import from_environment
+from tests.doctor.conftest import Patient, bad, timed
+from tests.intake_api.cli.serving import Answer, Asked, Served
+
+Start = Callable[[Callable[[Asked], Answer]], Served]
+
+
+def test_a_sound_service_has_nothing_to_mend(patient: Patient) -> None:
+    patient.make()
+    lines = patient.examine()
+    assert bad(lines) == {}
+    assert {
+        "settings",
+        "state folder",
+        "disk",
+        "database",
+        "bundles",
+        "data keys",
+        "key",
+        "signing keys",
+    } <= {*lines}
+    assert {"log", "witness", "cosigners", "clock", "certificate", "issuer", "service"} <= {*lines}
+    assert "SQLite" in lines["database"]["what"]
+    assert not lines["service"]["good"]
+
+
+def test_every_wrong_setting_is_named_and_what_stands_on_it_is_not_looked_at(patient: Patient) -> None:
+    patient.make()
+    found = bad(
+        patient.examine(
+            CASEVAULT_THREADS="many",
+            CASEVAULT_UPLOAD_DAYS="0",
+            CASEVAULT_WITNESS_DAYS="-1",
+            CASEVAULT_LISTEN="everywhere",
+            CASEVAULT_TREADS="3",
+        )
+    )
+    for name in ("THREADS", "UPLOAD_DAYS", "WITNESS_DAYS", "LISTEN"):
+        assert f"CASEVAULT_{name} must" in found["settings"]
+    assert "CASEVAULT_TREADS is no setting: is CASEVAULT_THREADS meant?" in found["settings"]
+    assert {*found} == {"settings", "witness"}
+    assert found["witness"] == "not looked at: CASEVAULT_WITNESS_DAYS is wrong"
+
+
+def test_what_follows_from_a_wrong_setting_is_not_told_as_well(patient: Patient) -> None:
+    patient.make()
+    patient.told.clear()
+    found = bad(patient.examine(CASEVAULT_ISSUER="http://plain.example"))
+    assert found == {
+        "settings": "CASEVAULT_ISSUER must be an https address, not 'http://plain.example'",
+    }
+    assert "no issuer is configured" in bad(patient.examine())["settings"]
+
+
+def test_the_settings_of_the_other_door_are_known() -> None:
+    assert frozenset(DEFAULTS) == FUNCTION_APP
+
+
+@pytest.mark.parametrize(
+    ("check", "name", "said"),
+    [
+        ("key", "key-encryption-key.json", "chmod 600"),
+        ("signing keys", "receipt-signing-key", "chmod 600"),
+        ("state folder", "", "chmod 700"),
+        ("witness", "witness", "chmod 700"),
+    ],
+)
+def test_what_is_open_to_others_is_named_and_hides_nothing_else(
+    patient: Patient, check: str, name: str, said: str
+) -> None:
+    patient.make()
+    (patient.state / "witness").mkdir(mode=0o700, exist_ok=True)
+    (patient.state / name).chmod(0o755)
+    found = bad(patient.examine())
+    assert {*found} == {check}
+    assert said in found[check]
+
+
+def test_a_key_that_is_gone_and_a_log_of_another_key(patient: Patient) -> None:
+    patient.make()
+    (patient.state / "key-encryption-key.json").unlink()
+    shutil.copy(patient.state / "receipt-signing-key", patient.state / "log-signing-key")
+    _log_something(patient, sequence=False)
+    found = bad(patient.examine())
+    assert {*found} == {"key"}  # nothing was signed yet, by whatever key
+    assert "key-encryption-key.json" in found["key"]
+
+
+def test_a_log_that_another_key_signed(patient: Patient) -> None:
+    patient.make()
+    _log_something(patient, sequence=True)
+    shutil.copy(patient.state / "receipt-signing-key", patient.state / "log-signing-key")
+    assert "does not verify with log-signing-key" in bad(patient.examine())["log"]
+
+
+def _log_something(patient: Patient, *, sequence: bool) -> None:
+    settings = from_environment({"CASEVAULT_STATE": str(patient.state), **patient.told})
+    if not settings.key_file.exists():
+        return
+    services = assemble(settings)
+    noted = entry(CLOCK, Action.RECORDS_RECONCILED, services.custody.clock.now())
+    services.custody.records.write(lambda tx: tx.audit(noted))
+    if sequence:
+        services.sequencer.run_once()
+    services.close()
+
+
+def _pass(patient: Patient, time: timedelta) -> None:
+    clock = DevelopmentClock(patient.state / "development-clock")
+    clock.set(clock.now() + time)
+
+
+def test_a_clock_that_does_not_run_is_found_by_what_waits(patient: Patient) -> None:
+    patient.make()
+    _log_something(patient, sequence=False)
+    _pass(patient, timedelta(minutes=30))
+    found = bad(patient.examine())
+    assert {*found} == {"clock"}
+    assert "an entry waits for its place in the log for 30 min" in found["clock"]
+
+
+def test_a_witness_that_lags_is_found(patient: Patient) -> None:
+    patient.make()
+    _log_something(patient, sequence=True)
+    _pass(patient, timedelta(minutes=11))
+    found = bad(patient.examine())
+    assert {*found} == {"witness"}
+    assert "lacks a checkpoint that is 11 min old" in found["witness"]
+
+
+@pytest.mark.parametrize(
+    ("age", "said"), [(timedelta(days=200), "expired on"), (timedelta(days=170), "renew it now")]
+)
+def test_a_certificate_that_ends(patient: Patient, tmp_path: Path, age: timedelta, said: str) -> None:
+    patient.make()
+    old = local_certificate(tmp_path / "tls", datetime.now(UTC) - age)
+    told = {"CASEVAULT_TLS_CERTIFICATE": str(old.certificate), "CASEVAULT_TLS_KEY": str(old.key)}
+    found = bad(patient.examine(**told))
+    assert {*found} == {"certificate"}
+    assert said in found["certificate"]
+
+
+def test_a_certificate_that_does_not_fit(patient: Patient, tmp_path: Path) -> None:
+    patient.make()
+    one, other = (local_certificate(tmp_path / name, datetime.now(UTC)) for name in ("one", "other"))
+    told = {"CASEVAULT_TLS_CERTIFICATE": str(one.certificate), "CASEVAULT_TLS_KEY": str(other.key)}
+    assert "must be a pair" in bad(patient.examine(**told))["certificate"]
+    told = {"CASEVAULT_TLS_CERTIFICATE": str(one.certificate), "CASEVAULT_TLS_KEY": str(one.key)}
+    blobs = {"CASEVAULT_BLOB_LISTEN": "127.0.0.1:8444", "CASEVAULT_BLOB_ORIGIN": "https://blobs.example.com"}
+    assert "is not for blobs.example.com" in bad(patient.examine(**told, **blobs))["certificate"]
+    one.key.chmod(0o644)
+    assert "chmod 600" in bad(patient.examine(**told))["certificate"]
+    one.certificate.write_text("no certificate")
+    one.certificate.chmod(0o600)
+    assert "does not hold a certificate" in bad(patient.examine(**told))["certificate"]
+
+
+def test_an_issuer_that_is_another_or_publishes_no_key(patient: Patient, start: Start) -> None:
+    patient.make()
+    del patient.told["CASEVAULT_DEVELOPMENT"]
+    named = {"issuer": ""}
+
+    def script(asked: Asked) -> Answer:
+        if asked.path == "/jwks":
+            return Answer(body=b'{"keys": []}')
+        return Answer(body=json.dumps({**named, "jwks_uri": f"{server.url}/jwks"}).encode())
+
+    server = start(script)
+    told = {"CASEVAULT_ISSUER": server.url, "CASEVAULT_ISSUER_CA": str(server.ca)}
+    assert "names another issuer" in bad(patient.examine(**told))["issuer"]
+    named["issuer"] = server.url
+    assert "publishes no key" in bad(patient.examine(**told))["issuer"]
+    assert "CASEVAULT_ISSUER_CA" in bad(patient.examine(CASEVAULT_ISSUER=server.url))["issuer"]
+
+
+def test_cosigners_that_are_away_or_are_none(
+    patient: Patient, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient.make()
+    status = 400
+    server = start(lambda _: Answer(status))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
+    there, away = (Cosigner(f"{name}.test/w", bytes(32)).verifier.key for name in ("there", "away"))
+    asked = f"{there} {server.url}/witness"
+    assert "cosigners" not in bad(patient.examine(CASEVAULT_COSIGNERS=asked))
+    found = bad(patient.examine(CASEVAULT_COSIGNERS=f"{asked},{away} https://127.0.0.1:9/"))
+    assert found["cosigners"] == "away.test/w: ConnectionError"
+    status = 404
+    assert "answers 404" in bad(patient.examine(CASEVAULT_COSIGNERS=asked))["cosigners"]
+
+
+def test_a_part_that_hangs_is_given_up_and_hides_nothing(patient: Patient) -> None:
+    patient.make()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://casevault:x@127.0.0.1:{silent.getsockname()[1]}/casevault"
+        lines, seconds = timed(lambda: patient.examine("--patience", "2", CASEVAULT_DATABASE_URL=url))
+    found = bad(lines)
+    assert found["database"] == "no answer within 2 seconds: it hangs, or the line to it does"
+    assert {*found} == {"database", "witness", "clock"}  # all that stands on it
+    assert seconds < 15
+
+
+def test_an_error_that_nobody_thought_of_is_one_line_too() -> None:
+    def odd() -> str:
+        raise ZeroDivisionError("by\nnothing")
+
+    results = run_checks([Check("odd", odd), Check("even", lambda: "two")], {}, 5)
+    assert [(each.good, each.what) for each in results] == [
+        (False, "ZeroDivisionError: by nothing"),
+        (True, "two"),
+    ]
+
+
+def test_a_folder_of_something_else_is_not_taken_for_a_service(patient: Patient) -> None:
+    patient.state.mkdir(mode=0o700)
+    assert "is not the state folder of a service" in bad(patient.examine())["service's parts"]
+    assert list(patient.state.iterdir()) == []
+
+
+def test_where_no_service_is_set_up_only_the_way_to_one_is_looked_at(patient: Patient) -> None:
+    assert {*patient.examine()} == {"this machine", "settings", "service"}
