@@ -79,7 +79,9 @@ class Client:
         ca: Path | None = None,
         tokens: TokenSource | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        read_problem: Callable[[requests.Response], Mapping[str, Any]] | None = None,
     ) -> None:
+        self._read_problem = read_problem or _problem
         self.server = _checked(server)
         self.sleep = sleep
         self._tokens = tokens
@@ -152,7 +154,7 @@ class Client:
                 continue
             if answer.ok and not answer.is_redirect:
                 return answer
-            problem = ServiceProblem(answer.status_code, _problem(answer))
+            problem = ServiceProblem(answer.status_code, self._read_problem(answer))
             if answer.status_code not in BUSY or attempt == tries:
                 raise problem
             self.sleep(pause_before(attempt, answer.headers.get("Retry-After")))

@@ -25,8 +25,9 @@ from intake_api.uploads import parse_metadata
 VERSION = {"Tus-Resumable": "1.0.0"}
 FRUITLESS = 10
 """Breaks in a row without one byte of progress before giving up: some minutes."""
+SHORTER = "the file became shorter while it was sent; send it again when nothing writes to it"
 _OFFSET_MISMATCH = "offset-mismatch"
-_PASSING = frozenset(
+PASSING = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -55,9 +56,7 @@ class Body:
         while at < self._size:
             piece = self._source.read(min(self._pace.piece, self._size - at))
             if not piece:
-                raise CliError(
-                    "the file became shorter while it was sent; send it again when nothing writes to it"
-                )
+                raise CliError(SHORTER)
             self._pace.keep(len(piece))
             yield piece
             self._pace.took()
@@ -162,7 +161,7 @@ def _told_offset(error: Exception) -> int | None:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, ServiceProblem):
-        return error.status in _PASSING or error.code == _OFFSET_MISMATCH
+        return error.status in PASSING or error.code == _OFFSET_MISMATCH
     return isinstance(error, Unreachable)
 
 
