@@ -131,6 +131,10 @@ def properties(_shared: Shared, call: Call, through: Through) -> Response:
 def receipt(_shared: Shared, call: Call, through: Through) -> Response:
     """The signed intake receipt, an operation of ours: whoever sent a blob can prove that it was received."""
     bundle = committing.get_blob(through, call.blob)
+    if bundle.state == BundleState.DAMAGED:
+        raise BlobError(
+            "InvalidBlobOrBlock", Reason="what is stored is not what was announced: have it erased"
+        )
     try:
         document = receipts.hand_out(through.custody, bundle.id)
     except Conflict:  # its entry is not in the tree yet

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
 from xml.etree import ElementTree as Tree
@@ -27,7 +26,7 @@ VERSION = {"x-ms-version": "2023-11-03"}
 BUNDLE = "x-casevault-bundle"
 _NOT_SENT = frozenset({"filename", "stamp"})
 """Of a collection: the blob's name says the one, the link the other."""
-_UNSEEN = "AuthorizationPermissionMismatch"
+UNSEEN = "AuthorizationPermissionMismatch"
 _HOW = "--link must be an upload link as it was issued: https://host/lnk-...?sv=...&sig=..."
 
 
@@ -73,13 +72,13 @@ class Standing:
 class Blob:
     """One blob of a link. Each thread that sends has a client of its own: `connect`."""
 
-    def __init__(self, link: Link, name: str, ca: Path | None) -> None:
+    def __init__(self, link: Link, name: str, here: Client) -> None:
         self.link = link
-        self._path, self._ca = f"{link.container}/{quote(name)}", ca
+        self._path, self._here = f"{link.container}/{quote(name)}", here
 
     def connect(self) -> Client:
         """A client whose connection nobody shares."""
-        return Client(self.link.server, self._ca, read_problem=_problem)
+        return self._here.elsewhere(self.link.server, read_problem)
 
     def standing(self, client: Client) -> Standing:
         """What the service has of it. ServiceProblem when the link is refused."""
@@ -87,7 +86,7 @@ class Blob:
             answer = client.call("GET", self._at("comp=blocklist&blocklisttype=all"), headers=VERSION)
         except ServiceProblem as problem:
             # A link without read sees nothing: what is sent again replaces what is there.
-            if problem.status == HTTPStatus.NOT_FOUND or problem.code == _UNSEEN:
+            if problem.status == HTTPStatus.NOT_FOUND or problem.code == UNSEEN:
                 return Standing()
             raise
         lists = _document(answer.content)
@@ -97,7 +96,12 @@ class Blob:
         return Standing("ETag" in told, held_of(listed), size, told.get(BUNDLE))
 
     def put(
-        self, client: Client, offset: int, body: Iterable[bytes], crc: str, metadata: Mapping[str, str]
+        self,
+        client: Client,
+        offset: int,
+        body: Iterable[bytes] | bytes,
+        crc: str,
+        metadata: Mapping[str, str],
     ) -> None:
         """Send a block."""
         where = self._at(f"comp=block&blockid={quote(block_id(offset), safe='')}")
@@ -128,25 +132,33 @@ class Blob:
 
 
 def _told(metadata: Mapping[str, str]) -> dict[str, str]:
-    return {f"x-ms-meta-{name}": value for name, value in metadata.items() if name not in _NOT_SENT}
+    told = {name: value for name, value in metadata.items() if name not in _NOT_SENT}
+    for name, value in told.items():
+        if not value.isascii():
+            raise CliError(f"{name} must be plain ASCII to go through an upload link: {value!r}")
+    return {f"x-ms-meta-{name}": value for name, value in told.items()}
 
 
 def _document(content: bytes) -> Tree.Element:
+    found = _read(content)
+    if found is None:
+        raise CliError("the answer is not the Blob service's: is this a casevault upload link?")
+    return found
+
+
+def _read(content: bytes) -> Tree.Element | None:
     try:
-        return Tree.fromstring(content)  # noqa: S314 - of a service whose certificate holds
+        return Tree.fromstring(content)  # noqa: S314 - of a server whose certificate holds
     except Tree.ParseError:
-        raise CliError("the answer is not the Blob service's: is this a casevault upload link?") from None
+        return None
 
 
-def _problem(answer: requests.Response) -> Mapping[str, Any]:
+def read_problem(answer: requests.Response) -> Mapping[str, Any]:
     """The service's refusal in one line: its reason where it has one, else its message."""
     code = answer.headers.get("x-ms-error-code", "")
-    try:
-        said = {one.tag: " ".join((one.text or "").split("\n")[:1]) for one in Tree.fromstring(answer.content)}  # noqa: S314
-    except Tree.ParseError:
-        said = {}
+    document = _read(answer.content)
+    said = {one.tag: (one.text or "").split("\n")[0] for one in (() if document is None else document)}
     text = said.get("AuthenticationErrorDetail") or said.get("Reason") or said.get("Message")
     text = text or f"the server answered {answer.status_code} {answer.reason}"
     refused = answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
-    detail = f"the upload link is refused: {text}" if refused else text
-    return {"detail": detail, "type": code, "reason": code or None}
+    return {"detail": f"the upload link is refused: {text}" if refused else text, "type": code}

@@ -1,7 +1,7 @@
 """° The blocks of a blob as this program cuts them. Pure.
 
-- A block's id is its offset, in a form that is equally long for all. So a resume needs nothing but the service's list of
-  blocks, whichever machine sent them and however long they are: what is there, and what is missing.
+- A block's id is its offset, in a form that is equally long for all. So a resume needs nothing but the service's list
+  of blocks, whichever machine sent them and however long they are: what is there, and what is missing.
 - A block counts whole or not at all, and one that is lost costs its bytes again: on a slow line blocks are small. On a
   fast one each costs a request, a record and a part of its own: there they are large. How long one took decides.
 - A list names 50,000 blocks at most: for a large file blocks are no smaller than that allows.

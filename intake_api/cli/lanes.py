@@ -1,133 +1,37 @@
-"""Several connections that send the blocks of one file, so that a break of one leaves the line to the others.
+"""Several threads that do one work together, each over a connection of its own.
 
-- Each lane takes the next stretch of what is missing, sends it, and counts it when the service has answered. What a lane
-  loses the next free lane sends: the line does not wait for a new connection.
-- A lane whose connection broke pauses (back-off and jitter) only when it breaks again before anything arrived.
-- What cannot get better stops all lanes; so does a line that brings nothing for too long.
+They are daemons: nobody waits for a request under way when the user stops the program, or when one of them has failed
+for good.
 """
 
 from __future__ import annotations
 
-import os
 import threading
-import time
-from collections.abc import Iterable, Mapping
-from typing import BinaryIO
-
-from intake_api.blob.bodies import crc64_of
-from intake_api.cli.blob import Blob
-from intake_api.cli.blocks import Cut, Stretch
-from intake_api.cli.client import Client, pause_before
-from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
-from intake_api.cli.pace import Pace
-from intake_api.cli.tus import FRUITLESS, PASSING, SHORTER, Progress
-
-LANES = 4
-_DAMAGED = "Crc64Mismatch"
-_LOOK_SECONDS = 0.5
+from collections.abc import Callable
 
 
-class Missing:
-    """The stretches that are still to be sent, shared by the lanes."""
+def run(count: int, lane: Callable[[], None]) -> None:
+    """Run `lane` in so many threads to the end of all, or to the first error, which is raised here."""
+    changed = threading.Condition()
+    running = count
+    errors: list[BaseException] = []
 
-    def __init__(self, gaps: Iterable[Stretch], kept: Iterable[int], size: int, progress: Progress) -> None:
-        self._gaps = list(gaps)[::-1]
-        self.offsets = list(kept)
-        left = sum(length for _, length in self._gaps)
-        self._cut = Cut(left, len(self.offsets))
-        self._size, self._left, self._progress = size, left, progress
-        self._changed = threading.Condition()
-        self._fruitless = 0
-        self.error: Exception | None = None
-
-    @property
-    def begun(self) -> bool:
-        """True once a block is there."""
-        return bool(self.offsets)
-
-    def take(self) -> Stretch | None:
-        """The next block's stretch; None when all has arrived, or never will."""
-        with self._changed:
-            while not self._gaps and self._left and self.error is None:
-                self._changed.wait(_LOOK_SECONDS)
-            if self.error is not None or not self._left:
-                return None
-            offset, length = self._gaps.pop()
-            taken = min(length, self._cut.length)
-            if length > taken:
-                self._gaps.append((offset + taken, length - taken))
-            return offset, taken
-
-    def arrived(self, offset: int, length: int, seconds: float | None) -> None:
-        """The service has it; `seconds` if what it took says how fast the line is."""
-        with self._changed:
-            self.offsets.append(offset)
-            self._left -= length
-            self._fruitless = 0
-            if seconds is not None:
-                self._cut.took(length, seconds)
-            self._progress(self._size - self._left)
-            self._changed.notify_all()
-
-    def lost(self, stretch: Stretch, error: CliError) -> None:
-        """It has to be sent again, unless `error` is one that stays."""
-        with self._changed:
-            self._gaps.append(stretch)
-            self._fruitless += 1
-            if not may_pass(error) or self._fruitless > FRUITLESS * LANES:
-                self.error = self.error or error
-            self._changed.notify_all()
-
-    def give_up(self, error: Exception) -> None:
-        """No lane goes on."""
-        with self._changed:
-            self.error = self.error or error
-            self._changed.notify_all()
-
-
-def may_pass(error: CliError) -> bool:
-    """Whether the same request may do better later."""
-    if isinstance(error, ServiceProblem):
-        return error.status in PASSING or error.code == _DAMAGED
-    return isinstance(error, Unreachable)
-
-
-def send(blob: Blob, source: BinaryIO, missing: Missing, metadata: Mapping[str, str], pace: Pace) -> None:
-    """Send what is missing, over `LANES` connections."""
-
-    def lane() -> None:
+    def one() -> None:
+        nonlocal running
+        error: BaseException | None = None
         try:
-            _lane(blob, source.fileno(), missing, metadata, pace)
-        except Exception as error:  # noqa: BLE001 - told below, in the thread that asked
-            missing.give_up(error)
+            lane()
+        except Exception as raised:
+            error = raised
+        with changed:
+            running -= 1
+            errors.extend([error] if error is not None else [])
+            changed.notify_all()
 
-    # Daemons: nobody waits for a request under way when the user stops the program.
-    lanes = [threading.Thread(target=lane, name=f"lane-{number}", daemon=True) for number in range(LANES)]
-    for thread in lanes:
-        thread.start()
-    for thread in lanes:
-        thread.join()
-    if missing.error is not None:
-        raise missing.error
-
-
-def _lane(blob: Blob, source: int, missing: Missing, metadata: Mapping[str, str], pace: Pace) -> None:
-    client: Client = blob.connect()
-    broken, connected = 0, False
-    while (stretch := missing.take()) is not None:
-        offset, length = stretch
-        content = os.pread(source, length, offset)
-        if len(content) < length:
-            raise CliError(SHORTER)
-        began = time.monotonic()
-        try:
-            blob.put(client, offset, pace.cut(content), crc64_of(content), {} if missing.begun else metadata)
-        except CliError as error:
-            missing.lost(stretch, error)
-            broken, connected = broken + 1, False
-            if broken > 1 or isinstance(error, ServiceProblem):
-                client.sleep(pause_before(broken))
-            continue
-        # What includes making a connection does not say how fast the line is.
-        missing.arrived(offset, length, time.monotonic() - began if connected else None)
-        broken, connected = 0, True
+    for number in range(count):
+        threading.Thread(target=one, name=f"lane-{number}", daemon=True).start()
+    with changed:
+        while running and not errors:
+            changed.wait()
+    if errors:
+        raise errors[0]

@@ -65,7 +65,7 @@ class Pace:
             elif seconds > _SLOW_SECONDS:
                 self.piece = max(self.piece // 2, SMALLEST)
 
-    def cut(self, content: bytes) -> Iterable[bytes]:
+    def cut(self, content: bytes) -> Iterable[bytes] | bytes:
         """A request's body that keeps the pace: whole if there is no limit."""
         return content if self._limit is None else _Paced(content, self)
 
