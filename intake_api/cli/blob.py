@@ -53,11 +53,6 @@ class Link:
             raise CliError("this upload link lets nobody send: it lacks create and write; ask for another")
         return cls(f"https://{parts.netloc}", parts.path.rstrip("/"), parts.query)
 
-    @property
-    def id(self) -> str:
-        """The link's id, as the service lists it."""
-        return self.container.rpartition("/")[2].replace("-", "_", 1)
-
 
 @dataclass(frozen=True, slots=True)
 class Standing:

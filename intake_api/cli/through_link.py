@@ -54,10 +54,10 @@ def deliver(it: Errand, link: Link) -> tuple[Blob, str | None, str | None]:
     The link is tried before the file is read for its digest; ServiceProblem says why it would not do.
     """
     size = it.what.size
-    Blob(link, it.what.name, it.client).standing(it.client.elsewhere(link.server, read_problem))
+    client = it.client.elsewhere(link.server, read_problem)
+    Blob(link, it.what.name, it.client).standing(client)
     sha256 = it.sha256()
     blob = Blob(link, blob_name(it, sha256), it.client)
-    client = blob.connect()
     standing = blob.standing(client)
     kept, gaps = fitting(standing.held, size)
     begun = it.place.begun()
