@@ -56,6 +56,7 @@ OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
     ("PUT", True, "block"): Operation("put-block", _PUT, blobs.put_block),
     ("PUT", True, "blocklist"): Operation("put-block-list", _PUT, blobs.put_block_list),
     ("GET", True, "blocklist"): Operation("get-block-list", "r", blobs.get_block_list),
+    ("GET", True, "receipt"): Operation("get-receipt", "r", blobs.receipt),
     ("HEAD", True, ""): Operation("get-blob-properties", "r", blobs.properties),
     ("GET", True, ""): Operation("get-blob", "", None),  # no signature opens a bundle: that takes a grant
     ("DELETE", True, ""): Operation("delete-blob", "d", blobs.delete),

@@ -10,12 +10,12 @@ from werkzeug.wrappers import Response
 
 from intake_api.blob import bodies, headers, xml
 from intake_api.blob.blocks import MAX_LIST_BYTES, check_block_id, read_block_list
-from intake_api.blob.calls import Call, etag_of, modified_of, version_headers
+from intake_api.blob.calls import BUNDLE, Call, etag_of, modified_of, version_headers
 from intake_api.blob.errors import BlobError
 from intake_api.blob.shared import Shared
 from intake_api.blob.structured import BODY
 from retention.bundle import BundleState
-from retention.custody import committing, staging
+from retention.custody import committing, receipts, staging
 from retention.custody.staging import Through
 from retention.errors import Conflict
 from retention.upload_link import Declared
@@ -63,7 +63,9 @@ def put_block(shared: Shared, call: Call, through: Through) -> Response:
         raise BlobError("MissingRequiredQueryParameter", QueryParameterName="blockid")
     block_id = check_block_id(call.query["blockid"])
     body = _announced(call, MAX_BLOCK)
-    with staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, Declared()) as block:
+    # The collection is the list's to say; what comes with a block already is refused before the other bytes come.
+    declared, _ = _told(call)
+    with staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared) as block:
         told = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
     return Response(status=201, headers={**told, **_ENCRYPTED})
@@ -101,7 +103,7 @@ def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
         **({"UncommittedBlocks": blocks.uncommitted} if kind != "committed" else {}),
     }
     told = {**version_headers(blocks.blob)} if whole else {}
-    told["x-ms-blob-content-length"] = str(blocks.blob.size)
+    told |= {"x-ms-blob-content-length": str(blocks.blob.size), BUNDLE: blocks.blob.id}
     return Response(xml.block_list(lists), 200, told, content_type="application/xml")
 
 
@@ -124,6 +126,20 @@ def properties(_shared: Shared, call: Call, through: Through) -> Response:
         **{f"{headers.META}{name}": value for name, value in facts.get("metadata", {}).items()},
     }
     return Response(status=200, headers=told)
+
+
+def receipt(_shared: Shared, call: Call, through: Through) -> Response:
+    """The signed intake receipt, an operation of ours: whoever sent a blob can prove that it was received."""
+    bundle = committing.get_blob(through, call.blob)
+    if bundle.state == BundleState.DAMAGED:
+        raise BlobError(
+            "InvalidBlobOrBlock", Reason="what is stored is not what was announced: have it erased"
+        )
+    try:
+        document = receipts.hand_out(through.custody, bundle.id)
+    except Conflict:  # its entry is not in the tree yet
+        raise BlobError("BlobNotFound", Reason="the receipt is not issued yet; ask again") from None
+    return Response(json.dumps(document), 200, version_headers(bundle), content_type="application/json")
 
 
 def delete(_shared: Shared, call: Call, through: Through) -> Response:

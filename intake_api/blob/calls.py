@@ -22,6 +22,8 @@ from intake_api.blob.sas import VERSION, read_query
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
+BUNDLE = "x-casevault-bundle"
+"""Tells a sender, of its own blob, the bundle that it is: what its receipt and the service's people call it."""
 _ECHOED = re.compile(r"[\x21-\x7e]{1,1024}", re.ASCII)
 
 
@@ -84,7 +86,7 @@ def modified_of(bundle: Row[Any]) -> datetime:
 
 
 def version_headers(bundle: Row[Any]) -> dict[str, str]:
-    return {"ETag": etag_of(bundle), "Last-Modified": http_date(modified_of(bundle))}
+    return {"ETag": etag_of(bundle), "Last-Modified": http_date(modified_of(bundle)), BUNDLE: bundle.id}
 
 
 def refusal(error: BlobError, environ: WSGIEnvironment, request_id: str, now: datetime) -> Response:

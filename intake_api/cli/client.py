@@ -79,10 +79,12 @@ class Client:
         ca: Path | None = None,
         tokens: TokenSource | None = None,
         sleep: Callable[[float], None] = time.sleep,
+        read_problem: Callable[[requests.Response], Mapping[str, Any]] | None = None,
     ) -> None:
+        self._read_problem = read_problem or _problem
         self.server = _checked(server)
         self.sleep = sleep
-        self._tokens = tokens
+        self._tokens, self._ca = tokens, ca
         self._verify: str | bool = str(ca) if ca is not None else True
         if ca is not None and not ca.is_file():
             raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
@@ -91,6 +93,16 @@ class Client:
         self._session.mount("https://", _Line(pool_maxsize=1))
         # This machine is not reached through a proxy.
         self._session.trust_env = not is_loopback_host(urlsplit(self.server).hostname or "")
+
+    def another(self) -> Client:
+        """The same caller with a connection of its own, for another thread."""
+        return Client(self.server, self._ca, self._tokens, self.sleep, self._read_problem)
+
+    def elsewhere(
+        self, server: str, read_problem: Callable[[requests.Response], Mapping[str, Any]]
+    ) -> Client:
+        """Another server, without a token: that is for none but the one that was named."""
+        return Client(server, self._ca, None, self.sleep, read_problem)
 
     @property
     def has_token(self) -> bool:
@@ -136,7 +148,7 @@ class Client:
         params: Mapping[str, object] | None = None,
         headers: Mapping[str, str] | None = None,
         json: object = None,
-        data: Iterable[bytes] | Mapping[str, str] | None = None,
+        data: Iterable[bytes] | bytes | Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> requests.Response:
         """One request; a good answer (2xx or 304), or an error."""
@@ -152,7 +164,7 @@ class Client:
                 continue
             if answer.ok and not answer.is_redirect:
                 return answer
-            problem = ServiceProblem(answer.status_code, _problem(answer))
+            problem = ServiceProblem(answer.status_code, self._read_problem(answer))
             if answer.status_code not in BUSY or attempt == tries:
                 raise problem
             self.sleep(pause_before(attempt, answer.headers.get("Retry-After")))

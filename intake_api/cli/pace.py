@@ -2,6 +2,7 @@
 
 - A limit is a token bucket without burst: no second carries more than it, and time lost on the line is not made up for
   by a gush. Pieces are a twentieth of a second's worth, so that what shares the line hardly feels them.
+- It is one pace however many connections share it.
 - Without a limit pieces grow while the line takes them at once and shrink while it does not: big ones cost least on a
   fast line. A piece is at most a TLS record or whole ones, and half a record that arrives is lost with its connection:
   small ones lose less on a bad line.
@@ -10,8 +11,9 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
 SMALLEST, FIRST, LARGEST = 1 << 12, 1 << 14, 1 << 18
 _SHARE = 20
@@ -39,6 +41,7 @@ class Pace:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._limit, self._clock, self._sleep = limit, clock, sleep
+        self._lock = threading.Lock()
         self._free_at = self._since = clock()
         self.piece = FIRST if limit is None else max(1, min(LARGEST, limit // _SHARE))
 
@@ -46,8 +49,9 @@ class Pace:
         """Wait until `count` bytes may leave."""
         if self._limit is not None:
             now = self._clock()
-            start = max(self._free_at, now)
-            self._free_at = start + count / self._limit
+            with self._lock:
+                start = max(self._free_at, now)
+                self._free_at = start + count / self._limit
             if start > now:
                 self._sleep(start - now)
         self._since = self._clock()
@@ -60,3 +64,22 @@ class Pace:
                 self.piece = min(self.piece * 2, LARGEST)
             elif seconds > _SLOW_SECONDS:
                 self.piece = max(self.piece // 2, SMALLEST)
+
+    def cut(self, content: bytes) -> Iterable[bytes] | bytes:
+        """A request's body that keeps the pace: whole if there is no limit."""
+        return content if self._limit is None else _Paced(content, self)
+
+
+class _Paced:
+    def __init__(self, content: bytes, pace: Pace) -> None:
+        self._content, self._pace = content, pace
+
+    def __len__(self) -> int:
+        return len(self._content)
+
+    def __iter__(self) -> Iterator[bytes]:
+        size = self._pace.piece
+        for at in range(0, len(self._content), size):
+            piece = self._content[at : at + size]
+            self._pace.keep(len(piece))
+            yield piece

@@ -33,6 +33,20 @@ def checked(document: Mapping[str, Any], keys: Keys, expected: str | None = None
     return found
 
 
+def words(found: Checked) -> str:
+    """What was checked of an intake receipt, for a person."""
+    return (
+        f"holds: signed, in the log as leaf {found.leaf_index} of {found.tree_size}, and about this very file"
+    )
+
+
+def hold_to(fields: Mapping[str, Any], bundle: str | None, size: int, sha256: str) -> None:
+    """CliError unless the receipt's fields are about these very bytes."""
+    said = {name: fields.get(name) for name in ("bundle", "size", "sha256")}
+    if said != {"bundle": bundle, "size": size, "sha256": sha256}:
+        raise CliError("the receipt is about other bytes than the file here holds; send it again")
+
+
 def receipt_path(subject: str) -> str:
     """Where the receipt of a bundle (by id) or of an erasure (by confirmation number) is."""
     kind = "bundles" if subject.startswith("bun_") else "erasures"
@@ -52,14 +66,14 @@ def wait_for_intake(client: Client, bundle: str, keys: Keys) -> tuple[Checked, d
             )
         return bool(state == "complete")
 
-    _poll(client, ready, f"the receipt of {bundle}")
+    wait_until(client, ready, f"the receipt of {bundle}")
     return _take(client, bundle, keys, INTAKE)
 
 
 def wait_for_erasure(client: Client, confirmation: str, keys: Keys) -> tuple[Checked, dict[str, Any]]:
     """The erasure receipt, as soon as the erasure is proven; checked."""
     path = f"/erasures/{segment(confirmation)}"
-    _poll(client, lambda: client.get(path)["state"] == "proven", f"the proof of erasure {confirmation}")
+    wait_until(client, lambda: client.get(path)["state"] == "proven", f"the proof of erasure {confirmation}")
     return _take(client, confirmation, keys, ERASURE)
 
 
@@ -75,11 +89,12 @@ def _take(client: Client, subject: str, keys: Keys, kind: str) -> tuple[Checked,
             raise
         return True
 
-    _poll(client, sequenced, f"the receipt of {subject}")
+    wait_until(client, sequenced, f"the receipt of {subject}")
     return checked(document, keys, kind), document
 
 
-def _poll(client: Client, done: Callable[[], bool], what: str) -> None:
+def wait_until(client: Client, done: Callable[[], bool], what: str) -> None:
+    """Ask again and again until it is done; CliError when that takes too long."""
     pause, end = FIRST_PAUSE, time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > end:

@@ -1,7 +1,8 @@
 """Uploads begun on this machine, so that the same command goes on where it was cut: after a crash, after a reboot.
 
 One small file for each upload, mode 0600, named by a hash over what makes it the same upload: the service, the file
-(path, size, time of change, hash of its first bytes), and what was announced. It holds the upload's address, no token.
+(path, size, time of change, hash of its first bytes), and what was announced. It says which way the upload goes and
+where it stands there; it holds no token and no upload link.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 from intake_api.cli.errors import CliError
 
+UPLOADS = "/uploads/"
 _FIRST_BYTES = 1 << 16
 
 
@@ -24,6 +28,34 @@ def file_identity(path: Path) -> str:
         status = os.fstat(file.fileno())
         head = hashlib.sha256(file.read(_FIRST_BYTES)).hexdigest()
     return f"{path.resolve()}\0{status.st_size}\0{status.st_mtime_ns}\0{head}"
+
+
+class Way(StrEnum):
+    """How an upload goes; it is continued as it was begun."""
+
+    TUS = "tus"
+    PARALLEL = "parallel"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload that was begun: where it stands at the service, or, through a link, what was announced of it."""
+
+    way: Way
+    locations: tuple[str, ...] = ()
+    announced: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = False
+    """All the bytes were sent; what remains is to make one upload of several."""
+
+    @classmethod
+    def read(cls, told: Mapping[str, Any]) -> Begun:
+        """From a file; ValueError, KeyError or TypeError when it holds something else."""
+        locations = tuple(told["locations"])
+        if not all(isinstance(one, str) and (not one or one.startswith(UPLOADS)) for one in locations):
+            raise ValueError("not addresses of uploads")
+        announced = {str(name): str(value) for name, value in told["announced"].items()}
+        return cls(Way(told["way"]), locations, announced, told["whole"] is True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +69,21 @@ class Remembered:
         text = json.dumps([server, identity, sorted(announced.items())])
         return cls(folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json")
 
-    def location(self) -> str | None:
-        """The address of the upload begun before, if any."""
+    def begun(self) -> Begun | None:
+        """The upload begun before, if any; what is damaged counts as none."""
         try:
-            location = json.loads(self.file.read_text("utf-8"))["location"]
-        except FileNotFoundError:
+            return Begun.read(json.loads(self.file.read_text("utf-8")))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        except (OSError, ValueError, KeyError, TypeError):
-            location = None
-        return location if isinstance(location, str) and location.startswith("/uploads/") else None
 
-    def keep(self, location: str) -> None:
+    def keep(self, begun: Begun) -> None:
         """Durable before the first byte is sent."""
         try:
             self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             fresh = self.file.with_suffix(".new")
             descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                json.dump({"location": location}, out)
+                json.dump(asdict(begun), out)
                 out.flush()
                 os.fsync(out.fileno())
             fresh.replace(self.file)

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from itertools import count
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -22,11 +22,13 @@ from intake_api.cli.pace import Pace
 from intake_api.cli.spare import Spare
 from intake_api.uploads import parse_metadata
 
+T = TypeVar("T")
 VERSION = {"Tus-Resumable": "1.0.0"}
 FRUITLESS = 10
 """Breaks in a row without one byte of progress before giving up: some minutes."""
+SHORTER = "the file became shorter while it was sent; send it again when nothing writes to it"
 _OFFSET_MISMATCH = "offset-mismatch"
-_PASSING = frozenset(
+PASSING = frozenset(
     {
         HTTPStatus.REQUEST_TIMEOUT,
         HTTPStatus.INTERNAL_SERVER_ERROR,
@@ -42,22 +44,22 @@ Progress = Callable[[int], None]
 class Body:
     """The rest of a file as a request body: its length is known, its pieces keep the pace, its progress is told."""
 
-    def __init__(self, source: BinaryIO, offset: int, size: int, progress: Progress, pace: Pace) -> None:
-        self._source, self._offset, self._size = source, offset, size
+    def __init__(
+        self, source: BinaryIO, offset: int, size: int, progress: Progress, pace: Pace, base: int = 0
+    ) -> None:
+        self._source, self._offset, self._size, self._base = source, offset, size, base
         self._progress, self._pace = progress, pace
 
     def __len__(self) -> int:
         return self._size - self._offset
 
     def __iter__(self) -> Iterator[bytes]:
-        self._source.seek(self._offset)
+        self._source.seek(self._base + self._offset)
         at = self._offset
         while at < self._size:
             piece = self._source.read(min(self._pace.piece, self._size - at))
             if not piece:
-                raise CliError(
-                    "the file became shorter while it was sent; send it again when nothing writes to it"
-                )
+                raise CliError(SHORTER)
             self._pace.keep(len(piece))
             yield piece
             self._pace.took()
@@ -67,18 +69,34 @@ class Body:
 
 def preflight(client: Client, size: int, metadata: Mapping[str, str]) -> None:
     """Ask whether an upload so declared would be accepted; ServiceProblem says why not."""
-    _insist(client, lambda: client.call("POST", "/uploads/preflight", json={**metadata, "size": size}))
+    insist(client, lambda: client.call("POST", "/uploads/preflight", json={**metadata, "size": size}))
 
 
 def create(client: Client, size: int, metadata: Mapping[str, str]) -> str:
     """Announce an upload; its path on the service."""
-    headers = {**VERSION, "Upload-Length": str(size), "Upload-Metadata": _encoded(metadata)}
     # An announcement whose answer was lost leaves an empty upload that expires by itself.
-    answer = _insist(client, lambda: client.call("POST", "/uploads", headers=headers))
+    return _announce(client, {"Upload-Length": str(size), "Upload-Metadata": _encoded(metadata)})
+
+
+def create_partial(client: Client, size: int, stamp: str | None) -> str:
+    """Announce some bytes of an upload to come (concatenation); their path on the service."""
+    sender = {"Upload-Metadata": _encoded({"stamp": stamp})} if stamp else {}
+    return _announce(client, {"Upload-Length": str(size), "Upload-Concat": "partial", **sender})
+
+
+def concatenate(client: Client, locations: Iterable[str], metadata: Mapping[str, str]) -> str:
+    """Make one upload of complete partial ones; its path. The same again is the same upload."""
+    parts = f"final;{' '.join(locations)}"
+    return _announce(client, {"Upload-Concat": parts, "Upload-Metadata": _encoded(metadata)})
+
+
+def _announce(client: Client, headers: Mapping[str, str]) -> str:
+    answer = insist(client, lambda: client.call("POST", "/uploads", headers={**VERSION, **headers}))
     return urlsplit(_header(answer, "Location")).path
 
 
-def _insist(client: Client, call: Callable[[], requests.Response]) -> requests.Response:
+def insist(client: Client, call: Callable[[], T]) -> T:
+    """The answer of a call that may be repeated, in spite of a bad line."""
     for attempt in count(1):
         try:
             return call()
@@ -114,8 +132,12 @@ def send(
     *,
     offset: int | None = None,
     pace: Pace | None = None,
+    base: int = 0,
+    alone: bool = True,
 ) -> None:
     """Send what the service does not have yet, until it has all of it. `offset` is where it stands, if that is known.
+
+    The upload's bytes are the file's from `base` on. `alone`: no other connection uses the line while this one broke.
 
     One request carries all that is left: the service keeps every byte that arrives, so smaller ones would only cost
     round trips. After a break the service is asked at once, over a connection that stands ready; the pause comes where
@@ -130,9 +152,11 @@ def send(
                     offset = offset_of(client, location)
                 else:
                     progress(offset)
-                    if broken:
+                    if broken and alone:
                         spare.taken()
-                    offset = _patch(client, location, Body(source, offset, size, progress, pace), offset)
+                    offset = _patch(
+                        client, location, Body(source, offset, size, progress, pace, base), offset
+                    )
             except (Unreachable, ServiceProblem) as error:
                 fruitless, broken = fruitless + 1, True
                 if not _may_pass(error) or fruitless > FRUITLESS:
@@ -162,7 +186,7 @@ def _told_offset(error: Exception) -> int | None:
 
 def _may_pass(error: Exception) -> bool:
     if isinstance(error, ServiceProblem):
-        return error.status in _PASSING or error.code == _OFFSET_MISMATCH
+        return error.status in PASSING or error.code == _OFFSET_MISMATCH
     return isinstance(error, Unreachable)
 
 

@@ -16,8 +16,7 @@ from intake_api.cli.errors import CliError, Unreachable
 from intake_api.cli.pace import Pace
 from intake_api.cli.printing import size_of
 from intake_api.cli.progress import transfer
-from intake_api.cli.receipts import wait_for_intake
-from intake_api.cli.sending import hold_to
+from intake_api.cli.receipts import hold_to, wait_for_intake
 from retention.custody.receiving import PART_SIZE
 
 
@@ -145,7 +144,7 @@ def receive(life: Life) -> None:
     n = life.narrator
     with n.step("The service reads back what it stored, and signs a receipt"):
         found, _ = wait_for_intake(life.client(STAMP), life.bundle, life.keys)
-        hold_to(found, life.bundle, life.size, life.sha256)
+        hold_to(found.fields, life.bundle, life.size, life.sha256)
         n.check(
             True,
             f"verified offline: signed, leaf {found.leaf_index} of the log, and about our own SHA-256 "

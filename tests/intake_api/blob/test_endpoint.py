@@ -65,6 +65,40 @@ def test_blocks_are_listed_until_and_after_the_commit(by: Sender) -> None:
     assert head.headers["ETag"] == done.headers["ETag"]
 
 
+def test_a_sender_is_told_its_bundle_and_handed_its_receipt_once_there_is_one(service: Service) -> None:
+    by = sender(service, permissions="rcw")
+    assert by.stage(1, b"a").status_code == 201
+    waiting = by.call("GET", query="comp=blocklist&blocklisttype=all").headers["x-casevault-bundle"]
+    assert code(by.call("GET", query="comp=receipt")) == (404, "BlobNotFound")  # nothing was committed
+    assert by.commit(1).headers["x-casevault-bundle"] == waiting
+    assert code(by.call("GET", query="comp=receipt")) == (404, "BlobNotFound")  # not read back yet
+    (bundle,) = bundles(by)
+    assert bundle["id"] == waiting
+    got = by.call("GET", query="comp=receipt")
+    assert got.status_code == 200
+    assert got.json == service.done("GET", f"/bundles/{waiting}/receipt", OPERATOR)
+    other = sender(service)
+    assert code(other.call("GET", query="comp=receipt")) == (404, "BlobNotFound")  # of one's own link only
+    unseeing = sender(service, permissions="cw")
+    unseeing.put()
+    refused = code(unseeing.call("GET", query="comp=receipt"))
+    assert refused == (403, "AuthorizationPermissionMismatch")
+
+
+def test_a_damaged_bundle_has_no_receipt_and_its_sender_is_told(by: Sender) -> None:
+    assert by.put(**{"x-ms-meta-sha256": "0" * 64}).status_code == 201
+    (bundle,) = bundles(by)
+    assert bundle["state"] == "damaged"
+    answer = by.call("GET", query="comp=receipt")
+    assert code(answer) == (400, "InvalidBlobOrBlock") and b"have it erased" in answer.data
+
+
+def test_a_collection_told_with_the_first_block_is_refused_before_the_others_come(by: Sender) -> None:
+    refused = by.stage(1, b"a", **{"x-ms-meta-case": "999999999999999"})
+    assert code(refused) == (400, "InvalidMetadata") and b"there is no case" in refused.data
+    assert code(by.call("GET", query="comp=blocklist")) == (404, "BlobNotFound")
+
+
 def test_the_same_commit_again_is_answered_as_the_first(by: Sender) -> None:
     by.stage(1, b"a")
     new = {"If-None-Match": "*"}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -68,6 +71,31 @@ def test_pieces_follow_what_the_line_takes() -> None:
     assert [sent(0) for _ in range(10)][-1] == LARGEST
     assert sent(0.1) == LARGEST
     assert [sent(1) for _ in range(10)][-1] == SMALLEST
+
+
+def test_several_connections_share_one_limit() -> None:
+    pace = Pace(400_000)
+    began, threads = time.monotonic(), []
+    for _ in range(4):
+        body = pace.cut(b"x" * 50_000)
+        threads.append(threading.Thread(target=lambda body=body: [len(piece) for piece in body]))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert time.monotonic() - began >= (200_000 - pace.piece) / 400_000  # a limit, not a speed
+
+
+def test_a_body_without_a_limit_is_whole() -> None:
+    assert Pace().cut(b"x" * 50_000) == b"x" * 50_000
+
+
+@given(st.binary(min_size=1, max_size=5000), st.integers(1, 50_000))
+def test_a_paced_body_is_the_same_body(content: bytes, limit: int) -> None:
+    clock = Time()
+    body = Pace(limit, clock.clock, clock.sleep).cut(content)
+    assert b"".join(body) == content  # type: ignore[arg-type]
+    assert len(body) == len(content)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("text", "rate"), [("500", 500), ("32k", 32768), ("2M", 2 << 20), ("1g", 1 << 30)])
