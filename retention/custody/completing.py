@@ -123,7 +123,7 @@ def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
     digest = hashlib.sha256()
     try:
         with opener(custody, manifest) as sealed:
-            for piece in sealed.read(0, sealed.length):
+            for piece in sealed.read_through():
                 digest.update(piece)
     except SealBroken:
         return "", "seal-broken"

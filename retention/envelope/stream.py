@@ -132,13 +132,21 @@ class PartOpener:
 
     def open_segment(self, number: int) -> bytes:
         """The plaintext of one segment, checked."""
+        sealed = self._sealed(number)
+        if self._tags is not None and sealed[-fmt.TAG :] != self._tag(self._tags, number):
+            raise self._broken(number, "not the segment that the manifest names")
+        return self._opened(number, sealed)
+
+    def _sealed(self, number: int) -> bytes:
         offset, length, last = fmt.segment_extent(number, self._size)
         # Of the last segment one byte more is asked for: bytes appended behind it are found too.
         sealed = self._read_at(offset, length + last)
         if len(sealed) != length:
             raise self._broken(number, "shorter or longer than it was sealed")
-        if self._tags is not None and sealed[-fmt.TAG :] != self._tag(self._tags, number):
-            raise self._broken(number, "not the segment that the manifest names")
+        return sealed
+
+    def _opened(self, number: int, sealed: bytes) -> bytes:
+        _, _, last = fmt.segment_extent(number, self._size)
         nonce = fmt.nonce(self._header.nonce_prefix, number, last=last)
         try:
             return self._cipher.decrypt(nonce, sealed, None)
@@ -159,12 +167,27 @@ class PartOpener:
             offset += len(piece)
             yield piece
 
+    def read_through(self, expected: bytes) -> Iterator[bytes]:
+        """All of the part, each segment checked by its own tag; the part against its digest when all have been read.
+
+        Each byte is read once, and the tags are not read beforehand. For whoever gives nothing on before the end.
+        """
+        tags = bytearray()
+        for number in range(fmt.segment_count(self._size)):
+            sealed = self._sealed(number)
+            tags += sealed[-fmt.TAG :]
+            yield self._opened(number, sealed)
+        self._check_digest(bytes(tags), expected)
+
     def verify_digest(self, expected: bytes) -> None:
         """Check the part against its digest by reading header and tags only; pins all segments read later."""
         tags = b"".join(self._read_tag(number) for number in range(fmt.segment_count(self._size)))
+        self._check_digest(tags, expected)
+        self._tags = tags
+
+    def _check_digest(self, tags: bytes, expected: bytes) -> None:
         if not hmac.compare_digest(_digest(self._header.encode(), tags, self.length), expected):
             raise self._broken(None, "not the part that the manifest names")
-        self._tags = tags
 
     def _read_tag(self, number: int) -> bytes:
         offset, length, _ = fmt.segment_extent(number, self._size)

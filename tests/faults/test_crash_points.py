@@ -30,16 +30,17 @@ from tests.retention.custody.world import QUICK, FakeClock, World
 
 _PART = "objects.new_part part.reserve part.advance part.commit records.write "
 _READ = "objects.open_part part.read_at part.read_at part.read_at " * 3 + "part.close part.close part.close "
+_READ_THROUGH = "objects.open_part part.read_at part.read_at part.close " * 3
 CALLS = {
     "receive": "records.write records.write records.read keys.get keys.put " + 2 * _PART + "records.write "
     "records.write records.write records.read keys.get " + _PART + "records.write "
     "records.read objects.complete records.write",
-    "complete": "records.read records.read keys.get " + _READ + "records.write",
+    "complete": "records.read records.read keys.get " + _READ_THROUGH + "records.write",
     "open": "records.write records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
     "sweep": "records.read records.write records.write records.write records.read "
     "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read "
-    "records.read records.read records.read records.read keys.get " + _READ + "records.write",
+    "records.read records.read records.read records.read keys.get " + _READ_THROUGH + "records.write",
     "sequence": "tiles.get engine.commit tiles.get engine.commit engine.commit tiles.get engine.commit tiles.get "
     + 5 * "tiles.put "
     + "tiles.get tiles.get engine.commit tiles.get tiles.put engine.commit engine.commit",

@@ -112,6 +112,26 @@ def test_few_parts_are_open_at_a_time_and_none_afterwards() -> None:
     assert shelf.open_now == 0
 
 
+def test_read_through_is_all_of_it_and_reads_every_byte_of_the_store_once() -> None:
+    shelf, read = shelf_of(PARTS), 0
+
+    class Counted(_Stored):
+        def read_at(self, offset: int, length: int) -> bytes:
+            nonlocal read
+            piece = super().read_at(offset, length)
+            read += len(piece)
+            return piece
+
+    def counted(part_id: str) -> Counted:
+        shelf.open_part(part_id)
+        return Counted(shelf, shelf.stored[part_id])
+
+    with BundleOpener(KEY, MANIFEST, counted) as opener:
+        assert b"".join(opener.read_through()) == WHOLE
+    assert read == sum(map(len, shelf.stored.values()))
+    assert shelf.open_now == 0
+
+
 def test_a_part_that_is_refused_is_closed() -> None:
     shelf = shelf_of(PARTS)
     shelf.stored[part(0)] = b""
@@ -160,6 +180,17 @@ def test_a_swapped_replayed_or_resized_part_is_refused_by_name_before_any_byte(t
     assert b"".join(seen) in (b"", *itertools.accumulate(patterned(600, str(number)) for number in range(2)))
     assert caught.value.part_id in (part(1), part(2))
     assert caught.value.part_id in str(caught.value)
+
+
+@pytest.mark.parametrize("tamper", [_swap, _copy_over, _replay, _of_another_bundle, _truncate, _extend])
+def test_reading_through_does_not_end_well_on_such_a_part_either(tamper: Tamper) -> None:
+    manifest, parts = sealed_bundle(*(patterned(600, str(number)) for number in range(3)))
+    shelf = shelf_of(parts)
+    tamper(shelf.stored)
+    with BundleOpener(KEY, manifest, shelf.open_part) as opener, pytest.raises(SealBroken) as caught:
+        list(opener.read_through())
+    assert caught.value.part_id in (part(1), part(2))
+    assert shelf.open_now == 0
 
 
 def test_a_manifest_with_reordered_parts_opens_other_bytes_only_under_another_hash() -> None:
