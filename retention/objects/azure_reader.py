@@ -1,9 +1,10 @@
 """A stored part, read by ranges of its bundle's blob, with the next ranges fetched ahead.
 
-A round trip costs milliseconds, so one read after the other would be slow. Readers of a part step evenly: whole
-segments one after the other, or one tag in each segment. After two equal steps of equal reads the following ones are
-fetched beside them: up to DEPTH at once, and no more than AHEAD bytes. A read that was not foreseen costs what it
-costs alone, and forgets what was fetched ahead.
+A round trip costs milliseconds and a request processor time, so one read after the other would be slow. Readers of a
+part step evenly: whole segments one after the other, or one tag in each segment. After two equal steps of equal reads
+the following ones are fetched beside them: up to DEPTH requests at once, and no more than AHEAD bytes. Reads that touch
+are fetched together, RUN bytes in a request. A read that was not foreseen costs what it costs alone, and forgets what
+was fetched ahead.
 
 The blob's ETag is a condition of every range: bytes of another blob under the same name are never returned.
 """
@@ -14,9 +15,12 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future
 
 DEPTH = 16
-AHEAD = 4 << 20
+AHEAD = 8 << 20
+RUN = 4 << 20
 
 Fetch = Callable[[int, int], bytes]
+Range = tuple[int, int]
+"""Offset and length."""
 
 
 class AzurePartReader:
@@ -26,8 +30,8 @@ class AzurePartReader:
         self._fetch = fetch
         self._size = size
         self._threads = threads
-        self._ahead: dict[tuple[int, int], Future[bytes]] = {}
-        self._last = (0, 0)
+        self._ahead: dict[Range, Future[bytes]] = {}
+        self._last: Range = (0, 0)
         self._step = 0
 
     @property
@@ -38,11 +42,27 @@ class AzurePartReader:
         length = min(length, self._size - offset)
         if length <= 0:
             return b""
-        fetched = self._ahead.pop((offset, length), None)
-        if fetched is None:
+        foreseen = self._find(offset, length)
+        if foreseen is None:
             self._forget()
+            self._foresee(offset, length)
+            return self._fetch(offset, length)
+        fetched = self._ahead[foreseen]
+        if offset + length == sum(foreseen):
+            del self._ahead[foreseen]
         self._foresee(offset, length)
-        return self._fetch(offset, length) if fetched is None else fetched.result()
+        try:
+            return fetched.result()[offset - foreseen[0] :][:length]
+        except Exception:
+            if foreseen == (offset, length):
+                raise
+            self._forget()  # a fault of other bytes in the run is told when those are read
+            return self._fetch(offset, length)
+
+    def _find(self, offset: int, length: int) -> Range | None:
+        """What was fetched ahead and holds all of this."""
+        holding = (ahead for ahead in self._ahead if ahead[0] <= offset and offset + length <= sum(ahead))
+        return next(holding, None)
 
     def _foresee(self, offset: int, length: int) -> None:
         step = offset - self._last[0]
@@ -50,12 +70,14 @@ class AzurePartReader:
         self._last, self._step = (offset, length), step
         if not steady:
             return
-        for ahead in range(1, max(1, min(DEPTH, AHEAD // length)) + 1):
-            start = offset + ahead * step
-            if start + length > self._size:
-                break
-            if (start, length) not in self._ahead:
-                self._ahead[start, length] = self._threads.submit(self._fetch, start, length)
+        touching = step == length
+        together = max(1, RUN // length) if touching else 1
+        most = max(1, min(DEPTH, AHEAD // (together * length)))
+        start = max([offset + step, *(at + (span if touching else step) for at, span in self._ahead)])
+        while len(self._ahead) < most and start + length <= self._size:
+            span = min(together, (self._size - start) // length) * length
+            self._ahead[start, span] = self._threads.submit(self._fetch, start, span)
+            start += span if touching else step
 
     def _forget(self) -> None:
         for fetched in self._ahead.values():

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention.objects.azure_reader import AHEAD, DEPTH, AzurePartReader
+from retention.objects.azure_reader import AHEAD, DEPTH, RUN, AzurePartReader
 
 CONTENT = bytes(range(256)) * 40
 
@@ -77,6 +77,20 @@ def test_steady_steps_are_foreseen_and_each_range_is_fetched_once() -> None:
     assert len(later.waiting) == len(source.asked) - 3
 
 
+def test_reads_that_touch_are_fetched_together() -> None:
+    """The segments of a part: the first is shorter by the header, the last by what it lacks."""
+    mib = 1 << 20
+    size = 20 * mib + 77
+    source, later = Source(bytes(size)), Later()
+    reader = AzurePartReader(source.fetch, size, later)
+    walk = [(0, 40), (40, mib - 40), *((number * mib, mib) for number in range(1, 20)), (20 * mib, 77)]
+    for offset, length in walk:
+        assert len(reader.read_at(offset, length)) == length
+        assert later.under_way <= AHEAD // RUN
+    assert len(source.asked) <= 5 + 20 * mib // RUN
+    assert sum(length for _, length in source.asked) == size
+
+
 def test_no_more_is_fetched_ahead_than_promised() -> None:
     length = AHEAD // 3
     source, later = Source(bytes(8 * length)), Later()
@@ -97,7 +111,7 @@ def test_a_step_aside_forgets_what_was_fetched_ahead() -> None:
 
 def test_a_fault_ahead_is_told_when_its_bytes_are_read_and_not_before() -> None:
     def fetch(offset: int, length: int) -> bytes:
-        if offset >= 50:
+        if offset + length > 50:
             raise OSError("the line is cut")
         return CONTENT[offset : offset + length]
 
