@@ -17,6 +17,7 @@ from intake_api.cli import (
     auditing,
     cases,
     fetching,
+    links,
     local,
     moving,
     receipting,
@@ -51,7 +52,7 @@ casevault.under("Start here", demo, local.serve, doctor)
 casevault.under(
     "For operators and stamps", sending.send, saving.save, access.collections, cases.stamps, access.consent
 )
-casevault.under("For operators and stamps", access.consents, access.revoke, access.erase)
+casevault.under("For operators and stamps", links.links, access.consents, access.revoke, access.erase)
 casevault.under(
     "For engineers", access.claim, moving.move, moving.report, access.grant, access.grants, access.release
 )

@@ -1,0 +1,131 @@
+"""Commands about upload links, for who sends without a token: issued, listed, revoked, and a pasted one checked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from audit.times import rfc3339
+from intake_api.cli.client import Client, segment
+from intake_api.cli.commands import MOMENT, Group, with_json, with_limit
+from intake_api.cli.connection import connected
+from intake_api.cli.errors import CliError
+from intake_api.cli.printing import Column, say, show_item, show_items, show_json, when
+from retention.upload_link import DEFAULT_PERMISSIONS, LONGEST
+
+LINK: tuple[Column, ...] = (
+    ("Link", "id"),
+    ("Stamp", "stamp"),
+    ("Case", "case"),
+    ("Permissions", "permissions"),
+    ("Starts", when("starts_at")),
+    ("Expires", when("expires_at")),
+    ("Revoked", when("revoked_at")),
+)
+
+
+@click.group(cls=Group)
+def links() -> None:
+    """Upload links, for who sends without a token: issue, list, revoke, check."""
+
+
+def _place(case: str | None, stamp: str | None) -> str:
+    if case is not None:
+        return f"/cases/{segment(case)}/upload-links"
+    if stamp is not None:
+        return f"/stamps/{segment(stamp)}/upload-links"
+    raise click.UsageError("say for what: --case or --stamp")
+
+
+@links.command(
+    "issue",
+    examples=(
+        "casevault links issue --case 123456789012345 --days 7",
+        "casevault links issue --stamp stp_... --days 730 --trigger Microsoft.Health.FaultType.StorageError",
+    ),
+)
+@click.option("--case", help="Case that is sent for.")
+@click.option("--stamp", help="Stamp that sends; alone, the link is for its own proactive collections.")
+@click.option(
+    "--days", type=click.IntRange(1, LONGEST.days), default=30, show_default=True, help="How long it lives."
+)
+@click.option("--starts", type=MOMENT, help="Not before.  [default: now]")
+@click.option(
+    "--permissions",
+    default=DEFAULT_PERMISSIONS,
+    show_default=True,
+    help="Some of r (see own uploads, receipts), c (create), w (write), d (give up what is not complete), l (list).",
+)
+@click.option("--ip", help="Only from this address, or from first-last.")
+@click.option("--trigger", metavar="FAULTIDTYPE", help="The alert; needed with --stamp alone.")
+@click.option("--roles", "roles", multiple=True, metavar="ROLE", help="Role of the logs; repeat for more.")
+@with_json
+@connected
+def issue(
+    client: Client,
+    case: str | None,
+    stamp: str | None,
+    days: int,
+    starts: datetime | None,
+    permissions: str,
+    ip: str | None,
+    trigger: str | None,
+    roles: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Issue a link. Its address is shown this once, and lets in whoever has it.
+
+    For a customer's operator; for an engineer, of a case that they are assigned to; for a stamp, of itself.
+    """
+    told: dict[str, Any] = {
+        "expires_at": rfc3339(datetime.now(UTC) + timedelta(days=days)),
+        "starts_at": rfc3339(starts) if starts else None,
+        "permissions": permissions,
+        "ip": ip,
+        "trigger": trigger,
+        "roles": ",".join(roles) or None,
+        "stamp": stamp if case else None,
+        "type": "proactive" if case and trigger else None,
+    }
+    made = client.post(_place(case, stamp), told)
+    show_item(made, (*LINK[:-1], ("Address", "url")), as_json)
+    say("the address is kept nowhere here: hand it over as you would a password")
+
+
+@links.command("list", examples=("casevault links list --case 123456789012345",))
+@click.option("--case", help="Case that they are for.")
+@click.option("--stamp", help="Stamp that sends through them.")
+@with_limit
+@with_json
+@connected
+def list_links(client: Client, case: str | None, stamp: str | None, limit: int, as_json: bool) -> None:
+    """List the links of a case or of a stamp, newest first, revoked and expired ones too."""
+    show_items(client.items(_place(case, stamp), limit or None), LINK, as_json, "there are no links")
+
+
+@links.command("revoke", examples=("casevault links revoke lnk_...",))
+@click.argument("link")
+@with_json
+@connected
+def revoke(client: Client, link: str, as_json: bool) -> None:
+    """End a link at once; an upload that runs through it is stopped."""
+    show_item(client.post(f"/upload-links/{segment(link)}/revoke", {}), LINK, as_json)
+
+
+@links.command("check", examples=("CASEVAULT_LINK='https://host/lnk-...?sv=...' casevault links check",))
+@click.option(
+    "--link", required=True, envvar="CASEVAULT_LINK", show_envvar=True, help="The address as it was pasted."
+)
+@with_json
+@connected
+def check(client: Client, link: str, as_json: bool) -> None:
+    """Say whether a stamp could send through a pasted address, and why not. Ends with an error if it could not."""
+    found = client.post("/upload-links/check", {"url": link})
+    if as_json:
+        show_json(found)
+    if not found["accepted"]:
+        raise CliError(f"this link would not do: {found['detail']} ({found['reason']})")
+    if not as_json:
+        show_item(found, (("Link", "link"), ("Expires", when("expires_at"))), as_json)
