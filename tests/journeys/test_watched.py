@@ -268,7 +268,10 @@ def test_every_part_of_the_journey_is_on_one_page(watched: Watched) -> None:
     assert value("casevault_received_bytes_total") >= 400_000
     assert value("casevault_delivered_bytes_total") == 200_000
     # The server hears of the cut, or of the request that goes on behind it, whichever comes first.
-    assert {s.labels["how"] for s in samples if s.name == "casevault_uploads_cut_total"} <= {"line", "stopped"}
+    assert {s.labels["how"] for s in samples if s.name == "casevault_uploads_cut_total"} <= {
+        "line",
+        "stopped",
+    }
     assert value("casevault_uploads_cut_total") == 1
     assert value("casevault_request_duration_seconds_count", process="blobs", route="blob:put-blob") >= 1
     assert value("casevault_beats_total", outcome="well") > 10
