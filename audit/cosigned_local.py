@@ -6,14 +6,11 @@ that it moved. The name is the SHA-256 of the origin, as in the monitoring path.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from audit.tiles import LocalTileStore, TileMissingError, make_folder
+from audit.folders import alone_in, make_folder
+from audit.tiles import LocalTileStore, TileMissingError
 
 
 class LocalCosignedStore:
@@ -31,20 +28,11 @@ class LocalCosignedStore:
             return None
 
     def swap(self, origin: str, before: str | None, after: str) -> bool:
-        with self._alone():
+        with alone_in(self._folder):
             if self.last(origin) != before:
                 return False
             self._files.put(origin_hash(origin), after.encode())
         return True
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
 
 
 def origin_hash(origin: str) -> str:

@@ -13,7 +13,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import struct
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.checkpoint import NoteError, claimed_size
+from audit.folders import alone_in, make_folder, sync_folder
 from audit.merkle import HASH_BYTES, node_hash
 
 TILE_HEIGHT = 8
@@ -199,12 +199,8 @@ class LocalTileStore:
     def _alone(self) -> Iterator[None]:
         """Nobody publishes between the look at what is there and the write."""
         make_folder(self._folder)
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with alone_in(self._folder):
             yield
-        finally:
-            os.close(descriptor)
 
     def _write(self, path: str, data: bytes) -> None:
         target = self._folder / path
@@ -228,23 +224,6 @@ class LocalTileStore:
             return (self._folder / path).read_bytes()
         except FileNotFoundError:
             raise TileMissingError(path) from None
-
-
-def make_folder(folder: Path) -> None:
-    """The folder and those above it, for this user alone, durable."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(folder.parent)
-
-
-def sync_folder(folder: Path) -> None:
-    """A rename or a new folder is durable only when the folder that names it is."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _number(index: int) -> str:

@@ -15,7 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from audit.tiles import TileMissingError, make_folder, sync_folder
+from audit.folders import make_folder, sync_folder
+from audit.tiles import TileMissingError
 from audit.witness import WitnessConflictError, WitnessUnavailableError, kept_sizes
 
 _MODE = 0o400

@@ -10,8 +10,6 @@ they are needed, so that the embedded start stays quick.
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,6 +23,7 @@ from audit.cosignature import Cosigner
 from audit.cosigned_local import LocalCosignedStore
 from audit.cosigners import Cosigners
 from audit.cosigning import WitnessCore
+from audit.folders import alone_in
 from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileMissingError, TileStore
@@ -142,12 +141,8 @@ def _taking_turns(settings: Settings, azure: AzureConnections) -> Iterator[None]
         finally:
             records.close()
         return
-    descriptor = os.open(settings.state, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with alone_in(settings.state):
         yield
-    finally:
-        os.close(descriptor)
 
 
 def observe(settings: Settings, process: str, *, scraped: bool = False) -> Observer:
