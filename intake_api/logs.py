@@ -60,8 +60,7 @@ LOGGING: dict[str, Any] = {
         "console": {"class": "logging.StreamHandler", "formatter": "json", "stream": "ext://sys.stderr"}
     },
     "root": {"handlers": ["console"], "level": "INFO"},
-    # Azure's clients tell of each request, with its address and headers, at INFO.
-    "loggers": {"_granian": {"level": "INFO"}, "azure": {"level": "WARNING"}},
+    "loggers": {"_granian": {"level": "INFO"}},
 }
 """For logging.config.dictConfig."""
 

@@ -191,6 +191,12 @@ def test_flask_stays_at_one_door_and_functions_at_the_other() -> None:
         assert not (functions and package not in ("functions", "function_app.py")), name_of(path)
 
 
+def test_only_the_read_back_reads_before_the_digest_is_checked() -> None:
+    """`read_through` proves a bundle when it has ended: whoever shows bytes to somebody must not use it (P1)."""
+    users = {name_of(path) for path in modules() if ".read_through(" in path.read_text()}
+    assert users == {"retention/custody/completing.py", "retention/envelope/bundle_file.py"}
+
+
 def test_opening_is_imported_by_the_read_back_and_by_reading_alone() -> None:
     """`opener` gives plaintext: no door may come by it around the decision (P2). Concatenation gives it to the sealer
     of the bundle that the bytes are for, and to nobody else."""

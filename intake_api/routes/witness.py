@@ -30,9 +30,8 @@ def witness_blueprint(core: WitnessCore) -> Blueprint:
 
     @blueprint.post("/add-checkpoint")
     def add_checkpoint() -> Response:
-        body = request.get_data(
-            cache=False
-        )  # all of it, within the API's own bound: who still sends hears nothing
+        # All of it, within the API's own bound: who still sends hears no answer.
+        body = request.get_data(cache=False)
         if len(body) > MAX_REQUEST_BYTES:
             abort(413)
         answer = core.add_checkpoint(body)

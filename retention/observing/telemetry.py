@@ -231,7 +231,7 @@ STATE: Mapping[str, str] = {
     "casevault_log_entries": "Entries in the tree",
     "casevault_witness_lag_seconds": "How long the oldest checkpoint waits for the witness",
 }
-"""The gauges of `retention.observing.state`, which the clock process exports."""
+"""The gauges of `retention.observing.state`, which the clock process exports, or `watch` in its place."""
 
 
 def _detail(row: EntryRow, name: str) -> int:

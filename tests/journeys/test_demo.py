@@ -84,9 +84,8 @@ def test_a_demo_that_is_stopped_leaves_nothing_behind(tmp_path: Path, number: si
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # a shell's background jobs ignore it
+        # A shell's background jobs ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert demo.stdout is not None
     address = next(line for line in demo.stdout if "https://127.0.0.1:" in line).split(",")[0].strip()
