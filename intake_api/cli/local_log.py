@@ -1,7 +1,7 @@
 """The log in a state folder on this machine, without asking the service: for administrators, and for copies of a log.
 
-Nothing is written where the folder holds the database. Where it does not, the records are in the database that the
-settings of the environment name, and are opened as the service opens them.
+Nothing is written where the folder holds all of the log. Where records, tiles or signing key are elsewhere, by the
+settings of the environment, the log is opened as the service opens it.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def local_settings(state: Path) -> Settings:
 def open_local_log(state: Path, keys: Path | None) -> Iterator[LocalLog]:
     """The log of this folder. Its key is the pinned one; without one, the folder's own."""
     settings = local_settings(state)
-    if not settings.records_file.exists():
+    elsewhere = settings.azure.blob or settings.azure.signing_vault_url is not None
+    if elsewhere or not settings.records_file.exists():
         with _open_as_service(settings, keys) as log:
             yield log
         return
@@ -64,7 +65,7 @@ def open_local_log(state: Path, keys: Path | None) -> Iterator[LocalLog]:
 
 @contextmanager
 def _open_as_service(settings: Settings, keys: Path | None) -> Iterator[LocalLog]:
-    if settings.database_url is None or not is_initialised(settings):
+    if not is_initialised(settings):
         raise CliError(
             f"{settings.state} holds no log: name the state folder of a service, and set CASEVAULT_DATABASE_URL "
             "when its records are in PostgreSQL"
