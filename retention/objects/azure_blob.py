@@ -8,10 +8,12 @@ Order of writing
 Every step may be repeated; a crash in between leaves what `remains` shows and `destroy` removes.
 
 Reading: the committed list tells where in the blob each part lies. It is read once for each bundle and kept with the
-blob's ETag; whenever a part is opened the service is asked whether that is still the blob.
+blob's ETag; whenever a part is opened the service is asked whether that is still the blob. Committing the same list once
+more (two that complete at once, a late writer's blocks taken away) makes another ETag of it: a reader then looks whether
+its part lies where it lay, and reads on.
 
 Of what the contract leaves open:
-- An aborted or destroyed part beside living ones is marked dead, and shown by `remains`, until `complete` or `destroy`.
+- An aborted part, or one destroyed singly, is marked dead, and shown by `remains`, until `complete` or `destroy`.
 - The service discards staged blocks a week after the last one, so an upload may not stay open longer than that, and
   `discard_abandoned` has nothing to do.
 - A bundle has at most 50,000 blocks: with a part for each small request, `StoreFull` says so.
@@ -96,23 +98,31 @@ class AzureBlobObjectStore:
     def open_part(self, bundle_id: str, part_id: str) -> AzurePartReader:
         paths.part_object(bundle_id, part_id)
         blob = self._blob(bundle_id)
-        with named_errors("a part cannot be opened"):
-            etag, extents = self._layout(blob)
+        etag, extents = self._layout(blob)
         extent = extents.get(part_id)
         if extent is None:
             raise PartMissing(f"there is no part {part_id}")
 
         def fetch(offset: int, length: int) -> bytes:
-            return _fetch(blob, etag, extent.offset + offset, length)
+            nonlocal etag
+            for _ in range(ROUNDS):
+                got = _fetch(blob, etag, extent.offset + offset, length)
+                if got is not None:
+                    return got
+                etag, now = self._layout(blob)
+                if now.get(part_id) != extent:
+                    raise PartMissing("the part was destroyed while it was read")
+            raise StoreUnavailable(f"bundle {bundle_id} is being changed by others all the time")
 
         return AzurePartReader(fetch, extent.size, self._threads)
 
     def _layout(self, blob: BundleBlob) -> tuple[str, dict[str, Extent]]:
         with self._lock:
             kept = self._layouts.get(blob.bundle_id)
-        if kept is not None and blob.is_still(kept[0]):
-            return kept
-        lists, etag = blob.lists()
+        with named_errors("a part cannot be found"):
+            if kept is not None and blob.is_still(kept[0]):
+                return kept
+            lists, etag = blob.lists()
         layout = etag, lists.extents()
         with self._lock:
             self._layouts[blob.bundle_id] = layout
@@ -162,7 +172,8 @@ class AzureBlobObjectStore:
         self._account.check()
 
 
-def _fetch(blob: BundleBlob, etag: str, offset: int, length: int) -> bytes:
+def _fetch(blob: BundleBlob, etag: str, offset: int, length: int) -> bytes | None:
+    """The range; None when the blob is gone, or not the one with this ETag."""
     with named_errors("a part cannot be read"):
         try:
             return blob.client.download_blob(
@@ -171,4 +182,4 @@ def _fetch(blob: BundleBlob, etag: str, offset: int, length: int) -> bytes:
         except HttpResponseError as error:
             if not (is_absent(error) or is_conflict(error)):
                 raise
-    raise PartMissing("the part was destroyed while it was read")
+    return None

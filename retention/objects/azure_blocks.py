@@ -60,10 +60,11 @@ class Block:
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a part lies in the blob."""
+    """Where a part lies in the blob, and who wrote it."""
 
     offset: int
     size: int
+    writer: str
 
 
 class BlockLists:
@@ -87,10 +88,14 @@ class BlockLists:
             if block is None:
                 return {}
             counted = 0 if block.kind == EMPTY else block.size
-            before = extents.get(block.part_id, Extent(offset, 0))
-            extents[block.part_id] = Extent(before.offset, before.size + counted)
+            before = extents.get(block.part_id, Extent(offset, 0, block.writer))
+            extents[block.part_id] = Extent(before.offset, before.size + counted, block.writer)
             offset += block.size
         return extents
+
+    def began(self, part_id: str, writer: str) -> bool:
+        """Whether its begin block is here: the bundle was neither completed nor destroyed since."""
+        return any(block.kind == BEGIN for block in self._writers.get((part_id, writer), ()))
 
     def alive(self, part_id: str, writer: str) -> bool:
         kinds = {block.kind for block in self._writers.get((part_id, writer), ())}

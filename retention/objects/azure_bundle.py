@@ -1,8 +1,11 @@
 """One bundle's blob, and the few calls of the service that act on it as a whole. Names of blocks: azure_blocks.py.
 
-Staged blocks that no committed list names cannot be taken away singly; committing a list takes all of them away. So
-    drop_staged   nothing committed:  commit the empty list, if still nothing is committed -> delete that empty blob
-                  complete:           commit the same list again, if it is still the same
+Staged blocks that no committed list names cannot be taken away singly; committing a list takes all of them away, and no
+condition can say "unless another part was finished meanwhile". So, while parts may come, nothing is taken away:
+    forget        begun, not complete:  mark the writer dead; its blocks go with `complete` or `destroy`
+                  complete:             commit the same list again, if it is still the same
+                  destroyed (no begin block is left, and no part may come):
+                                        commit the empty list, if still nothing is committed -> delete that empty blob
     destroy       staged blocks: commit the empty list (*) -> delete the blob with its snapshots -> earlier versions
 Conditions on the blob's ETag make a commit by another process in between an error here, after which the lists are read
 again. The service itself discards staged blocks a week after the last one was staged.
@@ -80,15 +83,16 @@ class BundleBlob:
         return True
 
     def forget(self, part_id: str, writers: list[str]) -> None:
-        """These writers' staged blocks are nothing any more: gone, or marked dead while others are writing here."""
+        """These writers' staged blocks are nothing any more: marked dead, and gone where the bundle is complete, or
+        was destroyed meanwhile."""
         for _ in range(ROUNDS):
             lists, etag = self.lists()
-            if not lists.staged:
-                return
-            if lists.living() - {(part_id, writer) for writer in writers}:
-                self._mark_dead(lists, part_id, writers)
-                return
-            if self._drop_staged(lists, etag):
+            mine = [writer for writer in writers if lists.began(part_id, writer)]
+            if mine and not lists.committed:
+                if not any(lists.alive(part_id, writer) for writer in mine):
+                    return
+                self._mark_dead(lists, part_id, mine)  # then looked at again: a destruction may come between
+            elif not lists.staged or self._drop_staged(lists, etag):
                 return
         raise StoreUnavailable(f"bundle {self.bundle_id} is being changed by others all the time")
 

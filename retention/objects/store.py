@@ -14,7 +14,7 @@ Rules for all methods
 - Durable when it returns: a power cut afterwards loses nothing that a method reported done.
 - Immutable: a part's name is written once. `PartExists` is raised by `new_part` or, at the latest, by `commit`.
 - Idempotent: `complete`, `destroy*` and `discard_abandoned` may be repeated after any error or crash.
-- Errors: `StoreFull` (nothing of the write remains), `StoreUnavailable` (may or may not have happened: reload,
+- Errors: `StoreFull` (the write is aborted), `StoreUnavailable` (may or may not have happened: reload,
   then repeat), and those named at the methods. An id of the wrong shape is `BadName` everywhere.
 - Safe from many threads and processes at once; one PartWriter or PartReader belongs to one thread at a time.
 - Not the store's business: who may, and when. That no part is added after `complete`, and none after `destroy`,
@@ -55,11 +55,14 @@ class PartWriter(Protocol):
         """Make the part durable under its name, data and name both. The only point at which it appears.
 
         `PartExists`: the name was taken meanwhile. `PartMissing`: destroyed while it was being written.
-        After any error nothing of the part remains (`StoreUnavailable` excepted: unknown).
+        After any error the part is aborted (`StoreUnavailable` excepted: unknown).
         """
 
     def abort(self) -> None:
-        """Forget the part; nothing of it remains. No effect after `commit` or a second time."""
+        """Forget the part: it is in no list, and its name is free. No effect after `commit` or a second time.
+
+        What of it a store cannot remove singly, `remains` shows until `complete` or `destroy` takes it away.
+        """
 
     def __enter__(self) -> Self: ...
 
@@ -118,7 +121,7 @@ class ObjectStore(Protocol):
         """
 
     def destroy_part(self, bundle_id: str, part_id: str) -> None:
-        """Remove one part that no record names, if it is there; allowed before `complete` only."""
+        """Abort one part that no record names, if it is there, as its writer would; before `complete` only."""
 
     def remains(self, bundle_id: str) -> list[str]:
         """Names of everything still found of the bundle, in every form `destroy` removes. Empty proves absence.

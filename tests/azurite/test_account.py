@@ -206,5 +206,5 @@ def test_an_empty_blob_that_a_crash_left_is_found_and_taken_away(
 ) -> None:
     service.get_blob_client(container, B).commit_block_list([])
     assert store.remains(B) == [B]
-    store.new_part(B, part(1)).abort()
+    store.destroy(B)
     assert store.remains(B) == []

@@ -109,7 +109,7 @@ def test_a_part_whose_bundle_is_completed_before_its_last_block_arrives_is_missi
     assert read(store, B, part(1)) == pattern(1000)
 
 
-@pytest.mark.parametrize("request_overtaken", ["PUT comp=blocklist", "DELETE"])
+@pytest.mark.parametrize("request_overtaken", ["GET comp=blocklist", "PUT comp=block&"])
 def test_an_abort_never_takes_away_a_bundle_completed_meanwhile(
     store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted, request_overtaken: str
 ) -> None:
@@ -124,24 +124,10 @@ def test_an_abort_never_takes_away_a_bundle_completed_meanwhile(
     assert len(store.remains(B)) == 1
 
 
-def test_an_abort_that_takes_anothers_blocks_with_it_is_noticed_by_the_other(
+def test_a_bundle_destroyed_while_a_writer_aborts_is_gone(
     store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted
 ) -> None:
-    begun = []
-    aborted = slow.new_part(B, part(2))
-    scripted.first("PUT comp=blocklist", lambda: begun.append(store.new_part(B, part(1))))
-    aborted.abort()
-    begun[0].reserve(5)
-    begun[0].advance(5)
-    with pytest.raises(PartMissing):
-        begun[0].commit()
-    assert store.remains(B) == []
-
-
-def test_a_bundle_destroyed_while_an_abort_empties_it_is_gone(
-    store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted
-) -> None:
-    for request in ("PUT comp=blocklist", "DELETE"):
+    for request in ("GET comp=blocklist", "PUT comp=block&"):
         aborted = slow.new_part(B, part(2))
         scripted.first(request, lambda: store.destroy(B))
         aborted.abort()
@@ -199,3 +185,37 @@ def test_a_bundle_destroyed_while_it_is_completed_does_not_come_back(
     with pytest.raises(PartMissing):
         slow.complete(B, [part(1)])
     assert store.remains(B) == []
+
+
+@pytest.mark.parametrize("late", ["completed once more", "a late writer's blocks dropped"])
+def test_a_reader_reads_on_when_the_same_list_is_committed_beside_it(
+    store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted, late: str
+) -> None:
+    write(store, B, part(1), pattern(1000))
+    if late == "completed once more":
+        readers = []
+
+        def other_completes() -> None:
+            store.complete(B, [part(1)])
+            readers.append(store.open_part(B, part(1)))
+
+        scripted.first("PUT comp=blocklist", other_completes)
+        slow.complete(B, [part(1)])
+        reader = readers[0]
+    else:
+        store.complete(B, [part(1)])
+        reader = store.open_part(B, part(1))
+        slow.new_part(B, part(2)).abort()
+    assert reader.read_at(0, 1000) == pattern(1000)
+    reader.close()
+
+
+@pytest.mark.parametrize("request_overtaken", ["GET comp=blocklist", "PUT comp=block"])
+def test_an_abort_never_takes_away_a_part_that_was_finished_meanwhile(
+    store: AzureBlobObjectStore, slow: AzureBlobObjectStore, scripted: Scripted, request_overtaken: str
+) -> None:
+    aborted = slow.new_part(B, part(2))
+    scripted.first(request_overtaken, lambda: write(store, B, part(1), pattern(1000)))
+    aborted.abort()
+    store.complete(B, [part(1)])
+    assert read(store, B, part(1)) == pattern(1000)

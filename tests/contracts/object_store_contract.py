@@ -109,23 +109,32 @@ class ObjectStoreContract:
         store.complete(B, [part(1)])
         assert read(store, B, part(1)) == b"first"
 
-    def test_an_aborted_part_leaves_nothing_and_its_name_is_free(self, store: ObjectStore) -> None:
+    def test_an_aborted_part_is_in_no_list_and_its_name_is_free(self, store: ObjectStore) -> None:
         writer = store.new_part(B, part(1))
         writer.reserve(5)[:] = b"first"
         writer.advance(5)
         writer.abort()
         writer.abort()
-        assert store.remains(B) == []
+        assert store.list_parts(B) == []
         write(store, B, part(1), b"second")
         store.complete(B, [part(1)])
         assert read(store, B, part(1)) == b"second"
+        assert len(store.remains(B)) == 1
 
     def test_leaving_the_with_block_without_commit_aborts(self, store: ObjectStore) -> None:
         with store.new_part(B, part(1)) as writer:
             writer.reserve(5)
             writer.advance(5)
-        assert store.remains(B) == []
         assert store.list_parts(B) == []
+        store.destroy(B)
+        assert store.remains(B) == []
+
+    def test_a_part_aborted_after_its_bundle_was_destroyed_leaves_nothing(self, store: ObjectStore) -> None:
+        with store.new_part(B, part(1)) as writer:
+            writer.reserve(5)
+            writer.advance(5)
+            store.destroy(B)
+        assert store.remains(B) == []
 
     def test_a_finished_writer_takes_nothing_more(self, store: ObjectStore) -> None:
         writer = store.new_part(B, part(1))
@@ -149,6 +158,7 @@ class ObjectStoreContract:
         write(store, B, part(1), b"x")
         with store.new_part(bundle(2), part(1)):
             assert sorted(store.list_bundles()) == [B, bundle(2)]
+        store.destroy(bundle(2))
         assert list(store.list_bundles()) == [B]
 
     def test_completing_keeps_the_listed_parts_and_removes_the_strays(self, store: ObjectStore) -> None:
@@ -222,6 +232,8 @@ class ObjectStoreContract:
         assert store.list_parts(B) == [part(2)]
         store.destroy_part(bundle(9), part(1))
         store.destroy_part(B, part(2))
+        assert store.list_parts(B) == []
+        store.destroy(B)
         assert store.remains(B) == []
 
     def test_a_part_being_written_is_not_taken_for_abandoned(self, store: ObjectStore) -> None:

@@ -128,6 +128,9 @@ def _remains(found: Evidence, erased: set[str]) -> Iterable[str]:
 
 
 def _lost(ledger: Ledger, found: Evidence, erased: set[str]) -> Iterable[str]:
+    for leaf in found.leaves:
+        if leaf["action"] == Action.BUNDLE_DAMAGED:
+            yield f"found damaged: {leaf['bundle']}, {leaf['reason']}, at {leaf['at']}"
     for upload in ledger.uploads.values():
         if upload.acknowledged is not None and upload.bundle not in erased:
             got = found.contents.get(upload.bundle, "it was not read")

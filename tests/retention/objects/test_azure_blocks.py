@@ -66,7 +66,7 @@ def test_parts_lie_in_the_blob_one_after_the_other(parts: list[list[int]]) -> No
     extents = BlockLists(told(*committed), []).extents()
     end = 0
     for number, each in enumerate(parts):
-        assert extents[part(number)] == Extent(end, sum(each))
+        assert extents[part(number)] == Extent(end, sum(each), A)
         end += sum(each) or 1  # the byte that stands for an empty part
 
 

@@ -49,6 +49,14 @@ def test_folders_and_files_are_for_this_user_alone(store: LocalObjectStore, fold
     assert modes == {"objects": 0o700, B: 0o700, f"{part(1)}.sealed": 0o600}
 
 
+def test_an_aborted_part_leaves_nothing_on_disk(store: LocalObjectStore) -> None:
+    with store.new_part(B, part(1)) as writer:
+        writer.reserve(5)
+        writer.advance(5)
+    assert store.remains(B) == []
+
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, RESERVE_MAX), max_size=14), st.booleans())
 def test_any_run_of_reservations_is_written_as_it_came(
