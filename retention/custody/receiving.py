@@ -5,7 +5,8 @@ Order of writing, for each part:
 With a checksum announced, all parts of the request are held back: the sum is compared first, then
   * all of them are recorded in one transaction, or none.
 When the last byte is recorded, `completing.finish_upload` follows.
-A crash before a * leaves an object that no record names: it is removed at `complete`, or with the bundle.
+A crash before a * leaves an object that no record names: it is removed at `complete`, or with the bundle. So does a
+database that falls silent at a *: the part may count, and is left alone.
 
 Rules:
 - Plaintext is in memory only; it goes from the request to the sealer.
@@ -40,7 +41,7 @@ from retention.envelope.keys import DataKey
 from retention.envelope.manifest import PartEntry
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
-from retention.errors import CustodyError, Erased, TakenOver, TooLarge
+from retention.errors import Erased, TakenOver, TooLarge
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartMissing
 from retention.objects.store import PartWriter
@@ -134,8 +135,8 @@ class UploadSession:
         if self._sealing is not None:
             self._end_part()
         if self._held:
-            self._keep(self._held)
-            self._held = []
+            held, self._held = self._held, []
+            self._keep(held)
         if self.offset > self.started_at:
             commit(self._custody, self._continued)
             self._parked = True
@@ -177,7 +178,7 @@ class UploadSession:
     def _keep(self, kept: Sequence[PartEntry]) -> None:
         try:
             commit(self._custody, lambda tx: self._record(tx, kept))  # * the parts count from here
-        except CustodyError:
+        except (TakenOver, Erased):  # the records said no; after any other error they may say yes
             self._discard(kept)
             raise
         self.offset += sum(part.length for part in kept)
@@ -259,6 +260,8 @@ class UploadSession:
             if self._writer is not None:
                 self._writer.abort()
             self._discard(self._held)
+            if isinstance(error, Erased):  # what was begun after the erasure had looked
+                self._custody.objects.destroy(self.bundle_id)
             if not self._parked:
                 self._custody.records.write(self._let_go)
         finally:

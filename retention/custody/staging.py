@@ -34,7 +34,7 @@ from retention.custody.receiving import data_key_of
 from retention.custody.writers import RECHECK_SECONDS
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
-from retention.errors import Conflict, CustodyError, Erased, Invalid, TakenOver, TooLarge, Unavailable
+from retention.errors import Conflict, Erased, Invalid, TakenOver, TooLarge, Unavailable
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, PartMissing
 from retention.objects.store import PartWriter
@@ -126,7 +126,7 @@ class StagedBlock:
             replaced = custody.records.write(
                 lambda tx: self._record(tx, length, digest)
             )  # * it counts from here
-        except CustodyError:
+        except (Erased, Conflict):  # the records said no; after any other error they may say yes
             custody.objects.destroy_part(self.bundle_id, self.part_id)
             raise
         if replaced is not None:
@@ -175,6 +175,8 @@ class StagedBlock:
     ) -> None:
         self._blocks.leave(self)
         self._writer.abort()
+        if isinstance(error, Erased):  # what was begun after the erasure had looked
+            self._through.custody.objects.destroy(self.bundle_id)
 
 
 def _check_same_length(reads: Reads, bundle_id: str, block_id: str) -> None:

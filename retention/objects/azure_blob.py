@@ -8,8 +8,8 @@ Order of writing
 Every step may be repeated; a crash in between leaves what `remains` shows and `destroy` removes.
 
 Reading: the committed list tells where in the blob each part lies. It is read once for each bundle and kept with the
-blob's ETag; whenever a part is opened the service is asked whether that is still the blob. Committing the same list once
-more (two that complete at once, a late writer's blocks taken away) makes another ETag of it: a reader then looks whether
+blob's ETag; whenever a part is opened the service is asked whether that is still the blob. The same list committed once
+more (two that complete at once, a late writer's blocks taken away) gives it another ETag: a reader then looks whether
 its part lies where it lay, and reads on.
 
 Of what the contract leaves open:

@@ -6,9 +6,11 @@ import threading
 import pytest
 
 from retention.custody import completing, erasing, receiving, unfinished
-from retention.errors import Conflict, Erased, NotFound, OffsetMismatch, TakenOver, TooLarge
+from retention.errors import Conflict, Erased, NotFound, OffsetMismatch, TakenOver, TooLarge, Unavailable
 from retention.objects.errors import StoreFull
+from retention.records.tables import parts
 from retention.sweep import remove_orphans, sweep
+from tests.fakes.silent_records import SilentRecords
 from tests.retention.custody.world import World, but
 
 CONTENT = bytes(range(256)) * 16
@@ -227,6 +229,21 @@ def test_a_full_disk_drops_the_part_and_keeps_those_before_it(world: World, bund
         full.send(bundle, CONTENT)
     assert world.row(bundle).offset == 2 * PART
     assert stored_parts(world, bundle) == 2
+    assert_completes(world, bundle)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_part_whose_record_may_have_been_made_is_kept(world: World, bundle: str, held: bool) -> None:
+    silent = but(world, records=SilentRecords(world.custody.records, parts))
+
+    def send() -> None:
+        with receiving.begin(silent.custody, world.uploads, world.stamp, bundle, 0, held=held) as session:
+            session.feed(CONTENT[: 2 * PART])
+            session.park()
+
+    with pytest.raises(Unavailable, match="fell silent"):
+        send()
+    assert world.row(bundle).offset == (2 * PART if held else PART)
     assert_completes(world, bundle)
 
 

@@ -19,11 +19,22 @@ from retention.custody import stamps as stamp_verbs
 from retention.custody.committing import BlockKind
 from retention.custody.erasing import request_bundle_erasure
 from retention.custody.staging import Stoppable, Through
-from retention.errors import Conflict, CustodyError, Erased, Invalid, NotFound, Refused, TakenOver, TooLarge
+from retention.errors import (
+    Conflict,
+    CustodyError,
+    Erased,
+    Invalid,
+    NotFound,
+    Refused,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+)
 from retention.objects.store import ObjectStore
 from retention.records.tables import bundles, parts, staged_blocks
 from retention.upload_link import Declared, LinkTerms
-from tests.retention.custody.world import DAY, HOUR, NUMBER, TRIGGER, World, strict_world
+from tests.fakes.silent_records import SilentRecords
+from tests.retention.custody.world import DAY, HOUR, NUMBER, TRIGGER, World, but, strict_world
 
 L, U, C = BlockKind.LATEST, BlockKind.UNCOMMITTED, BlockKind.COMMITTED
 FACTS = {"metadata": {}, "properties": {}}
@@ -201,6 +212,17 @@ def test_a_block_that_is_cut_or_too_long_leaves_nothing(world: World) -> None:
         block.feed(b"abcde")
     assert committing.list_blocks(by, NAME).uncommitted == []
     assert stored(world.custody.objects, block.bundle_id) == 0
+
+
+def test_a_block_whose_record_may_have_been_made_is_kept(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    silent = but(world, records=SilentRecords(world.custody.records, staged_blocks)).custody
+    with pytest.raises(Unavailable, match="fell silent"):
+        stage(dataclasses.replace(by, custody=silent), "AA", b"abc")
+    assert committing.list_blocks(by, NAME).uncommitted == [("AA", 3)]
+    bundle = commit(by, "AA")
+    assert read(world, bundle.id) == b"abc"
 
 
 def test_two_first_blocks_at_once_begin_one_blob(strict: World) -> None:

@@ -56,7 +56,6 @@ def test_an_aborted_part_leaves_nothing_on_disk(store: LocalObjectStore) -> None
     assert store.remains(B) == []
 
 
-
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, RESERVE_MAX), max_size=14), st.booleans())
 def test_any_run_of_reservations_is_written_as_it_came(
