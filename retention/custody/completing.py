@@ -5,7 +5,8 @@ Order of writing:
                                    (and in the same commit: the erasure of the partial uploads it was made of begins)
   read back, open, hash -> * state `complete` + receipt + entry          `verify_bundle`, beside the upload path
 The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
-else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened.
+else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened. That
+is for ever, so what may be a passing fault of a store is read a second time first.
 A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
 """
 
@@ -35,6 +36,8 @@ from retention.receipt import INTAKE, body_hash
 from retention.records.queries import bundle_history, bundle_parts, live_partials, partials_of
 from retention.records.tables import bundles, cases
 from retention.records.unit_of_work import Reads, Transaction
+
+PERHAPS_PASSING = ("part-missing", "seal-broken", "key-broken")
 
 
 def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
@@ -104,12 +107,9 @@ def verify_bundle(custody: Custody, bundle_id: str) -> BundleState:
         bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
     if bundle.state != BundleState.RECEIVED:
         return BundleState(bundle.state)
-    try:
+    sha256, broken = _read_back(custody, bundle)
+    if broken in PERHAPS_PASSING:
         sha256, broken = _read_back(custody, bundle)
-    except (KeyDestroyed, PartMissing):
-        if _state(custody, bundle_id) == BundleState.RECEIVED:
-            return _record_damage(custody, bundle, "part-missing")
-        return _state(custody, bundle_id)  # an erasure came between
     if broken is not None:
         return _record_damage(custody, bundle, broken)
     return _record_complete(custody, bundle, sha256)
@@ -125,6 +125,8 @@ def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
         with opener(custody, manifest) as sealed:
             for piece in sealed.read_through():
                 digest.update(piece)
+    except (KeyDestroyed, PartMissing):
+        return "", "part-missing"
     except SealBroken:
         return "", "seal-broken"
     except WrappedKeyBroken:

@@ -11,7 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from retention.custody import completing, receiving
+from retention.envelope.format import ciphertext_length
+from retention.envelope.keys import WrappedKey
 from retention.errors import Refused
+from retention.objects.errors import PartMissing
 from retention.records.tables import parts
 from retention.sweep import sweep
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
@@ -98,6 +101,54 @@ def test_every_other_harm_is_found_too(
     bundle = received(strict)
     harm(strict, bundle)
     assert_never_opens(strict, bundle, reason)
+
+
+class OnceWrong:
+    """A store (of objects or of keys) whose first answer to `call` is `wrong`; every later one is true."""
+
+    def __init__(self, inner: object, call: str, wrong: Callable[..., object]) -> None:
+        self._inner, self._call, self._wrong = inner, call, wrong
+        self.given = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name != self._call or self.given:
+            return getattr(self._inner, name)
+        self.given = True
+        return self._wrong
+
+
+def missing(bundle_id: str, part_id: str) -> object:
+    raise PartMissing(part_id)
+
+
+def other_bytes(bundle_id: str, part_id: str) -> object:
+    other = StrictObjectStore()
+    other.parts[bundle_id, part_id] = bytes(ciphertext_length(len(CONTENT)))
+    other.complete(bundle_id, [part_id])
+    return other.open_part(bundle_id, part_id)
+
+
+def no_key(bundle_id: str) -> object:
+    return WrappedKey("memory", "memory", b"")
+
+
+@pytest.mark.parametrize(
+    ("store", "call", "wrong"),
+    [
+        ("objects", "open_part", missing),
+        ("objects", "open_part", other_bytes),
+        ("keys", "get", no_key),
+    ],
+)
+def test_a_fault_that_passes_damages_nothing(
+    strict: World, store: str, call: str, wrong: Callable[..., object]
+) -> None:
+    bundle = received(strict)
+    once = OnceWrong(getattr(strict.custody, store), call, wrong)
+    object.__setattr__(strict.custody, store, once)
+    assert sweep(strict.custody).verified == 1
+    assert once.given, "or nothing was tried"
+    assert strict.read(bundle) == CONTENT
 
 
 def test_a_key_that_is_not_held_now_damages_nothing(strict: World) -> None:
