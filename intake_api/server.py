@@ -7,6 +7,7 @@
 Rules:
 - Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew.
 - Stop: the workers first, which keep what arrived; then the clock, which signs the last entries into the log.
+- Start: after the last child of the service before. Those whose parent was killed have `stop_seconds` to end.
 - SIGHUP renews the workers, one after the other, without a gap (listening.py); the clock goes on.
 - Bounded: a head that is not complete within HEAD_SECONDS, a body that stalls, an answer that nobody takes, each end
   their connection; a stop that takes longer than `stop_seconds` ends by force, and a resume loses less than one part.
@@ -24,6 +25,7 @@ import os
 import signal
 import socket
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,6 +45,9 @@ from retention.clock import SystemClock
 from retention.settings import SettingError
 
 LOG = logging.getLogger(__name__)
+OWN_CHILDREN_SECONDS = 3
+"""How much longer than `stop_seconds` a process may take that has itself a worker to end by force."""
+LOOK_SECONDS = 0.2
 
 
 def serve(settings: ServerSettings) -> int:
@@ -63,7 +68,9 @@ def serve(settings: ServerSettings) -> int:
         except SystemExit as ended:
             code = int(ended.code or 0)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return max([code, *[_stop(process, settings.stop_seconds) for process in beside]])
+        return max(
+            [code, *[_stop(process, settings.stop_seconds + OWN_CHILDREN_SECONDS) for process in beside]]
+        )
 
 
 def _beside(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> list[multiprocessing.Process]:
@@ -161,18 +168,31 @@ def _alone(settings: ServerSettings) -> Iterator[None]:
         settings.custody.state / "serving.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
     )
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise SettingError(
-                f"another casevault serves {settings.custody.state}: stop it, or set CASEVAULT_STATE"
-            ) from None
+        _lock(descriptor, settings)
         listens = [(served.host, served.port) for served in (settings, settings.for_blobs()) if served]
         for host, port in (*listens, *([settings.metrics_listen] if settings.metrics_listen else [])):
             _refuse_taken_address(host, port)
         yield
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, settings: ServerSettings) -> None:
+    """All processes of a service hold the lock: the last to end frees it."""
+    state, patience = settings.custody.state, settings.stop_seconds + OWN_CHILDREN_SECONDS
+    give_up, waiting = time.monotonic() + patience, False
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > give_up:
+                raise SettingError(
+                    f"another casevault serves {state}: stop it, or set CASEVAULT_STATE"
+                ) from None
+        if not waiting:
+            LOG.warning("another casevault has %s; waiting %s seconds for it to end", state, patience)
+            waiting = True
+        time.sleep(LOOK_SECONDS)
 
 
 def _refuse_taken_address(host: str, port: int) -> None:

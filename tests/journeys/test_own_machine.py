@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def test_a_folder_without_a_service_is_not_taken_for_one(served: Served, tmp_pat
 
 def test_a_second_service_on_the_same_folder_is_refused(served: Served) -> None:
     words = ("serve", "--development", "--state", served.state, "--listen", "127.0.0.1:1")
-    ran = served.cli(*words)
+    ran = dataclasses.replace(served, settings={"CASEVAULT_STOP_SECONDS": "1"}).cli(*words)
     assert ran.code == 1 and "another casevault serves" in ran.error
 
 

@@ -34,6 +34,7 @@ from retention.settings import Settings, from_environment
 from tests.azurite.conftest import ACCOUNT, ACCOUNT_KEY, azurite, connection_string
 from tests.functions.deployment import deploy
 from tests.functions.worker.client import Worker
+from tests.intake_api.server.serving import family
 from tests.servers.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,16 +47,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def family(pid: int) -> list[int]:
-    """The process and all its descendants."""
-    found = [pid]
-    for each in found:
-        with suppress(OSError):
-            for task in Path(f"/proc/{each}/task").glob("*/children"):
-                found += [int(child) for child in task.read_text().split()]
-    return found
 
 
 @dataclass(frozen=True, slots=True)

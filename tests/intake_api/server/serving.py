@@ -272,6 +272,16 @@ class Service:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
+def family(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    found = [pid]
+    for each in found:
+        with suppress(OSError):
+            for task in Path(f"/proc/{each}/task").glob("*/children"):
+                found += [int(child) for child in task.read_text().split()]
+    return found
+
+
 def thread_names(pid: int) -> list[str]:
     names = []
     with suppress(FileNotFoundError, ProcessLookupError):  # it, or one of them, may end just now

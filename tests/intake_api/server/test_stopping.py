@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+import threading
 import time
+from contextlib import closing, suppress
+from datetime import UTC, datetime, timedelta
+from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from tests.intake_api.server.serving import START, until
+from tests.intake_api.server.serving import START, Service, family, free_port, until
 
 MIB = 1 << 20
 
@@ -73,14 +79,64 @@ def test_no_child_outlives_its_parent(serving):
     assert until(lambda: not any(_runs(child) for child in children), 15)
 
 
+def test_a_new_service_waits_until_the_last_ones_children_have_ended(serving):
+    service = serving(stall_seconds=60)
+    service.register()
+    upload, children = service.upload(4 * MIB), service.children()
+    with service.line() as line:
+        line.begin("PATCH", upload, service.patch_head(0, 4 * MIB))
+        line.send(bytes(3 * MIB))
+        time.sleep(0.5)
+        service.process.kill()
+        again = serving(state=service.state)
+    assert not any(_runs(child) for child in children)
+    assert again.offset(upload) >= 2 * MIB
+
+
+def test_a_request_that_hangs_in_the_blobs_process_outlives_no_stop(serving):
+    blobs = free_port()
+    service = serving(blob_listen=f"127.0.0.1:{blobs}", clock="functions", stop_seconds=5)
+    link = _upload_link(service)
+    processes = family(service.process.pid)
+    with closing(sqlite3.connect(service.state / "records.db", isolation_level=None)) as database:
+        database.execute("BEGIN IMMEDIATE")  # nobody else writes until this is over
+        putting = threading.Thread(target=_put_blob, args=(service, link), daemon=True)
+        putting.start()
+        time.sleep(1)
+        assert service.stop() == 0
+        assert not any(_runs(pid) for pid in processes)
+    putting.join(20)
+    assert not putting.is_alive()
+
+
+def _upload_link(service: Service) -> str:
+    service.register()
+    stamp = service.post("/stamps", {"name": "other", "subject": "other", "proactive": True})
+    expires = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    asked: dict[str, object] = {"expires_at": expires, "trigger": "Urp.UpdateFailure"}
+    return str(service.post(f"/stamps/{stamp['id']}/upload-links", asked)["url"])
+
+
+def _put_blob(service: Service, link: str) -> None:
+    url = urlsplit(link)
+    line = HTTPSConnection(url.netloc, timeout=20, context=service.context)
+    with closing(line), suppress(OSError, HTTPException):  # it is cut
+        line.request("PUT", f"{url.path}/a.zip?{url.query}", b"a log", {"x-ms-blob-type": "BlockBlob"})
+        line.getresponse()
+
+
 def test_a_second_service_on_the_same_state_or_address_is_refused_in_a_sentence(serving, tmp_path):
     service = serving()
-    same_state = _refused(CASEVAULT_STATE=str(service.state), CASEVAULT_LISTEN="127.0.0.1:1")
-    assert "another casevault serves" in same_state
+    same_state = _refused(
+        CASEVAULT_STATE=str(service.state), CASEVAULT_LISTEN="127.0.0.1:1", CASEVAULT_STOP_SECONDS="1"
+    )
+    waited, refused = same_state[0], same_state[-1]
+    assert "waiting 4 seconds for it to end" in waited
+    assert "another casevault serves" in refused
     same_address = _refused(
         CASEVAULT_STATE=str(tmp_path / "other"), CASEVAULT_LISTEN=f"127.0.0.1:{service.port}"
     )
-    assert "something listens there already" in same_address
+    assert "something listens there already" in same_address[-1]
 
 
 def test_requests_are_logged_without_query_token_or_path(serving):
@@ -97,13 +153,13 @@ def test_requests_are_logged_without_query_token_or_path(serving):
     assert logged[-1]["route"] == "/bundles/<bundle>"
 
 
-def _refused(**settings: str) -> str:
+def _refused(**settings: str) -> list[str]:
     environ = {**os.environ, "CASEVAULT_DEVELOPMENT": "1", "PYTHONPATH": str(Path.cwd()), **settings}
     done = subprocess.run(
         [sys.executable, "-c", START], env=environ, capture_output=True, text=True, timeout=30, check=False
     )
     assert done.returncode != 0
-    return done.stderr.splitlines()[-1]
+    return done.stderr.splitlines()
 
 
 def _runs(pid: int) -> bool:
