@@ -26,7 +26,7 @@ from retention.records.unit_of_work import Transaction
 from tests.azurite.conftest import node_modules
 from tests.scale.chaos import Chaos
 from tests.scale.installation import Installation, installation
-from tests.scale.judge import judge
+from tests.scale.judge import allowed_from, judge
 from tests.scale.ledger import Ledger, Read, Upload
 from tests.scale.load import ENGINEERS
 from tests.scale.show import Outcome, gather, run
@@ -81,9 +81,13 @@ def test_there_was_something_to_keep_and_to_erase(outcome: Outcome) -> None:
 
 
 def _kept(outcome: Outcome, number: int) -> Upload:
-    """One that is still there, and large enough to be read in part."""
+    """One that is still there, and large enough to be read in part; those first that nothing allows to erase."""
     found = [u for u in map(outcome.ledger.of, outcome.evidence.contents) if u is not None and u.size > 1000]
-    return found[number]
+    return sorted(found, key=lambda upload: _may_be_erased(outcome, upload))[number]
+
+
+def _may_be_erased(outcome: Outcome, upload: Upload) -> bool:
+    return any(moment <= outcome.evidence.now for moment in allowed_from(outcome.ledger, upload))
 
 
 def _said(outcome: Outcome, installed: Installation) -> list[str]:
@@ -91,7 +95,9 @@ def _said(outcome: Outcome, installed: Installation) -> list[str]:
 
 
 def test_an_erasure_that_nobody_asked_for_is_early(outcome: Outcome, installed: Installation) -> None:
-    bundle = _kept(outcome, 1).bundle
+    upload = _kept(outcome, 0)
+    assert not _may_be_erased(outcome, upload), "or there is nothing to find"
+    bundle = upload.bundle
     with installed.inside() as services:
         custody, now = services.custody, services.custody.clock.now()
 
@@ -149,7 +155,7 @@ def test_a_key_that_comes_back_after_its_erasure_is_found(outcome: Outcome, inst
 
 
 def test_an_object_that_somebody_deletes_is_missed(outcome: Outcome, installed: Installation) -> None:
-    bundle = _kept(outcome, 0).bundle
+    bundle = _kept(outcome, 1).bundle
     with installed.inside() as services:
         services.custody.objects.destroy(bundle)
     assert any(line.startswith(f"acknowledged and lost: {bundle}") for line in _said(outcome, installed))
