@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from functions.app import create_app
 from functions.settings import this_process
-from retention.assembly import Services, assemble, observe
+from retention.adapters import Adapters
+from retention.assembly import Services, assemble
 
 
 class Once:
@@ -36,7 +37,7 @@ _SETTINGS = this_process()
 
 
 def _services() -> Services:
-    return assemble(_SETTINGS.custody, observe(_SETTINGS.custody, "functions"))
+    return assemble(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"))
 
 
 app = create_app(_SETTINGS, Once(_services))

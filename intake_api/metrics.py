@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from intake_api.settings import ServerSettings
-from retention.assembly import observe
+from retention.adapters import Adapters
 from retention.observing.exposition import merge
 from retention.observing.observer import Observer
 
@@ -32,7 +32,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 def observer_of(settings: ServerSettings, process: str) -> Observer:
     """What watches this process, and answers for it where `serve` has made a folder for that."""
     folder = settings.metrics_folder
-    observer = observe(settings.custody, process, scraped=folder is not None)
+    observer = Adapters(settings.custody).observer(process, scraped=folder is not None)
     if folder is not None:
         offer(folder / f"{process}-{os.getpid()}", observer.exposition)
     return observer

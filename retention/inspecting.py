@@ -13,7 +13,7 @@ from audit.checkpoint import NoteError, Signer, open_checkpoint
 from audit.cosigners import Cosigners
 from audit.mirror import Mirror, newest_kept
 from audit.tiles import CHECKPOINT_PATH, TileMissingError
-from retention.assembly import Parts, open_witness
+from retention.adapters import Adapters
 from retention.envelope.keys import DataKey
 from retention.ids import Kind, new_id
 from retention.observing.state import measure
@@ -27,7 +27,7 @@ MOST_LAG = timedelta(minutes=5)
 """Half of what is promised: a checkpoint is witnessed before it is ten minutes old."""
 MOST_PENDING = timedelta(hours=1)
 
-Look = Callable[[Parts], str]
+Look = Callable[[Adapters], str]
 
 
 class NotWell(Exception):
@@ -35,17 +35,17 @@ class NotWell(Exception):
 
 
 @contextmanager
-def _records(parts: Parts) -> Iterator[Records]:
-    records = parts.records()
+def _records(adapters: Adapters) -> Iterator[Records]:
+    records = adapters.records()
     try:
         yield records
     finally:
         records.close()
 
 
-def database(parts: Parts) -> str:
+def database(adapters: Adapters) -> str:
     """Reachable, of the newest version, durable, serializable; its clock is ours."""
-    with _records(parts) as records:
+    with _records(adapters) as records:
         if found := inspect_database(records):
             raise NotWell("; ".join(found))
         kept_apart = isolation(records)
@@ -57,23 +57,23 @@ def database(parts: Parts) -> str:
         return f"{describe(records.engine)}, newest version, durable, {kept_apart}{skew}"
 
 
-def object_store(parts: Parts) -> str:
+def object_store(adapters: Adapters) -> str:
     """Bundles can be written and erased; the account's clock is ours."""
-    objects, _ = parts.stores()
+    objects, _ = adapters.stores()
     objects.check()
-    return f"bundles can be written and erased{_skew('the storage account', parts.storage_time())}"
+    return f"bundles can be written and erased{_skew('the storage account', adapters.storage_time())}"
 
 
-def key_store(parts: Parts) -> str:
+def key_store(adapters: Adapters) -> str:
     """Data keys can be written and erased."""
-    _, keys = parts.stores()
+    _, keys = adapters.stores()
     keys.check()
     return "data keys can be written and erased"
 
 
-def key_encryption_key(parts: Parts) -> str:
+def key_encryption_key(adapters: Adapters) -> str:
     """A throw-away data key comes back from the key-encryption key."""
-    wrapper = parts.wrapper()
+    wrapper = adapters.wrapper()
     throw_away, bundle = DataKey.generate(), new_id(Kind.BUNDLE)
     wrapped = wrapper.wrap(throw_away, bundle)
     if wrapper.unwrap(wrapped, bundle) != throw_away:
@@ -81,24 +81,24 @@ def key_encryption_key(parts: Parts) -> str:
     return f"{wrapped.kek_id} wraps and unwraps ({wrapped.algorithm})"
 
 
-def signing_keys(parts: Parts) -> str:
+def signing_keys(adapters: Adapters) -> str:
     """All there, and closed to others."""
-    keys = parts.signing_keys()
+    keys = adapters.signing_keys()
     for name in SIGNING_KEYS:
         keys.read(name)
-    if parts.settings.cosigned_folder.exists():
-        parts.cosigning_keys().read(COSIGNING_KEY)
+    if adapters.settings.cosigned_folder.exists():
+        adapters.cosigning_keys().read(COSIGNING_KEY)
     return f"{', '.join(SIGNING_KEYS)}: there, and closed to others"
 
 
-def log(parts: Parts) -> str:
+def log(adapters: Adapters) -> str:
     """The published checkpoint is signed by the log's key."""
     try:
-        note = parts.tiles().get(CHECKPOINT_PATH).decode(errors="replace")
+        note = adapters.tiles().get(CHECKPOINT_PATH).decode(errors="replace")
     except TileMissingError:
         return "nothing was signed yet"
     try:
-        checkpoint = open_checkpoint(note, _log_key(parts).verifier)
+        checkpoint = open_checkpoint(note, _log_key(adapters).verifier)
     except NoteError as error:
         raise NotWell(
             f"the published checkpoint does not verify with {LOG_KEY}: {error}; put the log's own key back, and see "
@@ -107,14 +107,14 @@ def log(parts: Parts) -> str:
     return f"{checkpoint.size} entries under a signed checkpoint"
 
 
-def witness(parts: Parts) -> str:
+def witness(adapters: Adapters) -> str:
     """The place can be relied on, and has what it should have by now."""
-    place = open_witness(parts.settings, parts.settings.log_origin)
+    place = adapters.witness(adapters.settings.log_origin)
     if found := place.inspect():
         raise NotWell("; ".join(found))
-    key = _log_key(parts).verifier
-    with _records(parts) as records:
-        lag = Mirror(records.engine, parts.tiles(), key, place, parts.clock()).lag()
+    key = _log_key(adapters).verifier
+    with _records(adapters) as records:
+        lag = Mirror(records.engine, adapters.tiles(), key, place, adapters.clock()).lag()
     if lag > MOST_LAG:
         raise NotWell(
             f"{place.place} lacks a checkpoint that is {_time(lag)} old: see why in the clock's log"
@@ -123,20 +123,20 @@ def witness(parts: Parts) -> str:
     return f"{place.place} keeps {kept.size if kept else 0} entries, nothing waits longer than {_time(lag)}"
 
 
-def cosigners(parts: Parts) -> str:
+def cosigners(adapters: Adapters) -> str:
     """Everyone who is asked to cosign answers as a witness does."""
-    asked = parts.settings.witness.cosigners
+    asked = adapters.settings.witness.cosigners
     if not asked:
         return "nobody is asked to cosign"
-    if found := Cosigners(asked, parts.tiles()).unreachable():
+    if found := Cosigners(asked, adapters.tiles()).unreachable():
         raise NotWell("; ".join(f"{name}: {why}" for name, why in found.items()))
     return f"{', '.join(each.verifier.name for each in asked)}: there"
 
 
-def clock(parts: Parts) -> str:
+def clock(adapters: Adapters) -> str:
     """The work that nobody calls for is done: sequencing, sweep, erasing."""
-    with _records(parts) as records, records.read() as reads:
-        figures = measure(reads, parts.clock().now())
+    with _records(adapters) as records, records.read() as reads:
+        figures = measure(reads, adapters.clock().now())
     limits = {
         "casevault_log_oldest_unsequenced_seconds": (
             "an entry waits for its place in the log",
@@ -171,8 +171,8 @@ LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
 """By name: what is looked at, and which settings it stands on (by their beginnings)."""
 
 
-def _log_key(parts: Parts) -> Signer:
-    return Signer(parts.settings.log_origin, parts.signing_keys().read(LOG_KEY))
+def _log_key(adapters: Adapters) -> Signer:
+    return Signer(adapters.settings.log_origin, adapters.signing_keys().read(LOG_KEY))
 
 
 def _skew(what: str, there: datetime | None) -> str:

@@ -131,15 +131,15 @@ def defines(path: Path) -> set[str]:
     return {node.name for node in tree(path).body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
 
 
-def test_only_assembly_names_concrete_adapters() -> None:
+def test_only_one_module_names_concrete_adapters() -> None:
     known = set()
     for path in modules():
         known |= defines(path) & ADAPTERS
-        if path.name == "assembly.py":
+        if path.name == "adapters.py":
             continue
         named = {name for _module, name in imported(path) if name in ADAPTERS - defines(path)}
         named -= OUTSIDERS.get(name_of(path), set())
-        assert named == set(), f"{name_of(path)} names {named}: that is for assembly.py"
+        assert named == set(), f"{name_of(path)} names {named}: that is for adapters.py"
     assert known == ADAPTERS, "the list of adapters is out of date"
 
 

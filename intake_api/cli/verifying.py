@@ -26,7 +26,7 @@ from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.errors import CliError, plain
 from intake_api.cli.local_log import local_settings, open_local_log, with_database
 from intake_api.cli.printing import show_json
-from retention.assembly import open_witness
+from retention.adapters import Adapters
 from retention.settings import Settings, WitnessSettings
 
 CONFIGURED = "configured"
@@ -52,7 +52,7 @@ class _Place:
         if self.name == CONFIGURED:
             if state is None:
                 raise CliError("name the witness: --witness FOLDER or --witness s3://BUCKET")
-            return open_witness(local_settings(state), key.name)
+            return Adapters(local_settings(state)).witness(key.name)
         if self.name.startswith(_BUCKET):
             place = WitnessSettings(
                 bucket=self.name.removeprefix(_BUCKET).rstrip("/"), endpoint=self.endpoint
@@ -61,7 +61,7 @@ class _Place:
             raise CliError(f"{self.name} is no folder; a bucket is named s3://BUCKET")
         else:
             place = WitnessSettings(folder=Path(self.name))
-        return open_witness(Settings(state=Path(self.name), witness=place), key.name)
+        return Adapters(Settings(state=Path(self.name), witness=place)).witness(key.name)
 
 
 @click.command("verify", cls=Command, examples=_EXAMPLES)

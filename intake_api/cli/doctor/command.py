@@ -28,7 +28,7 @@ from intake_api.cli.errors import CliError
 from intake_api.cli.local import environment, with_development
 from intake_api.cli.printing import show_json
 from retention import settings as custody_settings
-from retention.assembly import Parts
+from retention.adapters import Adapters
 from retention.inspecting import LOOKS
 from retention.settings import Settings, read_triggers
 
@@ -70,10 +70,10 @@ def checks_of_custody(settings: Settings) -> list[Check]:
             Check("state folder", partial(state_folder, settings.state)),
             Check("disk", partial(disk, settings.state)),
         ]
-    if not Parts(settings).is_made():
+    if not Adapters(settings).is_made():
         return [*found, Check("service's parts", partial(_not_made, settings))]
     # Each look opens its own parts: they run side by side, and none waits for another's line.
-    looks = [Check(name, partial(look, Parts(settings)), needs) for name, (look, needs) in LOOKS.items()]
+    looks = [Check(name, partial(look, Adapters(settings)), needs) for name, (look, needs) in LOOKS.items()]
     return [*found, *looks]
 
 
@@ -87,7 +87,7 @@ def checks(environ: Mapping[str, str], client: Client, wrong: dict[str, str]) ->
     """What is looked at, in order; wrong settings are added to `wrong`."""
     found = [Check("this machine", machine), Check("settings", partial(settings_line, wrong))]
     custody = read_all(_custody_from, environ, wrong)
-    if custody is not None and (custody.state.is_dir() or Parts(custody).is_made()):
+    if custody is not None and (custody.state.is_dir() or Adapters(custody).is_made()):
         server = read_all(server_settings.from_environment, environ, wrong)
         found += checks_of_custody(custody)
         found += checks_of_server(server) if server is not None else []

@@ -172,10 +172,10 @@ def test_a_label_that_looks_like_no_code_of_ours_is_other(text: object) -> None:
 
 def test_off_nothing_is_loaded() -> None:
     text = (
-        "import sys; from retention.assembly import observe; from retention.settings import Settings;"
+        "import sys; from retention.adapters import Adapters; from retention.settings import Settings;"
         "from retention.observing.observer import NOTHING; from pathlib import Path;"
         "import intake_api.worker, intake_api.clockwork, intake_api.blob.worker, functions.app;"
-        "assert observe(Settings(state=Path('.')), 'api') is NOTHING;"
+        "assert Adapters(Settings(state=Path('.'))).observer('api') is NOTHING;"
         "sys.exit(any(name.startswith(('opentelemetry', 'prometheus')) for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", text], check=False).returncode == 0

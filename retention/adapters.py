@@ -1,0 +1,155 @@
+"""The only module that names concrete adapters: each part of custody, as the settings place it.
+
+The embedded default is one state folder. Parts that the settings place in Azure take the place of their folder or
+file; with all of them there, and the records in PostgreSQL, any number of machines share one service and none keeps a
+folder. Their libraries are imported where they are needed, so that the embedded start stays quick.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+
+from audit.cosigned_local import LocalCosignedStore
+from audit.cosigning import CosignedStore
+from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileMissingError, TileStore
+from audit.witness import Witness
+from audit.witness_local import LocalWitness
+from retention.azure_connections import AzureConnections
+from retention.clock import Clock, DevelopmentClock, SystemClock
+from retention.envelope.key_file import LocalKeyWrapper
+from retention.envelope.keys import RotatingKeyWrapper
+from retention.objects.local import LocalObjectStore
+from retention.objects.local_keys import LocalKeyStore
+from retention.objects.store import KeyStore, ObjectStore
+from retention.observing.observer import NOTHING, Observer
+from retention.records.engine import sqlite_engine
+from retention.records.unit_of_work import Records, SqliteRecords
+from retention.settings import Settings
+from retention.signing import SigningKeyFiles, SigningKeys
+
+
+class Adapters:
+    """One by one, opened when asked for: to be assembled, or looked at each whatever the others do."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._azure = AzureConnections(settings.azure)
+
+    def is_made(self) -> bool:
+        """Whether this is a service that was made before, as far as this machine can tell without asking anybody."""
+        remote = self.settings.database_url is not None or self.settings.azure.blob
+        return remote or self.settings.records_file.exists()
+
+    def records(self) -> Records:
+        """To be closed."""
+        settings = self.settings
+        if settings.database_url is None:
+            return SqliteRecords(sqlite_engine(settings.records_file))
+        from retention.records.postgres import PostgresRecords
+        from retention.records.postgres_engine import postgres_engine
+
+        password = None
+        if settings.database_by_token:
+            from retention.records.entra import entra_password
+
+            password = entra_password(self._azure.credential)
+        connections = settings.database_connections
+        return PostgresRecords(
+            postgres_engine(settings.database_url, connections=connections, password=password)
+        )
+
+    def stores(self) -> tuple[ObjectStore, KeyStore]:
+        """Where bundles and data keys are."""
+        settings = self.settings
+        if not settings.azure.blob:
+            return LocalObjectStore(settings.objects_folder), LocalKeyStore(settings.data_keys_folder)
+        from retention.objects.azure_blob import AzureBlobObjectStore
+        from retention.objects.azure_keys import AzureBlobKeyStore
+
+        objects = AzureBlobObjectStore(self._azure.blobs, settings.azure.bundle_container)
+        keys = AzureBlobKeyStore(self._azure.blobs, settings.azure.data_key_container)
+        return objects, keys
+
+    def tiles(self) -> TileStore:
+        """The log's own store; one that does not answer is found out here."""
+        settings = self.settings
+        if not settings.azure.blob:
+            return LocalTileStore(settings.log_folder)
+        from audit.tiles_azure import AzureTileStore
+
+        tiles = AzureTileStore(self._azure.blobs.get_container_client(settings.azure.log_container))
+        with suppress(TileMissingError):  # a log that has just been begun
+            tiles.get(CHECKPOINT_PATH)
+        return tiles
+
+    def make_containers(self) -> None:
+        """Those of the storage account that are not there."""
+        if not self.settings.azure.blob:
+            return
+        from retention.objects.azure_account import make_container
+
+        for name in self.settings.azure.containers:
+            make_container(self._azure.blobs, name)
+
+    def make_key(self) -> None:
+        """The key-encryption key, where it is a file that is not there. One in a vault comes with the vault."""
+        if self.settings.azure.key_url is None and not self.settings.key_file.exists():
+            LocalKeyWrapper.create(self.settings.key_file, self.clock().now())
+
+    def wrapper(self) -> RotatingKeyWrapper:
+        if self.settings.azure.key_url is None:
+            return LocalKeyWrapper(self.settings.key_file)
+        from retention.envelope.key_vault import KeyVaultWrapper
+
+        return KeyVaultWrapper(self.settings.azure.key_url, self._azure.credential)
+
+    def signing_keys(self) -> SigningKeys:
+        if self.settings.azure.signing_vault_url is None:
+            return SigningKeyFiles(self.settings.state)
+        from retention.signing_vault import SigningSecrets
+
+        return SigningSecrets(self.settings.azure.signing_vault_url, self._azure.credential)
+
+    def cosigning_keys(self) -> SigningKeys:
+        """Where the key for others' logs is: a file of this machine, as is what it cosigned last."""
+        return SigningKeyFiles(self.settings.state)
+
+    def cosigned(self) -> CosignedStore:
+        """What was cosigned of others' logs."""
+        return LocalCosignedStore(self.settings.cosigned_folder)
+
+    def witness(self, origin: str) -> Witness:
+        """Where the log of this origin is witnessed: the bucket, if one is set, else the folder.
+
+        The bucket's library is loaded only then: it takes longer to load than all of custody.
+        """
+        place = self.settings.witness
+        if place.bucket is None:
+            return LocalWitness(self.settings.witness_folder)
+        from audit.witness_s3 import S3Witness
+
+        return S3Witness(place.bucket, origin, self.clock(), endpoint=place.endpoint, period=place.period)
+
+    def observer(self, process: str, *, scraped: bool = False) -> Observer:
+        """What watches this process, whose role `process` names; made after it was forked.
+
+        Without a collector, and not `scraped`, nobody does, and no library for it is loaded.
+        """
+        sends = self.settings.telemetry
+        if not (scraped or sends.traces or sends.metrics):
+            return NOTHING
+        from retention.observing.telemetry import Telemetry
+
+        return Telemetry(process, sends, scraped=scraped)
+
+    def clock(self) -> Clock:
+        return DevelopmentClock(self.settings.clock_file) if self.settings.development else SystemClock()
+
+    def storage_time(self) -> datetime | None:
+        """What time it is in the storage account; None without one."""
+        if not self.settings.azure.blob:
+            return None
+        from retention.objects.azure_account import time_there
+
+        return time_there(self._azure.blobs, self.settings.azure.bundle_container)
