@@ -187,12 +187,13 @@ class SqliteRecords:
                 entries: list[log.EntryRow] = []
                 for waiting in group:
                     entries += _run(self._writer, waiting)
+                    _refuse_undone(self._writer, waiting.error)
                 log.append_rows(self._writer, entries)
             # * commit point: COMMIT has returned (synchronous=FULL), the group is durable
         except BaseException as error:  # the whole group is undone: every caller must hear of it
             self._drop_writer()
             for waiting in group:
-                waiting.error = waiting.error or error
+                waiting.error = error  # its own may rest on what another of the group had changed
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -210,6 +211,14 @@ class SqliteRecords:
     def close(self) -> None:
         self._drop_writer()
         self.engine.dispose()
+
+
+def _refuse_undone(connection: Connection, error: BaseException | None) -> None:
+    """SQLite undoes the whole transaction after an I/O error or want of memory, at a SELECT too: what comes next would
+    be committed statement by statement, and the COMMIT of nothing would be no error."""
+    raw: Any = connection.connection.dbapi_connection
+    if not raw.in_transaction:
+        raise error or RuntimeError("SQLite undid the transaction")
 
 
 def _run(connection: Connection, waiting: _Waiting[Any]) -> list[log.EntryRow]:

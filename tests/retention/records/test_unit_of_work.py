@@ -147,7 +147,7 @@ def test_when_the_entries_cannot_be_written_nothing_is_and_everybody_hears(
 
     monkeypatch.setattr(unit_of_work.log, "append_rows", broken)
     answers = together(records, add("t1"), add("t2"), add_and_fail("t3"))
-    assert [type(answer) for answer in answers] == [OperationalError, OperationalError, LookupError]
+    assert [type(answer) for answer in answers] == [OperationalError] * 3
     monkeypatch.undo()
     assert written(records) == (set(), set())
     assert records.write(add("t4")) == "t4", "and the next commit works"
@@ -213,3 +213,18 @@ def test_the_database_is_private_durable_and_holds_to_its_references(records: Sq
         path = Path(str(reads.execute(text("PRAGMA database_list")).one()[2]))
     assert pragmas == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "secure_delete": 1}
     assert {file.stat().st_mode & 0o077 for file in path.parent.glob("records.db*")} == {0}
+
+
+def test_when_sqlite_gives_the_transaction_up_nothing_is_written_and_everybody_hears(
+    records: SqliteRecords,
+) -> None:
+    """It rolls back by itself after an I/O error, at a SELECT too (sqlite.org/lang_transaction.html)."""
+
+    def failing_read(tx: Transaction) -> str:
+        tx._connection.exec_driver_sql("ROLLBACK")
+        raise OperationalError("SELECT", {}, Exception("disk I/O error"))
+
+    answers = together(records, add("t1"), failing_read, add("t2"))
+    assert [type(answer) for answer in answers] == [OperationalError] * 3
+    assert written(records) == (set(), set())
+    assert records.write(add("t3")) == "t3", "and the next commit works"
