@@ -87,17 +87,22 @@ class S3Witness:
         except _TakenError:
             if self.get(path) != data:
                 raise WitnessConflictError(f"{self.place} keeps another {path}") from None
+            with self._errors(f"{path} cannot be looked at"):  # an earlier try may have ended at just this
+                self._check_locked(path, self._first(path).id)
 
     def get(self, path: str) -> bytes:
-        own = takewhile(lambda version: version.key == self._prefix + path, self._versions(path))
-        kept = [version for version in own if not version.marker]
-        if not kept:
-            raise TileMissingError(path)
-        first = kept[-1]
+        first = self._first(path)
         with self._errors(f"{path} cannot be read"):
             found = self._s3.get_object(Bucket=self._bucket, Key=first.key, VersionId=first.id)
             data: bytes = found["Body"].read()
         return data
+
+    def _first(self, path: str) -> _Version:
+        own = takewhile(lambda version: version.key == self._prefix + path, self._versions(path))
+        kept = [version for version in own if not version.marker]
+        if not kept:
+            raise TileMissingError(path)
+        return kept[-1]
 
     def sizes(self, start: int = 0) -> Iterator[int]:
         return kept_sizes(self._children, start)
@@ -160,12 +165,16 @@ class S3Witness:
             ObjectLockRetainUntilDate=until,
         )
         # Not believed, looked at: a store that ignores the lock's headers answers 200 all the same.
-        kept = self._s3.head_object(Bucket=self._bucket, Key=key, VersionId=done.get("VersionId", "null"))
-        locked_until = kept.get("ObjectLockRetainUntilDate")
-        if kept.get("ObjectLockMode") != _COMPLIANCE or not locked_until:
-            raise WitnessError(f"{self.place} did not lock {path}: see what `inspect` says")
+        kept, locked_until = self._check_locked(path, done.get("VersionId", "null"))
         if locked_until < until - timedelta(seconds=1) or kept["ContentLength"] != len(data):
             raise WitnessError(f"{self.place} keeps {path} shorter than asked, or not all of it")
+
+    def _check_locked(self, path: str, version: str) -> tuple[dict[str, Any], datetime]:
+        kept = self._s3.head_object(Bucket=self._bucket, Key=self._prefix + path, VersionId=version)
+        until = kept.get("ObjectLockRetainUntilDate")
+        if kept.get("ObjectLockMode") != _COMPLIANCE or not until:
+            raise WitnessError(f"{self.place} did not lock {path}: see what `inspect` says")
+        return kept, until
 
     def _children(self, folder: str) -> set[str]:
         """What was ever kept in the folder: neither a marker above it nor another version hides a name."""

@@ -215,3 +215,18 @@ def test_a_store_that_is_away_is_unavailable_and_not_empty(buckets: Buckets) -> 
     for call in (witness.newest, lambda: witness.get(PATH), lambda: witness.keep(PATH, b"tile")):
         with pytest.raises(WitnessUnavailableError):
             call()
+
+
+def test_a_store_that_ignores_the_locks_headers_is_not_believed_the_second_time_either(
+    buckets: Buckets,
+) -> None:
+    witness = buckets.witness(buckets.new(mode=None))
+    real = witness._s3.put_object
+
+    def put_object(ObjectLockMode: str, ObjectLockRetainUntilDate: Any, **asked: Any) -> Any:  # noqa: N803
+        return real(**asked)  # answers 200 all the same
+
+    witness._s3.put_object = put_object
+    for _ in range(2):
+        with pytest.raises(WitnessError, match="did not lock"):
+            witness.keep("checkpoint/000/000/000/000/000/000/001", b"content")
