@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from sqlalchemy import Row, Select, and_, or_, select
@@ -253,18 +253,19 @@ def _noted(report: SweepReport, what: str) -> Iterator[None]:
 
 
 def remove_orphans(custody: Custody) -> int:
-    """Remove parts of writers that died, and objects of erased bundles (a part that became durable while its bundle
-    was erased). It looks at every bundle: at the start of a service is enough. How many objects went.
+    """Remove parts of writers that died, and what there is of erased bundles (a part that became durable while its bundle
+    was erased; keys and parts of a store that was away then, or put back from before). It looks at every bundle: at the start of a service is enough. How many objects went.
 
     Bundles without a record are left alone: they are what a restored database has forgotten (`retention.reconcile`).
     """
     removed = custody.objects.discard_abandoned()
-    found = custody.objects.list_bundles()
+    found = chain(custody.keys.list_bundles(), custody.objects.list_bundles())
     while some := list(islice(found, BATCH)):
         with custody.records.read() as reads:
             erased = bundles.c.id.in_(some), bundles.c.state == BundleState.ERASED
             gone = reads.execute(select(bundles.c.id).where(*erased)).scalars().all()
         for bundle_id in gone:
+            custody.keys.destroy(bundle_id)
             removed += custody.objects.destroy(bundle_id)
     return removed
 

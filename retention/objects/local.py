@@ -166,6 +166,7 @@ class LocalObjectStore:
             try:
                 return LocalPartReader(path)
             except FileNotFoundError:
+                self._folder.stat()  # no store is not the same as no part
                 raise PartMissing(f"there is no part {part_id}") from None
 
     def list_bundles(self) -> Iterator[str]:

@@ -24,7 +24,7 @@ from pathlib import Path
 from retention.envelope.keys import WrappedKey
 from retention.objects import paths
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing
-from retention.objects.local_io import check_private, make_private, named_errors, open_folder
+from retention.objects.local_io import check_private, make_private, named_errors, open_folder, sync_folder
 
 
 class LocalKeyStore:
@@ -77,6 +77,7 @@ class LocalKeyStore:
                     if os.fstat(file.fileno()).st_nlink == 0:
                         continue
                     self._refuse_destroyed(bundle_id)  # destruction may have begun
+                    sync_folder(self._folder)  # whoever made it may have died before that line
                     return WrappedKey.from_json(file.read())
 
     def destroy(self, bundle_id: str) -> None:

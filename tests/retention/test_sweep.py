@@ -12,6 +12,8 @@ from sqlalchemy import update
 from retention import sweep as sweeping
 from retention.custody import erasing
 from retention.objects.errors import StoreUnavailable
+from retention.objects.local import LocalObjectStore
+from retention.objects.local_keys import LocalKeyStore
 from retention.records.tables import bundles
 from retention.sweep import (
     SweepReport,
@@ -19,6 +21,7 @@ from retention.sweep import (
     begin_expired,
     erase_pending,
     pending_erasures,
+    remove_orphans,
     sweep,
     verify_received,
 )
@@ -196,3 +199,18 @@ def test_expired_uploads_are_begun_in_batches(strict: World, monkeypatch: pytest
     assert begin_expired(strict.custody, 2) == 2
     assert sweep(strict.custody).expired == 3
     assert {strict.row(bundle).erased_cause for bundle in late} == {"upload-expired"}
+
+
+def test_what_comes_back_of_an_erased_bundle_goes_again_with_its_key(tmp_path: Path) -> None:
+    """Its volumes were not mounted, or were put back from before: nothing was found, and so nothing remained."""
+    with local_world(tmp_path) as world:
+        world.open_case()
+        bundle = world.upload(b"content")
+        empty = tmp_path / "empty"
+        away = but(world, objects=LocalObjectStore(empty / "objects"), keys=LocalKeyStore(empty / "keys"))
+        erasing.request_bundle_erasure(away.custody, world.operator, bundle)
+        sweep(away.custody)
+        assert world.state(bundle) == "erased"
+        remove_orphans(world.custody)
+        assert world.custody.objects.remains(bundle) == []
+        assert world.custody.keys.remains(bundle) == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -161,3 +162,14 @@ def test_a_key_that_is_not_held_now_damages_nothing(strict: World) -> None:
     object.__setattr__(strict.custody, "wrapper", wrapper)
     assert sweep(strict.custody).verified == 1
     assert strict.read(bundle) == CONTENT
+
+
+def test_a_store_whose_folder_is_away_damages_nothing(local: World) -> None:
+    bundle = received(local)
+    folder = local.folder / "objects"
+    away = folder.rename(local.folder / "away")
+    assert sweep(local.custody).failed == 1
+    assert local.state(bundle) == "received"
+    away.rename(folder)
+    local.clock.move(timedelta(minutes=1))
+    assert sweep(local.custody).verified == 1

@@ -221,3 +221,26 @@ def test_a_put_that_was_let_in_before_a_destruction_ends_before_it(
     keys.put(B, OLD)
     destruction.join(timeout=30)
     assert keys.remains(B) == []
+
+
+def test_a_key_whose_writer_died_before_its_name_was_durable_is_made_so_by_who_reads_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dead, alive = LocalKeyStore(folder), LocalKeyStore(folder)
+    real = os.fsync
+    durable: set[str] = set()
+    dying = True
+
+    def fsync(fd: int) -> None:
+        if Path(f"/proc/self/fd/{fd}").readlink() == folder:
+            if dying:
+                raise OSError(errno.EIO, "the process ends here")
+            durable.update(path.name for path in folder.iterdir())
+        real(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(StoreUnavailable):
+        dead.put(B, OLD)
+    dying = False
+    assert alive.get(B) == OLD
+    assert f"{B}.key" in durable
