@@ -120,7 +120,7 @@ def _admit(
         raise Invalid(
             "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
         )
-    _check_deadline(tx, case_id, now)
+    check_deadline(tx, case_id, now)
     left = room(tx, custody.limits, stamp.id, case_id)
     if over := exceeded(left, collection.size, brought):
         ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
@@ -128,7 +128,7 @@ def _admit(
     return stamp, case_id, left
 
 
-def _check_deadline(tx: Transaction, case_id: str | None, now: datetime) -> BundleHistory:
+def check_deadline(tx: Transaction, case_id: str | None, now: datetime) -> BundleHistory:
     """The history of a bundle that begins now; Conflict when it would be erased as it comes."""
     history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
     if isinstance(decide(history, now), Erase):
@@ -181,7 +181,7 @@ def insert_bundle(
     more: Mapping[str, Any] | None = None,
 ) -> Row[Any]:
     """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row."""
-    history = _check_deadline(tx, case_id, now)
+    history = check_deadline(tx, case_id, now)
     row = {
         "id": id_,
         "tenant_id": stamp.tenant_id,

@@ -20,6 +20,7 @@ from sqlalchemy import Row, delete, func, insert, select, update
 
 from audit.entry import Action
 from retention.bundle import BundleState, Collection
+from retention.custody.collecting import check_deadline
 from retention.custody.completing import finish_upload
 from retention.custody.context import Turned, commit, entry
 from retention.custody.erasing import BUNDLE, start
@@ -103,6 +104,7 @@ def _commit(
         return planned
     collection, case_id = planned
     case_id = bundle.case_id or case_id  # a case that claimed it meanwhile keeps it
+    check_deadline(tx, case_id, now)
     _place(tx, bundle.id, chosen, now)
     row = {**_collected(collection), "case_id": case_id, "state": BundleState.RECEIVING, "offset": size}
     of = bundles.c.id == bundle.id

@@ -35,7 +35,7 @@ from retention.custody.taking_over import may_write
 from retention.custody.unfinished import find_upload
 from retention.custody.writers import Uploads
 from retention.deadline import RETENTION
-from retention.errors import Conflict, Erased, Invalid, TakenOver, TooLarge
+from retention.errors import Conflict, Invalid, TakenOver, TooLarge
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed
 from retention.records.queries import final_of, partials_of
@@ -183,8 +183,11 @@ def _seal_again(custody: Custody, session: UploadSession, partial_ids: Sequence[
     except TakenOver:
         session.park()  # the same request again goes on from here
         raise
-    except KeyDestroyed:
-        raise Erased(session.bundle_id, state="erasing", cause=None, erased_at=None) from None
+    except (
+        KeyDestroyed
+    ):  # a partial upload's: with the bundle's own erasure, or because another made it whole
+        session.check_mine()
+        raise
     session.park()
 
 

@@ -83,7 +83,7 @@ class UploadSession:
         self.offset: int = offset
         self._number = self._parts_so_far()
         try:
-            self._key = data_key_of(self._custody, self.bundle_id)
+            self._key = data_key_of(self._custody, self.bundle_id, first=offset == 0)
         except KeyDestroyed:  # an erasure came between
             raise Erased(self.bundle_id, state="erasing", cause=None, erased_at=None) from None
         self._checked = time.monotonic()
@@ -118,7 +118,7 @@ class UploadSession:
             )
         if time.monotonic() - self._checked >= RECHECK_SECONDS:
             self._checked = time.monotonic()
-            self._check_mine()
+            self.check_mine()
         if self.position + len(piece) > self._most:
             raise TooLarge(f"the upload takes {self._most} bytes; more have come", size=self._most)
         view = memoryview(piece)
@@ -168,7 +168,7 @@ class UploadSession:
             try:
                 writer.commit()  # durable object
             except PartMissing:  # an erasure, or another writer's completion, came between
-                self._check_mine()
+                self.check_mine()
                 raise
         if self._waits_for_park:
             self._held.append(part)
@@ -216,7 +216,7 @@ class UploadSession:
         ]
         tx.change(insert(parts), rows)
 
-    def _check_mine(self) -> None:
+    def check_mine(self) -> None:
         """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
         with self._custody.records.read() as reads:
             writer = reads.execute(select(bundles.c.writer).where(bundles.c.id == self.bundle_id)).scalar()
@@ -260,8 +260,8 @@ class UploadSession:
             if self._writer is not None:
                 self._writer.abort()
             self._discard(self._held)
-            if isinstance(error, Erased):  # what was begun after the erasure had looked
-                self._custody.objects.destroy(self.bundle_id)
+            if isinstance(error, Erased):
+                destroy_if_gone(self._custody, self.bundle_id)
             if not self._parked:
                 self._custody.records.write(self._let_go)
         finally:
@@ -307,11 +307,24 @@ def open_session(
     return session
 
 
-def data_key_of(custody: Custody, bundle_id: str) -> DataKey:
-    """The bundle's data key, made with its first part: a record always stands before its key."""
+def destroy_if_gone(custody: Custody, bundle_id: str) -> None:
+    """Remove what was begun after the erasure had looked; of a bundle that lives, whatever an error said, nothing."""
+    with custody.records.read() as reads:
+        state = reads.execute(select(bundles.c.state).where(bundles.c.id == bundle_id)).scalar()
+    if state in (BundleState.ERASING, BundleState.ERASED):
+        custody.objects.destroy(bundle_id)
+
+
+def data_key_of(custody: Custody, bundle_id: str, *, first: bool) -> DataKey:
+    """The bundle's data key, made with its `first` part: a record always stands before its key.
+
+    KeyMissing when parts count already: they are sealed by the one that is not found, which another would not open.
+    """
     try:
         return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
     except KeyMissing:
+        if not first:
+            raise
         fresh = DataKey.generate()
         try:
             custody.keys.put(bundle_id, custody.wrapper.wrap(fresh, bundle_id))

@@ -30,7 +30,7 @@ from retention.custody.collecting import insert_bundle, may_collect, refuse_if_e
 from retention.custody.context import Custody, Turned, commit, refuse, unseen
 from retention.custody.linking import UploadLink
 from retention.custody.quotas import exceeded, room
-from retention.custody.receiving import data_key_of
+from retention.custody.receiving import data_key_of, destroy_if_gone
 from retention.custody.writers import RECHECK_SECONDS
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
@@ -84,7 +84,14 @@ class StagedBlock:
     """One request's writing of one block. Feed it bytes, then `keep`; leaving the `with` without it drops them."""
 
     def __init__(
-        self, through: Through, blocks: Stoppable, bundle_id: str, block_id: str | None, length: int
+        self,
+        through: Through,
+        blocks: Stoppable,
+        bundle_id: str,
+        block_id: str | None,
+        length: int,
+        *,
+        first: bool,
     ) -> None:
         custody = through.custody
         self.bundle_id = bundle_id
@@ -93,7 +100,7 @@ class StagedBlock:
         self.stop = threading.Event()
         self._through, self._blocks, self._length = through, blocks, length
         try:
-            key = data_key_of(custody, bundle_id)
+            key = data_key_of(custody, bundle_id, first=first)
         except KeyDestroyed:  # an erasure came between
             raise Erased(bundle_id, state="erasing", cause=None, erased_at=None) from None
         self._writer: PartWriter = custody.objects.new_part(bundle_id, self.part_id)
@@ -175,8 +182,8 @@ class StagedBlock:
     ) -> None:
         self._blocks.leave(self)
         self._writer.abort()
-        if isinstance(error, Erased):  # what was begun after the erasure had looked
-            self._through.custody.objects.destroy(self.bundle_id)
+        if isinstance(error, Erased):
+            destroy_if_gone(self._through.custody, self.bundle_id)
 
 
 def _check_same_length(reads: Reads, bundle_id: str, block_id: str) -> None:
@@ -207,7 +214,7 @@ def begin_block(
         raise Conflict("this blob has too many blocks", reason="too-many-blocks")
     if size + length > most:
         raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
-    return StagedBlock(through, blocks, bundle.id, block_id, length)
+    return StagedBlock(through, blocks, bundle.id, block_id, length, first=count == 0)
 
 
 def _within_quota(tx: Transaction, through: Through, bundle: Row[Any], length: int) -> Turned | None:

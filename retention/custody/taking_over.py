@@ -6,8 +6,9 @@ Rules:
 - The bytes go on exactly where the recorded ones end.
 - A length that was deferred is told once, and fenced by the same transaction as the writer's token: it is never less
   than what is recorded, nor more than the quotas have room for, and no writer from before it can pass it.
-- Every request that writes, and every part recorded, renews the time that the upload is kept; from its creation on it
-  has `Limits.upload_longest` at most.
+- Every part recorded renews the time that the upload is kept; from its creation on it has `Limits.upload_longest` at
+  most. A request renews it only while nothing is recorded: one that brings nothing would keep parts longer than Blob
+  Storage keeps their staged blocks.
 """
 
 from __future__ import annotations
@@ -87,7 +88,7 @@ def take_over(
             return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
         changes = {
             "writer": token,
-            "expires_at": renewed(custody, bundle.created_at, now),
+            **({} if bundle.offset else {"expires_at": renewed(custody, bundle.created_at, now)}),
             **length,
         }
         tx.change(update(bundles).where(which).values(changes))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from sqlalchemy import Row, select
 
 from retention.custody import concatenating, erasing, receiving
 from retention.custody.concatenating import concatenate, create_partial
-from retention.errors import Conflict, Erased
+from retention.custody.writers import Uploads
+from retention.errors import Conflict, Erased, TakenOver
 from retention.records.tables import receipts
 from retention.sweep import remove_orphans, sweep
 from tests.retention.custody.world import NUMBER, World
@@ -115,3 +118,41 @@ def test_each_seal_names_the_bundle_it_is_in(world: World, partials: list[str]) 
     assert keys == {True}  # one key each: none is shared
     parts = {part for one in partials for part in world.custody.objects.list_parts(one)}
     assert not parts & set(world.custody.objects.list_parts(final))
+
+
+def test_who_meets_the_erasure_of_partial_uploads_that_another_made_whole_destroys_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", 1000)
+    world.open_case()
+    partials = [create_partial(world.custody, world.stamp, len(piece), None).id for piece in PIECES]
+    for one, piece in zip(partials, PIECES, strict=True):
+        world.send(one, piece)
+    whole = b"".join(PIECES)
+    real = concatenating._pieces
+    finals: list[str] = []
+
+    def join(uploads: Uploads) -> str:
+        said = world.collection(0)
+        ids = {"case_number": NUMBER, "stamp_id": None}
+        return str(concatenate(world.custody, uploads, world.stamp, said, partials, **ids).id)
+
+    def hanging(*args: Any) -> Iterator[bytes]:
+        """It hangs after the first partial upload; its client asks again, in another process, and is answered."""
+        taken = 0
+        for piece in real(*args):
+            taken += len(piece)
+            yield piece
+            if taken == len(PIECES[0]):
+                with monkeypatch.context() as patch:
+                    patch.setattr(concatenating, "_pieces", real)
+                    finals.append(join(Uploads()))
+                world.custody.keys.destroy(partials[1])  # the sweep, at the first step of their erasure
+
+    monkeypatch.setattr(concatenating, "_pieces", hanging)
+    with pytest.raises(TakenOver):
+        join(Uploads())
+    (final,) = finals
+    sweep(world.custody)
+    assert world.state(final) == "complete"
+    assert world.row(final).sha256 == hashlib.sha256(whole).hexdigest()

@@ -7,11 +7,12 @@ import pytest
 
 from retention.custody import completing, erasing, receiving, unfinished
 from retention.errors import Conflict, Erased, NotFound, OffsetMismatch, TakenOver, TooLarge, Unavailable
-from retention.objects.errors import StoreFull
+from retention.objects.errors import KeyMissing, StoreFull
 from retention.records.tables import parts
 from retention.sweep import remove_orphans, sweep
 from tests.fakes.silent_records import SilentRecords
-from tests.retention.custody.world import World, but
+from tests.fakes.stores import StrictKeyStore
+from tests.retention.custody.world import DAY, World, but
 
 CONTENT = bytes(range(256)) * 16
 PART = 1000
@@ -272,3 +273,25 @@ def test_a_bundle_that_is_not_what_was_announced_is_damaged(world: World) -> Non
     world.send(bundle, b"abce")
     assert completing.verify_bundle(world.custody, bundle) == "damaged"
     assert world.last() == ("bundle.damaged", "failed", "digest-mismatch")
+
+
+def test_a_key_that_is_not_found_is_not_made_anew_under_parts_that_count(world: World, bundle: str) -> None:
+    """Its folder is not mounted, say: what another key seals, the first one does not open."""
+    world.send(bundle, CONTENT[:1500])
+    away = but(world, keys=StrictKeyStore())
+    with pytest.raises(KeyMissing):
+        away.send(bundle, CONTENT[1500:], 1500)
+    assert_completes(world, bundle)
+
+
+def test_requests_that_bring_nothing_keep_an_upload_no_longer_than_its_staged_blocks(
+    world: World, bundle: str
+) -> None:
+    world.send(bundle, CONTENT[:1500])
+    kept_until = world.row(bundle).expires_at
+    world.clock.move(3 * DAY)
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 1500) as session:
+        session.park()  # the line broke before the first byte
+    assert world.row(bundle).expires_at == kept_until
+    world.send(bundle, CONTENT[1500:2000], 1500)
+    assert world.row(bundle).expires_at == kept_until + 3 * DAY

@@ -502,3 +502,18 @@ def test_a_blobs_name_is_unique_in_its_link_by_the_database_itself(strict: World
         strict.custody.records.write(
             lambda tx: tx.change(bundles.insert().values({**row, "id": "bun_" + "a" * 26}))
         )
+
+
+def test_a_list_that_names_a_case_past_its_deadline_is_refused_and_the_blob_stays(world: World) -> None:
+    world.open_case()
+    world.close_case()
+    world.clock.move(91 * DAY)
+    terms = LinkTerms(expires_at=world.clock.now() + DAY, type=CollectionType.PROACTIVE, trigger=TRIGGER)
+    issued = linking.create_stamp_link(world.custody, world.operator, world.stamp.stamp, terms)
+    by = opened(world, issued.id)
+    stage(by, "AA", b"content")
+    with pytest.raises(Conflict) as caught:
+        commit(by, "AA", declared=Declared(case=NUMBER))
+    assert caught.value.reason == "case-past-deadline"
+    sweep.sweep(world.custody)
+    assert commit(by, "AA").state == "received"
