@@ -30,19 +30,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
+
+from sqlalchemy.exc import DBAPIError
 
 from intake_api import clockwork
 from intake_api.listening import Server
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ClockIs, ServerSettings
-from intake_api.tls import TlsFiles, local_certificate
+from intake_api.tls import TlsFiles, certificate_facts, local_certificate
 from intake_api.worker import load
-from retention.assembly import initialise, is_initialised
+from retention.assembly import assemble, initialise, is_initialised
 from retention.clock import SystemClock
-from retention.settings import SettingError
+from retention.settings import SettingError, Settings
 
 LOG = logging.getLogger(__name__)
 OWN_CHILDREN_SECONDS = 3
@@ -55,6 +58,7 @@ def serve(settings: ServerSettings) -> int:
     _initialise(settings)
     tls = partial(_tls_files, settings)
     with _alone(settings), _meeting_place(settings) as settings:
+        _try_out(settings, tls)
         server = Server(settings, tls)
         beside = _beside(settings, tls)
         for process in beside:
@@ -105,11 +109,45 @@ def _initialise(settings: ServerSettings) -> None:
     """In a process of its own: what it takes to make a database stays out of the memory of those that serve."""
     if is_initialised(settings.custody):
         return
-    first = multiprocessing.Process(target=initialise, args=(settings.custody,))
-    first.start()
-    first.join()
-    if first.exitcode:
-        raise SettingError(f"{settings.custody.state} cannot be made ready; the lines above say why")
+    _in_a_child(initialise, settings.custody)
+
+
+def _try_out(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> None:
+    """What would end every process is said once, in one line, before any is begun."""
+    files = tls()
+    certificate_facts(files.certificate, files.key)
+    _in_a_child(_assembled, settings.custody)
+
+
+def _assembled(custody: Settings) -> None:
+    assemble(custody).close()
+
+
+def _in_a_child(work: Callable[[Settings], object], custody: Settings) -> None:
+    """SettingError with what the work says, when it fails."""
+    told, tell = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.Process(target=_telling, args=(work, custody, tell))
+    child.start()
+    tell.close()
+    try:
+        why = told.recv()
+    except EOFError:
+        why = f"{custody.state} cannot be made ready: a process ended by itself"
+    child.join()
+    if why is not None:
+        raise SettingError(why)
+
+
+def _telling(work: Callable[[Settings], object], custody: Settings, tell: Connection) -> None:
+    try:
+        work(custody)
+    except Exception as error:
+        cause = (
+            error.orig if isinstance(error, DBAPIError) else error
+        )  # its own text would quote the statement
+        tell.send(f"{custody.state} cannot be made ready: {cause}")
+    else:
+        tell.send(None)
 
 
 def _tls_files(settings: ServerSettings) -> TlsFiles:

@@ -190,7 +190,9 @@ def decide_open(
             if state is not BundleState.COMPLETE:
                 return Denied(
                     f"bundle-{state}",
-                    "the bundle is not complete: it can be read once it is received and verified",
+                    "what is stored is not what was announced, or not what was sealed: have it sent again"
+                    if state is BundleState.DAMAGED
+                    else "the bundle is not complete: it can be read once it is received and verified",
                 )
             return Allowed(
                 _MADE_HERE, actor=actor, case=facts.case, bundle=bundle, grant=grant, until=grant.expires_at

@@ -253,8 +253,9 @@ def _noted(report: SweepReport, what: str) -> Iterator[None]:
 
 
 def remove_orphans(custody: Custody) -> int:
-    """Remove parts of writers that died, and what there is of erased bundles (a part that became durable while its bundle
-    was erased; keys and parts of a store that was away then, or put back from before). It looks at every bundle: at the start of a service is enough. How many objects went.
+    """Remove parts of writers that died, and what there is of erased bundles: a part that became durable meanwhile,
+    keys and parts of a store that was away then or was put back from before. It looks at every bundle: at the start
+    of a service is enough. How many objects went.
 
     Bundles without a record are left alone: they are what a restored database has forgotten (`retention.reconcile`).
     """

@@ -15,12 +15,13 @@ from intake_api.cli.commands import MOMENT, PATH, Command, with_json, with_limit
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.errors import CliError
 from intake_api.cli.printing import Column, say, show_item, show_items, size, when
-from intake_api.cli.receipts import wait_for_erasure, write_receipt
+from intake_api.cli.receipts import hold_writable, wait_for_erasure, write_receipt
 from retention.bundle import CollectionType
 
+_AS_IT_IS = frozenset({"damaged", "erasing", "erased"})
 COLLECTION: tuple[Column, ...] = (
     ("Time collected", when("time_collected")),
-    ("Status", lambda item: item["status"] if item["state"] != "erased" else "erased"),
+    ("Status", lambda item: item["state"] if item["state"] in _AS_IT_IS else item["status"]),
     ("Logs start", when("logs_start")),
     ("Logs end", when("logs_end")),
     ("Type", "type"),
@@ -123,6 +124,8 @@ def grant(client: Client, case: str, reason: str, hours: float, as_json: bool) -
 
     You have to be assigned to it, and the customer reads your reason.
     """
+    if not 0.25 <= hours <= 24:  # nan is neither
+        raise click.UsageError("--hours takes 0.25 (15 minutes) to 24")
     body = {"reason": reason, "duration_minutes": round(hours * 60)}
     show_item(client.post(f"/cases/{segment(case)}/grants", body), GRANT, as_json)
 
@@ -169,7 +172,7 @@ def revoke(client: Client, what: str, as_json: bool) -> None:
 @click.argument("case")
 @click.option("--partner", required=True, help="The company that may see the case.")
 @click.option("--until", type=MOMENT, help="When the consent expires.")
-@click.option("--days", type=click.IntRange(min=1), help="... or for so many days from now.")
+@click.option("--days", type=click.IntRange(1, 365), help="... or for so many days from now.")
 @click.option("--bundle", "bundles", multiple=True, help="Only this bundle; repeat for more.  [default: all]")
 @with_json
 @connected
@@ -216,11 +219,14 @@ def carry_erasure(
     """Have a case or a bundle erased by way of `what`, once the user is sure; wait for the proof if that is wanted."""
     if (case is None) == (bundle is None):
         raise click.UsageError("say what to erase: either --case or --bundle")
+    if receipt is not None:
+        hold_writable(receipt)
     data = f"case {case}" if case else f"bundle {bundle}"
     if not yes:
         if not sys.stdin.isatty():
             raise CliError(f"erasing {data} cannot be undone: add --yes to do it without being asked")
-        click.confirm(f"Erase all data of {data}? This cannot be undone", abort=True, err=True)
+        if not click.confirm(f"Erase all data of {data}? This cannot be undone", err=True):
+            raise CliError("nothing was erased")
     path = f"/cases/{segment(case)}" if case else f"/bundles/{segment(bundle or '')}"
     erasure = client.post(f"{path}/{what}", {"reason": reason})
     if wait or receipt is not None:

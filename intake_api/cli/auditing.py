@@ -24,6 +24,7 @@ from intake_api.cli.errors import FAILED, CliError
 from intake_api.cli.local_log import open_local_log, with_database
 from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
 from intake_api.cli.verifying import verify
+from retention.ids import Kind
 
 ENTRY: tuple[Column, ...] = (
     ("Leaf", "leaf_index"),
@@ -44,12 +45,20 @@ def _who(item: Item) -> str:
     return str(told.get("name") or told.get("subject") or item["actor"])
 
 
+def _an_id(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Another word than an id would find nothing, as if nothing had been done."""
+    kind = {"bundle": Kind.BUNDLE, "actor": Kind.ACTOR}[str(parameter.name)]
+    if value is not None and not value.startswith(f"{kind.value}_"):
+        raise click.BadParameter(f"must be an id that begins with {kind.value}_, not {value!r}")
+    return value
+
+
 def _filters(command: Any) -> Any:
     """The options that entries can be chosen by."""
     options = (
         click.option("--case", help="Only about this case (its number)."),
-        click.option("--bundle", help="Only about this bundle."),
-        click.option("--actor", help="Only by this actor (act_...)."),
+        click.option("--bundle", help="Only about this bundle (bun_...).", callback=_an_id),
+        click.option("--actor", help="Only by this actor (act_...; --json shows it).", callback=_an_id),
         click.option(
             "--action", type=click.Choice([str(a) for a in Action]), metavar="ACTION", help="Only this."
         ),
@@ -102,14 +111,18 @@ def export(client: Client, form: str, output: Path | None, **chosen: Any) -> Non
             target.buffer.write(piece)  # bytes as they came: CSV has its own line ends
 
 
+_STDOUT = Path("-")
+
+
 @contextmanager
 def _text_target(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
+    if output is None or output == _STDOUT:
         yield sys.stdout
         sys.stdout.flush()
         return
     part = output.with_name(f".{output.name}.{os.getpid()}.part")
     try:
+        part.touch(mode=0o600, exist_ok=False)  # it may name people
         with part.open("w", encoding="utf-8") as target:
             yield target
         part.replace(output)
@@ -129,6 +142,10 @@ def keys_command(client: Client, output: Path | None) -> None:
     if output is None:
         show_json(document)
         return
+    if output != _STDOUT and output.exists():
+        raise CliError(
+            f"{output} exists: keep it, or take the new keys under another name and compare the two"
+        )
     with _text_target(output) as target:
         target.write(f'{{"log": "{document["log"]}", "receipts": "{document["receipts"]}"}}\n')
     say(f"{output}: compare it with what the service's owner publishes elsewhere")

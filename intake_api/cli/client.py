@@ -22,6 +22,7 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from urllib3.connection import HTTPConnection
+from urllib3.exceptions import HTTPError
 
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.tokens import TokenSource
@@ -190,13 +191,15 @@ class Client:
                 allow_redirects=False,
                 **asked,
             )
-        except (requests.exceptions.RequestException, OSError) as error:
+        except (requests.exceptions.RequestException, HTTPError, OSError) as error:
             raise self._said(_innermost(error)) from None
 
     def _said(self, cause: BaseException) -> CliError:
         """A certificate that does not hold stays so; any other break, within TLS too, may pass."""
         if isinstance(cause, ssl.SSLCertVerificationError):
             return CliError(f"{self.server} could not prove who it is: {cause.verify_message} (see --ca)")
+        if isinstance(cause, ssl.SSLError) and cause.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
+            return CliError(f"{self._verify} holds no certificate: check --ca or CASEVAULT_CA")
         text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         return Unreachable(f"{self.server} cannot be reached: {text}")
 
@@ -207,7 +210,10 @@ def segment(text: str) -> str:
 
 
 def _checked(server: str) -> str:
-    parts = urlsplit(server)
+    try:
+        parts = urlsplit(server)
+    except ValueError:
+        parts = urlsplit("")
     if parts.scheme != "https" or not parts.hostname or parts.query or parts.fragment:
         raise CliError(
             f"--server must be an https:// address, like https://casevault.example.com, not {server!r}"

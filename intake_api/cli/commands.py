@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import click
 from click.decorators import FC
 
+from intake_api.cli.errors import INTERRUPTED, CliError
 from intake_api.cli.moments import parse_moment
 from intake_api.cli.pace import parse_rate
 
@@ -45,6 +46,18 @@ class Command(click.Command):
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         _write_examples(self.examples, formatter)
+
+
+class ResumableCommand(Command):
+    """One that goes on, when it is given again, from where it was stopped."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            stopped = CliError("stopped; what was done is kept, the same command goes on from there")
+            stopped.exit_code = INTERRUPTED
+            raise stopped from None
 
 
 class Group(click.Group):
@@ -140,7 +153,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 with_json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for scripts.")
 with_limit = click.option(
     "--limit",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, 10**9),
     default=DEFAULT_LIMIT,
     show_default=True,
     help="Show so many at most, newest first; 0 shows all.",

@@ -21,9 +21,9 @@ import click
 import requests
 
 from intake_api.cli.client import TRIES, Client, pause_before, segment
-from intake_api.cli.commands import PATH, Command, with_json, with_limit
+from intake_api.cli.commands import PATH, Command, ResumableCommand, with_json, with_limit
 from intake_api.cli.connection import connected
-from intake_api.cli.errors import CliError, Unreachable
+from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.printing import Column, moment, say, show_items, size
 from intake_api.cli.progress import transfer
 from intake_api.cli.tus import Progress
@@ -45,13 +45,19 @@ def content_path(bundle: str, inside: str | None) -> str:
     """The address of a bundle's bytes, or of one file's inside it."""
     if inside is None:
         return f"/bundles/{segment(bundle)}/content"
+    if {".", ".."} & set(inside.split("/")):  # an HTTP client would take them for a way to another address
+        raise CliError(f"{inside} cannot be fetched singly, for its path leads elsewhere: fetch the bundle")
     return f"/bundles/{segment(bundle)}/files/{'/'.join(segment(part) for part in inside.split('/'))}"
 
 
 def fetch_whole(client: Client, bundle: str, target: Path) -> str:
     """The whole bundle into `target`, resumed where an earlier try was cut; its SHA-256."""
     path = content_path(bundle, None)
-    head = client.call("HEAD", path)
+    try:
+        head = client.call("HEAD", path)
+    except ServiceProblem:
+        client.call("GET", path, stream=True).close()  # it says why not in its body, which HEAD has none of
+        raise
     etag, length = head.headers.get("ETag", ""), int(head.headers.get("Content-Length", "0"))
     promised = _DIGEST.fullmatch(etag)
     if promised is None:
@@ -166,7 +172,8 @@ def to_stdout(client: Client, bundle: str, inside: str | None, span: str | None)
 
 
 def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    if value is not None and not _RANGE.fullmatch(value):
+    asked = _RANGE.fullmatch(value) if value is not None else None
+    if value is not None and (asked is None or (asked[2] and int(asked[2]) < int(asked[1]))):
         raise click.BadParameter("must be FIRST-LAST in bytes from 0, FIRST- or -COUNT, like 0-65535")
     return value
 
@@ -195,7 +202,7 @@ _EXAMPLES = (
 )
 
 
-@click.command(cls=Command, examples=_EXAMPLES)
+@click.command(cls=ResumableCommand, examples=_EXAMPLES)
 @click.argument("bundle")
 @click.argument("inside", metavar="[PATH]", required=False)
 @click.option(
@@ -214,6 +221,8 @@ def fetch(
     A whole bundle is checked against its SHA-256 before it gets its name, and a cut download goes on where it stopped
     when the same command is run again.
     """
+    if inside is not None and span is not None:
+        raise click.UsageError("--range is of the whole bundle's bytes: a file inside it is fetched whole")
     if output == _STDOUT:
         to_stdout(client, bundle, inside, span)
         return

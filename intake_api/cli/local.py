@@ -108,7 +108,7 @@ def init(state: Path, development: bool, as_json: bool) -> None:
 def serve(state: Path, listen: str | None, development: bool) -> None:
     """Start the service: HTTPS, and the clock beside it.
 
-    Ctrl-C stops it; uploads keep what arrived. Everything else is set by the variables below.
+    Ctrl-C stops it; uploads keep what arrived. The rest is set by the variables below, and those of docs/azure.md.
     """
     from intake_api.server import serve as serve_until_stopped  # only here: it takes long to import
 

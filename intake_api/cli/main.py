@@ -6,6 +6,7 @@ of ours.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -64,15 +65,21 @@ casevault.under("On the service's own machine", local.init, local.sweep, reconci
 
 def run(arguments: Sequence[str]) -> int:
     """The exit code of one command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # None when closed; a name that its encoding lacks is no end
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = casevault.main(list(arguments), prog_name="casevault", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        print(error.format_message(), file=sys.stderr)
+        return MISUSED
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "casevault"
         return _end(f"{error.format_message().rstrip('.')} (see `{where} --help`)", MISUSED)
     except click.ClickException as error:
         return _end(error.format_message(), error.exit_code)
     except (click.Abort, KeyboardInterrupt):
-        return _end("stopped; what was done is kept, the same command goes on from there", INTERRUPTED)
+        return _end("stopped", INTERRUPTED)
     except CliError as error:
         return _end(str(error), error.exit_code)
     except BrokenPipeError:

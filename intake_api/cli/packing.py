@@ -55,7 +55,7 @@ def packed(folder: Path) -> Iterator[Packed]:
 def add_file(archive: zipfile.ZipFile, path: Path, name: str, compression: int = zipfile.ZIP_DEFLATED) -> int:
     """Add one file under `name`; how many bytes it had. OSError before anything is written if it cannot be read."""
     with path.open("rb") as source:
-        written = zipfile.ZipInfo(name, _zip_time(os.fstat(source.fileno()).st_mtime))
+        written = zipfile.ZipInfo(_utf8(name), _zip_time(os.fstat(source.fileno()).st_mtime))
         written.compress_type = compression
         first = source.read(_COPY)
         size = 0
@@ -81,6 +81,11 @@ def _regular_files(folder: Path, left_out: list[tuple[str, str]]) -> Iterator[Pa
                 yield path
             else:
                 left_out.append((path.relative_to(folder).as_posix(), "is not a regular file"))
+
+
+def _utf8(name: str) -> str:
+    """`name` as a zip can hold it: a byte that is no UTF-8 as %FF."""
+    return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
 
 
 def _zip_time(modified: float) -> tuple[int, int, int, int, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -101,6 +102,13 @@ def wait_until(client: Client, done: Callable[[], bool], what: str) -> None:
             raise CliError(f"{what} did not come within {PATIENCE / 60:.0f} minutes; ask again later")
         client.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
+
+
+def hold_writable(path: Path) -> None:
+    """CliError when no receipt could be kept there: said before the work, which cannot be undone."""
+    folder = path.absolute().parent
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise CliError(f"the receipt cannot be written to {path}: no such folder, or not yours to write")
 
 
 def write_receipt(document: Mapping[str, Any], path: Path) -> None:

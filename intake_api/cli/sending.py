@@ -15,7 +15,7 @@ import click
 from intake_api.cli import through_link, with_token
 from intake_api.cli.blob import Link
 from intake_api.cli.client import Client
-from intake_api.cli.commands import PATH, RATE, Command, with_json
+from intake_api.cli.commands import PATH, RATE, ResumableCommand, with_json
 from intake_api.cli.connection import DEFAULT_SERVER, connected, keys_option, pinned_keys
 from intake_api.cli.declaring import collection_options, declared
 from intake_api.cli.errand import Errand
@@ -23,7 +23,7 @@ from intake_api.cli.errors import CliError
 from intake_api.cli.pace import Pace
 from intake_api.cli.parcels import digest, parcel
 from intake_api.cli.printing import Column, say, show_item, size_of
-from intake_api.cli.receipts import hold_to, wait_for_intake, words, write_receipt
+from intake_api.cli.receipts import hold_to, hold_writable, wait_for_intake, words, write_receipt
 from intake_api.cli.remembered import Remembered
 from intake_api.cli.saved import Saved, find_saved, proven
 
@@ -59,7 +59,7 @@ _EXAMPLES = (
 )
 
 
-@click.command(cls=Command, examples=_EXAMPLES)
+@click.command(cls=ResumableCommand, examples=_EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
 @collection_options
 @click.option(
@@ -102,6 +102,8 @@ def send(
     """
     if no_wait and receipt is not None:
         raise click.UsageError("--receipt and --no-wait exclude each other: a receipt has to be waited for")
+    if receipt is not None:
+        hold_writable(receipt)
     if link is not None and options["stamp"]:
         raise click.UsageError("--stamp and --link exclude each other: a link is for one stamp already")
     through = Link.parse(link) if link is not None else None

@@ -25,7 +25,7 @@ from intake_api.cli.commands import PATH, Command, with_json
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.errors import CliError, plain
 from intake_api.cli.local_log import local_settings, open_local_log, with_database
-from intake_api.cli.printing import show_json
+from intake_api.cli.printing import say, show_json
 from retention.adapters import Adapters
 from retention.settings import Settings, WitnessSettings
 
@@ -166,7 +166,8 @@ def _kept_before(checkpoint: Path | None) -> list[str]:
     try:
         return [checkpoint.read_text("utf-8")] if checkpoint else []
     except FileNotFoundError:
-        return []  # the first time
+        say(f"{checkpoint} is not there: nothing from before was compared; it is kept from now on")
+        return []
     except (OSError, UnicodeDecodeError):
         raise CliError(f"{checkpoint} cannot be read as a checkpoint") from None
 

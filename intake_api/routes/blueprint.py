@@ -30,6 +30,11 @@ class Decorator(Protocol):
 class _StrictParser(FlaskParser):
     DEFAULT_UNKNOWN_BY_LOCATION = {"json": ma.RAISE, "query": ma.RAISE}  # noqa: RUF012 - webargs' own name
 
+    def load_querystring(self, req: Request, schema: ma.Schema) -> Any:
+        if twice := {name: "Give it once." for name, values in req.args.lists() if len(values) > 1}:
+            raise invalid(twice)
+        return super().load_querystring(req, schema)
+
     def _raw_load_json(self, req: Request) -> Any:
         if not req.content_length:
             return core.missing

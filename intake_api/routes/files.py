@@ -6,7 +6,7 @@ from contextlib import closing
 from itertools import islice
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 
 from audit.entry import Action
 from intake_api.calling import caller, custody
@@ -14,7 +14,7 @@ from intake_api.disposition import attachment
 from intake_api.routes.blueprint import Blueprint
 from intake_api.routes.content import BYTES, send
 from intake_api.schemas.bundles import FilePage, FileQuery
-from retention.archive import ArchivedFile, list_files, open_file
+from retention.archive import ArchivedFile, NoSuchFile, list_files, open_file
 from retention.custody import reading
 from retention.envelope.bundle_file import SealedFile
 from retention.errors import Invalid
@@ -50,7 +50,14 @@ def read(bundle: str, path: str) -> Response:
         headers = {"Content-Type": BYTES, "Content-Disposition": attachment(path)}
         if file.size is not None:
             headers["Content-Length"] = str(file.size)
+        if request.method == "HEAD":  # nothing of the file is handed over, and the log says so
+            opened.done()
+            opened.close()
+            return Response(headers=headers)
         return send(opened, opened.deliver(file.chunks), headers)
+    except NoSuchFile:
+        opened.close("no-such-file")
+        raise
     except BaseException:
         opened.close()
         raise

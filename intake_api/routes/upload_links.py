@@ -82,7 +82,9 @@ def check(body: dict[str, Any]) -> Any:
 def _origin() -> str:
     origin = the_door().blob_origin
     if origin is None:
-        raise Conflict("this deployment has no Blob endpoint", reason="no-blob-endpoint")
+        raise Conflict(
+            "this deployment has no Blob endpoint: set CASEVAULT_BLOB_LISTEN", reason="no-blob-endpoint"
+        )
     return origin
 
 

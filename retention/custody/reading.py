@@ -102,24 +102,24 @@ class OpenBundle:
                 "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
             )
 
-    def close(self) -> None:
-        """Let go, and write down how the read ended. Repeating it does nothing."""
+    def close(self, reason: str = "cut") -> None:
+        """Let go, and write down how the read ended (`reason`: if it was not done). Repeating it does nothing."""
         if self._closed:
             return
         self._closed = True
         try:
             self._sealed.close()
         finally:
-            self._end()
+            self._end(reason)
 
-    def _end(self) -> None:
+    def _end(self, reason: str = "cut") -> None:
         now = self._custody.clock.now()
         ended = entry(
             self._actor,
             Action.BUNDLE_READ_ENDED,
             now,
             outcome=Outcome.SUCCESS if self._complete else Outcome.FAILED,
-            reason=None if self._complete else "cut",
+            reason=None if self._complete else reason,
             **about_bundle(self.bundle),
             subject=self._allowed.grant.id,
             details={"bytes": self._delivered, "opened": self._opened},

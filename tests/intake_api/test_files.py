@@ -100,3 +100,22 @@ def test_a_failed_reading_is_an_entry_that_says_so(service: Service, bundle: str
     assert service.call("GET", f"/bundles/{bundle}/files/none.log", ENGINEER).status_code == 404
     (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
     assert ended["outcome"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "ended"),
+    [
+        ("HEAD", "a/one.log", 200, ("success", None)),
+        ("GET", "no-such.log", 404, ("failed", "no-such-file")),
+    ],
+)
+def test_what_is_not_delivered_is_not_said_to_be(
+    service: Service, bundle: str, method: str, path: str, status: int, ended: tuple[str, str | None]
+) -> None:
+    response = service.call(method, f"/bundles/{bundle}/files/{path}", ENGINEER)
+    assert response.status_code == status
+    if method == "HEAD":
+        assert (response.data, response.headers["Content-Length"]) == (b"", "2000")
+    (entry,) = service.entries(bundle=bundle, action="bundle.read-ended")
+    assert (entry["outcome"], entry.get("reason")) == ended
+    assert entry["details"]["bytes"] == 0

@@ -384,3 +384,9 @@ def test_a_cursor_of_another_making_is_refused(service: Service) -> None:
 def test_a_page_has_one_to_two_hundred_items(service: Service, limit: str) -> None:
     response = service.call("GET", "/stamps", OTHER_OPERATOR, query_string={"limit": limit})
     assert (response.status_code, set(response.get_json()["errors"])) == (422, {"limit"})
+
+
+def test_a_query_parameter_that_is_given_twice_is_refused(service: Service) -> None:
+    response = service.call("GET", "/audit/entries?outcome=refused&outcome=success", OPERATOR)
+    assert response.status_code == 422
+    assert response.get_json()["errors"] == {"outcome": "Give it once."}

@@ -124,3 +124,32 @@ def test_nothing_is_overdue_and_what_will_be_is_named(
     local = served.cli("audit", "overdue", "--state", served.state, "--at", "+91d")
     assert local.code == 1 and settled.bundle in local.out
     assert served.cli("audit", "overdue", "--keys", keys, "--at", "+89d", who=AUDITOR).code == 0
+
+
+def test_a_checkpoint_that_is_not_there_is_said_to_compare_nothing(
+    served: Served, settled: Sent, keys: Path, tmp_path: Path
+) -> None:
+    ran = served.cli(
+        "audit", "verify", "--keys", keys, "--checkpoint", tmp_path / "mistyped.txt", who=AUDITOR
+    )
+    assert ran.code == 0 and "nothing from before was compared" in ran.err
+
+
+def test_pinned_keys_are_not_replaced(served: Served, keys: Path) -> None:
+    before = keys.read_bytes()
+    ran = served.cli("audit", "keys", "-o", keys)
+    assert ran.code == 1 and "another name" in ran.error
+    assert keys.read_bytes() == before
+
+
+@pytest.mark.parametrize(("option", "value"), [("--actor", "alice"), ("--bundle", "logs.zip")])
+def test_entries_by_another_word_than_an_id_are_not_said_to_be_none(
+    served: Served, option: str, value: str
+) -> None:
+    ran = served.cli("audit", "entries", option, value, who=AUDITOR)
+    assert ran.code == 2 and "id that begins with" in ran.error
+
+
+def test_an_export_is_for_its_owner_alone(served: Served, settled: Sent, tmp_path: Path) -> None:
+    assert served.cli("audit", "export", "-o", tmp_path / "log.jsonl", who=AUDITOR).code == 0
+    assert (tmp_path / "log.jsonl").stat().st_mode & 0o777 == 0o600

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
@@ -79,3 +80,21 @@ def test_a_receipt_is_not_about_another_file(served: Served, sent: Sent, keys: P
     other.write_bytes(sent.file.read_bytes()[:-1] + b"\1")
     ran = served.cli("receipts", "verify", receipt, "--keys", keys, "--against", other)
     assert ran.code == 1 and "not about" in ran.error
+
+
+def test_who_answers_no_is_told_that_nothing_was_erased(
+    served: Served, sent: Sent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", Answers("n\n"))
+    ran = served.cli("erase", "--bundle", sent.bundle, who=OLGA)
+    assert ran.code == 1 and ran.err.endswith("casevault: nothing was erased\n")
+    assert (
+        served.do("audit", "entries", "--bundle", sent.bundle, "--action", "bundle.erasing", who=OLGA) == []
+    )
+
+
+class Answers(io.StringIO):
+    """Somebody at a terminal."""
+
+    def isatty(self) -> bool:
+        return True

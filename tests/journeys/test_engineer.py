@@ -148,3 +148,26 @@ def test_she_claims_a_proactive_bundle_for_her_case(
     assert served.do("claim", bundle, "--case", case, who=ALICE)["case"] == case
     again = served.cli("claim", bundle, "--case", case, who=ALICE)
     assert again.code == 1 and "claimed" in again.error
+
+
+def test_a_path_that_leads_out_of_the_bundle_is_not_followed(
+    served: Served, granted: str, tmp_path: Path
+) -> None:
+    ran = served.cli("fetch", granted, "../../../cases", "-o", tmp_path / "out.bin", who=ALICE)
+    assert ran.code == 1 and "fetch the bundle" in ran.error
+    assert not (tmp_path / "out.bin").exists()
+
+
+@pytest.mark.parametrize("words", [("Storage/node-2.log", "--range", "0-4"), ("--range", "9-0")])
+def test_a_range_that_cannot_be_kept_to_is_refused_before_anything_is_read(
+    served: Served, granted: str, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    ran = served.cli("fetch", granted, *words, "-o", tmp_path / "out.bin", who=ALICE)
+    assert ran.code == 2 and "--range" in ran.error
+    assert not (tmp_path / "out.bin").exists()
+
+
+def test_a_refused_fetch_says_why(served: Served, granted: str, tmp_path: Path) -> None:
+    served.cli("erase", "--bundle", granted, "--yes", who="operator:olga@contoso")
+    ran = served.cli("fetch", granted, "-o", tmp_path / "out.bin", who=ALICE)
+    assert "erased" in ran.error and "the server answered" not in ran.error

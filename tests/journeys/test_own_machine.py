@@ -64,3 +64,9 @@ def test_without_an_issuer_nothing_is_served(served: Served, tmp_path: Path) -> 
     ran = served.cli("serve", "--state", tmp_path / "fresh")
     assert ran.code == 1 and "CASEVAULT_ISSUER" in ran.error
     assert not (tmp_path / "fresh").exists()
+
+
+def test_a_file_without_a_certificate_is_not_taken_for_a_broken_line(served: Served, tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("no certificate")
+    ran = served.cli("cases", "list", "--ca", tmp_path / "ca.pem", who=CASE_SYSTEM)
+    assert ran.code == 1 and "holds no certificate" in ran.error

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import random
 import signal
+import time
 import zipfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.journeys.served import Line, Sent, Served
 
@@ -103,3 +106,34 @@ def test_the_zip_that_was_sent_is_what_an_engineer_fetches(
     assert served.cli("fetch", bundle, "-o", tmp_path / "back.zip", who="engineer:alice").code == 0
     assert (tmp_path / "back.zip").read_bytes() == file.read_bytes()
     assert zipfile.ZipFile(tmp_path / "back.zip").testzip() is None
+
+
+def test_a_receipt_that_cannot_be_kept_is_found_out_before_anything_is_sent(
+    served: Served, case: str, logs: Path, tmp_path: Path
+) -> None:
+    words = ("send", logs, "--case", case, "--receipt", tmp_path / "no-such-folder/r.json")
+    ran = served.cli(*words, who="stamp:rack-1")
+    assert ran.code == 1 and "the receipt cannot be written" in ran.error
+    assert served.do("collections", "--case", case, who="operator:olga@contoso") == []
+
+
+def test_a_bundle_that_is_damaged_is_shown_as_such(served: Served, case: str, logs: Path) -> None:
+    token = served.token({"subject": "rack-1", "role": "CaseVault.Stamp", "directory": "contoso"})
+    now = datetime.now(UTC)
+    query = {"type": "on-demand", "case": case, "sha256": "0" * 64, "time_collected": now.isoformat()}
+    query |= {"logs_start": (now - timedelta(hours=1)).isoformat(), "logs_end": now.isoformat()}
+    sent = requests.put(
+        f"{served.server}/bundles/logs.zip",
+        params=query,
+        data=logs.read_bytes(),
+        headers={"Authorization": f"Bearer {token}"},
+        verify=str(served.ca),
+        timeout=60,
+    )
+    assert sent.status_code == 201, sent.text
+    for _ in range(100):
+        shown = served.cli("collections", "--case", case, who="operator:olga@contoso")
+        if "damaged" in shown.out:
+            return
+        time.sleep(0.1)
+    raise AssertionError(shown.out)

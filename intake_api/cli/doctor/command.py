@@ -110,7 +110,7 @@ def _custody_from(environ: Mapping[str, str]) -> Settings:
 @with_development
 @click.option(
     "--patience",
-    type=click.FloatRange(min=0.1),
+    type=click.FloatRange(0.1, 3600),
     default=PATIENCE,
     show_default=True,
     help="Seconds after which a part that does not answer is given up.",

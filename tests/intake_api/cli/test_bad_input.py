@@ -21,6 +21,9 @@ BAD = [
     (["send", "a.log", "--server", "https://127.0.0.1:1", "--no-digest"], 1, "cannot be reached"),
     (["cases", "list", "--server", "https://127.0.0.1:1"], 1, "cannot be reached"),
     (["cases", "list", "--ca", "no-such-ca"], 1, "does not exist"),
+    (["cases", "list", "--server", "https://[::1"], 1, "https://"),
+    (["cases", "list", "--server", f"https://{'a' * 80}.com"], 1, "cannot be reached"),
+    (["cases", "list", "--limit", "9" * 30], 2, "limit"),
     (["cases", "list", "--token", "two words"], 1, "one word"),
     (["cases", "list", "--token-command", "no-such-program"], 1, "token command"),
     (["cases", "list", "--as", "nobody"], 1, "ROLE:NAME"),
@@ -28,6 +31,9 @@ BAD = [
     (["cases", "close", "1", "--at", "2026-11-20"], 2, "with its zone"),
     (["grant", "1"], 2, "--reason"),
     (["grant", "1", "--reason", "x", "--hours", "many"], 2, "hours"),
+    (["grant", "1", "--reason", "x", "--hours", "nan"], 2, "hours"),
+    (["consent", "1", "--partner", "oem", "--days", "9" * 9], 2, "days"),
+    (["doctor", "--patience", "inf"], 2, "patience"),
     (["consent", "1", "--partner", "oem"], 2, "until when"),
     (["consent", "1", "--partner", "oem", "--days", "1", "--until", "now"], 2, "until when"),
     (["revoke", "bun_x"], 2, "grn_"),
@@ -93,3 +99,13 @@ def test_what_others_wrote_cannot_steer_the_terminal(
     assert run(["send", "x\x1b[2J\u202egnp.exe"]) == 2
     said = capsys.readouterr().err
     assert "\x1b" not in said and "\u202e" not in said and "\\x1b" in said
+
+
+@pytest.mark.parametrize("words", [[], ["cases"]])
+def test_a_command_that_is_not_said_whole_is_answered_with_its_help(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and len(said.err.splitlines()) > 5
+    assert said.err.startswith("Usage: casevault")

@@ -68,3 +68,9 @@ def test_the_zip_is_removed_when_the_work_on_it_fails(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), packed(tmp_path) as made:
         raise RuntimeError
     assert not made.path.exists()
+
+
+def test_a_name_that_is_no_utf8_is_packed_with_its_bytes_spelled_out(tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(b"bad\xff.log")).write_bytes(b"one")
+    with packed(tmp_path) as made, zipfile.ZipFile(made.path) as archive:
+        assert archive.namelist() == ["bad%FF.log"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -14,6 +15,8 @@ from datetime import UTC, datetime, timedelta
 from http.client import HTTPException, HTTPSConnection
 from pathlib import Path
 from urllib.parse import urlsplit
+
+import pytest
 
 from tests.intake_api.server.serving import START, Service, family, free_port, until
 
@@ -167,3 +170,26 @@ def _runs(pid: int) -> bool:
         return "Z" not in Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.parametrize(
+    ("name", "harm", "said"),
+    [
+        ("key-encryption-key.json", Path.unlink, "key-encryption-key.json"),
+        ("log-signing-key", lambda path: path.chmod(0o644), "chmod 600"),
+        ("records.db", lambda path: path.write_bytes(b"no database" * 1000), "not a database"),
+    ],
+)
+def test_a_service_that_cannot_start_says_why_in_one_line(serving, tmp_path, name, harm, said):
+    service = serving()
+    assert service.stop() == 0
+    state = shutil.copytree(service.state, tmp_path / "state")
+    for log in state.glob("records.db-*"):
+        log.unlink()
+    harm(state / name)
+    environ = {**os.environ, "CASEVAULT_DEVELOPMENT": "1", "CASEVAULT_STATE": str(state)}
+    words = [sys.executable, "-m", "intake_api.cli", "serve", "--listen", f"127.0.0.1:{free_port()}"]
+    done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert said in done.stderr.splitlines()[-1]
