@@ -41,7 +41,7 @@ from intake_api.listening import Server
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ClockIs, ServerSettings
-from intake_api.tls import TlsFiles, certificate_facts, local_certificate
+from intake_api.tls import TlsFiles, local_certificate, read_pair
 from intake_api.worker import load
 from retention.assembly import assemble, initialise, is_initialised
 from retention.clock import SystemClock
@@ -115,7 +115,7 @@ def _initialise(settings: ServerSettings) -> None:
 def _try_out(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> None:
     """What would end every process is said once, in one line, before any is begun."""
     files = tls()
-    certificate_facts(files.certificate, files.key)
+    read_pair(files.certificate, files.key)
     _in_a_child(_assembled, settings.custody)
 
 

@@ -79,8 +79,8 @@ class CertificateFacts:
         return bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & {n.lower() for n in self.names})
 
 
-def certificate_facts(certificate_file: Path, key_file: Path) -> CertificateFacts:
-    """Of the first certificate in the file. ValueErrors and OSErrors leave as OSError with what to do."""
+def read_pair(certificate_file: Path, key_file: Path) -> x509.Certificate:
+    """The first certificate in the file, whose key is the other. ValueErrors leave as OSError with what to do."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
     except ValueError:
@@ -91,6 +91,12 @@ def certificate_facts(certificate_file: Path, key_file: Path) -> CertificateFact
         raise OSError(f"{key_file} does not hold a private key in PEM without a password") from None
     if key.public_key() != certificate.public_key():
         raise OSError(f"{key_file} is not the key of {certificate_file}: they must be a pair")
+    return certificate
+
+
+def certificate_facts(certificate_file: Path, key_file: Path) -> CertificateFacts:
+    """Of a pair that callers will take; OSError with what to do."""
+    certificate = read_pair(certificate_file, key_file)
     try:
         told = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

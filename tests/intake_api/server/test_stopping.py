@@ -187,9 +187,22 @@ def test_a_service_that_cannot_start_says_why_in_one_line(serving, tmp_path, nam
     for log in state.glob("records.db-*"):
         log.unlink()
     harm(state / name)
-    environ = {**os.environ, "CASEVAULT_DEVELOPMENT": "1", "CASEVAULT_STATE": str(state)}
+    assert said in _refusal(state)
+
+
+def test_a_certificate_that_is_none_is_named(tmp_path):
+    certificate, key = tmp_path / "tls.pem", tmp_path / "tls-key.pem"
+    certificate.write_text("no certificate")
+    key.touch(0o600)
+    told = _refusal(tmp_path, CASEVAULT_TLS_CERTIFICATE=str(certificate), CASEVAULT_TLS_KEY=str(key))
+    assert f"{certificate} does not hold a certificate in PEM" in told
+
+
+def _refusal(state: Path, **settings: str) -> str:
+    """The one line that `casevault serve` ends with."""
+    environ = {**os.environ, "CASEVAULT_DEVELOPMENT": "1", "CASEVAULT_STATE": str(state), **settings}
     words = [sys.executable, "-m", "intake_api.cli", "serve", "--listen", f"127.0.0.1:{free_port()}"]
     done = subprocess.run(words, env=environ, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
-    assert said in done.stderr.splitlines()[-1]
+    return done.stderr.splitlines()[-1]
