@@ -8,7 +8,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -76,7 +77,15 @@ def find(connection: Connection, where: Filter, after: str | None, limit: int) -
 
 def iterate(connection: Connection, where: Filter) -> Iterator[LoggedEntry]:
     """All of them, oldest first."""
-    last = connection.execute(select(func.max(_entry.row))).scalar()
+    return iterate_by(lambda: nullcontext(connection), where)
+
+
+def iterate_by(
+    read: Callable[[], AbstractContextManager[Connection]], where: Filter
+) -> Iterator[LoggedEntry]:
+    """The same, each page read by itself: whoever takes the stream slowly holds neither connection nor snapshot."""
+    with read() as connection:
+        last = connection.execute(select(func.max(_entry.row))).scalar()
     if last is None:
         return
     oldest = (
@@ -85,11 +94,14 @@ def iterate(connection: Connection, where: Filter) -> Iterator[LoggedEntry]:
         .order_by(_entry.at_us, _entry.row)
         .limit(_STREAM_PAGE)
     )
-    page = connection.execute(oldest).all()
-    while page:
+    following = oldest
+    while True:
+        with read() as connection:
+            page = connection.execute(following).all()
+        if not page:
+            return
         yield from (logged_entry(row) for row in page)
-        beyond = _place() > tuple_(literal(page[-1].at_us), literal(page[-1].row))
-        page = connection.execute(oldest.where(beyond)).all()
+        following = oldest.where(_place() > tuple_(literal(page[-1].at_us), literal(page[-1].row)))
 
 
 def _conditions(where: Filter) -> list[ColumnElement[bool] | TextClause]:

@@ -175,7 +175,7 @@ def _send_now_errors(c: Collection) -> dict[str, str]:
         return {"send_logs_now": "goes with type on-demand only"}
     if not SEND_NOW_SHORTEST <= c.logs_end - c.logs_start <= SEND_NOW_LONGEST:
         return {"logs_end": "must be 1 to 4 hours after logs_start for 'Send logs now'"}
-    if c.logs_start < c.time_collected - SEND_NOW_REACH:
+    if c.time_collected - c.logs_start > SEND_NOW_REACH:
         return {"logs_start": "must be within the last week for 'Send logs now'"}
     return {}
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from retention.bundle import Collection, CollectionType
@@ -27,6 +27,7 @@ LONGEST = timedelta(days=2 * 365)
 START_SKEW = timedelta(minutes=15)
 """How far the clock of whoever uses a link may run ahead of its start, as the Blob service has it."""
 ASSUMED_WINDOW = timedelta(hours=4)
+_FIRST = datetime.min.replace(tzinfo=UTC)
 Address = IPv4Address | IPv6Address
 
 
@@ -164,7 +165,7 @@ def collection_of(
     end = declared.logs_end or collected
     return Collection(
         type=kind,
-        logs_start=declared.logs_start or end - ASSUMED_WINDOW,
+        logs_start=declared.logs_start or end - min(ASSUMED_WINDOW, end - _FIRST),
         logs_end=end,
         time_collected=collected,
         file_name=blob_name.rsplit("/", 1)[-1],

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_NAME, MAX_FILE_NAME = 1024, 255
 SMALL_BODY = 1 << 20
+STRANGERS_SECONDS = 0.5
+"""How long a silent body is waited for that comes from somebody who was not let in: it holds a thread."""
+LET_IN = "casevault.let-in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +103,7 @@ class BlobEndpoint:
     def _serve(self, environ: WSGIEnvironment, request_id: str) -> Response:
         call = calls.read(environ, request_id)
         link = self._let_in(call)
+        environ[LET_IN] = True
         operation = _operation(call)
         environ[ROUTE] = f"blob:{operation.name}"
         run = operation.run if _permitted(operation, call, link) else None
@@ -136,8 +140,10 @@ class BlobEndpoint:
 
     def _let_be_heard(self, environ: WSGIEnvironment, answer: BlobError) -> None:
         """A client that is still sending reads no answer: take its body away, more of it from one that was let in."""
-        most = SMALL_BODY if answer.status in (401, 403) else bodies.MOST_DISCARDED
-        bodies.discard(environ, most, self._shared.stall_seconds)
+        if LET_IN in environ and answer.status not in (401, 403):
+            bodies.discard(environ, bodies.MOST_DISCARDED, self._shared.stall_seconds)
+        else:
+            bodies.discard(environ, SMALL_BODY, min(self._shared.stall_seconds, STRANGERS_SECONDS))
 
 
 def _cut(error: Exception) -> str | None:

@@ -17,6 +17,8 @@ from retention.custody.committing import BlockKind, Wanted
 MAX_LISTED = 50_000
 MAX_ID_BYTES = 64
 MAX_LIST_BYTES = 16 << 20
+_STEP = 64 << 10
+_MOST_PIECES = 1000
 _KINDS = frozenset(kind.value for kind in BlockKind)
 
 
@@ -40,7 +42,13 @@ def read_block_list(document: bytes) -> list[Wanted]:
     parser.CharacterDataHandler = reader.text
     parser.StartDoctypeDeclHandler = _refuse_document_type
     try:
-        parser.Parse(document, True)
+        for start in range(0, len(document), _STEP):
+            parser.Parse(document[start : start + _STEP], False)
+            if (
+                start + _STEP - parser.CurrentByteIndex > 2 * _STEP
+            ):  # a tag that does not end: attributes, a name
+                raise BlobError("InvalidXmlDocument")
+        parser.Parse(b"", True)
     except (expat.ExpatError, ValueError, LookupError):
         raise BlobError("InvalidXmlDocument") from None
     return reader.wanted
@@ -72,6 +80,8 @@ class _Reader:
     def text(self, text: str) -> None:
         if self._depth == 2:
             self._id.append(text)
+            if len(self._id) > _MOST_PIECES:  # each line, and each entity, is a piece
+                raise BlobError("InvalidBlockId")
 
     def end(self, _name: str) -> None:
         if self._depth == 2:

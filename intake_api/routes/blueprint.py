@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import marshmallow as ma
@@ -18,6 +19,8 @@ from intake_api.calls import CallRefused
 from retention.errors import Invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
+MOST_ERRORS = 50
+"""Told at once: a body of a megabyte can be wrong in half a million places."""
 Shape = type[ma.Schema] | Mapping[str, str]
 
 
@@ -51,18 +54,19 @@ class _StrictParser(FlaskParser):
 
 def invalid(messages: Any) -> Invalid:
     """marshmallow's nested messages as one sentence a field."""
-    errors = dict(_flat("", messages))
+    errors = dict(islice(_flat("", messages), MOST_ERRORS))
     return Invalid(
         "the request is not acceptable: " + "; ".join(f"{k}: {v}" for k, v in errors.items()), errors
     )
 
 
-def _flat(prefix: str, messages: Any) -> list[tuple[str, str]]:
+def _flat(prefix: str, messages: Any) -> Iterator[tuple[str, str]]:
     if isinstance(messages, Mapping):
-        inner = (_flat(_joined(prefix, str(name)), value) for name, value in messages.items())
-        return [pair for pairs in inner for pair in pairs]
+        for name, value in messages.items():
+            yield from _flat(_joined(prefix, str(name)), value)
+        return
     text = " ".join(str(message) for message in messages) if isinstance(messages, list) else str(messages)
-    return [(prefix or "body", text)]
+    yield prefix or "body", text
 
 
 def _joined(prefix: str, name: str) -> str:

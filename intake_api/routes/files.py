@@ -34,7 +34,7 @@ def index(query: dict[str, Any], bundle: str) -> Any:
     )
     with closing(opened):
         files = list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside)
-        found = list(islice(files, start, start + limit + 1))
+        found = list(islice(opened.passing(files), start, start + limit + 1))
         opened.done()
     more = str(start + limit) if len(found) > limit else None
     return {"items": [_shown(file) for file in found[:limit]], "next": more}

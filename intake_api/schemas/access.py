@@ -5,7 +5,7 @@ from __future__ import annotations
 import marshmallow as ma
 from marshmallow import fields, validate
 
-from intake_api.schemas.fields import Moment, Word, page_of
+from intake_api.schemas.fields import Moment, Several, Word, page_of
 from retention.grants import DEFAULT_DURATION, MAX_REASON_CHARACTERS
 
 _MINUTES = int(DEFAULT_DURATION.total_seconds()) // 60
@@ -32,10 +32,11 @@ class Grant(ma.Schema):
 class NewConsent(ma.Schema):
     partner = Word(required=True)
     expires_at = Moment(required=True)
-    bundles = fields.List(
+    bundles = Several(
         Word(longest=64),
+        most=1000,
         load_default=None,
-        validate=validate.Length(1, 1000),
+        validate=validate.Length(1),
         metadata={"description": "only these bundles; all of the case if not given"},
     )
 

@@ -29,6 +29,19 @@ class Word(fields.String):
         return text
 
 
+class Several(fields.List[Any]):
+    """A list of at most `most`; a longer one is refused before any of it is looked at."""
+
+    def __init__(self, of: fields.Field[Any], *, most: int, **named: Any) -> None:
+        super().__init__(of, **named)
+        self._most = most
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> list[Any]:
+        if isinstance(value, list) and len(value) > self._most:
+            raise ma.ValidationError(f"Must have at most {self._most} members.")
+        return super()._deserialize(value, attr, data, **named)
+
+
 class Moment(fields.AwareDateTime):
     """RFC 3339; a time zone is demanded, UTC is given."""
 

@@ -58,20 +58,15 @@ def find_entries(custody: Custody, actor: Actor, asked: Asked, cursor: str | Non
     where = _scope(custody, actor, Action.AUDIT_QUERIED, asked)
     with custody.records.read() as reads:
         page = query.find(reads, where, cursor, limit)
-    _record(custody, actor, Action.AUDIT_QUERIED, asked, {"entries": len(page.rows)})
+    _record(custody, actor, Action.AUDIT_QUERIED, where.tenant, asked.given(), {"entries": len(page.rows)})
     return page
 
 
 def export_entries(custody: Custody, actor: Actor, asked: Asked, form: str) -> Iterator[str]:
     """All of them, oldest first, as pieces of text in the form `jsonl`, `csv` or `ocsf`."""
     where = _scope(custody, actor, Action.AUDIT_EXPORTED, asked)
-    _record(custody, actor, Action.AUDIT_EXPORTED, asked, {"format": form})
-    return _exported(custody, where, form)
-
-
-def _exported(custody: Custody, where: Filter, form: str) -> Iterator[str]:
-    with custody.records.read() as reads:
-        yield from EXPORTS[form](query.iterate(reads, where))
+    _record(custody, actor, Action.AUDIT_EXPORTED, where.tenant, asked.given(), {"format": form})
+    return EXPORTS[form](query.iterate_by(custody.records.read, where))
 
 
 def _scope(custody: Custody, actor: Actor, action: Action, asked: Asked) -> Filter:
@@ -113,11 +108,15 @@ def _refused(custody: Custody, actor: Actor, action: Action, why: str) -> str:
 
 
 def _record(
-    custody: Custody, actor: Actor, action: Action, asked: Asked, details: Mapping[str, str | int]
+    custody: Custody,
+    actor: Actor,
+    action: Action,
+    tenant: str | None,
+    asked: Mapping[str, str],
+    details: Mapping[str, str | int],
 ) -> None:
-    looked = entry(
-        actor, action, custody.clock.now(), tenant=actor.tenant, details=details, particulars=asked.given()
-    )
+    """`tenant`: whose entries were looked at; None for everybody's, which is no customer's to see."""
+    looked = entry(actor, action, custody.clock.now(), tenant=tenant, details=details, particulars=asked)
     custody.records.write(lambda tx: tx.audit(looked))
 
 

@@ -48,7 +48,10 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
     def work(tx: Transaction) -> Row[Any] | Turned:
         # Looked up without the visibility clause: an engineer who is not assigned is told just that (and no more).
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
-        if case is None or not actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
+        told = actor.has(Role.SUPPORT_ENGINEER) or (
+            case is not None and actor.has(Role.PARTNER_ENGINEER) and is_assigned(tx, case.id, actor.id)
+        )
+        if case is None or not told:
             return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
         decided = decide_grant(actor, case_facts(tx, case, actor), reason, duration, now)
         if isinstance(decided, Denied):

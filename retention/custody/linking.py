@@ -240,7 +240,7 @@ def _with_case() -> Any:
 
 
 def _visible_stamp(reads: Reads, actor: Actor, stamp_id: str) -> Row[Any] | None:
-    mine = stamps.c.id == actor.stamp if actor.stamp else stamps.c.tenant_id == actor.tenant
+    mine = stamps.c.tenant_id == actor.tenant if actor.has(Role.OPERATOR) else stamps.c.id == actor.stamp
     seen = [] if actor.has(Role.AUDITOR) else [mine]
     live = stamps.c.id == stamp_id, stamps.c.deregistered_at.is_(None)
     return reads.execute(select(stamps).where(*live, *seen)).first()

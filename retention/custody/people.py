@@ -58,11 +58,12 @@ class Directory:
         particulars: Mapping[str, str],
     ) -> Actor:
         """The actor behind a verified caller. The service's own roles are never taken from a caller."""
-        stamp = self._stamp(subject) if Role.STAMP in roles else None
+        tenant = self._tenant(directory)
+        stamp = self._stamp(subject, tenant) if Role.STAMP in roles else None
         return Actor(
             id=self._id(issuer, subject, name),
             roles=roles - OURS_ALONE,
-            tenant=stamp[1] if stamp else self._tenant(directory),
+            tenant=stamp[1] if stamp else tenant,
             stamp=stamp[0] if stamp else None,
             partner=partner,
             particulars={"subject": subject, **({"name": name} if name else {}), **particulars},
@@ -90,11 +91,14 @@ class Directory:
                 self._tenants[directory] = known
         return known
 
-    def _stamp(self, subject: str) -> tuple[str, str] | None:
+    def _stamp(self, subject: str, tenant: str | None) -> tuple[str, str] | None:
+        """The stamp with this identity, of the customer that the token names; without a name, if only one has it.
+
+        Whoever registers an identity does not prove that it is theirs: a token that names another customer is not this
+        customer's stamp, however it is registered.
+        """
+        own = [stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)]
+        own += [stamps.c.tenant_id == tenant] if tenant is not None else []
         with self._custody.records.read() as reads:
-            row = reads.execute(
-                select(stamps.c.id, stamps.c.tenant_id).where(
-                    stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)
-                )
-            ).first()
-        return (row.id, row.tenant_id) if row else None
+            rows = reads.execute(select(stamps.c.id, stamps.c.tenant_id).where(*own).limit(2)).all()
+        return (rows[0].id, rows[0].tenant_id) if len(rows) == 1 else None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Row, select
 
@@ -32,6 +32,7 @@ from retention.records.tables import bundles, grants
 from retention.records.unit_of_work import Transaction
 
 RECHECK_SECONDS = 2.0
+T = TypeVar("T")
 Span = tuple[int, int]
 """A run of a bundle's plaintext: offset and length, in bytes."""
 Choose = Callable[[Row[Any]], Sequence[Span]]
@@ -76,10 +77,15 @@ class OpenBundle:
 
     def deliver(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """Pass pieces on while the grant lives, and count them."""
-        for piece in pieces:
-            self._check_grant()
+        for piece in self.passing(pieces):
             self._delivered += len(piece)
             yield piece
+
+    def passing(self, found: Iterator[T]) -> Iterator[T]:
+        """Pass on what was made of the plaintext (pieces, names) while the grant lives."""
+        for one in found:
+            self._check_grant()
+            yield one
 
     def done(self) -> None:
         """All that was asked for was handed over."""

@@ -33,7 +33,8 @@ from retention.actor import Actor
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
-from retention.custody.context import Custody, about, commit, entry
+from retention.custody.context import Custody, Turned, about, commit, entry, refuse
+from retention.custody.quotas import exceeded, room
 from retention.custody.taking_over import may_continue, renewed, take_over
 from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
 from retention.envelope import format as fmt
@@ -41,12 +42,12 @@ from retention.envelope.keys import DataKey
 from retention.envelope.manifest import PartEntry
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
-from retention.errors import Erased, TakenOver, TooLarge
+from retention.errors import Erased, QuotaExceeded, TakenOver, TooLarge
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartMissing
 from retention.objects.store import PartWriter
 from retention.records.queries import bundle_parts
-from retention.records.tables import bundles, parts
+from retention.records.tables import bundles, parts, stamps
 from retention.records.unit_of_work import Reads, Transaction
 
 PART_SEGMENTS = 64
@@ -178,7 +179,11 @@ class UploadSession:
     def _keep(self, kept: Sequence[PartEntry]) -> None:
         try:
             commit(self._custody, lambda tx: self._record(tx, kept))  # * the parts count from here
-        except (TakenOver, Erased):  # the records said no; after any other error they may say yes
+        except (
+            TakenOver,
+            Erased,
+            QuotaExceeded,
+        ):  # the records said no; after any other error they may say yes
             self._discard(kept)
             raise
         self.offset += sum(part.length for part in kept)
@@ -188,8 +193,14 @@ class UploadSession:
         for part in unrecorded:
             self._custody.objects.destroy_part(self.bundle_id, part.part_id)
 
-    def _record(self, tx: Transaction, kept: Sequence[PartEntry]) -> None:
+    def _record(self, tx: Transaction, kept: Sequence[PartEntry]) -> Turned | None:
         now = self._custody.clock.now()
+        if self.size is None and self._custody.limits.has_quota:  # no length was asked about: what comes is
+            bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
+            left = room(tx, self._custody.limits, bundle.stamp_id, bundle.case_id)
+            if over := exceeded(left, sum(part.length for part in kept)):
+                ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": self.bundle_id}
+                return refuse(tx, self._actor, Action.UPLOAD_CONTINUED, now, over, **ids)
         mine = (
             bundles.c.id == self.bundle_id,
             bundles.c.state == BundleState.RECEIVING,
@@ -215,13 +226,18 @@ class UploadSession:
             for number, part in enumerate(kept, self._number)
         ]
         tx.change(insert(parts), rows)
+        return None
 
     def check_mine(self) -> None:
         """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
         with self._custody.records.read() as reads:
-            writer = reads.execute(select(bundles.c.writer).where(bundles.c.id == self.bundle_id)).scalar()
-            if writer != self._token:
+            held = select(bundles.c.writer, bundles.c.stamp_id, stamps.c.deregistered_at)
+            of = bundles.c.id == self.bundle_id
+            row = reads.execute(held.join_from(bundles, stamps).where(of)).one()
+            if row.writer != self._token:
                 raise self._lost(reads)
+            if row.deregistered_at is not None and self._actor.stamp == row.stamp_id:
+                raise TakenOver("this stamp is deregistered; it uploads nothing more")
 
     def _lost(self, reads: Reads) -> TakenOver:
         """Why this session may not go on; an erasure is raised from here."""

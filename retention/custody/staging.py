@@ -38,7 +38,7 @@ from retention.errors import Conflict, Erased, Invalid, TakenOver, TooLarge, Una
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, PartMissing
 from retention.objects.store import PartWriter
-from retention.records.tables import bundles, cases, staged_blocks, upload_links
+from retention.records.tables import bundles, cases, staged_blocks, stamps, upload_links
 from retention.records.unit_of_work import Reads, Transaction
 from retention.upload_link import Declared, collection_of
 
@@ -162,9 +162,10 @@ class StagedBlock:
 
     def _check_wanted(self) -> None:
         """Erased, Conflict or TakenOver, once the blob or the link is not to be written through any more."""
-        held = select(bundles, upload_links.c.revoked_at).join_from(
+        held = select(bundles, upload_links.c.revoked_at, stamps.c.deregistered_at).join_from(
             bundles, upload_links, upload_links.c.id == bundles.c.link_id
         )
+        held = held.join(stamps, stamps.c.id == upload_links.c.stamp_id)
         with self._through.custody.records.read() as reads:
             bundle = reads.execute(held.where(bundles.c.id == self.bundle_id)).one()
         refuse_if_erased(bundle)
@@ -172,6 +173,8 @@ class StagedBlock:
             raise Conflict("this blob is complete", reason="blob-complete")
         if bundle.revoked_at is not None:
             raise TakenOver("the upload link was revoked")
+        if bundle.deregistered_at is not None:
+            raise TakenOver("the stamp that this upload link is for is deregistered")
 
     def __enter__(self) -> Self:
         self._blocks.enter(self)

@@ -5,10 +5,15 @@ from __future__ import annotations
 import io
 import tarfile
 import zipfile
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
+from intake_api.routes import files as files_route
+from retention.archive import ArchivedFile
 from tests.service import ENGINEER, OPERATOR, Service
 
 
@@ -119,3 +124,18 @@ def test_what_is_not_delivered_is_not_said_to_be(
     (entry,) = service.entries(bundle=bundle, action="bundle.read-ended")
     assert (entry["outcome"], entry.get("reason")) == ended
     assert entry["details"]["bytes"] == 0
+
+
+def test_a_listing_ends_with_its_grant(
+    service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = files_route.list_files
+
+    def slow(*asked: Any, **more: Any) -> Iterator[ArchivedFile]:
+        for number, file in enumerate(real(*asked, **more)):
+            if number == 2:
+                service.advance(timedelta(hours=25))
+            yield file
+
+    monkeypatch.setattr(files_route, "list_files", slow)
+    assert service.call("GET", f"/bundles/{bundle}/files", ENGINEER).status_code == 403

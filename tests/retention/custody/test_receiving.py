@@ -1,18 +1,28 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import threading
 
 import pytest
 
-from retention.custody import completing, erasing, receiving, unfinished
-from retention.errors import Conflict, Erased, NotFound, OffsetMismatch, TakenOver, TooLarge, Unavailable
+from retention.custody import collecting, completing, erasing, receiving, stamps, unfinished
+from retention.errors import (
+    Conflict,
+    Erased,
+    NotFound,
+    OffsetMismatch,
+    QuotaExceeded,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+)
 from retention.objects.errors import KeyMissing, StoreFull
 from retention.records.tables import parts
 from retention.sweep import remove_orphans, sweep
 from tests.fakes.silent_records import SilentRecords
 from tests.fakes.stores import StrictKeyStore
-from tests.retention.custody.world import DAY, World, but
+from tests.retention.custody.world import DAY, NUMBER, World, but
 
 CONTENT = bytes(range(256)) * 16
 PART = 1000
@@ -295,3 +305,27 @@ def test_requests_that_bring_nothing_keep_an_upload_no_longer_than_its_staged_bl
     assert world.row(bundle).expires_at == kept_until
     world.send(bundle, CONTENT[1500:2000], 1500)
     assert world.row(bundle).expires_at == kept_until + 3 * DAY
+
+
+def test_a_stamp_that_is_deregistered_meanwhile_uploads_nothing_more(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "RECHECK_SECONDS", 0.0)
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+        session.feed(CONTENT[:500])
+        stamps.deregister_stamp(world.custody, world.operator, world.stamp.stamp)
+        with pytest.raises(TakenOver, match="deregistered"):
+            session.feed(CONTENT[500:])
+    assert world.state(bundle) == "receiving"
+
+
+def test_what_comes_of_a_length_that_was_not_told_is_held_to_the_quota(world: World) -> None:
+    limits = dataclasses.replace(world.custody.limits, stamp_quota=100)
+    narrow = but(world, limits=limits)
+    narrow.open_case()
+    made = collecting.create_upload(
+        narrow.custody, narrow.stamp, narrow.collection(1), case_number=NUMBER, stamp_id=None, deferred=True
+    )
+    with pytest.raises(QuotaExceeded):
+        narrow.send(made.id, CONTENT)
+    assert (world.state(made.id), world.row(made.id).offset) == ("receiving", 0)
