@@ -44,9 +44,7 @@ def read_block_list(document: bytes) -> list[Wanted]:
     try:
         for start in range(0, len(document), _STEP):
             parser.Parse(document[start : start + _STEP], False)
-            if (
-                start + _STEP - parser.CurrentByteIndex > 2 * _STEP
-            ):  # a tag that does not end: attributes, a name
+            if start - parser.CurrentByteIndex > _STEP:  # a tag that does not end: attributes, a name
                 raise BlobError("InvalidXmlDocument")
         parser.Parse(b"", True)
     except (expat.ExpatError, ValueError, LookupError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import tracemalloc
 
 import pytest
 
@@ -95,8 +96,14 @@ def test_times_before_all_others_are_refused_like_any_wrong_ones(service: Servic
     ids=["lines", "references", "attributes"],
 )
 def test_a_block_list_that_only_takes_memory_is_refused_at_its_beginning(document: bytes) -> None:
-    with pytest.raises(BlobError):
-        read_block_list(document)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BlobError):
+            read_block_list(document)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 4 << 20
 
 
 class Silent:
