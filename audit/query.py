@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -75,15 +75,8 @@ def find(connection: Connection, where: Filter, after: str | None, limit: int) -
     )
 
 
-def iterate(connection: Connection, where: Filter) -> Iterator[LoggedEntry]:
-    """All of them, oldest first."""
-    return iterate_by(lambda: nullcontext(connection), where)
-
-
-def iterate_by(
-    read: Callable[[], AbstractContextManager[Connection]], where: Filter
-) -> Iterator[LoggedEntry]:
-    """The same, each page read by itself: whoever takes the stream slowly holds neither connection nor snapshot."""
+def iterate(read: Callable[[], AbstractContextManager[Connection]], where: Filter) -> Iterator[LoggedEntry]:
+    """All of them, oldest first; each page by a read of its own, so that a slow taker holds no connection."""
     with read() as connection:
         last = connection.execute(select(func.max(_entry.row))).scalar()
     if last is None:

@@ -17,6 +17,7 @@ from intake_api.cli.errors import CliError
 from intake_api.cli.printing import Column, say, show_item, show_items, size, when
 from intake_api.cli.receipts import hold_writable, wait_for_erasure, write_receipt
 from retention.bundle import CollectionType
+from retention.grants import LONGEST, SHORTEST
 
 _AS_IT_IS = frozenset({"damaged", "erasing", "erased"})
 COLLECTION: tuple[Column, ...] = (
@@ -124,7 +125,7 @@ def grant(client: Client, case: str, reason: str, hours: float, as_json: bool) -
 
     You have to be assigned to it, and the customer reads your reason.
     """
-    if not 0.25 <= hours <= 24:  # nan is neither
+    if not SHORTEST.total_seconds() <= hours * 3600 <= LONGEST.total_seconds():  # nan is neither
         raise click.UsageError("--hours takes 0.25 (15 minutes) to 24")
     body = {"reason": reason, "duration_minutes": round(hours * 60)}
     show_item(client.post(f"/cases/{segment(case)}/grants", body), GRANT, as_json)

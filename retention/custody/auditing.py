@@ -66,7 +66,7 @@ def export_entries(custody: Custody, actor: Actor, asked: Asked, form: str) -> I
     """All of them, oldest first, as pieces of text in the form `jsonl`, `csv` or `ocsf`."""
     where = _scope(custody, actor, Action.AUDIT_EXPORTED, asked)
     _record(custody, actor, Action.AUDIT_EXPORTED, where.tenant, asked.given(), {"format": form})
-    return EXPORTS[form](query.iterate_by(custody.records.read, where))
+    return EXPORTS[form](query.iterate(custody.records.read, where))
 
 
 def _scope(custody: Custody, actor: Actor, action: Action, asked: Asked) -> Filter:

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,7 +24,7 @@ MakeLog = Callable[[], Any]
 
 def export(log: Any, form: str) -> str:
     with log.engine.connect() as connection:
-        return "".join(EXPORTS[form](iterate(connection, Filter())))
+        return "".join(EXPORTS[form](iterate(lambda: nullcontext(connection), Filter())))
 
 
 def put(log: Any, *entries: Entry) -> None:

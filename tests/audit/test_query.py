@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_pages_and_stream_are_what_a_plain_filter_finds(
     ]
     assert pages(log, where, limit) == expected[::-1]
     with log.engine.connect() as connection:
-        assert ids(iterate(connection, where)) == expected
+        assert ids(iterate(lambda: nullcontext(connection), where)) == expected
 
 
 def test_entries_written_between_pages_are_neither_repeated_nor_skipped(log: Any) -> None:
@@ -131,7 +132,7 @@ def test_a_cursor_from_elsewhere_is_refused(log: Any, cursor: str) -> None:
 def test_a_stream_is_longer_than_one_read_and_ends_where_it_began(log: Any) -> None:
     log.write(2500)
     with log.engine.connect() as connection:
-        stream = iterate(connection, Filter())
+        stream = iterate(lambda: nullcontext(connection), Filter())
         found = [next(stream)]
         connection.exec_driver_sql(
             "INSERT INTO audit_entries (entry_id, at_us, actor, actor_kind, action, outcome, leaf) "
@@ -143,5 +144,5 @@ def test_a_stream_is_longer_than_one_read_and_ends_where_it_began(log: Any) -> N
 
 def test_an_empty_log_streams_nothing(log: Any) -> None:
     with log.engine.connect() as connection:
-        assert list(iterate(connection, Filter())) == []
+        assert list(iterate(lambda: nullcontext(connection), Filter())) == []
         assert find(connection, Filter(), None, 3).rows == ()
