@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+import random
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.azurite.scripted import Scripted
 from tests.fakes.stores import MemoryKeyWrapper
 from tests.retention.custody.world import DAY, TICK, World, build
 
-CONTENT = os.urandom(200_000)
+CONTENT = random.Random(1).randbytes(200_000)
 
 
 @pytest.fixture

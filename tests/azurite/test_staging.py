@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,7 +20,7 @@ from retention.sweep import sweep
 from retention.upload_link import Declared, LinkTerms
 from tests.retention.custody.world import DAY, NUMBER, World, build
 
-PIECES = {f"{number:04}": os.urandom(50_000 + number) for number in range(8)}
+PIECES = {f"{number:04}": random.Random(number).randbytes(50_000 + number) for number in range(8)}
 
 
 @pytest.fixture

@@ -75,6 +75,8 @@ def test_one_file_is_read_and_the_log_says_which(service: Service, bundle: str) 
 
 def test_a_nested_archive_is_listed_and_its_files_are_read(service: Service, bundle: str) -> None:
     answer = service.done("GET", f"/bundles/{bundle}/files", ENGINEER, query_string={"inside": "in.zip"})
+    (listed,) = service.entries(bundle=bundle, action="bundle.listed")
+    assert listed["particulars"]["inside"] == "in.zip"
     (path,) = [file["path"] for file in answer["items"]]
     response = service.call("GET", f"/bundles/{bundle}/files/{quote(path, safe='')}", ENGINEER)
     assert (path, response.data) == ("in.zip!/deep.log", b"deep")

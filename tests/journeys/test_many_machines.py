@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
+import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -37,7 +37,7 @@ from tests.service import (
 
 __all__ = ["azurite_port", "node_modules"]
 
-CONTENT = os.urandom(3_000_000)
+CONTENT = random.Random(1).randbytes(3_000_000)
 LINKS = {"CASEVAULT_BLOB_ORIGIN": "https://blobs.example.com"}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
+import random
 from contextlib import nullcontext, suppress
 
 import pytest
@@ -23,7 +23,7 @@ from tests.retention.archive.making import (
     whole_entry,
 )
 
-_NOISE = os.urandom(3000)
+_NOISE = random.Random(3000).randbytes(3000)  # the same in each run: a found example can be tried again
 _FILES = {
     "a.log": b"line\n" * 500,
     "noise": _NOISE,
@@ -34,13 +34,32 @@ _DATA = {kind: make(_FILES) for kind, make in MAKERS.items()} | {"gzip": gzip.co
 
 
 def _read_everything(data: bytes) -> dict[str, bytes]:
-    """All that can be read; only an ArchiveError may stop any of it."""
-    found: dict[str, bytes] = {}
+    """Return all that can be read. Only an ArchiveError may end the list, or one file of it."""
+    listed: list[ArchivedFile] = []
     with suppress(ArchiveError):
-        for file in list_files(io.BytesIO(data), "bundle", SMALL):
-            if file.readable:
+        listed.extend(list_files(io.BytesIO(data), "bundle", SMALL))
+    found: dict[str, bytes] = {}
+    for file in listed:
+        if file.readable:
+            with suppress(ArchiveError):
                 found[file.key] = content(data, file.key)
     return found
+
+
+@pytest.mark.parametrize("kind", _DATA)
+def test_what_is_whole_is_read_whole(kind: str) -> None:
+    expected = _FILES if kind != "gzip" else {"bundle": _NOISE}
+    assert _read_everything(_DATA[kind]) == expected
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+@pytest.mark.parametrize("damaged", [name for name, data in _FILES.items() if data])
+def test_damage_inside_one_file_costs_no_other(kind: str, damaged: str) -> None:
+    data, packed = bytearray(_DATA[kind]), _DATA[kind].find(damaged.encode())
+    position = packed + (512 if kind == "tar" else len(damaged.encode()) + 1)
+    data[position] ^= 0x55
+    found = _read_everything(bytes(data))
+    assert {name for name in _FILES if found.get(name) != _FILES[name]} <= {damaged}
 
 
 @pytest.mark.parametrize("kind", _DATA)

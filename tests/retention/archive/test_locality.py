@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import io
 import os
+import random
 import tempfile
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from retention.archive import list_files, open_file
 from tests.retention.archive.making import MAKERS, SMALL, CountingSource, tar_of, zip_of
 
-_FILES = {f"logs/{n:02}.log": os.urandom(100_000) for n in range(50)}
+_FILES = {f"logs/{n:02}.log": random.Random(n).randbytes(100_000) for n in range(50)}
 _BLOCK = 512
 _READ_AHEAD = 64 * 1024
 

@@ -115,11 +115,12 @@ def _racer(world: World, url: str, which: int, start: Any, pipe: Pipe) -> None:
     mine = but(world, records=records)
     mine.directory = type(world.directory)(mine.custody)
     mine.uploads = receiving.Uploads()
+    jitter = random.Random(which)
     while (told := pipe.recv()) is not None:
         name, args = told
         act = (RACES[name].first, RACES[name].second)[which]
         start.wait(30)
-        time.sleep(random.random() * 0.002)
+        time.sleep(jitter.random() * 0.002)
         found = outcome(act, mine, args)
         pipe.send(found if isinstance(found, int | str | None) else _Seen(found))
     records.close()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from retention.custody import linking
 from retention.custody import stamps as stamp_verbs
 from retention.errors import Invalid, NotFound, Refused
 from retention.upload_link import LinkTerms, decide_use
-from tests.retention.custody.world import DAY, NUMBER, TRIGGER, World
+from tests.retention.custody.world import DAY, NUMBER, START, TRIGGER, World
 
 
 def terms(world: World, **changes: Any) -> LinkTerms:
@@ -79,6 +81,37 @@ def test_a_trigger_goes_with_a_proactive_link_and_is_known(strict: World, change
     with pytest.raises(Invalid) as caught:
         linking.create_case_link(strict.custody, strict.operator, NUMBER, None, terms(strict, **changes))
     assert set(caught.value.errors) == {"trigger"}
+
+
+BAD_TERMS: list[tuple[str, dict[str, Any]]] = [
+    ("expires_at", {"expires_at": START - DAY}),
+    ("expires_at", {"expires_at": START}),
+    ("expires_at", {"expires_at": START + 3650 * DAY}),
+    ("expires_at", {"starts_at": START + 2 * DAY, "expires_at": START + DAY}),
+    ("ip", {"addresses": "everywhere"}),
+    ("ip", {"addresses": "192.0.2.9-192.0.2.1"}),
+    ("permissions", {"permissions": ""}),
+    ("permissions", {"permissions": "rx"}),
+]
+
+
+@pytest.mark.parametrize("of", ["case", "stamp"])
+@pytest.mark.parametrize(("at_fault", "changes"), BAD_TERMS)
+def test_terms_that_no_link_has_are_refused_for_a_case_and_for_a_stamp(
+    strict: World, of: str, at_fault: str, changes: dict[str, Any]
+) -> None:
+    strict.open_case()
+    custody, operator, stamp = strict.custody, strict.operator, str(strict.stamp.stamp)
+    issue: Callable[[LinkTerms], object]
+    if of == "case":
+        wanted, issue = changes, partial(linking.create_case_link, custody, operator, NUMBER, None)
+    else:
+        wanted = {"type": CollectionType.PROACTIVE, "trigger": TRIGGER, **changes}
+        issue = partial(linking.create_stamp_link, custody, operator, stamp)
+    with pytest.raises(Invalid) as caught:
+        issue(terms(strict, **wanted))
+    assert set(caught.value.errors) == {at_fault}
+    assert "upload-link.created" not in {leaf["action"] for leaf in strict.leaves()}
 
 
 def test_revoking_ends_a_link_once(strict: World) -> None:

@@ -34,7 +34,7 @@ from retention.objects.store import ObjectStore
 from retention.records.tables import bundles, parts, staged_blocks
 from retention.upload_link import Declared, LinkTerms
 from tests.fakes.silent_records import SilentRecords
-from tests.retention.custody.world import DAY, HOUR, NUMBER, TRIGGER, World, but, strict_world
+from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, TRIGGER, World, but, strict_world
 
 L, U, C = BlockKind.LATEST, BlockKind.UNCOMMITTED, BlockKind.COMMITTED
 FACTS = {"metadata": {}, "properties": {}}
@@ -413,6 +413,25 @@ def test_metadata_that_makes_no_collection_changes_nothing(strict: World) -> Non
         commit(by, "AA", declared=Declared(case="999999999999999"))
     assert strict.state(bundle) == "staging"
     commit(by, "AA")
+
+
+def test_a_cases_link_brings_nothing_to_another_case_of_the_same_customer(strict: World) -> None:
+    case = strict.open_case()
+    strict.open_case(OTHER_NUMBER)
+    by, elsewhere = through(strict), Declared(case=OTHER_NUMBER)
+    with pytest.raises(NotFound), staging.begin_block(by, Stoppable(), "begun", "AA", 1, elsewhere):
+        pass
+    assert strict.last()[:2] == ("upload.created", "refused")
+    with strict.custody.records.read() as reads:
+        assert staging.find_blob(reads, by.link.row.id, "begun") is None
+    bundle = stage(by, "AA", b"a").bundle_id
+    with pytest.raises(NotFound):
+        commit(by, "AA", declared=elsewhere)
+    assert (strict.state(bundle), strict.row(bundle).case_id) == ("staging", case.id)
+    whole = stage(by, None, b"a", "whole")
+    with pytest.raises(NotFound):
+        committing.commit_one(by, whole, "whole", elsewhere, FACTS)
+    assert commit(by, "AA", declared=Declared(case=NUMBER)).case_id == case.id  # its own may be named
 
 
 def stamp_through(world: World, **changes: Any) -> Through:
