@@ -28,6 +28,14 @@ class Role(StrEnum):
 OURS_ALONE = frozenset({Role.CLOCK, Role.UPLOAD_LINK})
 """Roles that no issuer can hand out: the service itself acts in them."""
 
+WITHHELD: Mapping[str, str] = {
+    "directory-unknown": "the directory that your token names is no registered customer's; have the service's "
+    "administrator register it, or the issuer name another",
+    "directory-missing": "your token names no customer's directory; have the issuer put it there",
+    "partner-missing": "your token names no partner; have the issuer put your company there",
+}
+"""Why a role that a token carries is not held: the reason's code, and what to do."""
+
 KIND_OF_ROLE: Mapping[Role, str] = {
     Role.CLOCK: "clock",
     Role.UPLOAD_LINK: "upload-link",
@@ -43,13 +51,19 @@ KIND_OF_ROLE: Mapping[Role, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Actor:
-    """One caller. `tenant` binds operators and stamps to their own; `stamp` is set for a stamp's own identity."""
+    """One caller.
+
+    `tenant` is the customer that the token itself names: an operator has one always. `stamp` is set for a stamp's own
+    identity, `partner` for a partner's engineer. `withheld` are roles that the token carries and that are not held,
+    because it does not say for whom: each with its reason, of `WITHHELD`.
+    """
 
     id: str
     roles: frozenset[Role]
     tenant: str | None = None
     stamp: str | None = None
     partner: str | None = None
+    withheld: Mapping[Role, str] = field(default_factory=dict)
     particulars: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def has(self, *roles: Role) -> bool:
@@ -58,8 +72,14 @@ class Actor:
 
     @property
     def kind(self) -> str:
-        """The word for this actor in an entry: that of its most telling role."""
-        return next((word for role, word in KIND_OF_ROLE.items() if role in self.roles), "unknown")
+        """The word for this actor in an entry: that of its most telling role, held or else withheld."""
+        words = [
+            KIND_OF_ROLE[role]
+            for held in (self.roles, self.withheld)
+            for role in KIND_OF_ROLE
+            if role in held
+        ]
+        return words[0] if words else "unknown"
 
 
 CLOCK = Actor(id="act_clock", roles=frozenset({Role.CLOCK}))

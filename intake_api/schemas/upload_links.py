@@ -23,7 +23,13 @@ class NewLink(ma.Schema):
     )
     expires_at = Moment(required=True, metadata={"description": "within two years, and the case's life"})
     starts_at = Moment(load_default=None)
-    ip = Word(load_default=None, longest=100, metadata={"description": "an address, or first-last"})
+    # An address that a client lost is no link for everywhere.
+    ip = Word(
+        load_default=None,
+        allow_none=False,
+        longest=100,
+        metadata={"description": "an address, or first-last"},
+    )
     roles = RoleList(load_default=list, metadata={"type": "string", "description": "separated by commas"})
 
 

@@ -150,8 +150,10 @@ def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | N
     live = stamps.c.deregistered_at.is_(None)
     if actor.stamp is not None and stamp_id in (None, actor.stamp):
         return tx.execute(select(stamps).where(stamps.c.id == actor.stamp, live)).first()
+    if not actor.has(Role.OPERATOR) or actor.tenant is None:
+        return None
     own = and_(stamps.c.id == stamp_id, stamps.c.tenant_id == actor.tenant, live)
-    return tx.execute(select(stamps).where(own)).first() if actor.has(Role.OPERATOR) else None
+    return tx.execute(select(stamps).where(own)).first()
 
 
 def _who_sends(actor: Actor) -> Denied:

@@ -129,8 +129,10 @@ def _consents(actor: Actor) -> Any:
     joined = select(consents, cases.c.tenant_id, cases.c.number).join_from(consents, cases)
     if actor.has(Role.AUDITOR, Role.CASE_SYSTEM):
         return joined
-    clauses = [cases.c.tenant_id == actor.tenant] if actor.has(Role.OPERATOR) else []
-    if actor.has(Role.PARTNER_ENGINEER):
+    clauses = []
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
+        clauses.append(cases.c.tenant_id == actor.tenant)
+    if actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
         clauses.append(consents.c.partner == actor.partner)
     return joined.where(or_(*clauses)) if clauses else joined.where(consents.c.id.is_(None))
 

@@ -19,7 +19,7 @@ from sqlalchemy import Row
 from audit.checkpoint import Signer
 from audit.entry import Action, Detail, Entry, Outcome
 from audit.tiles import TileStore
-from retention.actor import Actor, Role
+from retention.actor import WITHHELD, Actor, Role
 from retention.bundle import Triggers
 from retention.case import NUMBER_PATTERN
 from retention.clock import Clock
@@ -197,6 +197,9 @@ def lacks_role(actor: Actor, *roles: Role) -> Denied | None:
     """None when the actor holds one of `roles`."""
     if actor.has(*roles):
         return None
+    for role in roles:
+        if (why := actor.withheld.get(role)) is not None:
+            return Denied(why, WITHHELD[why])
     names = " or ".join(role.value for role in roles)
     return Denied("role-missing", f"this needs the role {names}")
 

@@ -286,7 +286,7 @@ def _visible(actor: Actor) -> list[Any]:
     if actor.has(Role.AUDITOR, Role.CASE_SYSTEM):
         return []
     seen = [erasures.c.actor_id == actor.id]
-    if actor.has(Role.OPERATOR):
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
         seen.append(erasures.c.tenant_id == actor.tenant)
     if actor.has(Role.SUPPORT_ENGINEER):  # also what the clock began, and they asked for
         seen.append(erasures.c.case_id.in_(assigned_cases(actor)))

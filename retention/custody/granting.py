@@ -153,4 +153,6 @@ def _visible(actor: Actor) -> Any:
     if actor.has(Role.AUDITOR, Role.CASE_SYSTEM):
         return true()
     own = grants.c.actor_id == actor.id
-    return or_(own, cases.c.tenant_id == actor.tenant) if actor.has(Role.OPERATOR) else own
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
+        return or_(own, cases.c.tenant_id == actor.tenant)
+    return own

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, false, insert, or_, select, update
 
 from audit.entry import Action
 from audit.times import rfc3339
@@ -240,8 +240,11 @@ def _with_case() -> Any:
 
 
 def _visible_stamp(reads: Reads, actor: Actor, stamp_id: str) -> Row[Any] | None:
-    mine = stamps.c.tenant_id == actor.tenant if actor.has(Role.OPERATOR) else stamps.c.id == actor.stamp
-    seen = [] if actor.has(Role.AUDITOR) else [mine]
+    mine = (
+        [stamps.c.tenant_id == actor.tenant] if actor.has(Role.OPERATOR) and actor.tenant is not None else []
+    )
+    mine += [stamps.c.id == actor.stamp] if actor.stamp is not None else []
+    seen = [] if actor.has(Role.AUDITOR) else [or_(false(), *mine)]
     live = stamps.c.id == stamp_id, stamps.c.deregistered_at.is_(None)
     return reads.execute(select(stamps).where(*live, *seen)).first()
 
@@ -252,7 +255,9 @@ def _shown(reads: Reads, actor: Actor, link_id: str, now: datetime) -> Row[Any] 
     if link is None:
         return None
     case = link.number is not None and find_case(reads, actor, link.number, now) is not None
-    own = (actor.tenant == link.tenant_id and actor.has(Role.OPERATOR)) or actor.stamp == link.stamp_id
+    own = (actor.has(Role.OPERATOR) and actor.tenant == link.tenant_id) or (
+        actor.has(Role.STAMP) and actor.stamp == link.stamp_id
+    )
     return link if case or own or actor.has(Role.AUDITOR) else None
 
 

@@ -2,6 +2,17 @@
 
 The id is random, so an entry tells nothing about who it was once the name beside it is redacted. Somebody can be
 assigned before they first sign in: the id is made when it is first needed.
+
+What a role is for comes from the token's own claims, role by role, and never from another role beside it:
+
+| role | needs | without it |
+|---|---|---|
+| operator | a directory that is a registered customer's | `directory-missing`, `directory-unknown` |
+| stamp | the same, and that this customer registered its subject | `directory-unknown`, `stamp-not-registered` |
+| partner's engineer | a partner | `partner-missing` |
+
+A directory that is named and unknown is nobody's: not the same as none. A role that lacks what it needs is withheld; a
+caller who is left with none is refused, with that reason.
 """
 
 from __future__ import annotations
@@ -11,8 +22,10 @@ from collections.abc import Mapping
 
 from sqlalchemy import insert, select, update
 
-from retention.actor import OURS_ALONE, Actor, Role
-from retention.custody.context import Custody
+from audit.entry import Action
+from retention.actor import OURS_ALONE, WITHHELD, Actor, Role
+from retention.custody.context import Custody, commit, refuse
+from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.records.tables import actors, stamps, tenants
 from retention.records.unit_of_work import Transaction
@@ -57,17 +70,27 @@ class Directory:
         name: str | None,
         particulars: Mapping[str, str],
     ) -> Actor:
-        """The actor behind a verified caller. The service's own roles are never taken from a caller."""
+        """The actor behind a verified caller; Refused, with an entry, when no role is left.
+
+        The service's own roles are never taken from a caller.
+        """
         tenant = self._tenant(directory)
-        stamp = self._stamp(subject, tenant) if Role.STAMP in roles else None
-        return Actor(
+        withheld = _withheld(roles, directory, tenant, partner)
+        held = roles - OURS_ALONE - frozenset(withheld)
+        actor = Actor(
             id=self._id(issuer, subject, name),
-            roles=roles - OURS_ALONE,
-            tenant=stamp[1] if stamp else tenant,
-            stamp=stamp[0] if stamp else None,
+            roles=held,
+            tenant=tenant,
+            stamp=self._stamp(subject, tenant) if Role.STAMP in held else None,
             partner=partner,
+            withheld=withheld,
             particulars={"subject": subject, **({"name": name} if name else {}), **particulars},
         )
+        if withheld and not held:
+            why, now = next(iter(withheld.values())), self._custody.clock.now()
+            denied = Denied(why, WITHHELD[why])
+            commit(self._custody, lambda tx: refuse(tx, actor, Action.CALLER_REFUSED, now, denied))
+        return actor
 
     def _id(self, issuer: str, subject: str, name: str | None) -> str:
         key = (issuer, subject, name)
@@ -91,14 +114,28 @@ class Directory:
                 self._tenants[directory] = known
         return known
 
-    def _stamp(self, subject: str, tenant: str | None) -> tuple[str, str] | None:
+    def _stamp(self, subject: str, tenant: str | None) -> str | None:
         """The stamp with this identity, of the customer that the token names; without a name, if only one has it.
 
         Whoever registers an identity does not prove that it is theirs: a token that names another customer is not this
-        customer's stamp, however it is registered.
+        customer's stamp, however it is registered. One that names an unknown customer never gets here.
         """
         own = [stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)]
         own += [stamps.c.tenant_id == tenant] if tenant is not None else []
         with self._custody.records.read() as reads:
-            rows = reads.execute(select(stamps.c.id, stamps.c.tenant_id).where(*own).limit(2)).all()
-        return (rows[0].id, rows[0].tenant_id) if len(rows) == 1 else None
+            found: list[str] = list(reads.execute(select(stamps.c.id).where(*own).limit(2)).scalars())
+        return found[0] if len(found) == 1 else None
+
+
+def _withheld(
+    roles: frozenset[Role], directory: str | None, tenant: str | None, partner: str | None
+) -> dict[Role, str]:
+    """The roles in `roles` that the claims do not support, each with its reason (a code of `WITHHELD`)."""
+    lacking: dict[Role, str] = {}
+    if directory is not None and tenant is None:
+        lacking = {Role.OPERATOR: "directory-unknown", Role.STAMP: "directory-unknown"}
+    elif directory is None:
+        lacking = {Role.OPERATOR: "directory-missing"}
+    if partner is None:
+        lacking[Role.PARTNER_ENGINEER] = "partner-missing"
+    return {role: why for role, why in lacking.items() if role in roles}

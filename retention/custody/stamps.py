@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Row, insert, select, update
+from sqlalchemy import Row, false, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from audit.entry import Action
@@ -62,7 +62,7 @@ def list_tenants(custody: Custody, actor: Actor, cursor: str | None, limit: int)
     """The tenants: all for the service's own people, their own for operators."""
     statement = select(tenants)
     if not actor.has(Role.ADMINISTRATOR, Role.CASE_SYSTEM, Role.AUDITOR):
-        statement = statement.where(tenants.c.id == actor.tenant)
+        statement = statement.where(false() if actor.tenant is None else tenants.c.id == actor.tenant)
     with custody.records.read() as reads:
         return fetch_page(reads, statement, tenants.c.registered_at, tenants.c.id, cursor, limit)
 
@@ -77,8 +77,8 @@ def register_stamp(
     def work(tx: Transaction) -> Row[Any] | Turned:
         if denied := lacks_role(actor, Role.OPERATOR):
             return refuse(tx, actor, Action.STAMP_REGISTERED, now, denied, tenant=actor.tenant)
-        if actor.tenant is None:
-            raise Invalid("your directory is not registered as a tenant; ask the service's administrator")
+        if actor.tenant is None:  # no token makes such an operator (`people`)
+            raise Invalid("an operator is one of a registered customer's")
         row = {
             "id": id_,
             "tenant_id": actor.tenant,
@@ -190,8 +190,8 @@ def _visible(actor: Actor) -> list[Any]:
     if actor.has(Role.ADMINISTRATOR, Role.CASE_SYSTEM, Role.AUDITOR):
         return []
     if actor.has(Role.OPERATOR):
-        return [stamps.c.tenant_id == actor.tenant]
-    return [stamps.c.id == actor.stamp]
+        return [false() if actor.tenant is None else stamps.c.tenant_id == actor.tenant]
+    return [false() if actor.stamp is None else stamps.c.id == actor.stamp]
 
 
 def _own_stamp(tx: Transaction, actor: Actor, stamp_id: str) -> Row[Any] | None:

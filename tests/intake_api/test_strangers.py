@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import time
 import tracemalloc
+from datetime import timedelta
 
 import pytest
 
+from audit.times import rfc3339
 from intake_api.blob.app import BlobEndpoint
 from intake_api.blob.blocks import read_block_list
 from intake_api.blob.errors import BlobError
 from retention.actor import Role
 from tests.intake_api.blob.calling import sender
 from tests.service import (
+    CASE,
     DIRECTORY,
     OFFSET_BYTES,
     OPERATOR,
@@ -133,3 +136,24 @@ def test_an_export_that_nobody_takes_holds_no_connection(service: Service) -> No
     for one in held:
         one.close()
     assert taken == 0
+
+
+def test_a_token_of_an_unregistered_directory_is_refused_with_its_own_reason(service: Service) -> None:
+    stray = Persona(STAMP.subject, (Role.STAMP,), "nobody's directory")
+    headers = {**tus(4, collection()), "Content-Type": OFFSET_BYTES}
+    refused = service.call("POST", "/uploads", stray, headers=headers, data=b"data")
+    assert (refused.status_code, refused.get_json()["reason"]) == (403, "directory-unknown")
+    mixed = stray.with_roles(Role.STAMP, Role.OPERATOR)
+    for path in ("/cases", "/bundles", "/stamps", "/audit/entries", f"/cases/{CASE}"):
+        assert service.call("GET", path, mixed).status_code == 403, path
+    assert service.done("GET", "/bundles", OPERATOR)["items"] == []
+    assert service.entries(action="caller.refused")[0]["reason"] == "directory-unknown"
+
+
+def test_what_a_client_lost_is_not_taken_for_everything(service: Service) -> None:
+    """null for the bundles of a consent, or for a link's address, is neither `all of them` nor `everywhere`."""
+    later = rfc3339(service.clock.now() + timedelta(days=1))
+    consent = {"partner": "contoso", "expires_at": later, "bundles": None}
+    assert service.call("POST", f"/cases/{CASE}/consents", OPERATOR, json=consent).status_code == 422
+    link = {"expires_at": later, "ip": None}
+    assert service.call("POST", f"/cases/{CASE}/upload-links", OPERATOR, json=link).status_code == 422

@@ -171,3 +171,12 @@ def test_whatever_the_claims_are_the_answer_is_a_refusal(claims: dict[str, objec
 def test_settings_that_would_let_strangers_in_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must"):
         IssuerSettings(**{"issuer": "https://a", "audiences": ("b",), **wrong})
+
+
+@pytest.mark.parametrize("claim", ["tid", "partner"])
+@pytest.mark.parametrize("value", ["", None])
+def test_whose_a_caller_is_may_be_left_out_but_not_left_empty(
+    signer: Any, clock: Any, claim: str, value: str | None
+) -> None:
+    """An empty directory taken for none would make the caller whoever has the subject."""
+    assert refusal({**signer.claims(), claim: value}, clock.now()) is Refusal.MALFORMED
