@@ -13,6 +13,7 @@
 | CASEVAULT_ROLES_CLAIM | claim that holds the roles | roles |
 | CASEVAULT_DIRECTORY_CLAIM | claim that holds the customer's directory | tid |
 | CASEVAULT_PARTNER_CLAIM | claim that holds the partner | partner |
+| CASEVAULT_ACCESS_TOKEN_CLAIMS | claims of access tokens alone (operators.md) | scp,scope,azpacr,appidacr,idtyp=app |
 | CASEVAULT_THREADS | requests served at once | 128 |
 | CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
 | CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
@@ -36,7 +37,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from intake_api.identity.loopback import ensure_loopback, is_loopback_address
-from intake_api.identity.settings import IssuerSettings
+from intake_api.identity.settings import ACCESS_TOKEN_CLAIMS, IssuerSettings
 from retention.settings import SettingError, Settings
 from retention.settings import from_environment as custody_from_environment
 
@@ -222,6 +223,7 @@ def _issuer(environ: Mapping[str, str]) -> IssuerSettings | None:
     if not issuer.startswith("https://"):
         raise SettingError(f"CASEVAULT_ISSUER must be an https address, not {issuer!r}")
     audiences = environ.get("CASEVAULT_AUDIENCE", AUDIENCE).split(",")
+    marks = environ.get("CASEVAULT_ACCESS_TOKEN_CLAIMS", ",".join(ACCESS_TOKEN_CLAIMS))
     try:
         return IssuerSettings(
             issuer=issuer,
@@ -229,9 +231,10 @@ def _issuer(environ: Mapping[str, str]) -> IssuerSettings | None:
             roles_claim=environ.get("CASEVAULT_ROLES_CLAIM", "roles"),
             directory_claim=environ.get("CASEVAULT_DIRECTORY_CLAIM", "tid"),
             partner_claim=environ.get("CASEVAULT_PARTNER_CLAIM", "partner"),
+            access_token_claims=tuple(mark.strip() for mark in marks.split(",")) if marks.strip() else (),
         )
     except ValueError as error:
-        raise SettingError(f"CASEVAULT_AUDIENCE: {error}") from None
+        raise SettingError(f"CASEVAULT_AUDIENCE, CASEVAULT_ACCESS_TOKEN_CLAIMS: {error}") from None
 
 
 def _number(environ: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:

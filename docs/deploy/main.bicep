@@ -34,7 +34,7 @@ param blobHost string
 @description('The OpenID Connect issuer. Entra: https://login.microsoftonline.com/<tenant id>/v2.0')
 param issuer string
 
-@description('Audiences of tokens for the API, comma separated. Entra: the application\'s client id.')
+@description('Audiences of access tokens for the API, comma separated; of nothing else. Entra: the id of the API\'s own application, never a client\'s.')
 param audience string
 
 @description('Claim that holds a customer\'s directory. Entra\'s tid is always the issuer\'s own: see the guide.')

@@ -10,6 +10,7 @@ param administratorAddresses = []
 param image = ''
 param blobHost = 'blobs.casevault.example.com'
 param issuer = 'https://login.microsoftonline.com/00000000-0000-0000-0000-000000000000/v2.0'
+// The API's own application: no client signs in by it, so no ID token names it.
 param audience = '00000000-0000-0000-0000-000000000000'
 param logOrigin = 'casevault.example.com/log'
 param witnessBucket = 'casevault-witness'

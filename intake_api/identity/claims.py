@@ -1,6 +1,8 @@
 """° Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
 
 Rules, in this order (RFC 7519 section 4.1, RFC 9068 section 4):
+0. it is an access token, and no other kind that the issuer signs by the same key (RFC 8725 sections 3.11, 3.12): it
+   bears nothing that only others do, and its type says so (at+jwt) or a claim that access tokens alone bear;
 1. exp, iss, aud and sub are there and of the right type; so are the optional ones we read;
 2. the issuer equals ours, character by character;
 3. one of the audiences is one of ours;
@@ -20,6 +22,9 @@ from retention.actor import Role
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_TEXT = 512
+OF_OTHER_TOKENS = frozenset({"nonce", "at_hash", "c_hash", "s_hash", "sub_jwk", "events"})
+"""Claims of ID tokens (OpenID Connect Core sections 2, 3.3.2.11 and 7.4; s_hash: FAPI) and of event and logout tokens
+(RFC 8417)."""
 
 Claims = Mapping[str, object]
 
@@ -47,6 +52,26 @@ def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller
         token_id=_text(claims, "jti"),
         name=_text(claims, settings.name_claim),
     )
+
+
+def check_access_token(claims: Claims, settings: IssuerSettings, *, by_type: bool) -> None:
+    """InvalidToken for an ID token, or whatever else is no access token. `by_type`: its header says at+jwt."""
+    if OF_OTHER_TOKENS & claims.keys():
+        raise InvalidToken(
+            Refusal.OTHER_KIND,
+            "this is an ID token, or another that is no access token: send the access token",
+        )
+    if not by_type and not any(_bears(claims, mark) for mark in settings.access_token_claims):
+        raise InvalidToken(
+            Refusal.UNPROVEN_KIND,
+            "nothing says that this is an access token: neither its type (at+jwt) nor a claim that only those bear",
+        )
+
+
+def _bears(claims: Claims, mark: str) -> bool:
+    """`mark` is the name of a claim, or claim=value; a claim that is there and empty says nothing."""
+    claim, told, value = mark.partition("=")
+    return claims.get(claim) == value if told else bool(claims.get(claim))
 
 
 def _check_times(claims: Claims, expires: datetime, leeway: timedelta, now: datetime) -> None:

@@ -30,6 +30,7 @@ from retention.clock import Clock
 
 ALGORITHM = "ES256"
 LIFETIME = timedelta(hours=1)
+CLIENT = "casevault-development"
 
 
 class IssuerKeyRefused(Exception):
@@ -62,6 +63,7 @@ class DevelopmentIssuer:
             "iss": self.issuer,
             "aud": self.audience,
             "sub": subject,
+            "client_id": CLIENT,  # RFC 9068 section 2.2
             "iat": int(now.timestamp()),
             "exp": int((now + lifetime).timestamp()),
             "jti": uuid4().hex,

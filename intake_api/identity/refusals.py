@@ -19,6 +19,8 @@ class Refusal(StrEnum):
     UNKNOWN_KEY = "unknown-key"
     BAD_SIGNATURE = "bad-signature"
     CLAIM_MISSING = "claim-missing"
+    OTHER_KIND = "id-token"
+    UNPROVEN_KIND = "not-access-token"
     WRONG_ISSUER = "wrong-issuer"
     WRONG_AUDIENCE = "wrong-audience"
     EXPIRED = "expired"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -9,8 +10,12 @@ from datetime import timedelta
 from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE
 from retention.actor import OURS_ALONE, Role
 
+_MARK = re.compile(r"[^\s=,]+(=[^\s=,]+)?")
 ALGORITHMS = ("RS256", "PS256", "ES256")
 """All that can ever be configured: asymmetric only (RFC 8725 section 3.2), so a public key never is a secret."""
+ACCESS_TOKEN_CLAIMS = ("scp", "scope", "azpacr", "appidacr", "idtyp=app")
+"""What access tokens bear and ID tokens do not: a scope (Entra: scp; RFC 8693: scope); of Entra, how the client was
+authenticated (v2.0: azpacr, v1.0: appidacr), and that nobody but an application stands behind it (idtyp)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +28,9 @@ class IssuerSettings:
     directory_claim: str = "tid"
     partner_claim: str = "partner"
     name_claim: str = "name"
+    access_token_claims: tuple[str, ...] = (
+        ACCESS_TOKEN_CLAIMS  # any of them; none: only the type at+jwt counts
+    )
     leeway: timedelta = timedelta(seconds=60)
 
     def __post_init__(self) -> None:
@@ -30,6 +38,8 @@ class IssuerSettings:
             raise ValueError("an issuer and at least one audience must be configured")
         if not self.algorithms or not set(self.algorithms) <= set(ALGORITHMS):
             raise ValueError(f"algorithms must be some of {', '.join(ALGORITHMS)}")
+        if not all(_MARK.fullmatch(mark) for mark in self.access_token_claims):
+            raise ValueError("claims of access tokens must be names, or name=value")
         if OURS_ALONE & set(self.roles.values()):
             raise ValueError(
                 "no claim value may stand for the service's own roles (the clock's, a link's): they have no token"

@@ -6,7 +6,7 @@
    no address of one (jwk, jku, x5u, x5c), and nothing we must understand (crit): RFC 8725 sections 3.1, 3.10, 3.11.
 4. The key comes from the issuer by its id, and may be used with that algorithm.
 5. The signature holds. Before this line nothing in the payload is looked at.
-6. The claims hold (claims.py) and grant a role.
+6. The claims hold (claims.py): those of an access token, for us, now, and they grant a role.
 
 A verified token is remembered by its SHA-256, so that a range read does not pay for a signature again: a few minutes at
 most and never past exp, so a key that the issuer withdraws stops counting within `REMEMBERED`.
@@ -25,7 +25,7 @@ from threading import Lock
 from jwt import PyJWS
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
-from intake_api.identity.claims import caller_of
+from intake_api.identity.claims import caller_of, check_access_token
 from intake_api.identity.jwks import KeySource
 from intake_api.identity.refusals import InvalidToken, Refusal
 from intake_api.identity.roles import Caller
@@ -38,7 +38,8 @@ REMEMBERED = timedelta(minutes=5)
 MOST_REMEMBERED = 4096
 
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
-ACCEPTED_TYPES = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
+ACCEPTED_TYPES = ACCESS_TOKEN_TYPES | {"jwt", "application/jwt"}
 REFUSED_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
 
 
@@ -58,12 +59,15 @@ class TokenVerifier:
         digest, now = hashlib.sha256(token.encode()).digest(), self._clock.now()
         caller = self._remembered.get(digest, now)
         if caller is None:
-            caller = caller_of(self._verified_claims(token), self._settings, now)
+            claims, by_type = self._verified_claims(token)
+            check_access_token(claims, self._settings, by_type=by_type)
+            caller = caller_of(claims, self._settings, now)
             self._remembered.put(digest, caller, now)
         return caller
 
-    def _verified_claims(self, token: str) -> dict[str, object]:
-        algorithm, kid = self._checked_header(token)
+    def _verified_claims(self, token: str) -> tuple[dict[str, object], bool]:
+        """The claims, and whether the token's type says that it is an access token."""
+        algorithm, kid, kind = self._checked_header(token)
         key = self._keys.key(kid)
         if key is None:
             raise InvalidToken(
@@ -77,9 +81,9 @@ class TokenVerifier:
             raise InvalidToken(Refusal.BAD_SIGNATURE, "the token's signature does not hold") from None
         except PyJWTError:
             raise InvalidToken(Refusal.MALFORMED, "the token is not a JSON Web Token") from None
-        return _json_object(payload)
+        return _json_object(payload), kind in ACCESS_TOKEN_TYPES
 
-    def _checked_header(self, token: str) -> tuple[str, str]:
+    def _checked_header(self, token: str) -> tuple[str, str, str]:
         try:
             header = self._signatures.get_unverified_header(token)
         except PyJWTError:
@@ -95,7 +99,7 @@ class TokenVerifier:
             )
         if not isinstance(kid, str) or not 0 < len(kid) <= LONGEST_KID:
             raise InvalidToken(Refusal.UNKNOWN_KEY, "the token does not name its key")
-        return algorithm, kid
+        return algorithm, kid, kind.lower()
 
 
 def _bearer_token(authorization_header: str | None) -> str:

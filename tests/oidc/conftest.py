@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 
 import pytest
 import requests
@@ -25,6 +28,11 @@ CLIENTS: dict[str, dict[str, Any]] = {
     },
     "operator-1": {"secret": "secret-2", "claims": {"roles": ["CaseVault.Operator"], "tid": "directory-1"}},
     "nobody-1": {"secret": "secret-3", "claims": {}},
+    "portal-1": {
+        "secret": "secret-4",
+        "claims": {"roles": ["CaseVault.SupportEngineer"], "name": "Ada Example"},
+        "redirect": "https://portal.example/back",
+    },
 }
 
 
@@ -64,6 +72,32 @@ class Provider:
             )
         answer.raise_for_status()
         return f"Bearer {answer.json()['access_token']}"
+
+    def signed_in(self, client: str, **asked: str) -> dict[str, str]:
+        """What the token endpoint gives after a person signed in at `client`, by the authorization code flow."""
+        verifier = "v" * 43
+        challenge = base64.urlsafe_b64encode(hashlib.sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        back = CLIENTS[client]["redirect"]
+        query = {"client_id": client, "response_type": "code", "scope": "openid", "redirect_uri": back}
+        pkce = {"code_challenge": challenge, "code_challenge_method": "S256"}
+        with requests.Session() as session:
+            session.trust_env = False
+            session.verify = str(self.authorities)
+            url = f"{self.issuer}/auth?{urlencode({**query, **pkce, **asked})}"
+            while not url.startswith(back):
+                answer = session.get(url, allow_redirects=False, timeout=20)
+                assert "Location" in answer.headers, answer.text
+                url = urljoin(url, answer.headers["Location"])
+            (code,) = parse_qs(urlsplit(url).query)["code"]
+            form = {"grant_type": "authorization_code", "code": code, "redirect_uri": back}
+            answer = session.post(
+                f"{self.issuer}/token",
+                data={**form, "code_verifier": verifier},
+                auth=(client, CLIENTS[client]["secret"]),
+                timeout=20,
+            )
+        answer.raise_for_status()
+        return dict(answer.json())
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 // A certified OpenID provider on https://localhost:<free port>, for tests.
 //
-// Arguments: certificate file, key file, JSON of {audience, clients: {id: {secret, claims}}}.
+// Arguments: certificate file, key file, JSON of {audience, clients: {id: {secret, claims, redirect}}}. A client with a
+// redirect address signs its user in, at once and without a question, by the authorization code flow.
 // Says one JSON line when it is up: {"issuer", "kids"}. Then takes commands on stdin, one a line, and answers each with a line:
 //   rotate   a new signing key; the former ones stay published
 //   withdraw only the newest key stays published
@@ -21,6 +22,7 @@ const { audience, clients } = JSON.parse(settings)
 
 let keys = []
 let serve = null
+let signIn = null
 let fetches = 0
 
 function addKey() {
@@ -31,19 +33,34 @@ function addKey() {
 function restart(issuer) {
   const provider = new Provider(issuer, {
     jwks: { keys },
-    clients: Object.entries(clients).map(([id, { secret }]) => ({
+    clients: Object.entries(clients).map(([id, { secret, redirect }]) => ({
       client_id: id,
       client_secret: secret,
-      grant_types: ['client_credentials'],
-      redirect_uris: [],
-      response_types: [],
+      grant_types: redirect ? ['authorization_code'] : ['client_credentials'],
+      redirect_uris: redirect ? [redirect] : [],
+      response_types: redirect ? ['code'] : [],
     })),
+    claims: { openid: ['sub', 'roles', 'name'] },
+    conformIdTokenClaims: false, // an ID token with the user's claims in it, as Entra's are
+    findAccount: (ctx, accountId) => ({
+      accountId,
+      claims: () => ({ sub: accountId, ...clients[ctx.oidc.client.clientId].claims }),
+    }),
+    interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
+    async loadExistingGrant(ctx) {
+      const { clientId } = ctx.oidc.client
+      const grant = new ctx.oidc.provider.Grant({ clientId, accountId: ctx.oidc.session.accountId })
+      grant.addOIDCScope('openid')
+      await grant.save()
+      return grant
+    },
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
       resourceIndicators: {
         enabled: true,
         defaultResource: () => audience,
+        useGrantedResource: () => true,
         getResourceServerInfo: () => ({
           audience,
           scope: '',
@@ -56,11 +73,14 @@ function restart(issuer) {
     extraTokenClaims: (_ctx, token) => clients[token.clientId].claims,
   })
   serve = provider.callback()
+  signIn = (request, response) =>
+    provider.interactionFinished(request, response, { login: { accountId: 'person-1' } })
 }
 
 const server = createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, (request, response) => {
   if (request.url === '/jwks') fetches += 1
-  serve(request, response)
+  if (request.url.startsWith('/interaction/')) signIn(request, response)
+  else serve(request, response)
 })
 
 server.listen(0, '127.0.0.1', () => {

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 
 from intake_api.identity import (
@@ -16,6 +17,7 @@ from intake_api.identity import (
     Refusal,
     TokenVerifier,
 )
+from intake_api.identity.claims import caller_of, check_access_token
 from retention.actor import Role
 from retention.clock import SystemClock
 
@@ -34,6 +36,29 @@ def test_a_token_of_the_client_credentials_grant_makes_a_caller(
     assert (caller.issuer, caller.subject) == (provider.issuer, "engineer-1")
     assert (caller.roles, caller.name, caller.directory) == ({Role.SUPPORT_ENGINEER}, "Ada Example", None)
     assert caller.token_id
+
+
+@pytest.mark.parametrize("asked", [{"nonce": "n-0S6_WzA2Mj"}, {}])
+def test_who_signed_in_at_a_client_is_let_in_by_the_access_token_and_not_by_the_id_token(
+    provider: Any, verifier: TokenVerifier, audience: str, asked: dict[str, str]
+) -> None:
+    """Also where the client's own id counts as an audience, as it did where one application was all there was."""
+    given = provider.signed_in("portal-1", **asked)
+    keys = DiscoveredKeys(provider.issuer, HttpsDocuments(provider.authorities), SystemClock())
+    trusting = IssuerSettings(issuer=provider.issuer, audiences=(audience, "portal-1"))
+    for ours in (verifier, TokenVerifier(trusting, keys, SystemClock())):
+        caller = ours.verify(f"Bearer {given['access_token']}")
+        assert (caller.subject, caller.roles) == ("person-1", {Role.SUPPORT_ENGINEER})
+        with pytest.raises(InvalidToken) as caught:
+            ours.verify(f"Bearer {given['id_token']}")
+        assert caught.value.code is Refusal.TYPE_REFUSED  # theirs have no type; Entra's say JWT
+    # Its claims would do but for the kind of token that they show: for that audience, in time, with a role.
+    claims = jwt.decode(given["id_token"], options={"verify_signature": False})
+    with pytest.raises(InvalidToken) as caught:
+        check_access_token(claims, trusting, by_type=False)
+    assert caught.value.code is (Refusal.OTHER_KIND if asked else Refusal.UNPROVEN_KIND)
+    assert caller_of(claims, trusting, SystemClock().now()).roles == {Role.SUPPORT_ENGINEER}
+    assert ("nonce" in claims) == ("nonce" in asked)
 
 
 def test_the_customers_directory_comes_along(provider: Any, verifier: TokenVerifier) -> None:

@@ -166,6 +166,8 @@ def test_whatever_the_claims_are_the_answer_is_a_refusal(claims: dict[str, objec
         {"algorithms": ("RS256", "HS256")},
         {"leeway": timedelta(seconds=-1)},
         {"leeway": timedelta(hours=1)},
+        {"access_token_claims": ("",)},
+        {"access_token_claims": ("idtyp=",)},
     ],
 )
 def test_settings_that_would_let_strangers_in_are_refused(wrong: dict[str, Any]) -> None:

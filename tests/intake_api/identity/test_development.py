@@ -5,10 +5,12 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -54,6 +56,16 @@ def test_its_tokens_make_callers_of_every_role(issuer: DevelopmentIssuer, clock:
     assert (caller.issuer, caller.subject, caller.roles) == (ISSUER, "subject-1", {role})
     assert (caller.directory, caller.partner, caller.name) == ("directory-1", "oem-1", "Ada Example")
     assert caller.expires == clock.now() + timedelta(hours=1)
+
+
+def test_its_tokens_are_access_tokens_by_the_standard(issuer: DevelopmentIssuer, clock: Any) -> None:
+    """RFC 9068 section 2: by type, with every claim that is required, and nothing of an ID token."""
+    token = issuer.token("subject-1", [Role.STAMP])
+    assert jwt.get_unverified_header(token)["typ"] == "at+jwt"
+    claims = jwt.decode(token, options={"verify_signature": False})
+    assert {"iss", "exp", "aud", "sub", "client_id", "iat", "jti"} <= claims.keys()
+    strict = replace(issuer.settings(), access_token_claims=())
+    assert TokenVerifier(strict, issuer.key_source(), clock).verify(f"Bearer {token}").subject == "subject-1"
 
 
 def test_what_was_not_asked_for_is_not_claimed(issuer: DevelopmentIssuer, clock: Any) -> None:

@@ -18,6 +18,7 @@ from intake_api.identity import InvalidToken, IssuerSettings, Refusal, StaticKey
 from intake_api.identity.jwks import parse_key_set
 from intake_api.identity.tokens import LONGEST_TOKEN
 from retention.actor import Role
+from tests.intake_api.identity.conftest import AUDIENCE, ISSUER
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -31,7 +32,8 @@ def refusal(verifier: TokenVerifier, authorization: str | None) -> Refusal:
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256"])
 @pytest.mark.parametrize("kind", ["at+jwt", "JWT", "jwt", "application/at+jwt"])
 def test_a_token_of_the_issuer_is_accepted(verifier: Any, signer: Any, algorithm: str, kind: str) -> None:
-    caller = verifier.verify(signer.bearer(algorithm=algorithm, header={"typ": kind}))
+    claims = signer.claims(scp="access")
+    caller = verifier.verify(signer.bearer(claims, algorithm=algorithm, header={"typ": kind}))
     assert (caller.subject, caller.roles) == ("subject-1", {Role.SUPPORT_ENGINEER})
 
 
@@ -173,6 +175,79 @@ def test_a_token_of_another_type_is_refused(verifier: Any, signer: Any, encoded:
     header = {"alg": "RS256", "kid": "rsa-1"} | ({} if kind is None else {"typ": kind})
     token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
     assert refusal(verifier, f"Bearer {token}") is Refusal.TYPE_REFUSED
+
+
+TENANT = "44444444-4444-4444-4444-444444444444"
+CLIENT = "66666666-6666-6666-6666-666666666666"
+COMMON = {"oid": "o", "tid": TENANT, "uti": "u", "rh": "r"}
+V1, V2 = {**COMMON, "ver": "1.0"}, {**COMMON, "ver": "2.0"}
+PERSON = {"preferred_username": "ada@example.com", "name": "Ada Example"}
+ENTRA_ACCESS = {
+    "v2.0, a person": {**V2, **PERSON, "azp": CLIENT, "azpacr": "0", "scp": "access"},
+    "v2.0, an application": {**V2, "azp": CLIENT, "azpacr": "2"},
+    "v2.0, an application, said so": {**V2, "azp": CLIENT, "idtyp": "app"},
+    "v1.0, a person": {**V1, "unique_name": "ada", "appid": CLIENT, "appidacr": "0", "scp": "access"},
+    "v1.0, an application": {**V1, "appid": CLIENT, "appidacr": "1"},
+}
+ENTRA_ID = {
+    "v2.0, code flow": {**V2, **PERSON},
+    "v2.0, implicit or hybrid": {**V2, **PERSON, "nonce": "n", "at_hash": "a", "c_hash": "c"},
+    "v2.0, with azp": {**V2, **PERSON, "azp": CLIENT},
+    "v1.0": {**V1, "unique_name": "ada", "amr": ["pwd"], "ipaddr": "192.0.2.7"},
+    "v1.0, with nonce": {**V1, "unique_name": "ada", "nonce": "n"},
+}
+
+
+@pytest.mark.parametrize("shape", ENTRA_ACCESS)
+def test_entras_access_tokens_are_known_by_what_only_they_bear(
+    verifier: Any, signer: Any, shape: str
+) -> None:
+    claims = signer.claims(**ENTRA_ACCESS[shape])
+    assert verifier.verify(signer.bearer(claims, header={"typ": "JWT"})).subject == "subject-1"
+
+
+@pytest.mark.parametrize("shape", ENTRA_ID)
+def test_entras_id_tokens_open_nothing(verifier: Any, signer: Any, shape: str) -> None:
+    """Signed by the same key, and for the same audience where the API's application signs people in as well."""
+    claims = signer.claims(**ENTRA_ID[shape])
+    why = refusal(verifier, signer.bearer(claims, header={"typ": "JWT"}))
+    assert why is (Refusal.OTHER_KIND if "nonce" in claims else Refusal.UNPROVEN_KIND)
+
+
+@pytest.mark.parametrize("claim", ["nonce", "at_hash", "c_hash", "s_hash", "sub_jwk", "events"])
+@pytest.mark.parametrize("kind", ["at+jwt", "JWT"])
+def test_what_only_other_tokens_bear_is_refused_whatever_the_type_says(
+    verifier: Any, signer: Any, claim: str, kind: str
+) -> None:
+    for value in ("x", ""):
+        bearer = signer.bearer({**signer.claims(scp="access"), claim: value}, header={"typ": kind})
+        assert refusal(verifier, bearer) is Refusal.OTHER_KIND
+
+
+@pytest.mark.parametrize("empty", ["", [], None])
+def test_an_empty_scope_is_no_mark_of_an_access_token(verifier: Any, signer: Any, empty: object) -> None:
+    bearer = signer.bearer({**signer.claims(), "scp": empty}, header={"typ": "JWT"})
+    assert refusal(verifier, bearer) is Refusal.UNPROVEN_KIND
+
+
+def test_the_mark_of_access_tokens_can_be_named_by_the_deployment(signer: Any, clock: Any) -> None:
+    keys = StaticKeys(parse_key_set(signer.key_set()).values())
+    theirs = IssuerSettings(issuer=ISSUER, audiences=(AUDIENCE,), access_token_claims=("token_use=access",))
+    ours = TokenVerifier(theirs, keys, clock)
+    plain = {"typ": "JWT"}
+    assert ours.verify(signer.bearer(signer.claims(token_use="access"), header=plain)).subject == "subject-1"
+    for wrong in ({"token_use": "id"}, {"scp": "access"}, {"token_use": ["access"]}):
+        bearer = signer.bearer(signer.claims(**wrong), header=plain)
+        assert refusal(ours, bearer) is Refusal.UNPROVEN_KIND
+
+
+def test_without_a_mark_only_the_type_counts(signer: Any, clock: Any) -> None:
+    keys = StaticKeys(parse_key_set(signer.key_set()).values())
+    typed = IssuerSettings(issuer=ISSUER, audiences=(AUDIENCE,), access_token_claims=())
+    ours = TokenVerifier(typed, keys, clock)
+    assert ours.verify(signer.bearer()).subject == "subject-1"
+    bearer = signer.bearer(signer.claims(scp="access", azpacr="0"), header={"typ": "JWT"})
+    assert refusal(ours, bearer) is Refusal.UNPROVEN_KIND
 
 
 def test_a_token_that_brings_its_own_key_is_refused(verifier: Any, signer: Any, encoded: Any) -> None:
