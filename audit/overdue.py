@@ -39,9 +39,26 @@ class _Bundle:
 
 
 @dataclass(slots=True)
-class _State:
+class Holdings:
+    """The log as far as it was taken, leaf by leaf in its order. Memory grows with living bundles, not with entries."""
+
     closed: dict[str, datetime] = field(default_factory=dict)
     bundles: dict[str, _Bundle] = field(default_factory=dict)
+
+    def take(self, leaf: Mapping[str, Any]) -> None:
+        """Take the next leaf."""
+        replay = _REPLAY.get(leaf["action"])
+        if replay is not None and leaf["outcome"] == Outcome.SUCCESS:
+            replay(self, leaf)
+
+    def overdue(self, now: datetime) -> list[Overdue]:
+        """What should be gone by `now` and is not; the earliest deadline comes first."""
+        late = []
+        for name, bundle in self.bundles.items():
+            deadline = self.deadline(bundle)
+            if deadline is not None and deadline <= now:
+                late.append(Overdue(name, bundle.case, deadline))
+        return sorted(late, key=lambda item: (item.deadline, item.bundle))
 
     def deadline(self, bundle: _Bundle) -> datetime | None:
         if bundle.case is None:
@@ -54,38 +71,31 @@ class _State:
 
 def overdue(leaves: Iterable[Mapping[str, Any]], now: datetime) -> list[Overdue]:
     """Replay the parsed leaves, in order; the earliest deadline comes first."""
-    state = _State()
+    holdings = Holdings()
     for leaf in leaves:
-        replay = _REPLAY.get(leaf["action"])
-        if replay is not None and leaf["outcome"] == Outcome.SUCCESS:
-            replay(state, leaf)
-    late = []
-    for name, bundle in state.bundles.items():
-        deadline = state.deadline(bundle)
-        if deadline is not None and deadline <= now:
-            late.append(Overdue(name, bundle.case, deadline))
-    return sorted(late, key=lambda item: (item.deadline, item.bundle))
+        holdings.take(leaf)
+    return holdings.overdue(now)
 
 
-def _case_closed(state: _State, leaf: Mapping[str, Any]) -> None:
+def _case_closed(state: Holdings, leaf: Mapping[str, Any]) -> None:
     state.closed[leaf["case"]] = parse_rfc3339(leaf["details"]["closed_at"])
 
 
-def _case_reopened(state: _State, leaf: Mapping[str, Any]) -> None:
+def _case_reopened(state: Holdings, leaf: Mapping[str, Any]) -> None:
     state.closed.pop(leaf["case"], None)
 
 
-def _upload_created(state: _State, leaf: Mapping[str, Any]) -> None:
+def _upload_created(state: Holdings, leaf: Mapping[str, Any]) -> None:
     state.bundles[leaf["bundle"]] = _Bundle(leaf.get("case"), parse_rfc3339(leaf["at"]))
 
 
-def _bundle_received(state: _State, leaf: Mapping[str, Any]) -> None:
+def _bundle_received(state: Holdings, leaf: Mapping[str, Any]) -> None:
     received = parse_rfc3339(leaf["details"]["received_at"])
     known = state.bundles.setdefault(leaf["bundle"], _Bundle(leaf.get("case"), received))
     known.since = received
 
 
-def _bundle_taken(state: _State, leaf: Mapping[str, Any]) -> None:
+def _bundle_taken(state: Holdings, leaf: Mapping[str, Any]) -> None:
     bundle = state.bundles.get(leaf["bundle"])
     if bundle is not None and bundle.case != leaf["case"]:
         # From no case: that clock ends. From another case: the earlier of the two deadlines stays.
@@ -93,11 +103,11 @@ def _bundle_taken(state: _State, leaf: Mapping[str, Any]) -> None:
         bundle.case = leaf["case"]
 
 
-def _bundle_erased(state: _State, leaf: Mapping[str, Any]) -> None:
+def _bundle_erased(state: Holdings, leaf: Mapping[str, Any]) -> None:
     state.bundles.pop(leaf["bundle"], None)
 
 
-_REPLAY: dict[str, Callable[[_State, Mapping[str, Any]], None]] = {
+_REPLAY: dict[str, Callable[[Holdings, Mapping[str, Any]], None]] = {
     Action.CASE_CLOSED: _case_closed,
     Action.CASE_REOPENED: _case_reopened,
     Action.UPLOAD_CREATED: _upload_created,

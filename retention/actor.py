@@ -44,8 +44,8 @@ KIND_OF_ROLE: Mapping[Role, str] = {
     Role.AUDITOR: "auditor",
     Role.STAMP: "stamp",
     Role.OPERATOR: "operator",
+    Role.SUPPORT_ENGINEER: "engineer",  # whoever is both acts as one of ours: no consent is asked for
     Role.PARTNER_ENGINEER: "partner",
-    Role.SUPPORT_ENGINEER: "engineer",
 }
 
 
@@ -54,7 +54,8 @@ class Actor:
     """One caller.
 
     `tenant` is the customer that the token itself names: an operator has one always. `stamp` is set for a stamp's own
-    identity, `partner` for a partner's engineer. `withheld` are roles that the token carries and that are not held,
+    identity, `partner` for a partner's engineer; `company` is that company's opaque id, and set for who acts for it, so
+    not for one who is also ours. `withheld` are roles that the token carries and that are not held,
     because it does not say for whom: each with its reason, of `WITHHELD`.
     """
 
@@ -63,6 +64,7 @@ class Actor:
     tenant: str | None = None
     stamp: str | None = None
     partner: str | None = None
+    company: str | None = None
     withheld: Mapping[Role, str] = field(default_factory=dict)
     particulars: Mapping[str, str] = field(default_factory=dict, repr=False)
 

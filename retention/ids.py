@@ -24,6 +24,7 @@ class Kind(StrEnum):
     ERASURE = "ers"
     GRANT = "grn"
     PART = "prt"
+    PARTNER = "ptr"
     STAMP = "stp"
     TENANT = "ten"
     UPLOAD_LINK = "lnk"

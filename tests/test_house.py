@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from audit.entry import Action
+from audit.unaccounted import READS
+
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("audit", "functions", "intake_api", "retention")
 
@@ -19,6 +22,7 @@ PURE = (
     "audit/merkle.py",
     "audit/checkpoint.py",
     "audit/overdue.py",
+    "audit/unaccounted.py",
     "audit/times.py",
     "retention/case.py",
     "retention/bundle.py",
@@ -195,6 +199,20 @@ def test_only_the_read_back_reads_before_the_digest_is_checked() -> None:
     """`read_through` proves a bundle when it has ended: whoever shows bytes to somebody must not use it (P1)."""
     users = {name_of(path) for path in modules() if ".read_through(" in path.read_text()}
     assert users == {"retention/custody/completing.py", "retention/envelope/bundle_file.py"}
+
+
+def test_every_way_to_plaintext_is_a_read_by_the_log_alone() -> None:
+    """An action under which a door opens bundles is one that `audit.unaccounted` asks a grant for (P2)."""
+    opened = [
+        keyword.value
+        for path in modules()
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("open_bundle")
+        for keyword in node.keywords
+        if keyword.arg == "action"
+    ]
+    named = {Action.BUNDLE_OPENED, *(Action[ast.unparse(value).removeprefix("Action.")] for value in opened)}
+    assert named == READS
 
 
 def test_opening_is_imported_by_the_read_back_and_by_reading_alone() -> None:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -14,15 +14,13 @@ import click
 
 from audit.entry import Action, Outcome
 from audit.export import EXPORTS
-from audit.overdue import overdue as find_overdue
-from audit.times import parse_rfc3339, rfc3339
-from intake_api.cli import outsider
+from audit.times import rfc3339
 from intake_api.cli.client import Client
 from intake_api.cli.commands import MOMENT, PATH, Group, with_json, with_limit
-from intake_api.cli.connection import connected, keys_option, parse_keys, pinned_keys
-from intake_api.cli.errors import FAILED, CliError
-from intake_api.cli.local_log import open_local_log, with_database
+from intake_api.cli.connection import connected, parse_keys
+from intake_api.cli.errors import CliError
 from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
+from intake_api.cli.replaying import overdue, unaccounted
 from intake_api.cli.verifying import verify
 from retention.ids import Kind
 
@@ -78,7 +76,7 @@ def _query(chosen: dict[str, Any]) -> dict[str, object]:
 
 @click.group(cls=Group)
 def audit() -> None:
-    """The audit log: entries, export, verify, overdue, keys."""
+    """The audit log: entries, export, verify, overdue, unaccounted, keys."""
 
 
 _ENTRIES_EXAMPLES = (
@@ -152,44 +150,5 @@ def keys_command(client: Client, output: Path | None) -> None:
 
 
 audit.add_command(verify)
-
-
-@audit.command(
-    "overdue", examples=("casevault audit overdue", "casevault audit overdue --at 2027-01-01T00:00Z")
-)
-@click.option(
-    "--at", type=MOMENT, help="As of this time.  [default: now, or the log's last entry if that is later]"
-)
-@with_database
-@with_json
-@keys_option
-@connected
-def overdue(
-    client: Client, at: datetime | None, state: Path | None, as_json: bool, keys: Path | None
-) -> None:
-    """List what outlived its deadline, told from the log alone. Prints nothing, and ends well, when there is nothing.
-
-    The log is checked against its signed checkpoint first; deadlines are worked out anew from its entries, by code that
-    the service does not use.
-    """
-    if state is not None:
-        with open_local_log(state, keys) as local:
-            leaves = list(outsider.proven_leaves(local.tiles, local.key))
-    else:
-        log_key, _ = pinned_keys(client, keys)
-        leaves = list(outsider.proven_leaves(outsider.HttpTiles(client), log_key))
-    late = find_overdue(leaves, at or max([datetime.now(UTC), *_last_moment(leaves)]))
-    found = [{"bundle": one.bundle, "case": one.case, "deadline": rfc3339(one.deadline)} for one in late]
-    columns: list[Column] = [
-        ("Deadline", lambda item: moment(item["deadline"])),
-        ("Bundle", "bundle"),
-        ("Case", "case"),
-    ]
-    if found or as_json:
-        show_items(found, columns, as_json, "")
-    if found:
-        click.get_current_context().exit(FAILED)
-
-
-def _last_moment(leaves: list[dict[str, Any]]) -> list[datetime]:
-    return [parse_rfc3339(leaves[-1]["at"])] if leaves else []
+audit.add_command(overdue)
+audit.add_command(unaccounted)

@@ -27,6 +27,7 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.ending import end_grants
+from retention.custody.people import company_id
 from retention.errors import Invalid
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
@@ -80,7 +81,11 @@ def give_consent(
                 now,
                 **about_case(case),
                 subject=id_,
-                details={"expires_at": rfc3339(expires_at), "scope": "case" if named is None else named},
+                details={
+                    "expires_at": rfc3339(expires_at),
+                    "scope": "case" if named is None else named,
+                    "partner": company_id(tx, custody, partner),
+                },
                 particulars={"partner": partner, "case_number": number},
             )
         )

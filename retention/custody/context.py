@@ -130,7 +130,8 @@ def entry(
     details: Mapping[str, Detail] | None = None,
     particulars: Mapping[str, str] | None = None,
 ) -> Entry:
-    """An entry by `actor`, with the actor's own particulars beside it."""
+    """An entry by `actor`, with the actor's own particulars beside it; its leaf names the company that they act for."""
+    company = {} if actor.company is None else {"partner": actor.company}
     return Entry(
         id=new_id(Kind.ENTRY),
         at=now,
@@ -143,7 +144,7 @@ def entry(
         case=case,
         bundle=bundle,
         subject=subject,
-        details=details or {},
+        details={**company, **(details or {})},
         particulars={**actor.particulars, **(particulars or {})},
     )
 

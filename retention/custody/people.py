@@ -1,7 +1,8 @@
 """Actors: an opaque id for each person or machine that an issuer vouches for.
 
 The id is random, so an entry tells nothing about who it was once the name beside it is redacted. Somebody can be
-assigned before they first sign in: the id is made when it is first needed.
+assigned before they first sign in: the id is made when it is first needed. A partner company has such an id too: leaves
+name it by that, so that the log alone tells which company read under which consent.
 
 What a role is for comes from the token's own claims, role by role, and never from another role beside it:
 
@@ -27,7 +28,7 @@ from retention.actor import OURS_ALONE, WITHHELD, Actor, Role
 from retention.custody.context import Custody, commit, refuse
 from retention.grants import Denied
 from retention.ids import Kind, new_id
-from retention.records.tables import actors, stamps, tenants
+from retention.records.tables import actors, partners, stamps, tenants
 from retention.records.unit_of_work import Transaction
 
 
@@ -48,6 +49,15 @@ def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name:
     return str(row.id)
 
 
+def company_id(tx: Transaction, custody: Custody, partner: str) -> str:
+    """The opaque id of a partner company, made now if it is new."""
+    known: str | None = tx.execute(select(partners.c.id).where(partners.c.name == partner)).scalar()
+    if known is None:
+        known = new_id(Kind.PARTNER)
+        tx.change(insert(partners).values(id=known, name=partner, first_seen_at=custody.clock.now()))
+    return known
+
+
 class Directory:
     """Resolves callers to actors. Ids and tenants never change, so they are remembered; stamps are looked up."""
 
@@ -58,6 +68,7 @@ class Directory:
         self._lock = threading.Lock()
         self._ids: dict[tuple[str, str, str | None], str] = {}
         self._tenants: dict[str, str] = {}
+        self._companies: dict[str, str] = {}
 
     def resolve(
         self,
@@ -83,6 +94,7 @@ class Directory:
             tenant=tenant,
             stamp=self._stamp(subject, tenant) if Role.STAMP in held else None,
             partner=partner,
+            company=self._company(held, partner),
             withheld=withheld,
             particulars={"subject": subject, **({"name": name} if name else {}), **particulars},
         )
@@ -101,6 +113,19 @@ class Directory:
                 if len(self._ids) >= self._MAX:
                     self._ids.clear()
                 self._ids[key] = known
+        return known
+
+    def _company(self, roles: frozenset[Role], partner: str | None) -> str | None:
+        """The company that a caller with these roles acts for: a partner's engineer who is none of ours."""
+        if partner is None or Role.PARTNER_ENGINEER not in roles or Role.SUPPORT_ENGINEER in roles:
+            return None
+        known = self._companies.get(partner)
+        if known is None:
+            known = self._custody.records.write(lambda tx: company_id(tx, self._custody, partner))
+            with self._lock:
+                if len(self._companies) >= self._MAX:
+                    self._companies.clear()
+                self._companies[partner] = known
         return known
 
     def _tenant(self, directory: str | None) -> str | None:

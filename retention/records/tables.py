@@ -65,6 +65,14 @@ actors = Table(
     Index("ux_actors_subject", "issuer", "subject", unique=True),
 )
 
+partners = Table(
+    "partners",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("name", String, nullable=False, unique=True),
+    Column("first_seen_at", Moment, nullable=False),
+)
+
 tenants = Table(
     "tenants",
     metadata,

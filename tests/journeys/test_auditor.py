@@ -126,6 +126,25 @@ def test_nothing_is_overdue_and_what_will_be_is_named(
     assert served.cli("audit", "overdue", "--keys", keys, "--at", "+89d", who=AUDITOR).code == 0
 
 
+def test_every_read_is_accounted_for_and_a_grant_nobody_used_is_named(
+    served: Served, settled: Sent, case: str, keys: Path
+) -> None:
+    engineer = "engineer:alice"
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    granted = served.do("grant", case, "--reason", "Look at the failed drive of node 4", who=engineer)
+    assert served.cli("fetch", settled.bundle, "-o", "-", who=engineer).code == 0
+    served.do("release", granted["id"], who=engineer)
+    idle = served.do("grant", case, "--reason", "Look at the failed drive again", who=engineer)
+    served.do("release", idle["id"], who=engineer)
+    time.sleep(1.5)
+    told = served.cli("audit", "unaccounted", "--keys", keys, "--json", who=AUDITOR)
+    assert told.code == 0, told.err
+    found = {one["grant"]: one["what"] for one in json.loads(told.out)}
+    assert found[idle["id"]] == "unused-grant" and granted["id"] not in found
+    local = served.cli("audit", "unaccounted", "--state", served.state)
+    assert local.code == 0 and idle["id"] in local.out and "unallowed" not in local.out
+
+
 def test_a_checkpoint_that_is_not_there_is_said_to_compare_nothing(
     served: Served, settled: Sent, keys: Path, tmp_path: Path
 ) -> None:

@@ -45,6 +45,7 @@ def test_the_whole_life_is_told_and_every_check_holds(record_property: object) -
         "410",
         "the marker is nowhere in the state folder",
         "nothing is overdue",
+        "reads had a grant and an assignment",
         "checks hold",
     ):
         assert promise in told

@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 
+from audit.entry import Outcome
 from audit.overdue import overdue
 from audit.times import parse_rfc3339, rfc3339
+from audit.unaccounted import READS, Kind, unaccounted
 from intake_api.cli import outsider
 from intake_api.cli.demo.cast import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, Life, refusal, search
 from intake_api.cli.fetching import content_path
@@ -118,8 +120,15 @@ def prove(life: Life) -> None:
             not search(life.stage.state, life.collected.marker), "the marker is nowhere in the state folder"
         )
         tiles = outsider.HttpTiles(life.client(AUDITOR))
-        late = overdue(outsider.proven_leaves(tiles, life.keys[0]), life.stage.clock.now())
+        leaves = list(outsider.proven_leaves(tiles, life.keys[0]))
+        late = overdue(leaves, life.stage.clock.now())
         n.check(not late, "told from the log alone: nothing is overdue")
+        reads = [leaf for leaf in leaves if leaf["action"] in READS and leaf["outcome"] == Outcome.SUCCESS]
+        unallowed = [one for one in unaccounted(leaves, life.stage.clock.now()) if one.kind is not Kind.UNUSED]
+        n.check(
+            bool(reads) and not unallowed,
+            f"and each of its {len(reads)} reads had a grant and an assignment when it began",
+        )
         log = outsider.PublishedLog(outsider.HttpTiles(life.client(AUDITOR)), life.keys[0])
         verdict = log.walk([life.checkpoint])
         n.check(

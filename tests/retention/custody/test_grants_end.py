@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
+from audit.unaccounted import Kind, unaccounted
+from retention.actor import Role
 from retention.custody import consenting, erasing, granting, reading
 from retention.custody.cases import get_case
 from retention.envelope.format import FIRST_PLAINTEXT
@@ -60,6 +62,37 @@ def test_it_ends_the_grant_with_an_entry_and_the_next_read_is_refused(strict: Wo
         strict.read(bundle, strict.partner)
     listed = granting.list_grants(strict.custody, strict.operator, the_case(strict), None, 10)
     assert [row.id for row in listed.items] == [grant]
+
+
+@pytest.mark.parametrize("cause", ENDINGS)
+def test_the_log_alone_accounts_for_the_read_before_and_not_for_one_after(strict: World, cause: str) -> None:
+    bundle, grant = ready(strict)
+    strict.read(bundle, strict.partner)
+    read = next(leaf for leaf in strict.leaves() if leaf["action"] == "bundle.opened")
+    assert read["details"]["partner"] == strict.partner.company
+    ENDINGS[cause](strict, bundle, grant)
+    leaves, far = strict.leaves(), strict.clock.now() + 1000 * DAY
+    assert unaccounted(leaves, far) == []
+    (found,) = unaccounted([*leaves, read], far)
+    assert (found.kind, found.grant) == (Kind.UNALLOWED, grant)
+
+
+def test_the_companies_of_consents_and_partners_stand_in_the_leaves_by_an_id_alone(strict: World) -> None:
+    """So the log says whose engineers read under which consent, and names nobody."""
+    bundle, _grant = ready(strict)
+    strict.read(bundle, strict.partner)
+    strict.assign(strict.rival)
+    with pytest.raises(CustodyError):
+        strict.grant(strict.rival)
+    given, rivals = strict.leaves(), str(strict.rival.company)
+    named = {(leaf["action"], leaf["outcome"]): leaf.get("details", {}).get("partner") for leaf in given}
+    for action in ("consent.given", "grant.given", "bundle.opened", "bundle.read-ended"):
+        assert named[action, "success"] == strict.partner.company
+    assert named["grant.given", "refused"] == rivals != strict.partner.company
+    assert named["case.assigned", "success"] is None and named["bundle.received", "success"] is None
+    assert strict.actor("pia@oem.example", Role.PARTNER_ENGINEER, partner="oem").company == strict.partner.company
+    both = strict.actor("bea@oem.example", Role.PARTNER_ENGINEER, Role.SUPPORT_ENGINEER, partner="oem")
+    assert (both.company, both.kind) == (None, "engineer"), "one of ours reads without a consent"
 
 
 @pytest.mark.parametrize("cause", ENDINGS)

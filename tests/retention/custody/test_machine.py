@@ -19,6 +19,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 from sqlalchemy import select
 
 from audit.overdue import overdue
+from audit.unaccounted import Kind, unaccounted
 from retention.custody import cases, collecting, completing, erasing, granting, moving
 from retention.errors import Conflict, CustodyError, Erased, Refused
 from retention.records.queries import bundle_history
@@ -61,6 +62,7 @@ class CustodyMachine(RuleBasedStateMachine):
         self.cases: dict[str, Case] = {}
         self.kept: dict[str, Kept] = {}
         self.grants: dict[str, tuple[str, str, datetime]] = {}
+        self.unused: dict[str, datetime] = {}
         self.swept = False
 
     def teardown(self) -> None:
@@ -248,6 +250,7 @@ class CustodyMachine(RuleBasedStateMachine):
         else:
             assert who in case.assigned and case.closed is None
             self.grants[given.id] = (number, who, self.now + hours * HOUR)
+            self.unused[given.id] = self.now + hours * HOUR
 
     @rule(data=st.data())
     def release(self, data: Any) -> None:
@@ -270,6 +273,9 @@ class CustodyMachine(RuleBasedStateMachine):
         else:
             assert allowed, "read without a live grant, or after it should be gone"
             assert content == kept.content
+            under = str(self.world.leaves()[-1]["subject"])
+            assert self.grants[under][:2] == (kept.case, who)
+            self.unused.pop(under, None)
 
     @rule(name=uploads)
     def erase_one(self, name: str) -> None:
@@ -363,6 +369,14 @@ class CustodyMachine(RuleBasedStateMachine):
         assert from_log == {name: self.due(kept) for name, kept in unfinished.items()}
         if self.swept:
             assert from_log == {}, "overdue after a sweep, with no time gone by"
+
+
+    @invariant()
+    def the_log_alone_accounts_for_every_read_and_names_the_grants_nobody_used(self) -> None:
+        found = unaccounted(self.world.leaves(), self.now)
+        assert [one for one in found if one.kind is not Kind.UNUSED] == []
+        over = {n for n, until in self.unused.items() if until <= self.now or n not in self.grants}
+        assert {one.grant for one in found} == over
 
 
 CustodyMachine.TestCase.settings = settings(

@@ -1,0 +1,271 @@
+"""Which reads nothing in the log allowed, and which grants nobody used, told from the leaves alone (P2, P6). Pure.
+
+A second, independent reading of the rules of access: it shares no code with the one that decides.
+- A read rests on the grant that its entry names: given before it, to the same actor and for the same case, not
+  released, revoked or ended, and not expired at the read's own moment.
+- At that moment the actor is assigned to the case, the case is open and holds the bundle, and no erasure of the bundle
+  has begun.
+- A read whose entry names a partner company also rests on a consent: the one that the grant names, given for this case
+  and to this company, not revoked, not expired, and for the whole case or for this bundle.
+- What ends access ends it from its own entry on: the order of the log counts. Expiry counts by the clock.
+- Entries from before companies were named: where a consent or a read names none, what they allow cannot be told.
+- A read that began in time is cut when its grant ends. One that was completed later than CUT_WITHIN after that is told
+  apart: a slow line may be the cause, and what was decrypted when stands in no entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from audit.entry import Action, Outcome
+from audit.times import parse_rfc3339
+
+CUT_WITHIN = timedelta(minutes=1)
+READS = frozenset({Action.BUNDLE_OPENED, Action.BUNDLE_LISTED})
+"""The actions that show something of a bundle's content."""
+COMPANY = "partner"
+"""The detail that names a partner company: in `consent.given` the one consented to, elsewhere the actor's own."""
+
+Leaf = Mapping[str, Any]
+
+
+class Kind(StrEnum):
+    """What was found."""
+
+    UNALLOWED = "unallowed"
+    UNTOLD = "cannot-be-told"
+    OUTLASTED = "outlasted"
+    UNUSED = "unused-grant"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A read, or a grant nobody used. `entry` is the entry that shows it, `at` its moment, `why` stable codes."""
+
+    kind: Kind
+    at: datetime
+    entry: str
+    actor: str
+    case: str | None
+    bundle: str | None
+    grant: str | None
+    why: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Grant:
+    given: Leaf
+    until: datetime | None
+    consent: str | None
+    ended: datetime | None = None
+    used: bool = False
+
+    def end(self) -> datetime | None:
+        """When it ended, or does by itself."""
+        known = [at for at in (self.until, self.ended) if at is not None]
+        return min(known, default=None)
+
+
+@dataclass(slots=True)
+class _Consent:
+    case: str | None
+    company: str | None
+    until: datetime | None
+    scope: frozenset[str] | None
+    revoked: bool = False
+
+
+@dataclass(slots=True)
+class Accounts:
+    """The log as far as it was taken, leaf by leaf in its order. Memory grows with grants and bundles only."""
+
+    _grants: dict[str, _Grant] = field(default_factory=dict)
+    _consents: dict[str, _Consent] = field(default_factory=dict)
+    _assigned: set[tuple[str | None, str | None]] = field(default_factory=set)
+    _open: set[str | None] = field(default_factory=set)
+    _held: dict[str | None, str | None] = field(default_factory=dict)
+    _reading: dict[str, str | None] = field(default_factory=dict)  # entry of the read -> its grant
+
+    def take(self, leaf: Leaf) -> Finding | None:
+        """Take the next leaf; what it shows, if that is a read to tell of."""
+        if leaf["action"] == Action.BUNDLE_READ_ENDED:
+            return self._read_ended(leaf)
+        if leaf["outcome"] != Outcome.SUCCESS:
+            return None
+        if leaf["action"] in READS:
+            return self._read(leaf)
+        replay = _REPLAY.get(leaf["action"])
+        if replay is not None:
+            replay(self, leaf)
+        return None
+
+    def unused(self, now: datetime) -> Iterator[Finding]:
+        """The grants that ended, or expired by `now`, and that no read rested on."""
+        for name, grant in self._grants.items():
+            end = grant.end()
+            if not grant.used and (end is None or end <= now):
+                yield _finding(Kind.UNUSED, grant.given, name, ("never-used",))
+
+    def _read(self, leaf: Leaf) -> Finding | None:
+        name = leaf.get("subject")
+        grant = self._grants.get(name) if name is not None else None
+        self._reading[leaf["id"]] = name
+        if grant is not None:
+            grant.used = True
+        wrong = [*_grant_faults(leaf, grant), *self._standing_faults(leaf)]
+        untold = False
+        if grant is not None:
+            more, untold = self._consent_faults(leaf, grant)
+            wrong += more
+        if wrong:
+            return _finding(Kind.UNALLOWED, leaf, name, tuple(wrong))
+        return _finding(Kind.UNTOLD, leaf, name, ("company-not-named",)) if untold else None
+
+    def _standing_faults(self, leaf: Leaf) -> Iterator[str]:
+        case = leaf.get("case")
+        if (case, leaf["actor"]) not in self._assigned:
+            yield "not-assigned"
+        if case not in self._open:
+            yield "case-not-open"
+        if case is None or self._held.get(leaf.get("bundle")) != case:
+            yield "bundle-not-of-this-case"
+
+    def _consent_faults(self, leaf: Leaf, grant: _Grant) -> tuple[list[str], bool]:
+        """What is wrong with the consent, and whether the companies cannot be told."""
+        company = leaf.get("details", {}).get(COMPANY)
+        if grant.consent is None:
+            named = ["no-consent"] if company is not None else []
+            return named, company is None and leaf["actor_kind"] == "partner"
+        consent = self._consents.get(grant.consent)
+        if consent is None or consent.case != leaf.get("case"):
+            return ["no-consent"], False
+        faults = []
+        if consent.revoked:
+            faults.append("consent-revoked")
+        if consent.until is None or parse_rfc3339(leaf["at"]) >= consent.until:
+            faults.append("consent-expired")
+        if consent.scope is not None and leaf.get("bundle") not in consent.scope:
+            faults.append("consent-does-not-cover")
+        untold = company is None or consent.company is None
+        if not untold and company != consent.company:
+            faults.append("consent-to-another-company")
+        return faults, untold
+
+    def _read_ended(self, leaf: Leaf) -> Finding | None:
+        name = self._reading.pop(str(leaf.get("details", {}).get("opened")), None)
+        grant = self._grants.get(name) if name is not None else None
+        end = grant.end() if grant is not None else None
+        if leaf["outcome"] != Outcome.SUCCESS or end is None or parse_rfc3339(leaf["at"]) <= end + CUT_WITHIN:
+            return None
+        return _finding(Kind.OUTLASTED, leaf, name, ("completed-after-the-grant-ended",))
+
+    # What the entries of acts change.
+
+    def _case_opened(self, leaf: Leaf) -> None:
+        self._open.add(leaf.get("case"))
+
+    def _case_closed(self, leaf: Leaf) -> None:
+        self._open.discard(leaf.get("case"))
+
+    def _assign(self, leaf: Leaf) -> None:
+        self._assigned.add((leaf.get("case"), leaf.get("subject")))
+
+    def _unassign(self, leaf: Leaf) -> None:
+        self._assigned.discard((leaf.get("case"), leaf.get("subject")))
+
+    def _grant_given(self, leaf: Leaf) -> None:
+        details = leaf.get("details", {})
+        self._grants[str(leaf.get("subject"))] = _Grant(
+            leaf, _moment(details.get("expires_at")), details.get("consent")
+        )
+
+    def _grant_ended(self, leaf: Leaf) -> None:
+        grant = self._grants.get(str(leaf.get("subject")))
+        if grant is not None and grant.ended is None:
+            grant.ended = parse_rfc3339(leaf["at"])
+
+    def _consent_given(self, leaf: Leaf) -> None:
+        details = leaf.get("details", {})
+        scope = details.get("scope")
+        self._consents[str(leaf.get("subject"))] = _Consent(
+            leaf.get("case"),
+            details.get(COMPANY),
+            _moment(details.get("expires_at")),
+            frozenset(scope) if isinstance(scope, list) else None if scope == "case" else frozenset(),
+        )
+
+    def _consent_revoked(self, leaf: Leaf) -> None:
+        consent = self._consents.get(str(leaf.get("subject")))
+        if consent is not None:
+            consent.revoked = True
+
+    def _bundle_created(self, leaf: Leaf) -> None:
+        self._held[leaf.get("bundle")] = leaf.get("case")
+
+    def _bundle_placed(self, leaf: Leaf) -> None:
+        """A bundle's entries say which case holds it; one whose erasure has begun never comes back."""
+        if leaf.get("bundle") in self._held:
+            self._held[leaf.get("bundle")] = leaf.get("case")
+
+    def _bundle_goes(self, leaf: Leaf) -> None:
+        self._held.pop(leaf.get("bundle"), None)
+
+
+def unaccounted(leaves: Iterable[Leaf], now: datetime) -> list[Finding]:
+    """Replay the parsed leaves, in order: the reads to tell of as they come, then the grants nobody used."""
+    accounts = Accounts()
+    reads = [found for leaf in leaves if (found := accounts.take(leaf)) is not None]
+    return [*reads, *accounts.unused(now)]
+
+
+def _grant_faults(leaf: Leaf, grant: _Grant | None) -> Iterator[str]:
+    if grant is None:
+        yield "no-such-grant"
+        return
+    if grant.given["actor"] != leaf["actor"]:
+        yield "grant-of-another-actor"
+    if grant.given.get("case") != leaf.get("case"):
+        yield "grant-of-another-case"
+    if grant.ended is not None:
+        yield "grant-ended"
+    if grant.until is None or parse_rfc3339(leaf["at"]) >= grant.until:
+        yield "grant-expired"
+
+
+def _finding(kind: Kind, leaf: Leaf, grant: str | None, why: tuple[str, ...]) -> Finding:
+    at = parse_rfc3339(leaf["at"])
+    return Finding(kind, at, leaf["id"], leaf["actor"], leaf.get("case"), leaf.get("bundle"), grant, why)
+
+
+def _moment(text: object) -> datetime | None:
+    """The moment; None when there is none, and then nothing is alive by it."""
+    try:
+        return parse_rfc3339(text) if isinstance(text, str) else None
+    except ValueError:
+        return None
+
+
+_REPLAY: dict[str, Callable[[Accounts, Leaf], None]] = {
+    Action.CASE_OPENED: Accounts._case_opened,
+    Action.CASE_REOPENED: Accounts._case_opened,
+    Action.CASE_CLOSED: Accounts._case_closed,
+    Action.CASE_ASSIGNED: Accounts._assign,
+    Action.CASE_UNASSIGNED: Accounts._unassign,
+    Action.GRANT_GIVEN: Accounts._grant_given,
+    Action.GRANT_RELEASED: Accounts._grant_ended,
+    Action.GRANT_REVOKED: Accounts._grant_ended,
+    Action.GRANT_ENDED: Accounts._grant_ended,
+    Action.CONSENT_GIVEN: Accounts._consent_given,
+    Action.CONSENT_REVOKED: Accounts._consent_revoked,
+    Action.UPLOAD_CREATED: Accounts._bundle_created,
+    Action.UPLOAD_CONTINUED: Accounts._bundle_placed,
+    Action.BUNDLE_RECEIVED: Accounts._bundle_placed,
+    Action.BUNDLE_CLAIMED: Accounts._bundle_placed,
+    Action.BUNDLE_MOVED: Accounts._bundle_placed,
+    Action.BUNDLE_ERASING: Accounts._bundle_goes,
+    Action.BUNDLE_ERASED: Accounts._bundle_goes,
+}

@@ -1,0 +1,242 @@
+"""Who may read: `retention.grants` and `audit.unaccounted`, which share no code, agree on every history (P2, P6)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from audit.entry import Action, Entry, parse_leaf
+from audit.times import rfc3339
+from audit.unaccounted import Kind, unaccounted
+from retention.actor import Actor, Role
+from retention.bundle import BundleState
+from retention.case import CaseState
+from retention.grants import Allowed, CaseFacts, Consent, Denied, Grant, decide_grant, decide_open
+
+START = datetime(2026, 3, 1, tzinfo=UTC)
+TICK, HOUR = timedelta(microseconds=1), timedelta(hours=1)
+REASON = "Investigate the failed drive of node 4"
+CASES, BUNDLES = ("c1", "c2"), ("b1", "b2")
+ACTORS = {
+    "erin": Actor(id="erin", roles=frozenset({Role.SUPPORT_ENGINEER})),
+    "carl": Actor(id="carl", roles=frozenset({Role.SUPPORT_ENGINEER})),
+    "pat": Actor(id="pat", roles=frozenset({Role.PARTNER_ENGINEER}), partner="oem", company="ptr_oem"),
+    "rob": Actor(id="rob", roles=frozenset({Role.PARTNER_ENGINEER}), partner="rival", company="ptr_rival"),
+    "both": Actor(id="both", roles=frozenset({Role.PARTNER_ENGINEER, Role.SUPPORT_ENGINEER}), partner="oem"),
+    "lost": Actor(id="lost", roles=frozenset({Role.PARTNER_ENGINEER})),
+}
+SCOPES: tuple[frozenset[str] | None, ...] = (None, frozenset({"b1"}), frozenset({"b1", "b2"}))
+Leaf = dict[str, Any]
+
+
+@dataclass
+class Told:
+    """One history, as facts for the one, as leaves for the other."""
+
+    now: datetime = START
+    states: dict[str, CaseState] = field(default_factory=dict)
+    assigned: set[tuple[str, str]] = field(default_factory=set)
+    grants: dict[str, Grant] = field(default_factory=dict)
+    consents: dict[str, Consent] = field(default_factory=dict)
+    held: dict[str, str] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)
+    leaves: list[Leaf] = field(default_factory=list)
+    number: Any = field(default_factory=lambda: count(1))
+
+    def leaf(self, action: Action, actor: Actor | None = None, **fields: Any) -> Leaf:
+        by = actor or Actor(id="act_system", roles=frozenset({Role.CASE_SYSTEM}))
+        company = {} if by.company is None else {"partner": by.company}
+        details = {**company, **fields.pop("details", {})}
+        kind, id_ = by.kind, f"ent_{next(self.number)}"
+        made = Entry(
+            id=id_, at=self.now, action=action, actor=by.id, actor_kind=kind, details=details, **fields
+        )
+        return parse_leaf(made.leaf())
+
+    def log(self, action: Action, actor: Actor | None = None, **fields: Any) -> None:
+        self.leaves.append(self.leaf(action, actor, **fields))
+
+    def begin(self) -> None:
+        for case, bundle in zip(CASES, BUNDLES, strict=True):
+            self.states[case], self.held[bundle] = CaseState.OPEN, case
+            self.log(Action.CASE_OPENED, case=case)
+            self.log(Action.UPLOAD_CREATED, case=case, bundle=bundle)
+
+    def facts(self, actor: Actor, case: str) -> CaseFacts:
+        known = tuple(self.consents.values()) if actor.has(Role.PARTNER_ENGINEER) else ()
+        return CaseFacts(case, self.states[case], (case, actor.id) in self.assigned, known)
+
+    def end_grants(self, action: Action, case: str | None = None, **only: str) -> None:
+        for name, grant in self.grants.items():
+            mine = all(getattr(grant, key) == value for key, value in only.items())
+            if mine and grant.ended_at is None and (case is None or grant.case == case):
+                self.grants[name] = replace(grant, ended_at=self.now)
+                self.log(action, case=grant.case, subject=name)
+
+    # The steps of a history. `ends` False: whoever did it forgot to end the grants.
+
+    def assign(self, who: str, case: str, **_: Any) -> None:
+        self.assigned.add((case, who))
+        self.log(Action.CASE_ASSIGNED, case=case, subject=who)
+
+    def unassign(self, who: str, case: str, ends: bool, **_: Any) -> None:
+        self.assigned.discard((case, who))
+        self.log(Action.CASE_UNASSIGNED, case=case, subject=who)
+        if ends:
+            self.end_grants(Action.GRANT_ENDED, case, actor=who)
+
+    def close(self, case: str, ends: bool, **_: Any) -> None:
+        self.states[case] = CaseState.CLOSED
+        self.log(Action.CASE_CLOSED, case=case, details={"closed_at": rfc3339(self.now)})
+        if ends:
+            self.end_grants(Action.GRANT_ENDED, case)
+
+    def reopen(self, case: str, **_: Any) -> None:
+        self.states[case] = CaseState.OPEN
+        self.log(Action.CASE_REOPENED, case=case)
+
+    def consent(self, case: str, who: str, pick: int, **_: Any) -> None:
+        """`who` says to which company: the others' has none."""
+        company = ACTORS[who].partner or "oem"
+        id_, scope = f"con_{next(self.number)}", SCOPES[pick % len(SCOPES)]
+        until = self.now + (1 + pick % 5) * HOUR
+        self.consents[id_] = Consent(id_, case, company, scope, until)
+        told = {"scope": "case" if scope is None else sorted(scope), "expires_at": rfc3339(until)}
+        details = {**told, "partner": f"ptr_{company}"}
+        self.log(Action.CONSENT_GIVEN, case=case, subject=id_, details=details)
+
+    def revoke_consent(self, pick: int, ends: bool, **_: Any) -> None:
+        if self.consents:
+            id_ = sorted(self.consents)[pick % len(self.consents)]
+            self.consents[id_] = replace(self.consents[id_], revoked_at=self.now)
+            self.log(Action.CONSENT_REVOKED, case=self.consents[id_].case, subject=id_)
+            if ends:
+                self.end_grants(Action.GRANT_ENDED, consent=id_)
+
+    def grant(self, who: str, case: str, pick: int, **_: Any) -> None:
+        decided = decide_grant(
+            ACTORS[who], self.facts(ACTORS[who], case), REASON, (1 + pick % 9) * HOUR, self.now
+        )
+        if isinstance(decided, Denied):
+            return
+        until, consent = decided
+        id_ = f"grn_{next(self.number)}"
+        self.grants[id_] = Grant(id_, case, who, until, None, consent.id if consent else None)
+        told = {"expires_at": rfc3339(until), **({"consent": consent.id} if consent else {})}
+        self.log(Action.GRANT_GIVEN, ACTORS[who], case=case, subject=id_, details=told)
+
+    def end(self, pick: int, **_: Any) -> None:
+        if self.grants:
+            id_ = sorted(self.grants)[pick % len(self.grants)]
+            action = Action.GRANT_RELEASED if pick % 2 else Action.GRANT_REVOKED
+            self.end_grants(action, None, id=id_)
+
+    def move(self, case: str, pick: int, **_: Any) -> None:
+        bundle = BUNDLES[pick % 2]
+        if bundle not in self.gone:
+            left, self.held[bundle] = self.held[bundle], case
+            self.log(Action.BUNDLE_MOVED, case=case, bundle=bundle, subject=left)
+
+    def erase(self, pick: int, **_: Any) -> None:
+        bundle = BUNDLES[pick % 2]
+        self.gone.add(bundle)
+        self.log(Action.BUNDLE_ERASING, case=self.held[bundle], bundle=bundle)
+
+    def wait(self, pick: int, **_: Any) -> None:
+        self.now += pick * HOUR - TICK * (pick % 2)
+
+    def allows(self, actor: Actor, bundle: str, grant: Grant | None) -> bool:
+        """What custody says, if this grant were the only one."""
+        case = self.held[bundle]
+        state = BundleState.ERASING if bundle in self.gone else BundleState.COMPLETE
+        offered = [] if grant is None else [grant]
+        decided = decide_open(actor, self.facts(actor, case), bundle, state, offered, self.now)
+        return isinstance(decided, Allowed)
+
+
+NAMES = (
+    "assign",
+    "unassign",
+    "close",
+    "reopen",
+    "consent",
+    "revoke_consent",
+    "grant",
+    "grant",
+    "end",
+    "move",
+)
+steps = st.fixed_dictionaries(
+    {
+        "name": st.sampled_from([*NAMES, "assign", "grant", "consent", "wait", "erase"]),
+        "who": st.sampled_from(sorted(ACTORS)),
+        "case": st.sampled_from(CASES),
+        "pick": st.integers(0, 9),
+        "ends": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(steps, max_size=25))
+def test_both_implementations_agree_on_every_read_in_every_history(history: list[dict[str, Any]]) -> None:
+    """Each actor reads each bundle under each grant, after each step: what custody allows is accounted for, and an
+    entry of a read that it would refuse is found."""
+    told = Told()
+    told.begin()
+    for step in history:
+        getattr(told, step["name"])(**{key: value for key, value in step.items() if key != "name"})
+    for actor in ACTORS.values():
+        for bundle in BUNDLES:
+            for grant in (None, *told.grants.values()):
+                _check(told, actor, bundle, grant)
+
+
+def _check(told: Told, actor: Actor, bundle: str, grant: Grant | None) -> None:
+    named = None if grant is None else grant.id
+    read = told.leaf(Action.BUNDLE_OPENED, actor, case=told.held[bundle], bundle=bundle, subject=named)
+    found = [one for one in unaccounted([*told.leaves, read], told.now) if one.kind is not Kind.UNUSED]
+    if told.allows(actor, bundle, grant):
+        assert found == [], (actor.id, bundle, grant)
+    else:
+        assert [(one.kind, one.entry, one.grant) for one in found] == [(Kind.UNALLOWED, read["id"], named)]
+
+
+def unused(told: Told) -> set[str]:
+    over = {name for name, grant in told.grants.items() if not grant.is_live(told.now)}
+    found = {str(one.grant) for one in unaccounted(told.leaves, told.now) if one.kind is Kind.UNUSED}
+    assert found == over
+    return found
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(steps, max_size=25))
+def test_every_grant_that_is_over_and_was_never_read_under_is_named(history: list[dict[str, Any]]) -> None:
+    told = Told()
+    told.begin()
+    for step in history:
+        getattr(told, step["name"])(**{key: value for key, value in step.items() if key != "name"})
+    for name in unused(told):
+        used = told.leaf(Action.BUNDLE_LISTED, case="c1", bundle="b1", subject=name)
+        left = unaccounted([*told.leaves, used], told.now)
+        assert name not in {one.grant for one in left if one.kind is Kind.UNUSED}
+
+
+def test_the_histories_of_these_tests_hold_reads_of_every_kind() -> None:
+    """A partner within a consent's scope reads; the same outside of it does not."""
+    told = Told()
+    told.begin()
+    told.assign("pat", "c1")
+    told.consent("c1", "pat", 1)
+    told.grant("pat", "c1", 3)
+    (grant,) = told.grants.values()
+    assert told.allows(ACTORS["pat"], "b1", grant)
+    _check(told, ACTORS["pat"], "b1", grant)
+    told.move("c1", 1)
+    assert not told.allows(ACTORS["pat"], "b2", grant)
+    _check(told, ACTORS["pat"], "b2", grant)
