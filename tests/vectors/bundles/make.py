@@ -1,0 +1,94 @@
+"""Makes a bundle of three parts as files, with its keys. Run from the root: python -m tests.vectors.bundles.make <name>
+
+Provenance: written by this project's own code, laid out as in the state folder of a service (docs/formats.md).
+`framing-1` was made at commit f5696a9, before the framing of associated data was changed: today's code reads it and
+cannot make it again. Keys, ids and plaintexts follow from fixed seeds; salts and nonces are random, so each run makes
+others. The data key is wrapped three times: by the key file, and by an AES and an RSA key as a vault holds them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+
+from retention.envelope import key_file
+from retention.envelope.key_file import LocalKeyWrapper
+from retention.envelope.key_vault import KeyVaultWrapper
+from retention.envelope.keys import DataKey
+from retention.envelope.manifest import Manifest, PartEntry
+from tests.fakes.ids import an_id, part
+from tests.fakes.sealing import seal
+from tests.keyvault.vault import Version
+
+HERE = Path(__file__).parent
+BUNDLE = an_id("bun", 1)
+LENGTHS = (1, 1000, 70_000)
+KEY_URL = "https://example.vault.azure.net/keys/casevault"
+RSA_KEY = HERE / "vault-rsa-key.pem"
+
+
+def secret(name: str) -> bytes:
+    """Fixed key bytes."""
+    return hashlib.sha256(f"casevault vector: {name}".encode()).digest()
+
+
+def plaintext(number: int) -> bytes:
+    """The plaintext of part `number`, from 0."""
+    return hashlib.shake_256(f"casevault vector: part {number}".encode()).digest(LENGTHS[number])
+
+
+class VaultOfOneKey(KeyVaultWrapper):
+    """The vault wrapper with the vault's side of it in memory."""
+
+    def __init__(self, kind: str, version: Version) -> None:
+        self._key_url, self._kind, self._version = KEY_URL, kind, version
+
+    def _current(self) -> Any:
+        return SimpleNamespace(
+            key_type=self._kind, properties=SimpleNamespace(version=self._version.number, enabled=True)
+        )
+
+    def _asked(self, version: str, operation: str, algorithm: str, value: bytes) -> bytes:
+        return self._version.crypt(operation, algorithm, value)
+
+
+def vaults() -> dict[str, VaultOfOneKey]:
+    """By the algorithm."""
+    rsa: Any = serialization.load_pem_private_key(RSA_KEY.read_bytes(), None)
+    return {
+        "A256KW": VaultOfOneKey("oct-HSM", Version("a" * 32, secret("vault AES key"))),
+        "RSA-OAEP-256": VaultOfOneKey("RSA", Version("b" * 32, rsa)),
+    }
+
+
+def make(folder: Path) -> None:
+    data_key = DataKey(secret("data key"))
+    objects, keys = folder / "objects" / BUNDLE, folder / "data-keys"
+    for each in (objects, keys):
+        each.mkdir(parents=True)
+    entries, offset = [], 0
+    for number, length in enumerate(LENGTHS):
+        sealed = seal(data_key, plaintext(number), part_id=part(30 - 10 * number), bundle_id=BUNDLE)
+        (objects / f"{sealed.part_id}.sealed").write_bytes(sealed.sealed)
+        entries.append(PartEntry(sealed.part_id, offset, length, sealed.digest))
+        offset += length
+    (folder / "manifest.json").write_bytes(Manifest(BUNDLE, entries).to_bytes())
+    wrapping = [
+        key_file._Key(key_file._kek_id(value), f"2026-11-0{day}T00:00:00+00:00", value)
+        for day, value in enumerate((secret("old key-encryption key"), secret("key-encryption key")), 1)
+    ]
+    path = folder / "key-encryption-key.json"
+    path.write_bytes(key_file._encode(tuple(wrapping)))
+    path.chmod(0o600)
+    (keys / f"{BUNDLE}.key").write_bytes(LocalKeyWrapper(path).wrap(data_key, BUNDLE).to_json())
+    for algorithm, vault in vaults().items():
+        (folder / f"wrapped-{algorithm}.key").write_bytes(vault.wrap(data_key, BUNDLE).to_json())
+
+
+if __name__ == "__main__":
+    make(HERE / sys.argv[1])
