@@ -23,6 +23,7 @@ class Kind(StrEnum):
     ENTRY = "ent"
     ERASURE = "ers"
     GRANT = "grn"
+    MANIFEST = "mft"
     PART = "prt"
     PARTNER = "ptr"
     STAMP = "stp"

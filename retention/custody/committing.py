@@ -156,6 +156,7 @@ def _place(tx: Transaction, bundle_id: str, chosen: Sequence[Row[Any]], now: dat
                 "digest": block.digest,
                 "recorded_at": now,
                 "block_id": block.block_id,
+                "framing": block.framing,
             }
         )
         offset += block.length

@@ -1,9 +1,11 @@
 """From the last byte to the receipt: a bundle is complete when what is stored has been read back.
 
 Order of writing:
-  objects.complete (idempotent) -> * state `received` + entry            `finish_upload`, in the upload's last request
-                                   (and in the same commit: the erasure of the partial uploads it was made of begins)
-  read back, open, hash -> * state `complete` + receipt + entry          `verify_bundle`, beside the upload path
+  sealed manifest -> objects.complete (idempotent) -> * state `received` + entry
+      `finish_upload`, in the upload's last request (in the same commit: the erasure of the partial uploads it was made
+      of begins)
+  read back, open, hash; the manifest anew if it is not there -> * state `complete` + receipt + entry
+      `verify_bundle`, beside the upload path
 The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
 else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened. That
 is for ever, so what may be a passing fault of a store is read a second time first.
@@ -26,6 +28,7 @@ from retention.bundle import BundleState
 from retention.custody import receipts
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
+from retention.custody.manifests import complete_objects, is_kept
 from retention.deadline import due
 from retention.envelope.bundle_file import BundleOpener
 from retention.envelope.errors import SealBroken, WrappedKeyBroken
@@ -44,8 +47,8 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
     """All bytes are recorded: fix the parts, then * record the completion with its entry. Idempotent."""
     manifest = read_manifest(custody, bundle_id)
     try:
-        custody.objects.complete(bundle_id, [part.part_id for part in manifest.parts])
-    except PartMissing:
+        complete_objects(custody, manifest)
+    except (PartMissing, KeyDestroyed):
         if _state(custody, bundle_id) == BundleState.RECEIVING:
             raise
         return  # an erasure came between
@@ -107,16 +110,17 @@ def verify_bundle(custody: Custody, bundle_id: str) -> BundleState:
         bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
     if bundle.state != BundleState.RECEIVED:
         return BundleState(bundle.state)
-    sha256, broken = _read_back(custody, bundle)
+    mended: list[str] = []
+    sha256, broken = _read_back(custody, bundle, mended)
     if broken in PERHAPS_PASSING:
-        sha256, broken = _read_back(custody, bundle)
+        sha256, broken = _read_back(custody, bundle, mended)
     if broken is not None:
         return _record_damage(custody, bundle, broken)
-    return _record_complete(custody, bundle, sha256)
+    return _record_complete(custody, bundle, sha256, mended)
 
 
-def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
-    """The SHA-256 of what is stored, and what is wrong with it (a code) or None."""
+def _read_back(custody: Custody, bundle: Row[Any], mended: list[str]) -> tuple[str, str | None]:
+    """The SHA-256 of what is stored, and what is wrong with it (a code) or None; `mended`: what was written anew."""
     manifest = read_manifest(custody, bundle.id)
     if manifest.hash().hex() != bundle.manifest or manifest.length != bundle.size:
         return "", "manifest-mismatch"
@@ -125,6 +129,10 @@ def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
         with opener(custody, manifest) as sealed:
             for piece in sealed.read_through():
                 digest.update(piece)
+            kept = is_kept(custody, manifest, sealed)
+        if not kept:
+            complete_objects(custody, manifest)
+            mended.append("manifest")
     except (KeyDestroyed, PartMissing):
         return "", "part-missing"
     except SealBroken:
@@ -136,8 +144,9 @@ def _read_back(custody: Custody, bundle: Row[Any]) -> tuple[str, str | None]:
     return digest.hexdigest(), "digest-mismatch" if wrong else None
 
 
-def _record_complete(custody: Custody, bundle: Row[Any], sha256: str) -> BundleState:
+def _record_complete(custody: Custody, bundle: Row[Any], sha256: str, mended: list[str]) -> BundleState:
     now = custody.clock.now()
+    more: dict[str, Detail] = {"mended": mended} if mended else {}
 
     def work(tx: Transaction) -> BundleState:
         held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
@@ -153,7 +162,7 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str) -> BundleS
             Action.BUNDLE_VERIFIED,
             now,
             **about_bundle(fresh),
-            details={"sha256": sha256, "manifest": fresh.manifest, "receipt": body_hash(body)},
+            details={"sha256": sha256, "manifest": fresh.manifest, "receipt": body_hash(body), **more},
         )
         tx.audit(verified)
         receipts.keep(tx, bundle.id, INTAKE, body, verified.id, now)

@@ -34,6 +34,7 @@ from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
 from retention.custody.context import Custody, Turned, about, commit, entry, refuse
+from retention.custody.manifests import destroy_if_gone
 from retention.custody.quotas import exceeded, room
 from retention.custody.taking_over import may_continue, renewed, take_over
 from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
@@ -222,6 +223,7 @@ class UploadSession:
                 "length": part.length,
                 "digest": part.digest.hex(),
                 "recorded_at": now,
+                "framing": part.framing,
             }
             for number, part in enumerate(kept, self._number)
         ]
@@ -321,14 +323,6 @@ def open_session(
         uploads.leave(session)
         raise
     return session
-
-
-def destroy_if_gone(custody: Custody, bundle_id: str) -> None:
-    """Remove what was begun after the erasure had looked; of a bundle that lives, whatever an error said, nothing."""
-    with custody.records.read() as reads:
-        state = reads.execute(select(bundles.c.state).where(bundles.c.id == bundle_id)).scalar()
-    if state in (BundleState.ERASING, BundleState.ERASED):
-        custody.objects.destroy(bundle_id)
 
 
 def data_key_of(custody: Custody, bundle_id: str, *, first: bool) -> DataKey:

@@ -29,9 +29,11 @@ from retention.bundle import BundleState, Collection, CollectionType, check_unsi
 from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased
 from retention.custody.context import Custody, Turned, commit, refuse, unseen
 from retention.custody.linking import UploadLink
+from retention.custody.manifests import destroy_if_gone
 from retention.custody.quotas import exceeded, room
-from retention.custody.receiving import data_key_of, destroy_if_gone
+from retention.custody.receiving import data_key_of
 from retention.custody.writers import RECHECK_SECONDS
+from retention.envelope import framing
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
 from retention.errors import Conflict, Erased, Invalid, TakenOver, TooLarge, Unavailable
@@ -152,7 +154,13 @@ class StagedBlock:
             _check_same_length(tx, self.bundle_id, self.block_id)
         same = staged_blocks.c.bundle_id == self.bundle_id, staged_blocks.c.block_id == self.block_id
         before = tx.execute(select(staged_blocks.c.part_id).where(*same)).scalar()
-        row = {"part_id": self.part_id, "length": length, "digest": digest.hex(), "staged_at": now}
+        row = {
+            "part_id": self.part_id,
+            "length": length,
+            "digest": digest.hex(),
+            "staged_at": now,
+            "framing": framing.CURRENT,
+        }
         if before is not None:
             tx.change(update(staged_blocks).where(*same).values(row))
             return str(before)

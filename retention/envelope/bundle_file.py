@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from retention.envelope import format as fmt
 from retention.envelope.keys import DataKey
-from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.manifest import Manifest, PartEntry, open_manifest
 from retention.envelope.stream import PartOpener
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ CACHED_SEGMENTS = 2
 
 
 class StoredPart(Protocol):
-    """What opening needs of a stored part: two calls of `PartReader`."""
+    """What opening needs of a stored part, of `PartReader`."""
+
+    @property
+    def size(self) -> int: ...
 
     def read_at(self, offset: int, length: int) -> bytes: ...
 
@@ -68,6 +71,13 @@ class BundleOpener:
             with closing(self._open_part(entry.part_id)) as stored:
                 yield from self._opener(entry, stored).read_through(entry.digest)
 
+    def stored_manifest(self, manifest_id: str) -> Manifest:
+        """The manifest that is kept with the parts under this id. `SealBroken`."""
+        with closing(self._open_part(manifest_id)) as stored:
+            return open_manifest(
+                self._data_key, self._manifest.bundle_id, manifest_id, stored.size, stored.read_at
+            )
+
     def segment_at(self, offset: int) -> tuple[int, bytes]:
         """The whole segment that holds this byte of the bundle: where its plaintext starts, and the plaintext."""
         entry = self._manifest.part_at(offset)
@@ -92,7 +102,14 @@ class BundleOpener:
 
     def _opener(self, entry: PartEntry, stored: StoredPart) -> PartOpener:
         size = fmt.ciphertext_length(entry.length)
-        return PartOpener(self._data_key, self._manifest.bundle_id, entry.part_id, size, stored.read_at)
+        return PartOpener(
+            self._data_key,
+            self._manifest.bundle_id,
+            entry.part_id,
+            size,
+            stored.read_at,
+            framing=entry.framing,
+        )
 
     def close(self) -> None:
         while self._opened:

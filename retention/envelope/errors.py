@@ -15,6 +15,10 @@ class SealMisuse(EnvelopeError):
     """The caller broke a rule of sealing; nothing was sealed by the refused call."""
 
 
+class NewerFraming(EnvelopeError, ValueError):
+    """What was sealed is bound in a way that only a newer version knows. Not damage: that version opens it."""
+
+
 class SealBroken(EnvelopeError):
     """Stored bytes are not what was sealed: flipped, dropped, swapped, truncated, replayed or of another key."""
 

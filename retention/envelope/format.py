@@ -15,7 +15,8 @@ Nonce      prefix (7) | segment number (4, big-endian) | 1 if the segment is the
              as the format has it; uniqueness does not rest on it.
            - The number pins a segment's place: swapped, dropped, doubled segments do not open.
            - The flag pins the end: cutting at a segment boundary makes a segment the last that was not sealed as last.
-Associated data pins the part to its bundle and its name: a part moved to another name derives another key.
+Associated data pins the part to its bundle and its name: a part moved to another name derives another key. Its bytes:
+framing.py.
 """
 
 from __future__ import annotations
@@ -60,15 +61,6 @@ def nonce(prefix: bytes, number: int, *, last: bool) -> bytes:
     if not 0 <= number < SEGMENTS_MAX:
         raise ImpossibleLength(f"a part has no segment {number}")
     return struct.pack(">7sIB", prefix, number, last)
-
-
-def associated_data(bundle_id: str, part_id: str) -> bytes:
-    """`casevault part v1` | length, bundle id | length, part id (lengths 4 bytes big-endian, ids UTF-8).
-
-    Length before content: no two pairs of ids give the same bytes.
-    """
-    fields = (bundle_id.encode(), part_id.encode())
-    return b"casevault part v1" + b"".join(struct.pack(">I", len(field)) + field for field in fields)
 
 
 def segment_of(plaintext_offset: int) -> tuple[int, int]:

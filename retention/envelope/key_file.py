@@ -9,7 +9,8 @@
 5. Every call looks whether the file was replaced, so a running process follows another's rotation at once.
 Keys are never dropped here: only a census of every stored wrapped key, in all processes, could show one unused.
 
-Wrapping is AES-256-GCM; the associated data binds key id and bundle id.
+Wrapping is AES-256-GCM; the associated data binds key id and bundle id (framing.py).
+    wrapped = nonce (12) | ciphertext of the data key (32) | tag (16)
 Nonce: 96 random bits a wrap. A key makes one wrap a bundle, far below the 2^32 at which random nonces of this length
 grow likely (2^-32) to meet (NIST SP 800-38D, 8.3).
 """
@@ -32,6 +33,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from retention.envelope import framing as frames
 from retention.envelope.errors import KeyFileRefused, UnknownKeyEncryptionKey, WrappedKeyBroken
 from retention.envelope.keys import DATA_KEY_LENGTH, DataKey, WrappedKey
 
@@ -216,7 +218,7 @@ class LocalKeyWrapper:
     def wrap(self, data_key: DataKey, bundle_id: str) -> WrappedKey:
         key = self._current_keys()[-1]
         nonce = os.urandom(_NONCE)
-        sealed = AESGCM(key.secret).encrypt(nonce, data_key.reveal(), _bound(key.kek_id, bundle_id))
+        sealed = AESGCM(key.secret).encrypt(nonce, data_key.reveal(), _bound(key, bundle_id))
         return WrappedKey(key.kek_id, ALGORITHM, nonce + sealed)
 
     def unwrap(self, wrapped: WrappedKey, bundle_id: str) -> DataKey:
@@ -230,11 +232,10 @@ class LocalKeyWrapper:
             )
         nonce, sealed = wrapped.sealed[:_NONCE], wrapped.sealed[_NONCE:]
         try:
-            return DataKey(AESGCM(key.secret).decrypt(nonce, sealed, _bound(key.kek_id, bundle_id)))
+            return DataKey(AESGCM(key.secret).decrypt(nonce, sealed, _bound(key, bundle_id, wrapped.framing)))
         except InvalidTag:
             raise WrappedKeyBroken("the wrapped key was altered, or belongs to another bundle") from None
 
 
-def _bound(kek_id: str, bundle_id: str) -> bytes:
-    """Key ids hold no NUL, so the pair is unambiguous."""
-    return b"casevault data key v1\0" + kek_id.encode() + b"\0" + bundle_id.encode()
+def _bound(key: _Key, bundle_id: str, framing: int = frames.CURRENT) -> bytes:
+    return frames.bound(frames.DATA_KEY, key.kek_id, bundle_id, framing=framing)

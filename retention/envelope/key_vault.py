@@ -7,7 +7,7 @@
    now. A wrapped key names the version that wrapped it, and no other is tried.
 3. Only versions of the configured key are ever asked to unwrap: a stored object cannot send us to another vault.
 4. What is wrapped binds the bundle, since the vault's wrapping takes no associated data:
-       salt 16 | data key 32 | HMAC-SHA-256 32 by the data key, over a label, the salt and the bundle id
+       salt 16 | data key 32 | HMAC-SHA-256 32 by the data key, over the salt and the bundle id (framing.py)
    The whole is under the key-encryption key. To move it to another bundle one would have to make that bundle's HMAC,
    and so know the data key. Nothing else uses the data key as an HMAC key: sealing only derives from it, with another
    construction (HKDF takes it as message). The salt makes two wraps differ: AES key wrap (RFC 3394) is deterministic.
@@ -34,6 +34,7 @@ from azure.core.exceptions import AzureError, ClientAuthenticationError, HttpRes
 from azure.core.rest import HttpRequest, HttpResponse
 from azure.keyvault.keys import KeyClient, KeyVaultKey
 
+from retention.envelope import framing as frames
 from retention.envelope.errors import KeyWrapperUnavailable, UnknownKeyEncryptionKey, WrappedKeyBroken
 from retention.envelope.keys import DATA_KEY_LENGTH, DataKey, WrappedKey
 from retention.vault_service import VaultPatience, inner_code, vault_options
@@ -135,7 +136,7 @@ class KeyVaultWrapper:
             )
         if not wrapped.sealed or wrapped.algorithm not in ALGORITHMS.values():
             raise WrappedKeyBroken("this key was not wrapped by a key vault")
-        return _opened(self._unwrapped(wrapped, version), bundle_id)
+        return _opened(self._unwrapped(wrapped, version), bundle_id, wrapped.framing)
 
     def _unwrapped(self, wrapped: WrappedKey, version: str) -> bytes:
         with self._named_causes():
@@ -176,14 +177,15 @@ def _decoded(text: str) -> bytes:
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
 
 
-def _bound(secret: bytes, salt: bytes, bundle_id: str) -> bytes:
-    return hmac.digest(secret, b"casevault data key in a vault v1\0" + salt + bundle_id.encode(), "sha256")
+def _bound(secret: bytes, salt: bytes, bundle_id: str, framing: int = frames.CURRENT) -> bytes:
+    message = frames.bound(frames.DATA_KEY_IN_VAULT, salt, bundle_id, framing=framing)
+    return hmac.digest(secret, message, "sha256")
 
 
-def _opened(payload: bytes, bundle_id: str) -> DataKey:
+def _opened(payload: bytes, bundle_id: str, framing: int) -> DataKey:
     if len(payload) != _SALT + DATA_KEY_LENGTH + _MAC:
         raise WrappedKeyBroken("what was wrapped is not a data key of this service")
     salt, secret, mac = payload[:_SALT], payload[_SALT:-_MAC], payload[-_MAC:]
-    if not hmac.compare_digest(mac, _bound(secret, salt, bundle_id)):
+    if not hmac.compare_digest(mac, _bound(secret, salt, bundle_id, framing)):
         raise WrappedKeyBroken("the wrapped key belongs to another bundle")
     return DataKey(secret)

@@ -1,7 +1,7 @@
 """Data keys, wrapped keys, and the contract of whatever wraps them.
 
 1. A data key is 32 random bytes, made for one bundle, and lives unwrapped in memory only.
-2. At rest it is a WrappedKey: sealed by the key-encryption key, bound to its bundle's id.
+2. At rest it is a WrappedKey: sealed by the key-encryption key, bound to its bundle's id in the way `framing` says.
 3. Rotating the key-encryption key re-wraps data keys; bundles are never sealed anew.
 4. Nothing here shows key bytes in a repr, a log, an exception or a pickle.
 """
@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn, Protocol, Self
 
-from retention.envelope.errors import WrappedKeyBroken
+from retention.envelope import framing as frames
+from retention.envelope.errors import NewerFraming, WrappedKeyBroken
 
 DATA_KEY_LENGTH = 32
 
@@ -56,10 +57,13 @@ class WrappedKey:
     kek_id: str
     algorithm: str
     sealed: bytes = field(repr=False)
+    framing: int = frames.CURRENT
 
     def to_json(self) -> bytes:
+        told = {} if self.framing == frames.FIRST else {"framing": self.framing}
         return json.dumps(
             {
+                **told,
                 "kek_id": self.kek_id,
                 "algorithm": self.algorithm,
                 "wrapped": base64.b64encode(self.sealed).decode("ascii"),
@@ -69,17 +73,22 @@ class WrappedKey:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
+        """`WrappedKeyBroken`, or `NewerFraming` if a newer version wrote it."""
         try:
             fields = json.loads(raw)
+            framing = fields.pop("framing", frames.FIRST)
             well_formed = fields.keys() == {"kek_id", "algorithm", "wrapped"} and all(
                 isinstance(value, str) for value in fields.values()
             )
+            well_formed = well_formed and type(framing) is int
             sealed = base64.b64decode(fields["wrapped"], validate=True) if well_formed else None
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, TypeError):
             sealed = None
         if sealed is None:  # raised here, not in the handler: the decoder's message may quote what it read
             raise WrappedKeyBroken("the stored object is not a wrapped key")
-        return cls(fields["kek_id"], fields["algorithm"], sealed)
+        if framing not in frames.KNOWN:
+            raise NewerFraming(f"a data key of framing {framing!r} needs a newer casevault")
+        return cls(fields["kek_id"], fields["algorithm"], sealed, framing)
 
 
 class KeyWrapper(Protocol):

@@ -30,6 +30,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.utils import Buffer
 
 from retention.envelope import format as fmt
+from retention.envelope import framing as frames
 from retention.envelope.errors import SealBroken, SealMisuse
 from retention.envelope.keys import DataKey
 
@@ -37,8 +38,7 @@ ReadAt = Callable[[int, int], bytes]
 """(offset, length) -> the stored bytes, fewer only at the end: `PartReader.read_at`."""
 
 
-def _cipher(data_key: DataKey, salt: bytes, bundle_id: str, part_id: str) -> AESGCM:
-    info = fmt.associated_data(bundle_id, part_id)
+def _cipher(data_key: DataKey, salt: bytes, info: bytes) -> AESGCM:
     return AESGCM(HKDF(SHA256(), 32, salt, info).derive(data_key.reveal()))
 
 
@@ -47,11 +47,14 @@ def _digest(header: bytes, tags: bytes, plaintext: int) -> bytes:
 
 
 class PartSealer:
-    """Seals one part into memory that the caller provides. One thread at a time."""
+    """Seals one part into memory that the caller provides. One thread at a time.
 
-    def __init__(self, data_key: DataKey, bundle_id: str, part_id: str) -> None:
+    `purpose`: what it is a part of (framing.py); the bundle itself, unless another is named.
+    """
+
+    def __init__(self, data_key: DataKey, bundle_id: str, part_id: str, purpose: str = frames.PART) -> None:
         self._header = fmt.Header(os.urandom(fmt.SALT), os.urandom(fmt.NONCE_PREFIX))
-        self._cipher = _cipher(data_key, self._header.salt, bundle_id, part_id)
+        self._cipher = _cipher(data_key, self._header.salt, frames.bound(purpose, bundle_id, part_id))
         self._number = 0
         self._length = 0
         self._tags = bytearray()
@@ -111,10 +114,21 @@ class PartSealer:
 
 
 class PartOpener:
-    """Opens ranges of one part. `ciphertext_length` is what the manifest implies. One thread at a time."""
+    """Opens ranges of one part. `ciphertext_length` is what the manifest implies. One thread at a time.
+
+    `framing` and `purpose`: those that it was sealed with. `NewerFraming`.
+    """
 
     def __init__(
-        self, data_key: DataKey, bundle_id: str, part_id: str, ciphertext_length: int, read_at: ReadAt
+        self,
+        data_key: DataKey,
+        bundle_id: str,
+        part_id: str,
+        ciphertext_length: int,
+        read_at: ReadAt,
+        *,
+        framing: int = frames.CURRENT,
+        purpose: str = frames.PART,
     ) -> None:
         self._part_id = part_id
         self._size = ciphertext_length
@@ -125,7 +139,8 @@ class PartOpener:
             self._header = fmt.Header.parse(read_at(0, fmt.HEADER))
         except ValueError as error:
             raise self._broken(0, str(error)) from None
-        self._cipher = _cipher(data_key, self._header.salt, bundle_id, part_id)
+        info = frames.bound(purpose, bundle_id, part_id, framing=framing)
+        self._cipher = _cipher(data_key, self._header.salt, info)
 
     def _broken(self, segment: int | None, why: str) -> SealBroken:
         return SealBroken(self._part_id, segment, why)

@@ -16,7 +16,7 @@ import errno
 import fcntl
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +24,14 @@ from typing import Self
 from retention.objects import paths
 from retention.objects.aligned import AlignedFile
 from retention.objects.errors import PartExists, PartMissing
-from retention.objects.local_io import check_private, make_private, named_errors, store_error, sync_folder
+from retention.objects.local_io import (
+    check_private,
+    make_private,
+    named_errors,
+    open_folder,
+    store_error,
+    sync_folder,
+)
 
 
 class LocalPartWriter:
@@ -154,11 +161,20 @@ class LocalObjectStore:
 
     def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
         kept = {Path(paths.part_object(bundle_id, part_id)).name for part_id in part_ids}
-        with named_errors("a bundle cannot be completed"):
+        with named_errors("a bundle cannot be completed"), self._turn(bundle_id):
             found = set(self._names(bundle_id))
             if not kept <= found:
                 raise PartMissing(f"bundle {bundle_id} lacks {len(kept - found)} of its {len(kept)} parts")
             self._remove(bundle_id, found - kept)
+
+    @contextmanager
+    def _turn(self, bundle_id: str) -> Iterator[None]:
+        """Alone among those that complete this bundle: with different lists each would remove what the other keeps."""
+        with ExitStack() as held:
+            with suppress(FileNotFoundError):  # nothing is there, so nobody removes anything
+                folder = held.enter_context(open_folder(self._folder / paths.bundle_folder(bundle_id)))
+                fcntl.flock(folder, fcntl.LOCK_EX)
+            yield
 
     def open_part(self, bundle_id: str, part_id: str) -> LocalPartReader:
         path = self._folder / paths.part_object(bundle_id, part_id)

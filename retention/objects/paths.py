@@ -1,6 +1,6 @@
 """Every object name is built here, and nowhere else.
 
-    <bundle id>/<part id>.sealed     a committed part                       object store
+    <bundle id>/<part id>.sealed     a committed part, or the manifest      object store
     <bundle id>/<part id>.partial    a part being written                   object store
     <bundle id>.key                  the wrapped data key                   key store
     <bundle id>.key.partial          a wrapped key being written            key store

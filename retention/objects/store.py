@@ -19,6 +19,8 @@ Rules for all methods
 - Safe from many threads and processes at once; one PartWriter or PartReader belongs to one thread at a time.
 - Not the store's business: who may, and when. That no part is added after `complete`, and none after `destroy`,
   is the records' rule; destroying the data key first makes a late part unreadable anyhow.
+- The sealed manifest is a part like any other here, and the last of the list that `complete` gets. It alone may be
+  written anew after `complete`, which then takes it in and the old one away.
 
 Why `complete` exists: in a blob store parts are staged blocks, and the list of them is what makes the blob. In every
 store it fixes the same thing: afterwards exactly the listed parts exist, and strays are gone.
@@ -95,7 +97,8 @@ class ObjectStore(Protocol):
         """These parts, in this order, are the bundle, and are readable from now on.
 
         Every other part of the bundle, committed or half-written, is removed. `PartMissing` if one of the list is
-        not there; nothing is changed then. Repeating it with the same list changes nothing.
+        not there; nothing is changed then. Repeating it with the same list changes nothing. Of two at once with
+        different lists one is first: the other finds what the first left.
         """
 
     def open_part(self, bundle_id: str, part_id: str) -> PartReader:

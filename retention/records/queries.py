@@ -178,4 +178,6 @@ def live_grants(reads: Reads, case_id: str, actor_id: str, now: datetime) -> lis
 def bundle_parts(reads: Reads, bundle_id: str) -> Sequence[PartEntry]:
     """The bundle's parts in order."""
     rows = reads.execute(_PARTS, {"bundle": bundle_id})
-    return [PartEntry(row.part_id, row.offset, row.length, bytes.fromhex(row.digest)) for row in rows]
+    return [
+        PartEntry(row.part_id, row.offset, row.length, bytes.fromhex(row.digest), row.framing) for row in rows
+    ]

@@ -284,6 +284,7 @@ parts = Table(
     Column("digest", String, nullable=False),
     Column("recorded_at", Moment, nullable=False),
     Column("block_id", String),
+    Column("framing", Integer, nullable=False, server_default="1"),
 )
 
 staged_blocks = Table(
@@ -295,6 +296,7 @@ staged_blocks = Table(
     Column("length", BigInteger, nullable=False),
     Column("digest", String, nullable=False),
     Column("staged_at", Moment, nullable=False),
+    Column("framing", Integer, nullable=False, server_default="1"),
 )
 
 consents = Table(

@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from retention.envelope.errors import KeyWrapperError, UnknownKeyEncryptionKey, WrappedKeyBroken
+from retention.envelope.framing import FIRST
 from retention.envelope.keys import DataKey, KeyWrapper, WrappedKey
 from tests.fakes.ids import bundle
 
@@ -53,6 +54,7 @@ class KeyWrapperContract:
             replace(wrapped, sealed=wrapped.sealed[:-1]),
             replace(wrapped, sealed=wrapped.sealed + b"\0"),
             replace(wrapped, algorithm="rot13"),
+            replace(wrapped, framing=FIRST),
         ):
             with pytest.raises(WrappedKeyBroken):
                 wrapper.unwrap(broken, B)

@@ -23,7 +23,9 @@ class Sealed:
     digest: bytes
 
 
-class _Memory:
+class Memory:
+    """Where sealed bytes go."""
+
     def __init__(self) -> None:
         self.content = b""
         self._room = bytearray()
@@ -43,7 +45,7 @@ def patterned(length: int, seed: str = "") -> bytes:
 
 def seal(data_key: DataKey, *pieces: bytes, part_id: str = P, bundle_id: str = B) -> Sealed:
     """Seal the pieces as one part."""
-    memory = _Memory()
+    memory = Memory()
     writer = SealingWriter(PartSealer(data_key, bundle_id, part_id), memory)
     for piece in pieces:
         writer.write(piece)

@@ -17,6 +17,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from retention.envelope.errors import UnknownKeyEncryptionKey, WrappedKeyBroken
+from retention.envelope.framing import CURRENT
 from retention.envelope.keys import DataKey, WrappedKey
 from retention.objects import paths
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartExists, PartMissing
@@ -114,7 +115,8 @@ class StrictObjectStore:
     def new_part(self, bundle_id: str, part_id: str) -> _MemoryWriter:
         paths.part_object(bundle_id, part_id)
         name = (bundle_id, part_id)
-        if bundle_id in self.completed or bundle_id in self.destroyed:
+        late = bundle_id in self.completed and not part_id.startswith("mft_")
+        if late or bundle_id in self.destroyed:
             self.violations.append(f"a part was added to {bundle_id} after it was completed or destroyed")
         if name in self.parts or name in self.writing:
             self.violations.append(f"part {part_id} was written twice")
@@ -252,7 +254,8 @@ class MemoryKeyWrapper:
 
     def wrap(self, data_key: DataKey, bundle_id: str) -> WrappedKey:
         nonce = os.urandom(12)
-        sealed = AESGCM(self._keks[self._current]).encrypt(nonce, data_key.reveal(), bundle_id.encode())
+        about = f"{CURRENT} {bundle_id}".encode()
+        sealed = AESGCM(self._keks[self._current]).encrypt(nonce, data_key.reveal(), about)
         return WrappedKey(self._current, "memory", nonce + sealed)
 
     def unwrap(self, wrapped: WrappedKey, bundle_id: str) -> DataKey:
@@ -262,6 +265,7 @@ class MemoryKeyWrapper:
             raise UnknownKeyEncryptionKey(wrapped.kek_id)
         nonce, sealed = wrapped.sealed[:12], wrapped.sealed[12:]
         try:
-            return DataKey(AESGCM(self._keks[wrapped.kek_id]).decrypt(nonce, sealed, bundle_id.encode()))
+            about = f"{wrapped.framing} {bundle_id}".encode()
+            return DataKey(AESGCM(self._keks[wrapped.kek_id]).decrypt(nonce, sealed, about))
         except InvalidTag:
             raise WrappedKeyBroken("altered, or another bundle's") from None

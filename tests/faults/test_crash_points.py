@@ -31,16 +31,19 @@ from tests.retention.custody.world import QUICK, FakeClock, World
 _PART = "objects.new_part part.reserve part.advance part.commit records.write "
 _READ = "objects.open_part part.read_at part.read_at part.read_at " * 3 + "part.close part.close part.close "
 _READ_THROUGH = "objects.open_part part.read_at part.read_at part.close " * 3
+_SEALED = "part.reserve part.advance part.reserve part.advance part.commit "
+_COMPLETE = "keys.get objects.new_part " + _SEALED + "objects.complete "
+_KEPT = "objects.list_parts objects.open_part part.read_at part.read_at part.read_at part.close "
 CALLS = {
     "receive": "records.write records.write records.read keys.get keys.put " + 2 * _PART + "records.write "
     "records.write records.write records.read keys.get " + _PART + "records.write "
-    "records.read objects.complete records.write",
-    "complete": "records.read records.read keys.get " + _READ_THROUGH + "records.write",
+    "records.read " + _COMPLETE + "records.write",
+    "complete": "records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
     "open": "records.write records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
     "sweep": "records.read records.write records.write records.write records.read "
     "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read "
-    "records.read records.read records.read records.read keys.get " + _READ_THROUGH + "records.write",
+    "records.read records.read records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
     "sequence": "tiles.get engine.commit tiles.get engine.commit engine.commit tiles.get engine.commit tiles.get "
     + 5 * "tiles.put "
     + "tiles.get tiles.get engine.commit tiles.get tiles.put engine.commit engine.commit",
@@ -174,7 +177,9 @@ def assert_goes_on_to_its_content(world: World, bundle: str) -> None:
     assert (row.state, row.sha256) == ("complete", hashlib.sha256(CONTENT).hexdigest())
     with world.custody.records.read() as reads:
         recorded = sorted(part.part_id for part in bundle_parts(reads, bundle))
-    assert world.custody.objects.list_parts(bundle) == recorded, "strays, or parts that are missing"
+    manifest, *stored = world.custody.objects.list_parts(bundle)
+    assert manifest.startswith("mft_")
+    assert stored == recorded, "strays, or parts that are missing"
     case = next(leaf["case"] for leaf in world.leaves() if leaf.get("bundle") == bundle)
     number = next(
         row.particulars for row in world.entries() if row.action == "case.opened" and row.case_id == case

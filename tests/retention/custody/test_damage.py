@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from sqlalchemy import update
 
 from retention.custody import completing, receiving
+from retention.custody.manifests import is_kept
 from retention.envelope.format import ciphertext_length
 from retention.envelope.keys import WrappedKey
 from retention.errors import Refused
@@ -47,15 +48,58 @@ def assert_never_opens(world: World, bundle: str, reason: str) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(st.data())
-def test_one_flipped_bit_anywhere_in_the_store_is_found_by_the_read_back(data: Any) -> None:
+def test_one_flipped_bit_anywhere_in_a_part_is_found_by_the_read_back(data: Any) -> None:
     with strict_world() as world:
         bundle = received(world)
         stored = objects(world).parts
-        name = data.draw(st.sampled_from(sorted(stored)))
+        name = data.draw(st.sampled_from(the_parts(world)))
         changed = bytearray(stored[name])
         changed[data.draw(st.integers(0, len(changed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
         stored[name] = bytes(changed)
         assert_never_opens(world, bundle, "seal-broken")
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.data())
+def test_a_manifest_that_is_damaged_or_missing_is_written_anew_and_the_entry_says_so(data: Any) -> None:
+    with strict_world() as world:
+        bundle = received(world)
+        stored = objects(world).parts
+        (name,) = manifests(world)
+        changed = bytearray(stored.pop(name))
+        if not data.draw(st.booleans(), label="missing"):
+            changed[data.draw(st.integers(0, len(changed) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+            stored[name] = bytes(changed)
+        sweep(world.custody)
+        assert world.state(bundle) == "complete"
+        assert '"mended":["manifest"]' in said(world, "bundle.verified")
+        assert manifests(world) not in ([], [name])
+        manifest = completing.read_manifest(world.custody, bundle)
+        with completing.opener(world.custody, manifest) as sealed:
+            assert is_kept(world.custody, manifest, sealed)
+        assert world.read(bundle) == CONTENT
+
+
+def test_a_manifest_that_is_there_is_left_as_it_is(strict: World) -> None:
+    bundle = received(strict)
+    before = manifests(strict)
+    sweep(strict.custody)
+    assert strict.state(bundle) == "complete"
+    assert manifests(strict) == before
+    assert "mended" not in said(strict, "bundle.verified")
+
+
+def said(world: World, action: str) -> str:
+    (leaf,) = [row.leaf.decode() for row in world.entries() if row.action == action]
+    return leaf
+
+
+def manifests(world: World) -> list[tuple[str, str]]:
+    return [name for name in objects(world).parts if name[1].startswith("mft_")]
+
+
+def the_parts(world: World) -> list[tuple[str, str]]:
+    return sorted(name for name in objects(world).parts if name[1].startswith("prt_"))
 
 
 def objects(world: World) -> StrictObjectStore:
@@ -64,12 +108,12 @@ def objects(world: World) -> StrictObjectStore:
 
 
 def lose_a_part(world: World, bundle: str) -> None:
-    del objects(world).parts[min(objects(world).parts)]
+    del objects(world).parts[the_parts(world)[0]]
 
 
 def swap_parts(world: World, bundle: str) -> None:
     stored = objects(world).parts
-    one, other = sorted(stored)[:2]
+    one, other = the_parts(world)[:2]
     stored[one], stored[other] = stored[other], stored[one]
 
 

@@ -8,8 +8,6 @@ from retention.envelope import format as fmt
 from retention.envelope.errors import ImpossibleLength
 from tests.fakes.lengths import lengths
 
-ids = st.text(max_size=40)
-
 
 def test_the_constants_are_those_of_the_public_format() -> None:
     assert (fmt.HEADER, fmt.FIRST_PLAINTEXT, fmt.LATER_PLAINTEXT, fmt.TAG) == (40, 1_048_520, 1_048_560, 16)
@@ -104,10 +102,3 @@ def test_a_header_parses_as_encoded(salt: bytes, prefix: bytes) -> None:
 def test_what_is_no_header_is_refused(raw: bytes) -> None:
     with pytest.raises(ValueError, match="header"):
         fmt.Header.parse(raw)
-
-
-@given(ids, ids, ids, ids)
-def test_no_two_pairs_of_ids_share_their_associated_data(a: str, b: str, c: str, d: str) -> None:
-    assert (fmt.associated_data(a, b) == fmt.associated_data(c, d)) == ((a, b) == (c, d))
-    if a:
-        assert fmt.associated_data(a[:-1], a[-1] + b) != fmt.associated_data(a, b)

@@ -7,27 +7,120 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.envelope.manifest import Manifest, PartEntry
-from tests.fakes.ids import bundle, part
+from retention.envelope.errors import NewerFraming, SealBroken
+from retention.envelope.framing import CURRENT, FIRST, KNOWN
+from retention.envelope.keys import DataKey
+from retention.envelope.manifest import Manifest, PartEntry, open_manifest, seal_manifest
+from tests.fakes.ids import an_id, bundle, part
+from tests.fakes.sealing import Memory, seal
 
 D = bytes(range(32))
 
 
-def manifest(*lengths: int) -> Manifest:
+def manifest(*lengths: int, framing: int = CURRENT) -> Manifest:
     offsets = [sum(lengths[:number]) for number in range(len(lengths))]
-    parts = [PartEntry(part(n), offsets[n], length, D) for n, length in enumerate(lengths)]
+    parts = [PartEntry(part(n), offsets[n], length, D, framing) for n, length in enumerate(lengths)]
     return Manifest(bundle(1), parts)
 
 
 def test_the_canonical_bytes_are_pinned() -> None:
     digest = D.hex()
     expected = (
+        f'{{"bundle":"{bundle(1)}","format":"casevault-manifest-v2","parts":['
+        f'{{"digest":"{digest}","framing":2,"length":5,"offset":0,"part":"{part(0)}"}},'
+        f'{{"digest":"{digest}","framing":2,"length":7,"offset":5,"part":"{part(1)}"}}],'
+        f'"seal":"AES256_GCM_HKDF_1MB"}}'
+    ).encode()
+    assert manifest(5, 7).to_bytes() == expected
+    assert manifest(5, 7).hash() == hashlib.sha256(expected).digest()
+
+
+def test_of_parts_that_were_all_sealed_before_the_bytes_are_those_that_the_log_has_the_hash_of() -> None:
+    digest = D.hex()
+    expected = (
         f'{{"bundle":"{bundle(1)}","format":"casevault-manifest-v1","parts":['
         f'{{"digest":"{digest}","length":5,"offset":0,"part":"{part(0)}"}},'
         f'{{"digest":"{digest}","length":7,"offset":5,"part":"{part(1)}"}}],"seal":"AES256_GCM_HKDF_1MB"}}'
     ).encode()
-    assert manifest(5, 7).to_bytes() == expected
-    assert manifest(5, 7).hash() == hashlib.sha256(expected).digest()
+    assert manifest(5, 7, framing=FIRST).to_bytes() == expected
+
+
+frames = st.lists(st.tuples(st.integers(1, 50), st.sampled_from(KNOWN)), max_size=8)
+
+
+@given(frames)
+def test_a_manifest_is_read_back_from_its_bytes_and_from_no_others(parts: list[tuple[int, int]]) -> None:
+    entries, offset = [], 0
+    for number, (length, framing) in enumerate(parts):
+        entries.append(PartEntry(part(number), offset, length, D, framing))
+        offset += length
+    raw = Manifest(bundle(1), entries).to_bytes()
+    assert Manifest.from_bytes(raw).parts == tuple(entries)
+    for other in (raw + b" ", raw.replace(b"manifest-v", b"manifest-w"), raw[:-1], b"[]", b"{}", b"\xff"):
+        with pytest.raises(ValueError, match=r".+"):
+            Manifest.from_bytes(other)
+
+
+def test_a_part_of_a_framing_that_is_not_known_needs_a_newer_version() -> None:
+    with pytest.raises(NewerFraming, match="newer"):
+        manifest(5, framing=3)
+
+
+KEY = DataKey(bytes(range(32)))
+MANIFEST_ID = an_id("mft", 1)
+
+
+def sealed(whole: Manifest) -> bytes:
+    memory = Memory()
+    seal_manifest(whole, KEY, MANIFEST_ID, memory)
+    return memory.content
+
+
+def opened(
+    stored: bytes, *, key: DataKey = KEY, bundle_id: str = bundle(1), name: str = MANIFEST_ID
+) -> Manifest:
+    return open_manifest(key, bundle_id, name, len(stored), lambda offset, n: stored[offset : offset + n])
+
+
+@pytest.mark.parametrize("count", [1, 24, 9000], ids=["one part", "24 parts", "more than a segment"])
+def test_a_sealed_manifest_opens_to_what_was_sealed(count: int) -> None:
+    whole = manifest(*[7] * count)
+    assert opened(sealed(whole)).to_bytes() == whole.to_bytes()
+
+
+def test_a_sealed_manifest_is_found_from_the_end_of_whatever_precedes_it() -> None:
+    stored = b"parts before it" + sealed(manifest(5, 7))
+    length = int.from_bytes(stored[-8:], "big")
+    assert opened(stored[-8 - length :]).to_bytes() == manifest(5, 7).to_bytes()
+
+
+def test_a_manifest_of_another_key_bundle_or_name_does_not_open() -> None:
+    stored = sealed(manifest(5, 7))
+    for other in (
+        {"key": DataKey(bytes(32))},
+        {"bundle_id": bundle(2)},
+        {"name": an_id("mft", 2)},
+    ):
+        with pytest.raises(SealBroken):
+            opened(stored, **other)  # type: ignore[arg-type]
+
+
+def test_every_flipped_cut_or_added_byte_of_a_sealed_manifest_is_found() -> None:
+    stored = sealed(manifest(5, 7))
+    for place in range(len(stored)):
+        changed = bytearray(stored)
+        changed[place] ^= 1
+        with pytest.raises(SealBroken):
+            opened(bytes(changed))
+    for broken in (b"", stored[:-1], stored + b"\0", stored[1:], stored[-8:]):
+        with pytest.raises(SealBroken):
+            opened(broken)
+
+
+def test_a_part_does_not_pass_for_a_manifest() -> None:
+    part_of_it = seal(KEY, manifest(5, 7).to_bytes(), part_id=MANIFEST_ID).sealed
+    with pytest.raises(SealBroken):
+        opened(part_of_it + len(part_of_it).to_bytes(8, "big"))
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.data())

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from retention.envelope import format as fmt
 from retention.envelope import stream
 from retention.envelope.errors import SealBroken, SealMisuse
+from retention.envelope.framing import PART, bound
 from retention.envelope.keys import DataKey
 from retention.envelope.stream import PartOpener, PartSealer
 from tests.fakes.ids import bundle, part
@@ -60,7 +61,7 @@ def test_a_range_outside_the_part_is_refused(offset: int, length: int) -> None:
 @given(lengths(segments=2))
 def test_what_we_seal_tink_opens(length: int) -> None:
     plaintext = patterned(length)
-    opened = tink_open(KEY.reveal(), fmt.associated_data(B, P), seal(KEY, plaintext).sealed)
+    opened = tink_open(KEY.reveal(), bound(PART, B, P), seal(KEY, plaintext).sealed)
     assert opened == plaintext
 
 
@@ -68,7 +69,7 @@ def test_what_we_seal_tink_opens(length: int) -> None:
 @given(lengths(segments=2))
 def test_what_tink_seals_we_open(length: int) -> None:
     plaintext = patterned(length)
-    sealed = tink_seal(KEY.reveal(), fmt.associated_data(B, P), plaintext)
+    sealed = tink_seal(KEY.reveal(), bound(PART, B, P), plaintext)
     reading = PartOpener(KEY, B, P, len(sealed), lambda offset, n: sealed[offset : offset + n])
     assert b"".join(reading.read(0, length)) == plaintext
 

@@ -1,9 +1,10 @@
 """Makes a bundle of three parts as files, with its keys. Run from the root: python -m tests.vectors.bundles.make <name>
 
-Provenance: written by this project's own code, laid out as in the state folder of a service (docs/formats.md).
-`framing-1` was made at commit f5696a9, before the framing of associated data was changed: today's code reads it and
-cannot make it again. Keys, ids and plaintexts follow from fixed seeds; salts and nonces are random, so each run makes
-others. The data key is wrapped three times: by the key file, and by an AES and an RSA key as a vault holds them.
+Provenance: written by this project's own code, laid out as in the state folder of a service (docs/formats.md). Keys,
+ids and plaintexts follow from fixed seeds; salts and nonces are random, so each run makes others. The data key is
+wrapped three times: by the key file, and by an AES and an RSA key as a vault holds them.
+`framing-1` was made at commit f5696a9, before the framing of associated data was changed and a sealed manifest kept:
+today's code reads it and cannot make it again.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from retention.envelope import key_file
 from retention.envelope.key_file import LocalKeyWrapper
 from retention.envelope.key_vault import KeyVaultWrapper
 from retention.envelope.keys import DataKey
-from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.manifest import Manifest, PartEntry, seal_manifest
 from tests.fakes.ids import an_id, part
-from tests.fakes.sealing import seal
+from tests.fakes.sealing import Memory, seal
 from tests.keyvault.vault import Version
 
 HERE = Path(__file__).parent
 BUNDLE = an_id("bun", 1)
+MANIFEST = an_id("mft", 1)
 LENGTHS = (1, 1000, 70_000)
 KEY_URL = "https://example.vault.azure.net/keys/casevault"
 RSA_KEY = HERE / "vault-rsa-key.pem"
@@ -77,7 +79,10 @@ def make(folder: Path) -> None:
         (objects / f"{sealed.part_id}.sealed").write_bytes(sealed.sealed)
         entries.append(PartEntry(sealed.part_id, offset, length, sealed.digest))
         offset += length
-    (folder / "manifest.json").write_bytes(Manifest(BUNDLE, entries).to_bytes())
+    manifest, memory = Manifest(BUNDLE, entries), Memory()
+    (folder / "manifest.json").write_bytes(manifest.to_bytes())
+    seal_manifest(manifest, data_key, MANIFEST, memory)
+    (objects / f"{MANIFEST}.sealed").write_bytes(memory.content)
     wrapping = [
         key_file._Key(key_file._kek_id(value), f"2026-11-0{day}T00:00:00+00:00", value)
         for day, value in enumerate((secret("old key-encryption key"), secret("key-encryption key")), 1)
