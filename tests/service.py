@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from werkzeug.test import TestResponse
+from werkzeug.test import EnvironBuilder, TestResponse
 
 from audit.times import rfc3339
 from intake_api.app import create_app
@@ -123,6 +123,11 @@ class Service:
         """One request, read to its end; `json=`, `data=`, `query_string=` as werkzeug's test client takes them."""
         sent = {**(self.bearer(who) if who else {}), **(headers or {})}
         return self._client.open(path, method=method, headers=sent, **{"buffered": True, **body})
+
+    def unread(self, method: str, path: str, who: Persona) -> Any:
+        """The body of an answer as a server gets it, before it asked for anything of it; to be closed."""
+        environ = EnvironBuilder(path, method=method, headers=self.bearer(who)).get_environ()
+        return self.app(environ, lambda *_: lambda _: None)
 
     def tick(self) -> SweepReport:
         """What the clock process does: sequence, sweep, and sequence what the sweep logged."""

@@ -33,6 +33,7 @@ PURE = (
     "retention/receipt.py",
     "retention/upload_link.py",
     "retention/envelope/format.py",
+    "retention/envelope/framing.py",
     "retention/envelope/manifest.py",
     "retention/observing/exposition.py",
     "retention/objects/paths.py",

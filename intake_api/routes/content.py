@@ -2,7 +2,7 @@
 
 Order: decide and write the entry (`reading.open_bundle`) -> open the first piece, so that what is wrong shows before
 the answer begins -> the rest as the client takes it -> closing the answer, complete or cut, writes the entry of the
-end.
+end. The bytes in that entry are those that were handed to the socket: what the server took of the answer.
 """
 
 from __future__ import annotations
@@ -106,14 +106,16 @@ def send(
 ) -> Response:
     """An answer of `pieces`; closing it, complete or cut, closes the read."""
     first = next(pieces, b"")
-    response = Response(_handed_over(opened, first, pieces, g.request_id), status, headers)
+    held = opened.hold_back()
+    response = Response(_handed_over(opened, first, held, pieces, g.request_id), status, headers)
     response.call_on_close(opened.close)  # also when the client left before the first piece
     return response
 
 
 def _handed_over(
-    opened: reading.OpenBundle, first: bytes, rest: Iterator[bytes], request_id: str
+    opened: reading.OpenBundle, first: bytes, held: int, rest: Iterator[bytes], request_id: str
 ) -> Iterator[bytes]:
+    opened.hand_over(held)
     try:
         yield from chain((first,), rest)
     except Exception as error:  # too late for a problem: the server cuts the connection

@@ -129,7 +129,7 @@ def _read_back(custody: Custody, bundle: Row[Any], mended: list[str]) -> tuple[s
         with opener(custody, manifest) as sealed:
             for piece in sealed.read_through():
                 digest.update(piece)
-            kept = is_kept(custody, manifest, sealed)
+            kept = is_kept(custody, manifest, sealed.stored_manifest)
         if not kept:
             complete_objects(custody, manifest)
             mended.append("manifest")

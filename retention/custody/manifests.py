@@ -10,19 +10,21 @@ Rules:
 - It is an object of the bundle like its parts: destroyed with them, found by `remains` and by the search for orphans.
 - The records say what the parts are; the manifest repeats them, under the data key. Where it is missing or says
   something else (damage, or a bundle received before there were manifests) the read-back writes it anew.
-- A bundle without a byte has no parts, no data key and no manifest.
+- An upload without a byte has no parts, no data key and no manifest.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from sqlalchemy import select
 
 from retention.bundle import BundleState
 from retention.custody.context import Custody
-from retention.envelope.bundle_file import BundleOpener
 from retention.envelope.errors import SealBroken, WrappedKeyBroken
 from retention.envelope.keys import DataKey
-from retention.envelope.manifest import Manifest, seal_manifest
+from retention.envelope.manifest import Manifest
+from retention.envelope.sealed_manifest import seal_manifest
 from retention.ids import Kind, new_id
 from retention.objects.errors import PartMissing
 from retention.records.tables import bundles
@@ -64,15 +66,15 @@ def _write(custody: Custody, manifest: Manifest, key: DataKey) -> str:
     return manifest_id
 
 
-def is_kept(custody: Custody, manifest: Manifest, sealed: BundleOpener) -> bool:
-    """Whether the store holds this manifest, sealed, and no other."""
+def is_kept(custody: Custody, manifest: Manifest, read_stored: Callable[[str], Manifest]) -> bool:
+    """Whether the store holds this manifest, sealed, and no other; `read_stored` opens the one with that id."""
     if not manifest.parts:
         return True
     found = [
         name for name in custody.objects.list_parts(manifest.bundle_id) if name.startswith(Kind.MANIFEST)
     ]
     try:
-        return len(found) == 1 and sealed.stored_manifest(found[0]).to_bytes() == manifest.to_bytes()
+        return len(found) == 1 and read_stored(found[0]).to_bytes() == manifest.to_bytes()
     except (SealBroken, PartMissing):
         return False
 

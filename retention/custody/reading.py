@@ -76,7 +76,7 @@ class OpenBundle:
         return self.deliver(self._sealed.read(*span))
 
     def deliver(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Pass pieces on while the grant lives, and count them."""
+        """Pass pieces on while the grant lives, and count each before it is handed over: never less than left."""
         for piece in self.passing(pieces):
             self._delivered += len(piece)
             yield piece
@@ -86,6 +86,15 @@ class OpenBundle:
         for one in found:
             self._check_grant()
             yield one
+
+    def hold_back(self) -> int:
+        """What `deliver` passed on so far is not handed over yet; how many bytes, for `hand_over`."""
+        held, self._delivered = self._delivered, 0
+        return held
+
+    def hand_over(self, length: int) -> None:
+        """This much of what was held back is handed over."""
+        self._delivered += length
 
     def done(self) -> None:
         """All that was asked for was handed over."""

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 
 from retention.envelope import format as fmt
 from retention.envelope.keys import DataKey
-from retention.envelope.manifest import Manifest, PartEntry, open_manifest
+from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.sealed_manifest import open_manifest
 from retention.envelope.stream import PartOpener
 
 if TYPE_CHECKING:

@@ -9,18 +9,12 @@ Canonical bytes: JSON (RFC 8259), ASCII, keys sorted, no white space, lengths as
      "seal":"AES256_GCM_HKDF_1MB"}          (in one line)
 `framing`: how the part is bound to its name (framing.py). Where all parts are of framing 1 the format is
 `casevault-manifest-v1` and no part has the field: so it was written before, and so its hash stands in the log.
-
-Kept with the parts, so that objects and data key alone give a bundle back:
-    sealed manifest = the canonical bytes, sealed as a part is, with the purpose `manifest` and an id of its own
-                    | length of what precedes, 8 bytes big-endian
-The length stands last: where the objects of a bundle lie end to end in one blob, the manifest is found from its end.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import struct
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,14 +22,10 @@ from typing import Any, Self
 
 from retention.envelope import format as fmt
 from retention.envelope import framing as frames
-from retention.envelope.errors import NewerFraming, SealBroken
-from retention.envelope.keys import DataKey
-from retention.envelope.stream import PartOpener, PartSealer, ReadAt
-from retention.envelope.writer import Room, SealingWriter
+from retention.envelope.errors import NewerFraming
 
 DIGEST = 32
 _FORMATS = {frames.FIRST: "casevault-manifest-v1", frames.CURRENT: "casevault-manifest-v2"}
-_LENGTH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,31 +111,3 @@ def _fields(part: PartEntry, form: int) -> dict[str, str | int]:
 def _entry(part: dict[str, Any]) -> PartEntry:
     digest = bytes.fromhex(part["digest"])
     return PartEntry(part["part"], part["offset"], part["length"], digest, part.get("framing", frames.FIRST))
-
-
-def seal_manifest(manifest: Manifest, data_key: DataKey, manifest_id: str, out: Room) -> None:
-    """Seal the manifest into the place where it is stored."""
-    sealer = PartSealer(data_key, manifest.bundle_id, manifest_id, frames.MANIFEST)
-    writer, raw = SealingWriter(sealer, out), manifest.to_bytes()
-    writer.write(raw)
-    writer.finish()
-    out.reserve(_LENGTH)[:] = struct.pack(">Q", fmt.ciphertext_length(len(raw)))
-    out.advance(_LENGTH)
-
-
-def open_manifest(
-    data_key: DataKey, bundle_id: str, manifest_id: str, size: int, read_at: ReadAt
-) -> Manifest:
-    """The bundle's manifest, from `size` stored bytes. `SealBroken`."""
-    length = size - _LENGTH
-    if length < fmt.HEADER + fmt.TAG or read_at(length, _LENGTH) != struct.pack(">Q", length):
-        raise SealBroken(manifest_id, None, "its end does not tell its length")
-
-    def without_end(offset: int, wanted: int) -> bytes:
-        return read_at(offset, min(wanted, length - offset))
-
-    opener = PartOpener(data_key, bundle_id, manifest_id, length, without_end, purpose=frames.MANIFEST)
-    try:
-        return Manifest.from_bytes(b"".join(opener.read(0, opener.length)))
-    except ValueError as error:  # sealed by who held the key, and yet not read here
-        raise NewerFraming(f"manifest {manifest_id}: {error}") from None

@@ -82,18 +82,22 @@ def test_a_read_that_the_client_cuts_ends_as_cut(service: Service) -> None:
     bundle = service.complete(b"x" * (3 << 20))
     service.grant()
     response = service.call("GET", f"/bundles/{bundle}/content", ENGINEER, buffered=False)
-    next(response.iter_encoded())
+    handed = next(response.iter_encoded())
     response.close()
     (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
     assert (ended["outcome"], ended["reason"]) == ("failed", "cut")
-    assert 0 < ended["details"]["bytes"] < 3 << 20
+    assert ended["details"]["bytes"] == len(handed), (
+        "what was handed over, and not a byte of what was opened next"
+    )
 
 
 def test_a_read_that_is_closed_before_its_first_byte_ends_as_cut(service: Service, bundle: str) -> None:
     service.grant()
-    service.call("GET", f"/bundles/{bundle}/content", ENGINEER, buffered=False).close()
+    unread = service.unread("GET", f"/bundles/{bundle}/content", ENGINEER)
+    unread.close()
     (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
     assert ended["outcome"] == "failed"
+    assert ended["details"]["bytes"] == 0, "what was opened and not handed over is not delivered"
 
 
 def test_a_grant_that_expires_cuts_the_read(service: Service) -> None:

@@ -76,7 +76,7 @@ def test_a_manifest_that_is_damaged_or_missing_is_written_anew_and_the_entry_say
         assert manifests(world) not in ([], [name])
         manifest = completing.read_manifest(world.custody, bundle)
         with completing.opener(world.custody, manifest) as sealed:
-            assert is_kept(world.custody, manifest, sealed)
+            assert is_kept(world.custody, manifest, sealed.stored_manifest)
         assert world.read(bundle) == CONTENT
 
 

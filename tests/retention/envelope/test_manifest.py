@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from retention.envelope.errors import NewerFraming, SealBroken
 from retention.envelope.framing import CURRENT, FIRST, KNOWN
 from retention.envelope.keys import DataKey
-from retention.envelope.manifest import Manifest, PartEntry, open_manifest, seal_manifest
+from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.sealed_manifest import open_manifest, seal_manifest
 from tests.fakes.ids import an_id, bundle, part
 from tests.fakes.sealing import Memory, seal
 

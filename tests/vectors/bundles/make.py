@@ -10,18 +10,24 @@ today's code reads it and cannot make it again.
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from retention.envelope import key_file
+from retention.envelope import format as fmt
+from retention.envelope import framing, key_file
+from retention.envelope.framing import PART
 from retention.envelope.key_file import LocalKeyWrapper
 from retention.envelope.key_vault import KeyVaultWrapper
-from retention.envelope.keys import DataKey
-from retention.envelope.manifest import Manifest, PartEntry, seal_manifest
+from retention.envelope.keys import DataKey, WrappedKey
+from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.sealed_manifest import seal_manifest
 from tests.fakes.ids import an_id, part
 from tests.fakes.sealing import Memory, seal
 from tests.keyvault.vault import Version
@@ -95,5 +101,56 @@ def make(folder: Path) -> None:
         (folder / f"wrapped-{algorithm}.key").write_bytes(vault.wrap(data_key, BUNDLE).to_json())
 
 
+def describe(folder: Path) -> None:
+    """Write `vectors.json`: every value between the files and the plaintext, in hex."""
+    manifest = Manifest.from_bytes((folder / "manifest.json").read_bytes())
+    objects = {path.stem: path.read_bytes() for path in sorted((folder / "objects" / BUNDLE).iterdir())}
+    parts = [
+        _described(objects[entry.part_id], PART, entry.part_id, entry.framing, entry.digest)
+        for entry in manifest.parts
+    ]
+    document: dict[str, Any] = {
+        "bundle": BUNDLE,
+        "data_key": secret("data key").hex(),
+        "vault_aes_key": secret("vault AES key").hex(),
+        "manifest_sha256": manifest.hash().hex(),
+        "parts": parts,
+        "wrapped": [_wrapped(path) for path in sorted(folder.rglob("*.key"))],
+    }
+    if MANIFEST in objects:
+        sealed = objects[MANIFEST][:-8]
+        document["manifest"] = _described(sealed, framing.MANIFEST, MANIFEST, framing.CURRENT, None)
+    (folder / "vectors.json").write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _described(sealed: bytes, purpose: str, name: str, how: int, digest: bytes | None) -> dict[str, Any]:
+    info = framing.bound(purpose, BUNDLE, name, framing=how)
+    salt = sealed[1:33]
+    described = {
+        "id": name,
+        "framing": how,
+        "associated_data": info.hex(),
+        "salt": salt.hex(),
+        "key": HKDF(SHA256(), 32, salt, info).derive(secret("data key")).hex(),
+        "first_nonce": fmt.nonce(sealed[33:40], 0, last=len(sealed) <= fmt.SEGMENT).hex(),
+        "sealed_length": len(sealed),
+    }
+    return described if digest is None else {**described, "digest": digest.hex()}
+
+
+def _wrapped(path: Path) -> dict[str, Any]:
+    """The associated data by which a wrapped key is bound, and what else it takes to check it."""
+    key = WrappedKey.from_json(path.read_bytes())
+    described = {"file": path.name, "algorithm": key.algorithm, "framing": key.framing}
+    if key.algorithm == key_file.ALGORITHM:
+        bound = framing.bound(framing.DATA_KEY, key.kek_id, BUNDLE, framing=key.framing)
+        return {**described, "associated_data": bound.hex()}
+    payload = vaults()[key.algorithm]._unwrapped(key, "")
+    bound = framing.bound(framing.DATA_KEY_IN_VAULT, payload[:16], BUNDLE, framing=key.framing)
+    return {**described, "associated_data": bound.hex(), "unwrapped": payload.hex()}
+
+
 if __name__ == "__main__":
-    make(HERE / sys.argv[1])
+    if sys.argv[1] != "framing-1":
+        make(HERE / sys.argv[1])
+    describe(HERE / sys.argv[1])

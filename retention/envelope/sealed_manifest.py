@@ -1,0 +1,49 @@
+"""The manifest as it is kept with the parts: objects and data key alone give a bundle back (P1).
+
+    sealed manifest = the manifest's bytes, sealed as a part is, with the purpose `manifest` and an id of its own
+                    | length of what precedes, 8 bytes big-endian
+The length stands last: where the objects of a bundle lie end to end in one blob, the manifest is found from its end.
+It is not authenticated: a wrong one makes other bytes of it the sealed manifest, and these do not open.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from retention.envelope import format as fmt
+from retention.envelope import framing as frames
+from retention.envelope.errors import NewerFraming, SealBroken
+from retention.envelope.keys import DataKey
+from retention.envelope.manifest import Manifest
+from retention.envelope.stream import PartOpener, PartSealer, ReadAt
+from retention.envelope.writer import Room, SealingWriter
+
+_LENGTH = 8
+
+
+def seal_manifest(manifest: Manifest, data_key: DataKey, manifest_id: str, out: Room) -> None:
+    """Seal the manifest into the place where it is stored."""
+    sealer = PartSealer(data_key, manifest.bundle_id, manifest_id, frames.MANIFEST)
+    writer, raw = SealingWriter(sealer, out), manifest.to_bytes()
+    writer.write(raw)
+    writer.finish()
+    out.reserve(_LENGTH)[:] = struct.pack(">Q", fmt.ciphertext_length(len(raw)))
+    out.advance(_LENGTH)
+
+
+def open_manifest(
+    data_key: DataKey, bundle_id: str, manifest_id: str, size: int, read_at: ReadAt
+) -> Manifest:
+    """The bundle's manifest, from `size` stored bytes. `SealBroken`."""
+    length = size - _LENGTH
+    if length < fmt.HEADER + fmt.TAG or read_at(length, _LENGTH) != struct.pack(">Q", length):
+        raise SealBroken(manifest_id, None, "its end does not tell its length")
+
+    def without_end(offset: int, wanted: int) -> bytes:
+        return read_at(offset, min(wanted, length - offset))
+
+    opener = PartOpener(data_key, bundle_id, manifest_id, length, without_end, purpose=frames.MANIFEST)
+    try:
+        return Manifest.from_bytes(b"".join(opener.read(0, opener.length)))
+    except ValueError as error:  # sealed by who held the key, and yet not read here
+        raise NewerFraming(f"manifest {manifest_id}: {error}") from None
