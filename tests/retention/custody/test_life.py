@@ -58,4 +58,4 @@ def test_a_full_part_starts_the_next_and_all_of_them_are_the_bundle(
     world.open_case()
     bundle = world.upload(CONTENT)
     assert world.row(bundle).sha256 == hashlib.sha256(CONTENT).hexdigest()
-    assert len(world.custody.objects.list_parts(bundle)) == -(-len(CONTENT) // 1000)
+    assert len(world.custody.objects.list_parts(bundle)) == -(-len(CONTENT) // 1000) + 1, "and the manifest"
