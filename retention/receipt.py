@@ -3,7 +3,7 @@
 Four steps; each must hold:
 1. the note is signed by the receipt key;
 2. its text is the receipt shown, byte for byte in canonical form;
-3. the leaf, an audit entry, names the SHA-256 of that text;
+3. the leaf is the entry of the act that the receipt is of, and names the SHA-256 of that text;
 4. the leaf stands in the tree under a checkpoint signed by the log key (C2SP tlog-proof).
 """
 
@@ -16,12 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from audit.checkpoint import NoteError, Verifier, open_note
-from audit.entry import canonical, parse_leaf
+from audit.entry import Action, Outcome, canonical, parse_leaf
 from audit.merkle import ProofError
 from audit.proofs import InclusionProof, verify_receipt_inclusion
 
 INTAKE = "casevault-intake-receipt-v1"
 ERASURE = "casevault-erasure-receipt-v1"
+_ACTS = {INTAKE: Action.BUNDLE_VERIFIED, ERASURE: Action.ERASURE_PROVEN}
 
 
 class ReceiptBroken(ValueError):
@@ -67,4 +68,6 @@ def check(document: Mapping[str, Any], receipt_key: Verifier, log_key: Verifier)
         checkpoint = verify_receipt_inclusion(leaf, inclusion, log_key)  # 4
     except (NoteError, ProofError) as error:
         raise ReceiptBroken(f"the audit entry is not proven to be in the log: {error}") from None
+    if (parsed["action"], parsed["outcome"]) != (_ACTS.get(fields.get("format")), Outcome.SUCCESS):
+        raise ReceiptBroken("the audit entry is not of the act that this receipt is of")
     return Checked(fields, parsed, inclusion.index, checkpoint.size)

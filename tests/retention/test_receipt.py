@@ -12,8 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.checkpoint import Signer, sign_note
+from audit.entry import Action, Outcome
+from audit.log import latest_note, read_entry
+from retention.actor import CLOCK
 from retention.custody import erasing, receipts
-from retention.receipt import ReceiptBroken, check
+from retention.custody.context import entry
+from retention.receipt import ReceiptBroken, body_hash, check
 from retention.sweep import sweep
 from tests.retention.custody.world import World, strict_world
 
@@ -102,6 +106,25 @@ def test_a_forged_receipt_fails_at_its_step(world: World, documents: list[Docume
     says, forge = FORGERIES[forgery]
     with pytest.raises(ReceiptBroken, match=says):
         checked(world, forge(world, documents[0], documents[1]))
+
+
+@pytest.mark.parametrize(
+    ("action", "outcome"),
+    [(Action.BUNDLE_VERIFIED, Outcome.FAILED), (Action.ERASURE_PROVEN, Outcome.SUCCESS)],
+)
+def test_an_entry_of_another_act_is_no_receipts_though_it_names_its_hash(
+    world: World, documents: list[Document], action: Action, outcome: Outcome
+) -> None:
+    custody, document = world.custody, documents[0]
+    details = {"receipt": body_hash(receipts.body(document["receipt"]))}
+    told = {"outcome": outcome, "reason": None if outcome is Outcome.SUCCESS else "broken"}
+    other = entry(CLOCK, action, world.clock.now(), details=details, **told)  # type: ignore[arg-type]
+    custody.records.write(lambda tx: tx.audit(other))
+    world.sequence()
+    with custody.records.read() as reads:
+        proven = receipts.prove(custody, read_entry(reads, other.id), latest_note(reads))
+    with pytest.raises(ReceiptBroken, match="not of the act"):
+        checked(world, {**document, **proven})
 
 
 @given(st.data())
