@@ -8,7 +8,6 @@ import platform
 import re
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -19,7 +18,7 @@ from intake_api.cli.printing import Column, say, show_item, show_json
 from retention import settings as custody_settings
 from retention.actor import Actor, Role
 from retention.assembly import Services, assemble, initialise, is_initialised
-from retention.custody.rekeying import rewrap_all
+from retention.custody.rekeying import rotate as rotate_key
 from retention.sequencing import sequence_once
 from retention.settings import Settings, from_environment
 from retention.sweep import sweep as sweep_once
@@ -158,24 +157,44 @@ def keys() -> None:
     """The key-encryption key: rotate."""
 
 
-@keys.command("rotate", examples=("casevault keys rotate --state /var/lib/casevault",))
+ROTATION: tuple[Column, ...] = (
+    ("Key", "key"),
+    ("Made now", "made"),
+    ("Data keys wrapped anew", "rewrapped"),
+    ("Left under an older key", "left"),
+)
+
+
+@keys.command(
+    "rotate",
+    examples=("casevault keys rotate --state /var/lib/casevault", "casevault keys rotate --resume"),
+)
 @with_state
 @with_development
+@click.option("--resume", is_flag=True, help="Make no new key: wrap by the current one what is not yet.")
 @with_json
-def rotate(state: Path, development: bool, as_json: bool) -> None:
+def rotate(state: Path, development: bool, resume: bool, as_json: bool) -> None:
     """Make a new key-encryption key, and wrap every data key by it.
 
-    Bundles are not touched. Safe beside a running service. If it is stopped half way, run it again. Back up the key
-    file afterwards.
+    Bundles are not touched. Safe beside a running service. If it is stopped half way, run it again: it goes on, and
+    makes no other key. What cannot be wrapped anew is listed and stops nothing else; the exit code is then not zero.
+    Back up the key file afterwards.
     """
     services = local_services(state, development)
     try:
-        made = services.key_wrapper.rotate(services.custody.clock.now())
-        changed = rewrap_all(services.custody, administrator(services))
+        done = rotate_key(services.custody, services.key_wrapper, administrator(services), resume=resume)
     finally:
         services.close()
-    answer: dict[str, Any] = {"key": made, "rewrapped": changed}
-    show_item(answer, (("New key", "key"), ("Data keys wrapped anew", "rewrapped")), as_json)
+    if not (done.made or resume or as_json):
+        say("a rotation that was begun before was gone on with; no new key was made")
+    left = [f"{bundle} {reason}" for bundle, reason in sorted(done.left.items())]
+    told = asdict(done)
+    show_item(told if as_json else {**told, "left": left}, ROTATION, as_json)
+    if left:
+        raise CliError(
+            f"{len(left)} data keys are not under {done.key}: look at these bundles' keys, then run "
+            "`casevault keys rotate --resume`. Until none is left keep the older keys"
+        )
 
 
 def administrator(services: Services) -> Actor:

@@ -93,8 +93,8 @@ def test_rewrapping_leaves_bundles_and_erased_keys_alone(world: World) -> None:
     sweep(world.custody)
     assert isinstance(world.custody.wrapper, MemoryKeyWrapper)
     world.custody.wrapper.rotate()
-    assert rewrap_all(world.custody, world.administrator) == 1
-    assert rewrap_all(world.custody, world.administrator) == 0
+    assert rewrap_all(world.custody, world.administrator).rewrapped == 1
+    assert rewrap_all(world.custody, world.administrator).rewrapped == 0
     world.assign(world.engineer)
     world.grant()
     assert world.read(kept) == CONTENT

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
 from retention.custody import receiving
-from retention.custody.rekeying import rewrap_all
+from retention.custody.rekeying import rewrap_all, rotate
 from retention.envelope.errors import KeyWrapperUnavailable
 from retention.envelope.key_vault import KeyVaultWrapper
 from retention.envelope.keys import WrappedKey
@@ -52,7 +53,7 @@ def test_rotation_refuses_no_read_and_rewraps_what_is_left(world: World, wrapper
         bundles[0], wrapper.wrap(wrapper.unwrap(world.custody.keys.get(bundles[0]), bundles[0]), bundles[0])
     )  # a run that stopped half way
     assert all(world.read(bundle) == CONTENT for bundle in bundles)
-    assert rewrap_all(world.custody, world.administrator) == 3
+    assert rewrap_all(world.custody, world.administrator).rewrapped == 3
     assert {world.custody.keys.get(bundle).kek_id for bundle in bundles} == {fresh}
     assert all(world.read(bundle) == CONTENT for bundle in bundles)
 
@@ -63,8 +64,72 @@ def test_rewrapping_asks_for_the_current_key_once_and_not_for_each_bundle(
     for _ in range(4):
         world.upload(CONTENT)
     vault.requests.clear()
-    assert rewrap_all(world.custody, world.administrator) == 0  # all are wrapped by it
+    assert rewrap_all(world.custody, world.administrator).rewrapped == 0  # all are wrapped by it
     assert len(vault.requests) == 2  # before, and after: it may have been rotated meanwhile
+
+
+def test_what_one_disabled_version_wrapped_is_left_and_the_rest_goes_on(
+    world: World, wrapper: KeyVaultWrapper, vault: Vault
+) -> None:
+    left = world.upload(CONTENT)
+    wrapper.rotate(world.clock.now())
+    other = world.upload(CONTENT)
+    vault.keys["casevault"][0].attributes["enabled"] = False
+    done = rotate(world.custody, wrapper, world.administrator)
+    assert (done.made, done.rewrapped, done.left) == (True, 1, {left: "key-unavailable"})
+    assert world.custody.keys.get(other).kek_id == done.key
+    vault.keys["casevault"][0].attributes["enabled"] = True
+    again = rotate(world.custody, wrapper, world.administrator, resume=True)
+    assert (again.made, again.key, again.rewrapped, again.left) == (False, done.key, 1, {})
+
+
+def test_a_damaged_wrapped_key_stops_no_rotation(
+    world: World, wrapper: KeyVaultWrapper, vault: Vault
+) -> None:
+    bundles = [world.upload(CONTENT) for _ in range(3)]
+    wrapped = world.custody.keys.get(bundles[1])
+    world.custody.keys.replace(bundles[1], replace(wrapped, sealed=wrapped.sealed[::-1]))
+    done = rotate(world.custody, wrapper, world.administrator)
+    assert (done.rewrapped, done.left) == (2, {bundles[1]: "key-broken"})
+
+
+def test_a_vault_that_falls_silent_ends_the_pass_and_the_rotation_goes_on_later(
+    world: World, wrapper: KeyVaultWrapper, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundles = [world.upload(CONTENT) for _ in range(3)]
+    replaced = world.custody.keys.replace
+
+    def silent_after_the_first(bundle: str, wrapped: WrappedKey) -> None:
+        replaced(bundle, wrapped)
+        vault.keys["casevault"][-1].attributes["enabled"] = False
+
+    with monkeypatch.context() as patch:
+        patch.setattr(world.custody.keys, "replace", silent_after_the_first)
+        with pytest.raises(KeyWrapperUnavailable, match="is disabled"):
+            rotate(world.custody, wrapper, world.administrator)
+    vault.keys["casevault"][-1].attributes["enabled"] = True
+    versions = len(vault.keys["casevault"])
+    done = rotate(world.custody, wrapper, world.administrator)
+    assert (done.made, done.left, len(vault.keys["casevault"])) == (False, {}, versions)
+    assert {world.custody.keys.get(bundle).kek_id for bundle in bundles} == {done.key}
+
+
+def test_a_switch_whose_answer_was_lost_is_not_made_twice(
+    world: World, wrapper: KeyVaultWrapper, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = world.upload(CONTENT)
+
+    def lost(now: object) -> str:
+        vault.rotate("casevault")
+        raise KeyWrapperUnavailable("the answer was lost")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(wrapper, "rotate", lost)
+        with pytest.raises(KeyWrapperUnavailable):
+            rotate(world.custody, wrapper, world.administrator)
+    done = rotate(world.custody, wrapper, world.administrator)
+    assert (done.made, len(vault.keys["casevault"])) == (False, 2)
+    assert world.custody.keys.get(bundle).kek_id == done.key
 
 
 def test_rewrapping_waits_out_a_throttling_vault(
@@ -73,7 +138,7 @@ def test_rewrapping_waits_out_a_throttling_vault(
     bundles = [world.upload(CONTENT) for _ in range(3)]
     fresh = wrapper.rotate(world.clock.now())
     vault.faults.extend([Fault(429, headers={"Retry-After": "5"})] * 3)
-    assert rewrap_all(world.custody, world.administrator) == 3
+    assert rewrap_all(world.custody, world.administrator).rewrapped == 3
     assert waits == [5, 5, 5]
     assert {world.custody.keys.get(bundle).kek_id for bundle in bundles} == {fresh}
 
