@@ -124,7 +124,9 @@ def prove(life: Life) -> None:
         late = overdue(leaves, life.stage.clock.now())
         n.check(not late, "told from the log alone: nothing is overdue")
         reads = [leaf for leaf in leaves if leaf["action"] in READS and leaf["outcome"] == Outcome.SUCCESS]
-        unallowed = [one for one in unaccounted(leaves, life.stage.clock.now()) if one.kind is not Kind.UNUSED]
+        unallowed = [
+            one for one in unaccounted(leaves, life.stage.clock.now()) if one.kind is not Kind.UNUSED
+        ]
         n.check(
             bool(reads) and not unallowed,
             f"and each of its {len(reads)} reads had a grant and an assignment when it began",

@@ -90,7 +90,10 @@ def test_the_companies_of_consents_and_partners_stand_in_the_leaves_by_an_id_alo
         assert named[action, "success"] == strict.partner.company
     assert named["grant.given", "refused"] == rivals != strict.partner.company
     assert named["case.assigned", "success"] is None and named["bundle.received", "success"] is None
-    assert strict.actor("pia@oem.example", Role.PARTNER_ENGINEER, partner="oem").company == strict.partner.company
+    assert (
+        strict.actor("pia@oem.example", Role.PARTNER_ENGINEER, partner="oem").company
+        == strict.partner.company
+    )
     both = strict.actor("bea@oem.example", Role.PARTNER_ENGINEER, Role.SUPPORT_ENGINEER, partner="oem")
     assert (both.company, both.kind) == (None, "engineer"), "one of ours reads without a consent"
 

@@ -370,7 +370,6 @@ class CustodyMachine(RuleBasedStateMachine):
         if self.swept:
             assert from_log == {}, "overdue after a sweep, with no time gone by"
 
-
     @invariant()
     def the_log_alone_accounts_for_every_read_and_names_the_grants_nobody_used(self) -> None:
         found = unaccounted(self.world.leaves(), self.now)
