@@ -6,7 +6,8 @@ A second, independent reading of the rules of access: it shares no code with the
 - At that moment the actor is assigned to the case, the case is open and holds the bundle, and no erasure of the bundle
   has begun.
 - A read whose entry names a partner company also rests on a consent: the one that the grant names, given for this case
-  and to this company, not revoked, not expired, and for the whole case or for this bundle.
+  and to this company, not revoked and not expired. One such consent is for the whole case or for this bundle: the
+  read's entry names it, or else it is the grant's.
 - What ends access ends it from its own entry on: the order of the log counts. Expiry counts by the clock.
 - Entries from before companies were named: where a consent or a read names none, what they allow cannot be told.
 - A read that began in time is cut when its grant ends. One that was completed later than CUT_WITHIN after that is told
@@ -29,6 +30,8 @@ READS = frozenset({Action.BUNDLE_OPENED, Action.BUNDLE_LISTED})
 """The actions that show something of a bundle's content."""
 COMPANY = "partner"
 """The detail that names a partner company: in `consent.given` the one consented to, elsewhere the actor's own."""
+CONSENT = "consent"
+"""The detail that names a consent: of a partner's read the one that covers the bundle, of a grant its own."""
 
 Leaf = Mapping[str, Any]
 
@@ -140,20 +143,22 @@ class Accounts:
         if grant.consent is None:
             named = ["no-consent"] if company is not None else []
             return named, company is None and leaf["actor_kind"] == "partner"
-        consent = self._consents.get(grant.consent)
-        if consent is None or consent.case != leaf.get("case"):
-            return ["no-consent"], False
-        faults = []
-        if consent.revoked:
-            faults.append("consent-revoked")
-        if consent.until is None or parse_rfc3339(leaf["at"]) >= consent.until:
-            faults.append("consent-expired")
-        if consent.scope is not None and leaf.get("bundle") not in consent.scope:
-            faults.append("consent-does-not-cover")
-        untold = company is None or consent.company is None
-        if not untold and company != consent.company:
-            faults.append("consent-to-another-company")
-        return faults, untold
+        covers = str(leaf.get("details", {}).get(CONSENT, grant.consent))
+        faults, untold = [], company is None
+        for name in dict.fromkeys((grant.consent, covers)):
+            consent = self._consents.get(name)
+            if consent is None or consent.case != leaf.get("case"):
+                return ["no-consent"], False
+            if consent.revoked:
+                faults.append("consent-revoked")
+            if consent.until is None or parse_rfc3339(leaf["at"]) >= consent.until:
+                faults.append("consent-expired")
+            if name == covers and consent.scope is not None and leaf.get("bundle") not in consent.scope:
+                faults.append("consent-does-not-cover")
+            untold = untold or consent.company is None
+            if None not in (company, consent.company) and company != consent.company:
+                faults.append("consent-to-another-company")
+        return list(dict.fromkeys(faults)), untold
 
     def _read_ended(self, leaf: Leaf) -> Finding | None:
         name = self._reading.pop(str(leaf.get("details", {}).get("opened")), None)

@@ -166,7 +166,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
     return Services(
         settings=settings,
         custody=custody,
-        directory=Directory(custody),
+        directory=Directory(custody, stamps_named=settings.stamps_named),
         uploads=Uploads(),
         sequencer=Sequencer(
             records.engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)

@@ -3,8 +3,8 @@
 Rules:
 - A grant is the only key to `open`. It is given by an engineer to themselves, for one case that is open and that they
   are assigned to, with a real reason, for 15 minutes to 24 hours.
-- A partner's grant also needs a live consent for that case and that partner; it cannot outlive the consent, and it
-  reaches no further than the consent's scope.
+- A partner's grant also needs a live consent for that case and that partner; it cannot outlive the consent. Each bundle
+  is opened under a live consent that covers it, the grant's own or another, and until that one ends.
 - Closing the case, unassigning, revoking the grant or the consent, and erasing end a grant at once.
   Nothing extends one.
 - `Allowed` is made here and nowhere else, and `open` takes nothing less: a route cannot forget the check.
@@ -34,6 +34,12 @@ class Denied:
 
     reason: str
     message: str
+
+
+NOT_ASSIGNED = Denied("not-assigned", "you are not assigned to this case; have the case system assign you")
+"""Also what an engineer is told of a case that there is not: which numbers there are is not theirs to know."""
+
+NOT_COVERED = Denied("no-consent", "the customer's consent does not cover this bundle, or has ended")
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,21 +85,40 @@ class CaseFacts:
 
 
 class Allowed:
-    """Permission to open one bundle under one grant; only `decide_open` makes it."""
+    """Permission to open one bundle under one grant; only `decide_open` makes it.
 
-    __slots__ = ("actor", "bundle", "case", "grant", "until")
+    `consent` is the one that covers the bundle; None for the service's own engineers, who need none.
+    """
+
+    __slots__ = ("actor", "bundle", "case", "consent", "grant", "until")
     actor: Actor
     bundle: str
     case: str
     grant: Grant
+    consent: Consent | None
     until: datetime
 
     def __init__(
-        self, made_here: object, *, actor: Actor, case: str, bundle: str, grant: Grant, until: datetime
+        self,
+        made_here: object,
+        *,
+        actor: Actor,
+        case: str,
+        bundle: str,
+        grant: Grant,
+        consent: Consent | None,
     ) -> None:
         if made_here is not _MADE_HERE:
             raise TypeError("Allowed is made by retention.grants only")
-        values = {"actor": actor, "case": case, "bundle": bundle, "grant": grant, "until": until}
+        until = grant.expires_at if consent is None else min(grant.expires_at, consent.expires_at)
+        values = {
+            "actor": actor,
+            "case": case,
+            "bundle": bundle,
+            "grant": grant,
+            "consent": consent,
+            "until": until,
+        }
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -148,7 +173,7 @@ def _check_standing(actor: Actor, facts: CaseFacts) -> Denied | None:
             "not-an-engineer", "only support engineers and partners' engineers can be granted access"
         )
     if not facts.assigned:
-        return Denied("not-assigned", "you are not assigned to this case; have the case system assign you")
+        return NOT_ASSIGNED
     if facts.state is not CaseState.OPEN:
         return Denied("case-closed", "the case is closed; access is given only while it is open")
     return None
@@ -186,7 +211,8 @@ def decide_open(
             "no-grant", "you hold no live grant for this case; grant yourself access, with a reason"
         )
     for grant in sorted(live, key=lambda g: g.expires_at, reverse=True):
-        if _consented(grant, actor, facts, bundle, now):
+        consent = _covering(grant, actor, facts, bundle, now)
+        if not isinstance(consent, Denied):
             if state is not BundleState.COMPLETE:
                 return Denied(
                     f"bundle-{state}",
@@ -195,20 +221,23 @@ def decide_open(
                     else "the bundle is not complete: it can be read once it is received and verified",
                 )
             return Allowed(
-                _MADE_HERE, actor=actor, case=facts.case, bundle=bundle, grant=grant, until=grant.expires_at
+                _MADE_HERE, actor=actor, case=facts.case, bundle=bundle, grant=grant, consent=consent
             )
-    return Denied("no-consent", "the customer's consent does not cover this bundle, or has ended")
+    return NOT_COVERED
 
 
-def _consented(grant: Grant, actor: Actor, facts: CaseFacts, bundle: str, now: datetime) -> bool:
-    """A partner's grant reads only under its own live consent, within its scope (P6)."""
+def _covering(
+    grant: Grant, actor: Actor, facts: CaseFacts, bundle: str, now: datetime
+) -> Consent | Denied | None:
+    """The consent under which `grant` reads the bundle (P6); None where it needs none, or why it does not.
+
+    A partner's grant rests on its own consent; how far it reaches, all live consents say that cover the bundle.
+    """
     if grant.consent is None:
-        return actor.has(Role.SUPPORT_ENGINEER)
-    for consent in facts.consents:
-        if consent.id == grant.consent:
-            return (
-                consent.is_live(now)
-                and consent.partner == actor.partner
-                and (consent.scope is None or bundle in consent.scope)
-            )
-    return False
+        return None if actor.has(Role.SUPPORT_ENGINEER) else NOT_COVERED
+    theirs = [c for c in facts.consents if c.case == facts.case and c.partner == actor.partner]
+    live = [c for c in theirs if c.is_live(now)]
+    covering = [c for c in live if c.scope is None or bundle in c.scope]
+    if not covering or grant.consent not in {c.id for c in live}:
+        return NOT_COVERED
+    return max(covering, key=lambda c: c.expires_at)

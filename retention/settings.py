@@ -10,6 +10,7 @@
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
 | CASEVAULT_STAMP_QUOTA | bytes that a stamp's bundles and open uploads may have together | no quota |
 | CASEVAULT_CASE_QUOTA | bytes that a case's bundles and open uploads may have together | no quota |
+| CASEVAULT_STAMP_DIRECTORY | required: a stamp's token names its customer; optional: see docs/operators.md | required |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
@@ -77,6 +78,7 @@ class Settings:
     database_url: str | None = field(default=None, repr=False)  # it may hold a password
     database_by_token: bool = False
     database_connections: int = CONNECTIONS
+    stamps_named: bool = True
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
     azure: AzureSettings = field(default_factory=AzureSettings)
@@ -162,6 +164,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         database_url=_database_url(environ),
         database_by_token=_database_by_token(environ),
         database_connections=_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),
+        stamps_named=_stamps_named(environ),
         trigger_prefixes=tuple(
             p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
         ),
@@ -268,6 +271,13 @@ def _number(environ: Mapping[str, str], name: str, default: int) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise SettingError(f"{name} must be a whole number of 1 or more, not {text!r}")
     return int(text)
+
+
+def _stamps_named(environ: Mapping[str, str]) -> bool:
+    text = environ.get("CASEVAULT_STAMP_DIRECTORY", "required")
+    if text not in ("required", "optional"):
+        raise SettingError(f"CASEVAULT_STAMP_DIRECTORY must be required or optional, not {text!r}")
+    return text == "required"
 
 
 def _quota(environ: Mapping[str, str], name: str) -> int | None:

@@ -40,6 +40,10 @@ param audience string
 @description('Claim that holds a customer\'s directory. Entra\'s tid is always the issuer\'s own: see the guide.')
 param directoryClaim string = 'tid'
 
+@description('required: a stamp\'s token names its customer. optional: where the issuer cannot; see the guide.')
+@allowed(['required', 'optional'])
+param stampDirectory string = 'required'
+
 @description('Claim that holds a partner engineer\'s company.')
 param partnerClaim string = 'partner'
 
@@ -232,6 +236,7 @@ var custody = union(empty(otlpEndpoint) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: ot
   CASEVAULT_DATABASE_IDENTITY: 'entra'
   CASEVAULT_DATABASE_CONNECTIONS: '8'
   CASEVAULT_LOG_ORIGIN: logOrigin
+  CASEVAULT_STAMP_DIRECTORY: stampDirectory
   CASEVAULT_WITNESS_BUCKET: witnessBucket
   CASEVAULT_WITNESS_ENDPOINT: witnessEndpoint
   CASEVAULT_WITNESS_DAYS: string(witnessDays)

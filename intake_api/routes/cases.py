@@ -45,7 +45,7 @@ def index(query: dict[str, Any]) -> Any:
 def show(number: str) -> Any:
     """One case, with its history, assignments and deadline."""
     case: Row[Any] = cases.get_case(custody(), caller(), number)
-    history, assignments = cases.case_details(custody(), case)
+    history, assignments = cases.case_details(custody(), caller(), case)
     deadline = case_deadline(history)
     return {**case._mapping, "history": history, "assignments": assignments, "deadline": deadline}
 

@@ -2,7 +2,7 @@
 
 Rules:
 - Reopening cancels a deadline that lies ahead, never one that has come.
-- Closing and unassigning end the grants at once, in the same transaction.
+- Closing and unassigning end the grants at once, in the same transaction; unassigning the engineer's upload links too.
 - Every step recomputes the deadlines of the case's bundles in the same transaction, so the sweep's index never lags.
 - A close may be heard late, with the time when the case really closed; see `retention.case`.
 """
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy import Row, and_, insert, select, true, update
 
 from audit.entry import Action
 from audit.times import rfc3339
@@ -22,14 +22,23 @@ from retention.bundle import LIVE
 from retention.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
 from retention.custody import scheduled
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
-from retention.custody.ending import end_grants
+from retention.custody.ending import end_grants, end_links
 from retention.custody.people import actor_id
 from retention.deadline import due
 from retention.errors import Conflict, Invalid
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import bundle_history, case_history, find_case, refresh_due
-from retention.records.tables import actors, assignments, bundles, case_events, cases, grants, tenants
+from retention.records.queries import bundle_history, case_history, find_case, refresh_due, sees_all_of
+from retention.records.tables import (
+    actors,
+    assignments,
+    bundles,
+    case_events,
+    cases,
+    grants,
+    tenants,
+    upload_links,
+)
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import visible_cases
 
@@ -165,7 +174,7 @@ def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: st
 
 
 def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:
-    """Take an engineer off a case; their grants for it end at once."""
+    """Take an engineer off a case; their grants for it, and the links that they issued, end at once."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> Turned | None:
@@ -188,6 +197,8 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
             )
         theirs = and_(grants.c.case_id == case.id, grants.c.actor_id == engineer)
         end_grants(tx, actor, theirs, "unassigned", now)
+        issued = and_(upload_links.c.case_id == case.id, upload_links.c.created_by == engineer)
+        end_links(tx, actor, issued, "unassigned", now)
         return None
 
     commit(custody, work)
@@ -210,12 +221,15 @@ def list_cases(custody: Custody, actor: Actor, cursor: str | None, limit: int) -
         return fetch_page(reads, statement, cases.c.opened_at, cases.c.id, cursor, limit)
 
 
-def case_details(custody: Custody, case: Row[Any]) -> tuple[list[CaseEvent], Sequence[Any]]:
-    """A case's events, and its assignments (subject, assigned_at, unassigned_at), in order."""
+def case_details(custody: Custody, actor: Actor, case: Row[Any]) -> tuple[list[CaseEvent], Sequence[Any]]:
+    """A case's events, and its assignments (subject, assigned_at, unassigned_at), in order; to a partner, their own."""
     with custody.records.read() as reads:
         history = case_history(reads, case.id)
+        shown = true() if sees_all_of(reads, actor, case) else assignments.c.actor_id == actor.id
         columns = (actors.c.subject, actors.c.issuer, assignments.c.assigned_at, assignments.c.unassigned_at)
-        joined = select(*columns).join_from(assignments, actors).where(assignments.c.case_id == case.id)
+        joined = (
+            select(*columns).join_from(assignments, actors).where(assignments.c.case_id == case.id, shown)
+        )
         return history, reads.execute(joined.order_by(assignments.c.row)).all()
 
 

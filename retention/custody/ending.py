@@ -1,4 +1,4 @@
-"""Ending grants: one way, whatever the cause. An ended grant stays listed; nothing brings it back."""
+"""Ending grants and upload links: one way each, whatever the cause. What ended stays listed; nothing brings it back."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from audit.entry import Action
 from retention.actor import Actor
 from retention.custody.context import about, entry
-from retention.records.tables import cases, grants
+from retention.records.tables import cases, grants, upload_links
 from retention.records.unit_of_work import Transaction
 
 
@@ -32,4 +32,14 @@ def end_grants(
                 details={"cause": cause, "engineer": row.actor_id},
             )
         )
+    return len(rows)
+
+
+def end_links(tx: Transaction, actor: Actor, which: Any, cause: str, now: datetime) -> int:
+    """Revoke every upload link in `which` that was not, an entry each; how many. What runs through one is stopped."""
+    rows = tx.execute(select(upload_links).where(which, upload_links.c.revoked_at.is_(None))).all()
+    for row in rows:
+        tx.change(update(upload_links).where(upload_links.c.id == row.id).values(revoked_at=now))
+        revoked = {"subject": row.id, "details": {"cause": cause, "engineer": row.created_by}}
+        tx.audit(entry(actor, Action.UPLOAD_LINK_REVOKED, now, **about(row), **revoked))
     return len(rows)

@@ -11,6 +11,8 @@ is no way back: the bundle is unreadable at once, whatever still lies on the sto
   case, is erased at once. It needs no grant: nothing is read.
 - What is asked for while the clock's own erasure of it is under way is that erasure; it goes ahead of scheduled work.
 - The confirmation number is given at once, the receipt when the erasure is proven. On-demand work goes first.
+- An erasure is shown to the customer's operators of today, not to whoever asked for it as one of them; an engineer sees
+  those of the cases that they are assigned to, and those that they asked for as an engineer.
 - The automatic erasure notifies nobody; its receipt is there for who asks.
 - A bundle that is made of partial uploads takes those along that are left: they hold the same bytes.
 """
@@ -21,7 +23,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, insert, or_, select, update
+from sqlalchemy import Row, and_, false, insert, or_, select, update
 
 from audit.entry import Action
 from retention.actor import Actor, Role
@@ -50,7 +52,8 @@ from retention.records.unit_of_work import Reads, Transaction
 from retention.records.visibility import assigned_cases
 
 CASE, BUNDLE = "case", "bundle"
-SENSITIVE = "sensitive-data"
+FOR_CUSTOMER, SENSITIVE = "engineer-for-customer", "sensitive-data"
+_ENGINEERS_CAUSES = (FOR_CUSTOMER, SENSITIVE)
 
 
 def request_case_erasure(custody: Custody, actor: Actor, number: str, reason: str = "") -> Row[Any]:
@@ -120,7 +123,7 @@ def _of_bundle(custody: Custody, actor: Actor, bundle_id: str, reason: str, deci
 def _for_customer(reads: Reads, actor: Actor, tenant: str, case_id: str | None, reason: str) -> str | Denied:
     if not_operator_of(actor, tenant) is None:
         return "customer-request"
-    return _engineers_part(reads, actor, case_id, reason) or "engineer-for-customer"
+    return _engineers_part(reads, actor, case_id, reason) or FOR_CUSTOMER
 
 
 def _for_sensitive_data(
@@ -285,9 +288,10 @@ def list_erasures(custody: Custody, actor: Actor, cursor: str | None, limit: int
 def _visible(actor: Actor) -> list[Any]:
     if actor.has(Role.AUDITOR, Role.CASE_SYSTEM):
         return []
-    seen = [erasures.c.actor_id == actor.id]
+    seen: list[Any] = [false()]
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
         seen.append(erasures.c.tenant_id == actor.tenant)
-    if actor.has(Role.SUPPORT_ENGINEER):  # also what the clock began, and they asked for
+    if actor.has(Role.SUPPORT_ENGINEER):  # also what the clock began; and what they asked for as an engineer
         seen.append(erasures.c.case_id.in_(assigned_cases(actor)))
+        seen.append(and_(erasures.c.actor_id == actor.id, erasures.c.cause.in_(_ENGINEERS_CAUSES)))
     return [or_(*seen)]

@@ -26,7 +26,7 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.ending import end_grants
-from retention.grants import CaseFacts, Denied, decide_grant
+from retention.grants import NOT_ASSIGNED, CaseFacts, Denied, decide_grant
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
 from retention.records.queries import case_consents, is_assigned
@@ -40,22 +40,28 @@ def case_facts(reads: Reads, case: Row[Any], actor: Actor) -> CaseFacts:
     return CaseFacts(case.id, CaseState(case.state), is_assigned(reads, case.id, actor.id), given)
 
 
+def _no_case(reads: Reads, actor: Actor) -> CaseFacts:
+    """The facts of no case, looked for as those of one are."""
+    return CaseFacts("", CaseState.OPEN, is_assigned(reads, "", actor.id))
+
+
 def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duration: timedelta) -> Row[Any]:
     """Grant oneself read-only access to a case for `duration`, with a reason."""
     now = custody.clock.now()
     id_ = new_id(Kind.GRANT)
 
     def work(tx: Transaction) -> Row[Any] | Turned:
-        # Looked up without the visibility clause: an engineer who is not assigned is told just that (and no more).
+        # Looked up without the visibility clause: an engineer who is not assigned is told just that. So they are where
+        # there is no such case, by the same steps: which numbers there are is not theirs to know.
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
-        told = actor.has(Role.SUPPORT_ENGINEER) or (
-            case is not None and actor.has(Role.PARTNER_ENGINEER) and is_assigned(tx, case.id, actor.id)
-        )
-        if case is None or not told:
+        facts = _no_case(tx, actor) if case is None else case_facts(tx, case, actor)
+        if not actor.has(Role.SUPPORT_ENGINEER) and not (actor.has(Role.PARTNER_ENGINEER) and facts.assigned):
             return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
-        decided = decide_grant(actor, case_facts(tx, case, actor), reason, duration, now)
-        if isinstance(decided, Denied):
-            return refuse(tx, actor, Action.GRANT_GIVEN, now, decided, **about_case(case))
+        decided = decide_grant(actor, facts, reason, duration, now)
+        if case is None or isinstance(decided, Denied):
+            denied = decided if isinstance(decided, Denied) else NOT_ASSIGNED
+            tenant, id_of_case = (None, None) if case is None else (case.tenant_id, case.id)
+            return refuse(tx, actor, Action.GRANT_GIVEN, now, denied, tenant=tenant, case=id_of_case)
         until, consent = decided
         row = {
             "id": id_,

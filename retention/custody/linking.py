@@ -5,6 +5,7 @@ Rules:
   customer sends through it), a stamp for itself. Whoever may issue a link may revoke it.
 - A link of a case names the stamp that sends; it may be left out while the customer has one only.
 - Issuing and revoking are entries here; use and refusal are entries of the door (`note_use`, `note_refusal`).
+- An engineer's link ends with their assignment to its case. A partner sees no links (P6).
 - What signs a link is not kept here (`retention.link_keys`).
 """
 
@@ -37,10 +38,12 @@ from retention.errors import Invalid
 from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import case_history, find_case, is_assigned
+from retention.records.queries import case_history, find_case, is_assigned, sees_all_of
 from retention.records.tables import cases, stamps, upload_links
 from retention.records.unit_of_work import Reads, Transaction
 from retention.upload_link import LinkFacts, LinkTerms, check_terms
+
+_NO_PARTNERS = Denied("role-missing", "a consent lets a partner see bundles, not the customer's upload links")
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,8 +184,13 @@ def list_case_links(
     now = custody.clock.now()
     with custody.records.read() as reads:
         case = find_case(reads, actor, number, now)
-        if case is not None:
+        if case is not None and sees_all_of(reads, actor, case):
             return _page(reads, upload_links.c.case_id == case.id, cursor, limit)
+    if case is not None:
+        return commit(
+            custody,
+            lambda tx: refuse(tx, actor, Action.CALLER_REFUSED, now, _NO_PARTNERS, **about_case(case)),
+        )
     return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "case", number))
 
 
@@ -254,7 +262,8 @@ def _shown(reads: Reads, actor: Actor, link_id: str, now: datetime) -> Row[Any] 
     link = reads.execute(_with_case().where(upload_links.c.id == link_id)).first()
     if link is None:
         return None
-    case = link.number is not None and find_case(reads, actor, link.number, now) is not None
+    found = find_case(reads, actor, link.number, now) if link.number is not None else None
+    case = found is not None and sees_all_of(reads, actor, found)
     own = (actor.has(Role.OPERATOR) and actor.tenant == link.tenant_id) or (
         actor.has(Role.STAMP) and actor.stamp == link.stamp_id
     )

@@ -9,11 +9,13 @@ What a role is for comes from the token's own claims, role by role, and never fr
 | role | needs | without it |
 |---|---|---|
 | operator | a directory that is a registered customer's | `directory-missing`, `directory-unknown` |
-| stamp | the same, and that this customer registered its subject | `directory-unknown`, `stamp-not-registered` |
+| stamp | the same, and that this customer registered its subject | the same, `stamp-not-registered` |
 | partner's engineer | a partner | `partner-missing` |
 
-A directory that is named and unknown is nobody's: not the same as none. A role that lacks what it needs is withheld; a
-caller who is left with none is refused, with that reason.
+A directory that is named and unknown is nobody's: not the same as none. Where the issuer cannot name a stamp's
+customer, a deployment can do without (`stamps_named` False): then a stamp whose token names none is that of the
+customer who registered its subject first, and whoever registers it later gets nothing of its. A role that lacks what it
+needs is withheld; a caller who is left with none is refused, with that reason.
 """
 
 from __future__ import annotations
@@ -63,8 +65,9 @@ class Directory:
 
     _MAX = 10_000
 
-    def __init__(self, custody: Custody) -> None:
+    def __init__(self, custody: Custody, *, stamps_named: bool = True) -> None:
         self._custody = custody
+        self._stamps_named = stamps_named
         self._lock = threading.Lock()
         self._ids: dict[tuple[str, str, str | None], str] = {}
         self._tenants: dict[str, str] = {}
@@ -86,7 +89,7 @@ class Directory:
         The service's own roles are never taken from a caller.
         """
         tenant = self._tenant(directory)
-        withheld = _withheld(roles, directory, tenant, partner)
+        withheld = self._withheld(roles, directory, tenant, partner)
         held = roles - OURS_ALONE - frozenset(withheld)
         actor = Actor(
             id=self._id(issuer, subject, name),
@@ -140,27 +143,29 @@ class Directory:
         return known
 
     def _stamp(self, subject: str, tenant: str | None) -> str | None:
-        """The stamp with this identity, of the customer that the token names; without a name, if only one has it.
+        """The live stamp with this identity, of the customer that the token names; without a name, the first one's.
 
         Whoever registers an identity does not prove that it is theirs: a token that names another customer is not this
         customer's stamp, however it is registered. One that names an unknown customer never gets here.
         """
         own = [stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)]
         own += [stamps.c.tenant_id == tenant] if tenant is not None else []
+        first = select(stamps.c.id).where(*own).order_by(stamps.c.registered_at, stamps.c.id).limit(1)
         with self._custody.records.read() as reads:
-            found: list[str] = list(reads.execute(select(stamps.c.id).where(*own).limit(2)).scalars())
-        return found[0] if len(found) == 1 else None
+            found: str | None = reads.execute(first).scalar()
+        return found
 
-
-def _withheld(
-    roles: frozenset[Role], directory: str | None, tenant: str | None, partner: str | None
-) -> dict[Role, str]:
-    """The roles in `roles` that the claims do not support, each with its reason (a code of `WITHHELD`)."""
-    lacking: dict[Role, str] = {}
-    if directory is not None and tenant is None:
-        lacking = {Role.OPERATOR: "directory-unknown", Role.STAMP: "directory-unknown"}
-    elif directory is None:
-        lacking = {Role.OPERATOR: "directory-missing"}
-    if partner is None:
-        lacking[Role.PARTNER_ENGINEER] = "partner-missing"
-    return {role: why for role, why in lacking.items() if role in roles}
+    def _withheld(
+        self, roles: frozenset[Role], directory: str | None, tenant: str | None, partner: str | None
+    ) -> dict[Role, str]:
+        """The roles in `roles` that the claims do not support, each with its reason (a code of `WITHHELD`)."""
+        lacking: dict[Role, str] = {}
+        if directory is None:
+            lacking = {Role.OPERATOR: "directory-missing"}
+            if self._stamps_named:
+                lacking[Role.STAMP] = "directory-missing"
+        elif tenant is None:
+            lacking = {Role.OPERATOR: "directory-unknown", Role.STAMP: "directory-unknown"}
+        if partner is None:
+            lacking[Role.PARTNER_ENGINEER] = "partner-missing"
+        return {role: why for role, why in lacking.items() if role in roles}

@@ -28,7 +28,7 @@ from retention.errors import Erased, Refused
 from retention.grants import Allowed, Denied, decide_open
 from retention.objects.errors import KeyDestroyed
 from retention.records.queries import case_by_id, find_bundle, hold, live_grants
-from retention.records.tables import bundles, grants
+from retention.records.tables import bundles, consents, grants
 from retention.records.unit_of_work import Transaction
 
 RECHECK_SECONDS = 2.0
@@ -110,9 +110,19 @@ class OpenBundle:
             ended = reads.execute(
                 select(grants.c.ended_at).where(grants.c.id == self._allowed.grant.id)
             ).scalar()
+            consent = self._allowed.consent
+            revoked = (
+                consent
+                and reads.execute(select(consents.c.revoked_at).where(consents.c.id == consent.id)).scalar()
+            )
             held = select(bundles.c.state, bundles.c.case_id).where(bundles.c.id == self.bundle.id)
             state, case = reads.execute(held).one()
-        if ended is not None or state != BundleState.COMPLETE or case != self._allowed.case:
+        if (
+            ended is not None
+            or revoked is not None
+            or state != BundleState.COMPLETE
+            or case != self._allowed.case
+        ):
             raise Refused(
                 "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
             )
@@ -173,7 +183,7 @@ def open_bundle(
             now,
             **about_bundle(bundle),
             subject=decided.grant.id,
-            details=_span_details(spans),
+            details={**_span_details(spans), **({"consent": decided.consent.id} if decided.consent else {})},
             particulars=particulars,
         )
         tx.audit(opened)

@@ -2,6 +2,7 @@
 
 Rules:
 - The service's administrator registers tenants; a tenant's operator registers and deregisters its stamps.
+- Each customer registers an identity once; what another customer registered is neither in the way nor told.
 - A deregistered stamp uploads nothing more; what it sent stays, on its own deadline.
 - Proactive collection needs the operator's consent, stamp by stamp, with history. Revoking it stops new proactive
   uploads and leaves what was collected as it is.
@@ -90,7 +91,7 @@ def register_stamp(
         _insert(
             tx,
             insert(stamps).values(row),
-            "a stamp with this identity is registered already; deregister it first",
+            "you have registered a stamp with this identity already; deregister it first",
         )
         _record_proactive(tx, actor, id_, proactive, now)
         tx.audit(

@@ -31,7 +31,7 @@ from retention.records.tables import (
     parts,
 )
 from retention.records.unit_of_work import Reads, Transaction
-from retention.records.visibility import visible_bundles, visible_cases, visible_uploads
+from retention.records.visibility import SEE_ALL, visible_bundles, visible_cases, visible_uploads
 
 _ASSIGNED = select(assignments.c.row).where(
     assignments.c.case_id == bindparam("case"),
@@ -129,6 +129,13 @@ def case_history(reads: Reads, case_id: str) -> list[CaseEvent]:
 def is_assigned(reads: Reads, case_id: str, actor_id: str) -> bool:
     """True while the actor is assigned to the case."""
     return reads.execute(_ASSIGNED, {"case": case_id, "actor": actor_id}).first() is not None
+
+
+def sees_all_of(reads: Reads, actor: Actor, case: Row[Any]) -> bool:
+    """True when the actor may know of all that belongs to a case that they see, not only what a consent names (P6)."""
+    if actor.has(*SEE_ALL) or (actor.has(Role.OPERATOR) and actor.tenant == case.tenant_id):
+        return True
+    return actor.has(Role.SUPPORT_ENGINEER) and is_assigned(reads, case.id, actor.id)
 
 
 def bundle_history(reads: Reads, bundle: Row[Any]) -> BundleHistory:

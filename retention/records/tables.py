@@ -92,10 +92,11 @@ stamps = Table(
     Column("proactive", Boolean, nullable=False),
     Column("registered_at", Moment, nullable=False),
     Column("deregistered_at", Moment),
-    # One live registration a subject; a deregistered stamp may be registered anew.
+    # One live registration of a subject by each customer; a deregistered stamp may be registered anew.
     Index(
         "ux_stamps_subject",
         "subject",
+        "tenant_id",
         unique=True,
         sqlite_where=text("deregistered_at IS NULL"),
         postgresql_where=text("deregistered_at IS NULL"),

@@ -8,6 +8,9 @@
 | engineer | those assigned to | of those cases; unclaimed ones of a tenant with such a case |
 | partner's engineer | those assigned to, under a live consent | of those cases, within the consent's scope |
 
+A partner is shown of a case what the consent is about: its state, the bundles in scope, their own assignment, grants
+and consents; not who else works on it, nor the customer's upload links (`queries.sees_all_of`).
+
 A partial upload (tus: concatenation) is not a bundle: only its stamp and that stamp's operator know of it, as of an
 upload to be continued.
 """
@@ -25,12 +28,12 @@ from retention.records.tables import assignments, bundles, cases, consent_bundle
 from retention.records.unit_of_work import Reads
 
 _Ids = Sequence[str] | Select[tuple[str]]
-_ALL = (Role.AUDITOR, Role.CASE_SYSTEM, Role.CLOCK)
+SEE_ALL = (Role.AUDITOR, Role.CASE_SYSTEM, Role.CLOCK)
 
 
 def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
     """The WHERE clause on `cases`."""
-    if actor.has(*_ALL):
+    if actor.has(*SEE_ALL):
         return true()
     clauses: list[ColumnElement[bool]] = []
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
@@ -62,7 +65,7 @@ def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequenc
 
 
 def _reasons(actor: Actor, now: datetime, assigned: _Ids, helped: _Ids) -> list[ColumnElement[bool]]:
-    if actor.has(*_ALL):
+    if actor.has(*SEE_ALL):
         return [~bundles.c.partial]
     reasons = _sent(actor)
     if actor.has(Role.SUPPORT_ENGINEER):

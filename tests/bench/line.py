@@ -81,7 +81,9 @@ def main(megabytes: float, runs: int, resets: float, way: str, connections: str)
                     # The keys are asked of the service itself, not over the line: it is the sending that counts.
                     took = send(served, {"CASEVAULT_LINK": link}, file, *more)
                 else:
-                    token = served.token({"subject": "rack-1", "role": "CaseVault.Stamp"})
+                    token = served.token(
+                        {"subject": "rack-1", "role": "CaseVault.Stamp", "directory": "contoso"}
+                    )
                     line = ShapedLine(served.server, **bad, seed=seed)
                     words = (file, "--case", case, "--server", line.server)
                     took = send(served, {"CASEVAULT_TOKEN": token}, *words, *more)

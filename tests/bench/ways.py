@@ -35,7 +35,7 @@ _UNSAID = dict.fromkeys(("type_", "trigger", "collected", "logs_end", "logs_star
 
 def send(served: Served, file: Path, case: str, count: int | None, number: int) -> float:
     """Seconds of one sending."""
-    token = served.token({"subject": "rack-1", "role": "CaseVault.Stamp"})
+    token = served.token({"subject": "rack-1", "role": "CaseVault.Stamp", "directory": "contoso"})
     client = Client(served.server, served.ca, GivenToken(token))
     options = {**_UNSAID, "roles": (), "case": case}
     what = Parcel(file, file.name, f"{count} {number}")

@@ -55,5 +55,5 @@ def sent(served: Served, stamp: str, case: str, keys: Path, tmp_path: Path) -> S
     with zipfile.ZipFile(file, "w") as archive:
         for name, text in members.items():
             archive.writestr(name, text)
-    answer = served.do("send", file, "--case", case, "--keys", keys, who="stamp:rack-1")
+    answer = served.do("send", file, "--case", case, "--keys", keys, who="stamp:rack-1@contoso")
     return Sent(answer["bundle"], file, members)

@@ -72,7 +72,7 @@ def big(served: Served, stamp: str, case: str, tmp_path: Path) -> tuple[str, byt
     """A bundle of some megabytes that Alice may read."""
     file = tmp_path / "big.bin"
     file.write_bytes(random.Random(3).randbytes(9_000_000))
-    bundle = served.do("send", file, "--case", case, who="stamp:rack-1")["bundle"]
+    bundle = served.do("send", file, "--case", case, who="stamp:rack-1@contoso")["bundle"]
     served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
     served.do("grant", case, "--reason", REASON, who=ALICE)
     return bundle, file.read_bytes()
@@ -141,7 +141,7 @@ def test_she_claims_a_proactive_bundle_for_her_case(
     alert = tmp_path / "alert.zip"
     alert.write_bytes(b"proactive")
     words = ("send", alert, "--trigger", "Urp.UpdateFailure")
-    bundle = served.do(*words, who="stamp:rack-1")["bundle"]
+    bundle = served.do(*words, who="stamp:rack-1@contoso")["bundle"]
     served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
     unclaimed = served.do("collections", "--unclaimed", who=ALICE)
     assert bundle in {one["id"] for one in unclaimed}

@@ -12,7 +12,7 @@ import pytest
 from tests.journeys.served import CASE_SYSTEM, Line, Sent, Served
 from tests.shaped import ShapedLine
 
-RACK, OLGA, ALICE = "stamp:rack-1", "operator:olga@contoso", "engineer:alice"
+RACK, OLGA, ALICE = "stamp:rack-1@contoso", "operator:olga@contoso", "engineer:alice"
 REASON = ("--reason", "the logs are of the other incident")
 pytestmark = pytest.mark.usefixtures("stamp")
 

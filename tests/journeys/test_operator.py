@@ -33,12 +33,12 @@ def test_consent_to_proactive_collection_is_given_and_revoked_with_history(
     bundle = tmp_path / "proactive.zip"
     bundle.write_bytes(b"alert")
     send = ("send", bundle, "--trigger", TRIGGER)
-    refused = served.cli(*send, who="stamp:rack-2")
+    refused = served.cli(*send, who="stamp:rack-2@contoso")
     assert refused.code == 3 and "no-proactive-consent" in refused.error
     assert served.do("stamps", "consent", stamp, "on", who=OLGA)["proactive"] is True
-    assert served.cli(*send, who="stamp:rack-2").code == 0
+    assert served.cli(*send, who="stamp:rack-2@contoso").code == 0
     served.do("stamps", "consent", stamp, "off", who=OLGA)
-    assert served.cli("send", bundle, "--trigger", TRIGGER, "--no-wait", who="stamp:rack-2").code == 3
+    assert served.cli("send", bundle, "--trigger", TRIGGER, "--no-wait", who="stamp:rack-2@contoso").code == 3
     history = served.do("stamps", "consent", stamp, who=OLGA)
     assert [set_["enabled"] for set_ in history] == [False, True, False]
     (kept,) = served.do("collections", "--stamp", stamp, who=OLGA)
@@ -50,7 +50,7 @@ def test_an_unknown_trigger_is_refused_with_the_list_of_known_ones(
 ) -> None:
     bundle = tmp_path / "bundle.zip"
     bundle.write_bytes(b"x")
-    ran = served.cli("send", bundle, "--trigger", "No.Such.Fault", who="stamp:rack-1")
+    ran = served.cli("send", bundle, "--trigger", "No.Such.Fault", who="stamp:rack-1@contoso")
     assert ran.code == 1 and TRIGGER in ran.error
 
 
@@ -59,7 +59,7 @@ def test_a_deregistered_stamp_sends_nothing_more(served: Served, case: str, tmp_
     bundle = tmp_path / "bundle.zip"
     bundle.write_bytes(b"x")
     assert served.do("stamps", "deregister", stamp, who=OLGA)["deregistered_at"]
-    assert served.cli("send", bundle, "--case", case, who="stamp:rack-3").code == 3
+    assert served.cli("send", bundle, "--case", case, who="stamp:rack-3@contoso").code == 3
 
 
 def test_another_customer_sees_nothing_of_it(served: Served, stamp: str, case: str) -> None:
@@ -90,7 +90,7 @@ def test_the_customer_sees_who_read_what_and_takes_a_grant_away(
     assert refused.code == 3 and "no-grant" in refused.error
 
 
-@pytest.mark.parametrize("who", ["engineer:alice", "stamp:rack-1", "auditor:ada"])
+@pytest.mark.parametrize("who", ["engineer:alice", "stamp:rack-1@contoso", "auditor:ada"])
 def test_only_an_operator_registers_stamps(served: Served, stamp: str, who: str) -> None:
     ran = served.cli("stamps", "register", "Mine", "--subject", "mine", who=who)
     assert ran.code == 3 and "role-missing" in ran.error

@@ -34,7 +34,7 @@ def test_another_partners_consent_is_no_consent(served: Served, sent: Sent, case
 
 def test_a_consent_for_one_bundle_reaches_no_other(served: Served, sent: Sent, case: str) -> None:
     bundle = sent.bundle
-    other = served.do("send", sent.file, "--case", case, "--roles", "Other", who="stamp:rack-1")
+    other = served.do("send", sent.file, "--case", case, "--roles", "Other", who="stamp:rack-1@contoso")
     served.cli("cases", "assign", case, "pat", who=CASE_SYSTEM)
     served.do("consent", case, "--partner", "oem", "--days", "7", "--bundle", bundle, who=OLGA)
     served.do("grant", case, "--reason", REASON, who=PAT)

@@ -20,7 +20,7 @@ from tests.azurite.conftest import service as service
 from tests.journeys.installed import Installed, OnAzure, OneMachine, serving
 from tests.journeys.served import ADMINISTRATOR, AUDITOR, CASE_SYSTEM, Served
 
-OLGA, ALICE, RACK = "operator:olga@contoso", "engineer:alice", "stamp:rack-1"
+OLGA, ALICE, RACK = "operator:olga@contoso", "engineer:alice", "stamp:rack-1@contoso"
 CASE = "123456789012345"
 
 

@@ -14,7 +14,7 @@ import requests
 
 from tests.journeys.served import Line, Sent, Served
 
-RACK = "stamp:rack-1"
+RACK = "stamp:rack-1@contoso"
 pytestmark = pytest.mark.usefixtures("stamp")
 
 
@@ -112,7 +112,7 @@ def test_a_receipt_that_cannot_be_kept_is_found_out_before_anything_is_sent(
     served: Served, case: str, logs: Path, tmp_path: Path
 ) -> None:
     words = ("send", logs, "--case", case, "--receipt", tmp_path / "no-such-folder/r.json")
-    ran = served.cli(*words, who="stamp:rack-1")
+    ran = served.cli(*words, who="stamp:rack-1@contoso")
     assert ran.code == 1 and "the receipt cannot be written" in ran.error
     assert served.do("collections", "--case", case, who="operator:olga@contoso") == []
 

@@ -32,7 +32,7 @@ from tests.journeys.served import ADMINISTRATOR, AUDITOR, CASE_SYSTEM, Line, Ser
 TENANT, DIRECTORY = "Zwetschge Industries", "zwetschge-directory"
 OLGA, STAMP, ERIN = (
     "operator:olga.quitte@zwetschge-directory",
-    "stamp:rack-mirabelle",
+    "stamp:rack-mirabelle@zwetschge-directory",
     "engineer:erin.holunder",
 )
 PAT = "partner:pat.schlehe/quandong-oem"

@@ -21,7 +21,7 @@ import requests
 from tests.journeys.served import ADMINISTRATOR, Line, Ran, Served, free_port, start
 from tests.shaped import ShapedLine
 
-RACK, OLGA = "stamp:rack-1", "operator:olga@contoso"
+RACK, OLGA = "stamp:rack-1@contoso", "operator:olga@contoso"
 SIZE = 6_000_000
 Issue = Callable[..., dict[str, Any]]
 

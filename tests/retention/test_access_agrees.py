@@ -150,13 +150,15 @@ class Told:
     def wait(self, pick: int, **_: Any) -> None:
         self.now += pick * HOUR - TICK * (pick % 2)
 
-    def allows(self, actor: Actor, bundle: str, grant: Grant | None) -> bool:
+    def decided(self, actor: Actor, bundle: str, grant: Grant | None) -> Allowed | Denied:
         """What custody says, if this grant were the only one."""
         case = self.held[bundle]
         state = BundleState.ERASING if bundle in self.gone else BundleState.COMPLETE
         offered = [] if grant is None else [grant]
-        decided = decide_open(actor, self.facts(actor, case), bundle, state, offered, self.now)
-        return isinstance(decided, Allowed)
+        return decide_open(actor, self.facts(actor, case), bundle, state, offered, self.now)
+
+    def allows(self, actor: Actor, bundle: str, grant: Grant | None) -> bool:
+        return isinstance(self.decided(actor, bundle, grant), Allowed)
 
 
 NAMES = (
@@ -199,12 +201,23 @@ def test_both_implementations_agree_on_every_read_in_every_history(history: list
 
 def _check(told: Told, actor: Actor, bundle: str, grant: Grant | None) -> None:
     named = None if grant is None else grant.id
-    read = told.leaf(Action.BUNDLE_OPENED, actor, case=told.held[bundle], bundle=bundle, subject=named)
-    found = [one for one in unaccounted([*told.leaves, read], told.now) if one.kind is not Kind.UNUSED]
-    if told.allows(actor, bundle, grant):
-        assert found == [], (actor.id, bundle, grant)
-    else:
-        assert [(one.kind, one.entry, one.grant) for one in found] == [(Kind.UNALLOWED, read["id"], named)]
+    decided = told.decided(actor, bundle, grant)
+    if isinstance(decided, Allowed):
+        names = [None if decided.consent is None else decided.consent.id]
+    else:  # whatever consent the entry names
+        names = [None, *told.consents, "con_none"] if grant is not None and grant.consent else [None]
+    for consent in names:
+        told_of = {} if consent is None else {"consent": consent}
+        ids = {"case": told.held[bundle], "bundle": bundle, "subject": named, "details": told_of}
+        read = told.leaf(Action.BUNDLE_OPENED, actor, **ids)
+        found = [one for one in unaccounted([*told.leaves, read], told.now) if one.kind is not Kind.UNUSED]
+        wrong = [(Kind.UNALLOWED, read["id"], named)] if isinstance(decided, Denied) else []
+        assert [(one.kind, one.entry, one.grant) for one in found] == wrong, (
+            actor.id,
+            bundle,
+            grant,
+            consent,
+        )
 
 
 def unused(told: Told) -> set[str]:
@@ -237,6 +250,15 @@ def test_the_histories_of_these_tests_hold_reads_of_every_kind() -> None:
     (grant,) = told.grants.values()
     assert told.allows(ACTORS["pat"], "b1", grant)
     _check(told, ACTORS["pat"], "b1", grant)
+    told.consents.update(
+        narrow := {"con_b2": Consent("con_b2", "c1", "oem", frozenset({"b2"}), told.now + HOUR)}
+    )
+    scope = {"scope": ["b2"], "expires_at": rfc3339(narrow["con_b2"].expires_at), "partner": "ptr_oem"}
+    told.log(Action.CONSENT_GIVEN, case="c1", subject="con_b2", details=scope)
     told.move("c1", 1)
+    assert told.allows(ACTORS["pat"], "b2", grant)  # by the other consent, while the grant's own lives
+    _check(told, ACTORS["pat"], "b2", grant)
+    told.wait(1)
+    told.now += TICK
     assert not told.allows(ACTORS["pat"], "b2", grant)
     _check(told, ACTORS["pat"], "b2", grant)

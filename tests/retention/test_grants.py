@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from typing import Any
@@ -76,17 +77,16 @@ def carries(grant: Grant, actor: Actor, known: CaseFacts, bundle: str) -> bool:
     mine = grant.case == known.case and grant.actor == actor.id
     if grant.consent is None:
         return live and mine and Role.SUPPORT_ENGINEER in actor.roles
-    under = [c for c in known.consents if c.id == grant.consent][:1]
+    theirs = [
+        c
+        for c in known.consents
+        if c.revoked_at is None and c.expires_at > NOW and c.partner == actor.partner
+    ]
     return (
         live
         and mine
-        and any(
-            c.revoked_at is None
-            and c.expires_at > NOW
-            and c.partner == actor.partner
-            and (c.scope is None or bundle in c.scope)
-            for c in under
-        )
+        and grant.consent in [c.id for c in theirs]
+        and any(c.scope is None or bundle in c.scope for c in theirs)
     )
 
 
@@ -106,7 +106,9 @@ def test_open_is_allowed_exactly_when_everything_holds(
     assert isinstance(decided, Allowed) == expected
     if isinstance(decided, Allowed):
         assert (decided.bundle, decided.case, decided.actor) == ("bun_1", "cas_1", actor)
-        assert NOW < decided.until == decided.grant.expires_at
+        ends = [decided.grant.expires_at] + ([decided.consent.expires_at] if decided.consent else [])
+        assert NOW < decided.until == min(ends)
+        assert (decided.consent is None) == (decided.grant.consent is None)
     else:
         assert decided.reason and decided.message
 
@@ -159,6 +161,30 @@ def test_a_reason_that_is_taken_has_eight_letters_of_four_kinds(reason: str) -> 
         assert len(letters) >= 8 and len(set(letters)) >= 4
 
 
+def test_of_two_live_consents_the_one_that_covers_the_bundle_counts_and_only_as_long_as_it_lives() -> None:
+    """The grant was given under the one that lasts longest; the bundle is in the other's scope."""
+    long = Consent("con_1", "cas_1", "oem", frozenset({"bun_1"}), NOW + 9 * HOUR)
+    short = Consent("con_2", "cas_1", "oem", frozenset({"bun_2"}), NOW + HOUR)
+    known = CaseFacts("cas_1", CaseState.OPEN, assigned=True, consents=[long, short])
+    grant = Grant("grn_1", "cas_1", "act_p", NOW + 8 * HOUR, consent="con_1")
+    opened = {
+        bundle: decide_open(PARTNER, known, bundle, BundleState.COMPLETE, [grant], NOW)
+        for bundle in ("bun_1", "bun_2", "bun_3")
+    }
+    assert isinstance(one := opened["bun_1"], Allowed) and one.until == NOW + 8 * HOUR
+    assert isinstance(two := opened["bun_2"], Allowed) and (two.consent, two.until) == (short, NOW + HOUR)
+    assert isinstance(three := opened["bun_3"], Denied) and three.reason == "no-consent"
+    for other in (
+        replace(short, revoked_at=NOW),
+        replace(short, expires_at=NOW),
+        replace(short, partner="x"),
+    ):
+        without = replace(known, consents=[long, other])
+        assert isinstance(decide_open(PARTNER, without, "bun_2", BundleState.COMPLETE, [grant], NOW), Denied)
+    ended = replace(known, consents=[replace(long, revoked_at=NOW), short])  # the grant's own ends the grant
+    assert isinstance(decide_open(PARTNER, ended, "bun_2", BundleState.COMPLETE, [grant], NOW), Denied)
+
+
 def allowed() -> Allowed:
     grant = Grant("grn_1", "cas_1", "act_e", NOW + HOUR)
     known = CaseFacts("cas_1", CaseState.OPEN, assigned=True)
@@ -169,7 +195,7 @@ def allowed() -> Allowed:
 
 def test_allowed_cannot_be_made_copied_stored_changed_or_passed_for() -> None:
     made = allowed()
-    fields: dict[str, Any] = {name: getattr(made, name) for name in Allowed.__slots__}
+    fields: dict[str, Any] = {name: getattr(made, name) for name in Allowed.__slots__ if name != "until"}
     attempts = [
         lambda: Allowed(object(), **fields),
         lambda: Allowed(None, **fields),

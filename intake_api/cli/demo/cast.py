@@ -15,7 +15,7 @@ from intake_api.cli.demo.rehearsal import Stage
 from intake_api.cli.errors import ServiceProblem
 
 CASE = "123456789012345"
-ADMINISTRATOR, OPERATOR, STAMP = "administrator:adam", "operator:olga@contoso", "stamp:rack-1"
+ADMINISTRATOR, OPERATOR, STAMP = "administrator:adam", "operator:olga@contoso", "stamp:rack-1@contoso"
 CASE_SYSTEM, ENGINEER, AUDITOR = "case-system:crm", "engineer:alice", "auditor:ada"
 REASON = "Storage volume offline since 02:10, looking at the node's logs"
 

@@ -36,7 +36,7 @@ def test_no_particular_ever_stands_in_a_leaf(data: Any) -> None:
         stamps.register_tenant(c, w.administrator, secret(), tenant)
         operator = w.actor(secret("@mail.example"), Role.OPERATOR, directory=tenant)
         stamps.register_stamp(c, operator, secret(), stamp, proactive=True)
-        sender = w.actor(stamp, Role.STAMP)
+        sender = w.actor(stamp, Role.STAMP, directory=tenant)
         cases.open_case(c, w.case_system, number, tenant)
         cases.assign(c, w.case_system, number, ISSUER, engineer)
         reader = w.actor(engineer, Role.SUPPORT_ENGINEER)

@@ -10,8 +10,9 @@ import pytest
 from retention.actor import Actor, Role
 from retention.custody import auditing, cases, collecting, stamps
 from retention.custody.auditing import Asked
-from retention.errors import CustodyError, NotFound, Refused
-from tests.retention.custody.world import NUMBER, World
+from retention.custody.people import Directory
+from retention.errors import Conflict, CustodyError, NotFound, Refused
+from tests.retention.custody.world import DAY, NUMBER, World
 
 RACK = "stamp-contoso"
 BESIDE = [Role.OPERATOR, Role.SUPPORT_ENGINEER, Role.ADMINISTRATOR]
@@ -57,6 +58,7 @@ def test_a_role_beside_the_stamps_is_not_bound_to_the_stamps_customer(
     """The stamp's own things only: an operator is one of the customer that the token itself names."""
     strict.open_case()
     strict.upload(b"content")
+    strict.directory = Directory(strict.custody, stamps_named=False)  # else a stamp without one is nobody's
     for some in range(1, len(BESIDE) + 1):
         for roles in combinations(BESIDE, some):
             try:
@@ -100,3 +102,32 @@ def test_nobody_without_a_stamp_is_shown_one_and_no_operator_without_a_customer(
         assert sees(strict, Actor(id="act_x", roles=frozenset({role}))) == []
         with pytest.raises(CustodyError):
             stamps.get_stamp(strict.custody, Actor(id="act_x", roles=frozenset({role})), "stp_x")
+
+
+def test_a_customer_registers_its_stamp_whatever_another_one_registered(strict: World) -> None:
+    taken = "stamp-contoso"
+    squatted = stamps.register_stamp(strict.custody, strict.other_operator, "mine", taken, proactive=True)
+    assert squatted.tenant_id == strict.other_tenant
+    with pytest.raises(Conflict):
+        stamps.register_stamp(strict.custody, strict.other_operator, "again", taken)
+    assert strict.actor(taken, *strict.stamp.roles, directory="contoso").stamp == strict.stamp.stamp
+    assert strict.actor(taken, *strict.stamp.roles, directory="fabrikam").stamp == squatted.id
+
+
+def test_a_stamps_token_names_its_customer_unless_the_deployment_does_without(strict: World) -> None:
+    with pytest.raises(Refused) as refused:
+        strict.actor("stamp-contoso", *strict.stamp.roles)
+    assert refused.value.reason == "directory-missing"
+    strict.clock.move(DAY)
+    stamps.register_stamp(strict.custody, strict.other_operator, "mine", "stamp-contoso", proactive=True)
+    strict.directory = Directory(strict.custody, stamps_named=False)
+    unnamed = strict.actor("stamp-contoso", *strict.stamp.roles)
+    assert (unnamed.stamp, unnamed.tenant) == (
+        strict.stamp.stamp,
+        None,
+    )  # whoever was first, and no later one
+    strict.open_case()
+    sent = collecting.create_upload(
+        strict.custody, unnamed, strict.collection(1), case_number=NUMBER, stamp_id=None
+    )
+    assert sent.tenant_id == strict.tenant

@@ -216,7 +216,7 @@ def test_a_deregistered_stamp_sends_nothing_and_what_it_sent_stays(strict: World
     bundle = strict.upload(b"kept")
     running = strict.announce(4)
     stamps.deregister_stamp(strict.custody, strict.operator, strict.stamp.stamp or "")
-    gone = strict.actor("stamp-contoso", Role.STAMP)
+    gone = strict.actor("stamp-contoso", Role.STAMP, directory="contoso")
     assert gone.stamp is None
     for attempt in (
         lambda: collecting.create_upload(

@@ -124,7 +124,7 @@ class World:
         operator = self.actor(f"olga@{name}.example", Role.OPERATOR, directory=name)
         with suppress(Conflict):
             stamps.register_stamp(self.custody, operator, f"{name} north", f"stamp-{name}", proactive=True)
-        return str(operator.tenant), operator, self.actor(f"stamp-{name}", Role.STAMP)
+        return str(operator.tenant), operator, self.actor(f"stamp-{name}", Role.STAMP, directory=name)
 
     def actor(
         self, subject: str, *roles: Role, directory: str | None = None, partner: str | None = None
