@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import struct
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -13,6 +14,9 @@ from azure.storage.blob import BlobServiceClient
 
 from retention.custody import completing, erasing, receiving
 from retention.custody.rekeying import rewrap_all
+from retention.envelope.format import ciphertext_length
+from retention.envelope.sealed_manifest import open_manifest
+from retention.envelope.stream import PartOpener
 from retention.errors import Erased, TakenOver
 from retention.objects.azure_blob import AzureBlobObjectStore
 from retention.objects.azure_keys import AzureBlobKeyStore
@@ -98,6 +102,26 @@ def test_rewrapping_leaves_bundles_and_erased_keys_alone(world: World) -> None:
     world.assign(world.engineer)
     world.grant()
     assert world.read(kept) == CONTENT
+
+
+def test_the_blob_alone_is_what_the_page_says_parts_and_then_the_manifest(
+    world: World, service: BlobServiceClient, container: str
+) -> None:
+    bundle = world.upload(CONTENT)
+    blob = service.get_blob_client(container, bundle).download_blob().readall()
+    (length,) = struct.unpack(">Q", blob[-8:])
+    start = len(blob) - 8 - length
+    key = world.custody.wrapper.unwrap(world.custody.keys.get(bundle), bundle)
+    (name,) = [each for each in world.custody.objects.list_parts(bundle) if each.startswith("mft_")]
+    manifest = open_manifest(key, bundle, name, len(blob) - start, lambda at, n: blob[start + at :][:n])
+    at, content = 0, b""
+    for part in manifest.parts:
+        size = ciphertext_length(part.length)
+        sealed = blob[at : at + size]
+        opener = PartOpener(key, bundle, part.part_id, size, lambda at, n, sealed=sealed: sealed[at : at + n])
+        content += b"".join(opener.read_through(part.digest))
+        at += size
+    assert (at, content) == (start, CONTENT)
 
 
 def test_the_block_list_is_read_once_and_then_asked_whether_it_still_holds(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
 from retention.objects.errors import BadName, PartExists, PartMissing
 from retention.objects.store import RESERVE_MAX, ObjectStore
-from tests.fakes.ids import bundle, part
+from tests.fakes.ids import an_id, bundle, part
 
 B = bundle(1)
 
@@ -171,6 +171,48 @@ class ObjectStoreContract:
             stray.commit()
         store.complete(B, [part(3), part(1)])
         assert len(store.remains(B)) == 2
+
+    def test_the_manifest_is_the_last_of_the_list_and_is_written_anew_in_the_old_ones_place(
+        self, store: ObjectStore
+    ) -> None:
+        old, new = an_id("mft", 1), an_id("mft", 2)
+        for name in (part(2), part(1), old):
+            write(store, B, name, name.encode())
+        store.complete(B, [part(2), part(1), old])
+        assert read(store, B, old) == old.encode()
+        with closing(store.open_part(B, part(1))) as reading:
+            write(store, B, new, new.encode())
+            store.complete(B, [part(2), part(1), new])
+            assert reading.read_at(0, 100) == part(1).encode(), "a read under way goes on"
+        assert store.list_parts(B) == sorted([part(1), part(2), new])
+        assert [read(store, B, name) for name in (part(1), part(2), new)] == [
+            name.encode() for name in (part(1), part(2), new)
+        ]
+        with pytest.raises(PartMissing):
+            store.open_part(B, old)
+        assert len(store.remains(B)) == 3
+        assert store.destroy(B) == 3
+        assert store.remains(B) == []
+        assert list(store.list_bundles()) == []
+
+    def test_of_two_completions_at_once_with_different_lists_one_is_whole(self, store: ObjectStore) -> None:
+        for round_ in range(4):
+            bundle_id, manifests = bundle(round_), [an_id("mft", 10 * round_ + n) for n in range(3)]
+            for name in (part(1), *manifests):
+                write(store, bundle_id, name, name.encode())
+
+            def complete(last: str, bundle_id: str = bundle_id) -> None:
+                with suppress(PartMissing):
+                    store.complete(bundle_id, [part(1), last])
+
+            threads = [threading.Thread(target=complete, args=(last,)) for last in manifests]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+            left = [name for name in store.list_parts(bundle_id) if name != part(1)]
+            assert len(left) == 1
+            assert read(store, bundle_id, left[0]) == left[0].encode()
 
     def test_completing_without_a_listed_part_changes_nothing(self, store: ObjectStore) -> None:
         write(store, B, part(1), b"x")

@@ -305,3 +305,28 @@ def test_a_bundle_sealed_into_the_store_reads_back_and_shows_nothing_on_disk(
 def test_free_space_is_what_the_file_system_says(store: LocalObjectStore, folder: Path) -> None:
     status = os.statvfs(folder)
     assert 0 < store.free_space() <= status.f_blocks * status.f_frsize
+
+
+def test_who_completes_a_bundle_is_alone_in_it_from_looking_to_removing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise two with different lists would each remove what the other keeps."""
+    store = LocalObjectStore(tmp_path)
+    for number in (1, 2):
+        write(store, B, part(number), b"x")
+    names, seen = store._names, []
+
+    def looking(bundle_id: str) -> list[str]:
+        fd = os.open(tmp_path / bundle_id, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            seen.append("locked")
+        finally:
+            os.close(fd)
+        return names(bundle_id)
+
+    monkeypatch.setattr(store, "_names", looking)
+    store.complete(B, [part(1)])
+    assert seen == ["locked"]
+    assert names(B) == [f"{part(1)}.sealed"]
