@@ -27,7 +27,7 @@ from intake_api.calls import CallRefused
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
 from intake_api.problem_codes import PROBLEMS
 from retention.archive import ArchiveError, FileNotReadable
-from retention.envelope.errors import KeyWrapperError, SealBroken, WrappedKeyBroken
+from retention.envelope.errors import KeyWrapperError, NewerFraming, SealBroken, WrappedKeyBroken
 from retention.errors import CustodyError, Invalid
 from retention.objects.errors import KeyDestroyed, KeyMissing, PartMissing, StoreFull, StoreUnavailable
 
@@ -130,6 +130,10 @@ _TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
     (PartMissing, _BROKEN),
     (SealBroken, _BROKEN),
     (WrappedKeyBroken, _BROKEN),
+    (
+        NewerFraming,
+        _fixed("unavailable", "this bundle was sealed by a newer version of the service", "newer-framing"),
+    ),
     (KeyWrapperError, _fixed("unavailable", "the key-encryption key cannot be used now", "key-wrapper")),
     (DBAPIError, _database),
     (PoolTimeout, _fixed("unavailable", "the records are too busy; nothing was done", "records")),

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from retention.envelope.errors import KeyWrapperError
+from retention.envelope.errors import KeyWrapperError, NewerFraming
 from retention.errors import (
     Conflict,
     CustodyError,
@@ -149,7 +149,7 @@ def told(error: Exception) -> BlobError:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, KeyDestroyed):
         return BlobError("BlobNotFound")
-    if full or isinstance(error, StoreError | KeyWrapperError | DBAPIError | PoolTimeout):
+    if full or isinstance(error, StoreError | KeyWrapperError | NewerFraming | DBAPIError | PoolTimeout):
         return BlobError("ServerBusy")
     return BlobError("InternalError")
 

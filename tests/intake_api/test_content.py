@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
+from retention.envelope.keys import WrappedKey
 from tests.service import AUDITOR, COLLEAGUE, ENGINEER, OPERATOR, OTHER_OPERATOR, STAMP, Service
 
 CONTENT = bytes(range(256)) * 40
@@ -180,3 +181,16 @@ def test_a_bundle_that_is_not_verified_yet_cannot_be_read(service: Service) -> N
     service.grant()
     assert read(service, bundle).get_json()["reason"] == "bundle-received"
     assert service.call("HEAD", f"/bundles/{bundle}/content", ENGINEER).status_code == 409
+
+
+def test_a_key_that_a_newer_version_wrote_is_no_damage(
+    service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service.grant()
+    wrapped = service.custody.keys.get(bundle)
+    newer = b'{"framing":3' + wrapped.to_json().removeprefix(b'{"framing":2')
+    monkeypatch.setattr(service.custody.keys, "get", lambda _: WrappedKey.from_json(newer))
+    response = read(service, bundle)
+    assert (response.status_code, response.get_json()["reason"]) == (503, "newer-framing")
+    monkeypatch.undo()
+    assert read(service, bundle).data == CONTENT
