@@ -110,9 +110,9 @@ def objects(folder: Path) -> dict[str, bytes]:
     }
 
 
-def read_manifest(data_key: bytes, manifest_id: str, stored: bytes) -> bytes:
-    (length,) = struct.unpack(">Q", stored[-8:])
-    sealed = stored[-8 - length : -8]
+def read_manifest(data_key: bytes, stored: bytes) -> bytes:
+    manifest_id, length = struct.unpack(">30sQ", stored[-38:])
+    sealed = stored[-38 - length : -38]
     return open_sealed(data_key, sealed, associated(2, "manifest", BUNDLE, manifest_id))
 
 
@@ -143,10 +143,10 @@ def test_the_manifest_is_found_among_the_objects_and_at_the_end_of_a_blob() -> N
     data_key = unwrap(folder, folder / "data-keys" / f"{BUNDLE}.key")
     stored, expected = objects(folder), (folder / "manifest.json").read_bytes()
     (manifest_id,) = [name for name in stored if name.startswith("mft_")]
-    assert read_manifest(data_key, manifest_id, stored[manifest_id]) == expected
+    assert read_manifest(data_key, stored[manifest_id]) == expected
     manifest = json.loads(expected)
     blob = b"".join(stored[part["part"]] for part in manifest["parts"]) + stored[manifest_id]
-    assert read_manifest(data_key, manifest_id, blob) == expected
+    assert read_manifest(data_key, blob) == expected
     at, apart = 0, {}
     for part in manifest["parts"]:
         sealed_length = part["length"] + 56

@@ -1,9 +1,9 @@
 """The manifest as it is kept with the parts: objects and data key alone give a bundle back (P1).
 
     sealed manifest = the manifest's bytes, sealed as a part is, with the purpose `manifest` and an id of its own
-                    | length of what precedes, 8 bytes big-endian
-The length stands last: where the objects of a bundle lie end to end in one blob, the manifest is found from its end.
-It is not authenticated: a wrong one makes other bytes of it the sealed manifest, and these do not open.
+                    | that id, 30 bytes | length of what was sealed, 8 bytes big-endian
+Id and length stand last: where the objects of a bundle lie end to end in one blob, whose blocks' names may be lost, the
+manifest is found from its end. They are not authenticated: with wrong ones it does not open.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from retention.envelope.manifest import Manifest
 from retention.envelope.stream import PartOpener, PartSealer, ReadAt
 from retention.envelope.writer import Room, SealingWriter
 
-_LENGTH = 8
+_END = struct.Struct(">30sQ")
 
 
 def seal_manifest(manifest: Manifest, data_key: DataKey, manifest_id: str, out: Room) -> None:
@@ -27,17 +27,18 @@ def seal_manifest(manifest: Manifest, data_key: DataKey, manifest_id: str, out: 
     writer, raw = SealingWriter(sealer, out), manifest.to_bytes()
     writer.write(raw)
     writer.finish()
-    out.reserve(_LENGTH)[:] = struct.pack(">Q", fmt.ciphertext_length(len(raw)))
-    out.advance(_LENGTH)
+    end = _END.pack(manifest_id.encode(), fmt.ciphertext_length(len(raw)))
+    out.reserve(len(end))[:] = end
+    out.advance(len(end))
 
 
 def open_manifest(
     data_key: DataKey, bundle_id: str, manifest_id: str, size: int, read_at: ReadAt
 ) -> Manifest:
     """The bundle's manifest, from `size` stored bytes. `SealBroken`."""
-    length = size - _LENGTH
-    if length < fmt.HEADER + fmt.TAG or read_at(length, _LENGTH) != struct.pack(">Q", length):
-        raise SealBroken(manifest_id, None, "its end does not tell its length")
+    length = size - _END.size
+    if length < fmt.HEADER + fmt.TAG or read_at(length, _END.size) != _END.pack(manifest_id.encode(), length):
+        raise SealBroken(manifest_id, None, "its end does not tell its id and length")
 
     def without_end(offset: int, wanted: int) -> bytes:
         return read_at(offset, min(wanted, length - offset))

@@ -109,10 +109,11 @@ def test_the_blob_alone_is_what_the_page_says_parts_and_then_the_manifest(
 ) -> None:
     bundle = world.upload(CONTENT)
     blob = service.get_blob_client(container, bundle).download_blob().readall()
-    (length,) = struct.unpack(">Q", blob[-8:])
-    start = len(blob) - 8 - length
+    named, length = struct.unpack(">30sQ", blob[-38:])
+    start = len(blob) - 38 - length
     key = world.custody.wrapper.unwrap(world.custody.keys.get(bundle), bundle)
     (name,) = [each for each in world.custody.objects.list_parts(bundle) if each.startswith("mft_")]
+    assert named.decode() == name
     manifest = open_manifest(key, bundle, name, len(blob) - start, lambda at, n: blob[start + at :][:n])
     at, content = 0, b""
     for part in manifest.parts:

@@ -92,7 +92,7 @@ def test_a_sealed_manifest_opens_to_what_was_sealed(count: int) -> None:
 def test_a_sealed_manifest_is_found_from_the_end_of_whatever_precedes_it() -> None:
     stored = b"parts before it" + sealed(manifest(5, 7))
     length = int.from_bytes(stored[-8:], "big")
-    assert opened(stored[-8 - length :]).to_bytes() == manifest(5, 7).to_bytes()
+    assert opened(stored[-38 - length :]).to_bytes() == manifest(5, 7).to_bytes()
 
 
 def test_a_manifest_of_another_key_bundle_or_name_does_not_open() -> None:
@@ -121,7 +121,7 @@ def test_every_flipped_cut_or_added_byte_of_a_sealed_manifest_is_found() -> None
 def test_a_part_does_not_pass_for_a_manifest() -> None:
     part_of_it = seal(KEY, manifest(5, 7).to_bytes(), part_id=MANIFEST_ID).sealed
     with pytest.raises(SealBroken):
-        opened(part_of_it + len(part_of_it).to_bytes(8, "big"))
+        opened(part_of_it + MANIFEST_ID.encode() + len(part_of_it).to_bytes(8, "big"))
 
 
 @given(st.lists(st.integers(1, 50), min_size=1, max_size=8), st.data())

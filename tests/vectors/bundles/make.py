@@ -118,7 +118,7 @@ def describe(folder: Path) -> None:
         "wrapped": [_wrapped(path) for path in sorted(folder.rglob("*.key"))],
     }
     if MANIFEST in objects:
-        sealed = objects[MANIFEST][:-8]
+        sealed = objects[MANIFEST][:-38]
         document["manifest"] = _described(sealed, framing.MANIFEST, MANIFEST, framing.CURRENT, None)
     (folder / "vectors.json").write_text(json.dumps(document, indent=1) + "\n")
 
