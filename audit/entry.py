@@ -86,6 +86,9 @@ class Action(StrEnum):
     LOG_ADOPTED = "log.adopted"
     RECORDS_RECONCILED = "records.reconciled"
     BUNDLE_MOVED = "bundle.moved"
+    TIME_DOUBTED = "time.doubted"
+    TIME_TRUSTED = "time.trusted"
+    TIME_CONFIRMED = "time.confirmed"
 
 
 class Outcome(StrEnum):

@@ -21,7 +21,7 @@ from sqlalchemy import Engine, select
 from audit.checkpoint import Checkpoint, Verifier, open_checkpoint
 from audit.log import latest_note
 from audit.merkle import leaf_hash, root
-from audit.tables import audit_checkpoints
+from audit.tables import audit_checkpoints, audit_entries
 from audit.tiles import (
     TILE_HEIGHT,
     TileReader,
@@ -32,7 +32,7 @@ from audit.tiles import (
     tile_path,
     touched,
 )
-from audit.times import from_microseconds
+from audit.times import from_microseconds, to_microseconds
 from audit.witness import Witness, WitnessError, checkpoint_path
 
 PAUSE = timedelta(minutes=1)
@@ -78,7 +78,7 @@ class Mirror:
             return None
         newest = open_checkpoint(note, self._verifier)
         self._check_extends(kept, newest)  # 1
-        if waiting_since is None or self._clock.now() - waiting_since < self._pause:
+        if waiting_since is None or self._age(waiting_since) < self._pause:
             return kept
         self._copy_tiles(kept.size if kept else 0, newest)  # 2
         self._witness.keep(checkpoint_path(newest.size), note.encode())  # 3
@@ -102,7 +102,11 @@ class Mirror:
 
     def _waited(self, kept: Checkpoint | None) -> timedelta:
         _, since = self._unwitnessed(kept)
-        return timedelta(0) if since is None else max(timedelta(0), self._clock.now() - since)
+        return timedelta(0) if since is None else self._age(since)
+
+    def _age(self, since: datetime) -> timedelta:
+        """How far from now, either way: a checkpoint of a clock that was wrong then has waited too."""
+        return abs(self._clock.now() - since)
 
     def _known(self) -> Checkpoint | None:
         if self._kept is None:
@@ -118,6 +122,10 @@ class Mirror:
         with self._engine.connect().execution_options(read_only=True) as connection:
             note = latest_note(connection)
             at_us = connection.execute(first).scalar()
+            if at_us is not None and at_us > to_microseconds(self._clock.now()):
+                # A clock was ahead once, and checkpoints never step back behind it; entries do.
+                leaf = audit_entries.c.leaf_index == (kept.size if kept else 0)
+                at_us = connection.execute(select(audit_entries.c.at_us).where(leaf)).scalar()
         return note, None if at_us is None else from_microseconds(at_us)
 
     def _check_extends(self, kept: Checkpoint | None, newest: Checkpoint) -> None:

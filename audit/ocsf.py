@@ -73,6 +73,9 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.CALLER_REFUSED: (_AUTHENTICATION, 1),  # Logon
     Action.LOG_ADOPTED: (_ENTITY_MANAGEMENT, 3),
     Action.RECORDS_RECONCILED: (_ENTITY_MANAGEMENT, 3),
+    Action.TIME_DOUBTED: (_ENTITY_MANAGEMENT, 3),
+    Action.TIME_TRUSTED: (_ENTITY_MANAGEMENT, 3),
+    Action.TIME_CONFIRMED: (_ENTITY_MANAGEMENT, 3),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

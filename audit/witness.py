@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from typing import Protocol
 
 from audit.tiles import CHECKPOINT_PATH, TileSource
@@ -59,6 +60,9 @@ class Witness(TileSource, Protocol):
 
     def newest(self) -> int | None:
         """The largest of them."""
+
+    def time(self) -> datetime | None:
+        """What time it is where the witness is; None if it has no clock but this machine's."""
 
     def disturbed(self) -> Iterator[str]:
         """Attempts to write over or to delete what is kept, a sentence each. Reads through everything."""

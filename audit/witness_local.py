@@ -57,6 +57,9 @@ class LocalWitness:
     def newest(self) -> int | None:
         return next(kept_sizes(self._children, largest_first=True), None)
 
+    def time(self) -> None:
+        """A folder has no clock of its own."""
+
     def disturbed(self) -> Iterator[str]:
         for path in sorted(self._folder.rglob("*")):
             if path.is_dir() or path.name.startswith(_PARTIAL):

@@ -17,6 +17,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
+from email.utils import parsedate_to_datetime
 from itertools import takewhile
 from typing import Any, NamedTuple, Protocol
 
@@ -109,6 +110,11 @@ class S3Witness:
 
     def newest(self) -> int | None:
         return next(kept_sizes(self._children, largest_first=True), None)
+
+    def time(self) -> datetime:
+        with self._errors("the bucket cannot be asked for the time"):
+            answer = self._s3.list_object_versions(Bucket=self._bucket, Prefix=self._prefix, MaxKeys=1)
+        return parsedate_to_datetime(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
 
     def disturbed(self) -> Iterator[str]:
         above = ""  # the key of the version just above: the newest comes first

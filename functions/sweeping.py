@@ -38,6 +38,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
     @retried(blueprint)
     def sweep(timer: func.TimerRequest, erase: func.Out[List[str]]) -> None:  # noqa: UP006
         note_lateness("the sweep", timer)
+        services().timekeeper.keep()
         custody = services().custody
         due, expired = _until_dry(begin_due, custody), _until_dry(begin_expired, custody)
         # A bundle can be waiting under several erasures: one message is enough.

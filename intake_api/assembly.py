@@ -30,7 +30,7 @@ def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> Door:
         development=development,
         stall_seconds=settings.stall_seconds,
         blob_origin=settings.blob_origin,
-        cosigning=open_cosigning(settings.custody),
+        cosigning=open_cosigning(settings.custody, clock),
     )
 
 

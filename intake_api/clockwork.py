@@ -1,7 +1,8 @@
 """The clock process: what happens without a caller, beside the server so that it never slows an upload.
 
 First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before.
-Then four beats, each in a thread of its own, so that none waits for another's long work:
+Then five beats, each in a thread of its own, so that none waits for another's long work:
+  time       whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   new audit entries into the tree, a signed checkpoint (P3)
   witness    checkpoints and tiles to where somebody else keeps them (P3)
   erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
@@ -65,7 +66,7 @@ class Beat:
 
 
 class Clockwork:
-    """The four beats over one set of services."""
+    """The five beats over one set of services."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -74,6 +75,7 @@ class Clockwork:
     def beats(self) -> tuple[Beat, ...]:
         """Each for a thread of its own."""
         return (
+            Beat("time", self._time),
             Beat("sequence", self._sequence),
             Beat("witness", self._witness),
             Beat("erase", self._erase),
@@ -92,6 +94,10 @@ class Clockwork:
             stop.wait(pause)
         if removed := remove_orphans(self._services.custody):
             LOG.info("removed %d parts that writers left behind", removed)
+
+    def _time(self) -> bool:
+        self._services.timekeeper.keep()
+        return False
 
     def _witness(self) -> bool:
         if not witness_once(self._services):  # logged there; the next round is not put off

@@ -63,6 +63,7 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     app = create_app(door)
     note_routes(app)
     signals = listen_for_signals()
+    in_background("time", lambda: door.services.timekeeper.follow_until(threading.Event()))
     in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals))
     in_background("readiness", lambda: announce(settings, authority))
     end_with_parent(settings.stop_seconds)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 from datetime import datetime
+from functools import cached_property
+from urllib.parse import urlsplit
 
 from audit.cosigned_local import LocalCosignedStore
 from audit.cosigning import CosignedStore
@@ -24,9 +26,12 @@ from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
 from retention.observing.observer import NOTHING, Observer
 from retention.records.engine import sqlite_engine
+from retention.records.inspecting import time_at
+from retention.records.postgres_url import is_here, is_local
 from retention.records.unit_of_work import Records, SqliteRecords
 from retention.settings import Settings
 from retention.signing import SigningKeyFiles, SigningKeys
+from retention.timekeeping import Sources
 
 
 class Adapters:
@@ -143,8 +148,27 @@ class Adapters:
 
         return Telemetry(process, sends, scraped=scraped)
 
+    @cached_property
+    def machine_clock(self) -> SystemClock:
+        """This machine's: one for all parts, so that what is found out about it counts for all."""
+        return SystemClock(settle=self.settings.time_settle)
+
     def clock(self) -> Clock:
-        return DevelopmentClock(self.settings.clock_file) if self.settings.development else SystemClock()
+        """What the service goes by."""
+        machine = self.machine_clock
+        return DevelopmentClock(self.settings.clock_file, machine) if self.settings.development else machine
+
+    def other_clocks(self, records: Records, witness: Witness) -> Sources:
+        """Those that run on other machines, as far as their addresses tell."""
+        settings, found = self.settings, {}
+        if settings.database_url is not None and not is_here(settings.database_url):
+            found["the database"] = lambda: time_at(records.engine)
+        if settings.azure.blob and not is_local(urlsplit(self._azure.blobs.url).hostname or ""):
+            found["the storage account"] = self.storage_time
+        place = settings.witness
+        if place.bucket is not None and not is_local(urlsplit(place.endpoint or "").hostname or "aws"):
+            found["the witness"] = witness.time
+        return found
 
     def storage_time(self) -> datetime | None:
         """What time it is in the storage account; None without one."""

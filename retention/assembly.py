@@ -22,6 +22,7 @@ from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.witness import Witness
 from retention.adapters import Adapters
+from retention.clock import Clock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
 from retention.custody.writers import Uploads
@@ -44,6 +45,7 @@ from retention.signing import (
     SIGNING_KEYS,
     SigningKeys,
 )
+from retention.timekeeping import Timekeeper
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +63,7 @@ class Services:
     mirror: Mirror
     cosigners: Cosigners
     link_keys: LinkKeys
+    timekeeper: Timekeeper
     reconciled: Event = field(default_factory=Event)
     """Set once this process has held the records against log and key store (sequencing.py)."""
     observer: Observer = NOTHING
@@ -151,6 +154,8 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
             watched(keys, "keys", observer, KEYS),
         )
         wrapper = watched(wrapper, "key-wrapper", observer, WRAPPER)
+    timekeeper = Timekeeper(adapters.machine_clock, clock, records, adapters.other_clocks(records, witness))
+    timekeeper.begin()
     custody = Custody(
         clock=clock,
         records=records,
@@ -177,6 +182,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
         cosigners=Cosigners(settings.witness.cosigners, tiles),
         link_keys=link_keys,
+        timekeeper=timekeeper,
         observer=observer,
     )
 
@@ -186,7 +192,7 @@ def state_of(services: Services) -> State:
     return State(services.custody.records, services.mirror, services.custody.clock)
 
 
-def open_cosigning(settings: Settings) -> WitnessCore | None:
+def open_cosigning(settings: Settings, clock: Clock) -> WitnessCore | None:
     """Cosigning of the logs that the settings name; None if they name none.
 
     Its key is made with the first of them. Once something was cosigned a missing key was lost, and is not made anew.
@@ -200,7 +206,7 @@ def open_cosigning(settings: Settings) -> WitnessCore | None:
     if not settings.cosigned_folder.exists():
         keys.make_missing(COSIGNING_KEY)
     cosigner = Cosigner(settings.cosigner_name, keys.read(COSIGNING_KEY))
-    return WitnessCore({log.name: log for log in logs}, cosigner, adapters.cosigned(), adapters.clock())
+    return WitnessCore({log.name: log for log in logs}, cosigner, adapters.cosigned(), clock)
 
 
 def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:

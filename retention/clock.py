@@ -1,40 +1,109 @@
-"""The clock. `now` is passed in everywhere; only assembly chooses which clock it is."""
+"""The clock. `now` and `sure` are passed in everywhere; only assembly chooses which clock it is."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Lock
 from typing import Protocol
+
+from retention.trusted_time import SETTLE, Belief, Mark, begin, due_by, judge, tell
 
 
 class Clock(Protocol):
     """Tells the time: aware, UTC."""
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """What acts and entries bear."""
+        ...
+
+    def sure(self) -> datetime:
+        """What destruction by a deadline goes by: no later than two sources agree on (`trusted_time`)."""
+        ...
+
+
+def _wall() -> datetime:
+    return datetime.now(UTC)
+
+
+def _ticks() -> float:
+    """Seconds that nobody can set; where the system has such a clock, they count while the machine sleeps too."""
+    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, as far as it can be believed. Safe from many threads; `now` takes no lock."""
+
+    def __init__(
+        self,
+        wall: Callable[[], datetime] = _wall,
+        ticks: Callable[[], float] = _ticks,
+        settle: timedelta = SETTLE,
+    ) -> None:
+        self._wall, self._ticks, self._settle = wall, ticks, settle
+        self._lock = Lock()
+        self._others: tuple[datetime, ...] = ()
+        now = wall()
+        self._seen = Belief(now, now), ticks()
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        (belief, at), wall = self._seen, self._wall()
+        return tell(belief, timedelta(seconds=self._ticks() - at), wall)
+
+    def sure(self) -> datetime:
+        with self._lock:
+            (belief, at), wall = self._seen, self._wall()
+            ran = timedelta(seconds=self._ticks() - at)
+            return due_by(belief, ran, wall, [each + ran for each in self._others])
+
+    @property
+    def belief(self) -> Belief:
+        """What was judged last."""
+        return self._seen[0]
+
+    def begin(self, mark: Mark | None, others: Iterable[datetime]) -> Belief:
+        """Begin anew: with what an earlier process was sure of, and what others' clocks say now."""
+        with self._lock:
+            self._others = tuple(others)
+            self._seen = begin(self._wall(), self._others, mark, self._settle), self._ticks()
+            return self._seen[0]
+
+    def observe(self, others: Iterable[datetime] | None = None) -> Belief:
+        """Judge again, with what others' clocks say now; None: with what they said last."""
+        with self._lock:
+            (before, at), ticks, wall = self._seen, self._ticks(), self._wall()
+            ran = timedelta(seconds=ticks - at)
+            self._others = tuple(each + ran for each in self._others) if others is None else tuple(others)
+            self._seen = judge(before, ran, wall, self._others, self._settle), ticks
+            return self._seen[0]
+
+    def wall(self) -> datetime:
+        """What the machine's clock says, believed or not."""
+        return self._wall()
 
 
 class DevelopmentClock:
     """The machine's clock moved by the number of seconds that a file holds; for rehearsals, never for service.
 
-    The file is shared by the processes of one state folder, so all of them move together.
+    The file is shared by the processes of one state folder, so all of them move together. Moving it is what somebody
+    wants to do: `sure` moves with it.
     """
 
-    def __init__(self, offset_file: Path) -> None:
+    def __init__(self, offset_file: Path, machine: SystemClock | None = None) -> None:
         self._file = offset_file
+        self.machine = machine or SystemClock()
 
     def now(self) -> datetime:
-        return datetime.now(UTC) + self._offset()
+        return self.machine.now() + self._offset()
+
+    def sure(self) -> datetime:
+        return self.machine.sure() + self._offset()
 
     def set(self, now: datetime) -> None:
         """Let it be `now`."""
-        seconds = (now - datetime.now(UTC)).total_seconds()
+        seconds = (now - self.machine.now()).total_seconds()
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{seconds!r}\n")
         fresh.replace(self._file)

@@ -20,6 +20,8 @@ from retention.observing.state import measure
 from retention.records.inspecting import describe, inspect_database, isolation, time_at
 from retention.records.unit_of_work import Records
 from retention.signing import COSIGNING_KEY, LOG_KEY, SIGNING_KEYS
+from retention.timekeeping import Sources, doubt, read_mark
+from retention.trusted_time import SLACK
 
 MOST_SKEW = timedelta(seconds=60)
 MOST_UNSEQUENCED = timedelta(minutes=1)
@@ -157,6 +159,31 @@ def clock(adapters: Adapters) -> str:
     return f"nothing waits for the log or is overdue; {pending or 'no'} erasures are waiting"
 
 
+def trust_in_time(adapters: Adapters) -> str:
+    """This machine's clock is what others' clocks and the service's own memory say."""
+    with _records(adapters) as records:
+        witness = adapters.witness(adapters.settings.log_origin)
+        others = adapters.other_clocks(records, witness)
+        with records.read() as reads:
+            doubted = doubt(read_mark(reads))
+        apart = [f"{name} is {_time(skew)} apart" for name, skew in _apart(adapters, others) if skew > SLACK]
+    if doubted:
+        raise NotWell(
+            f"{doubted}: set this machine's clock by NTP; where it is right, it is believed by itself after "
+            f"{_time(adapters.settings.time_settle)} at most, or at once by `casevault time confirm`"
+        )
+    if apart:
+        raise NotWell(f"this machine's clock is doubted: {'; '.join(apart)}: set the clocks by NTP")
+    return f"destruction goes by this machine's clock and {', '.join(others) or 'what it ran since its last start'}"
+
+
+def _apart(adapters: Adapters, others: Sources) -> Iterator[tuple[str, timedelta]]:
+    for name, asked in others.items():
+        there = asked()
+        if there is not None:
+            yield name, abs(there - adapters.machine_clock.wall())
+
+
 LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
     "database": (database, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
     "bundles": (object_store, ("CASEVAULT_BLOB", "CASEVAULT_STATE")),
@@ -166,6 +193,7 @@ LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
     "log": (log, ("CASEVAULT_BLOB", "CASEVAULT_LOG", "CASEVAULT_SIGNING", "CASEVAULT_STATE")),
     "witness": (witness, ("CASEVAULT_WITNESS", "CASEVAULT_DATABASE", "CASEVAULT_SIGNING")),
     "cosigners": (cosigners, ("CASEVAULT_COSIGNERS",)),
+    "time": (trust_in_time, ("CASEVAULT_DATABASE", "CASEVAULT_STATE", "CASEVAULT_BLOB", "CASEVAULT_WITNESS")),
     "clock": (clock, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
 }
 """By name: what is looked at, and which settings it stands on (by their beginnings)."""

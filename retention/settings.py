@@ -13,6 +13,7 @@
 | CASEVAULT_STAMP_DIRECTORY | required: a stamp's token names its customer; optional: see docs/operators.md | required |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
+| CASEVAULT_TIME_SETTLE_HOURS | hours after which a clock that jumped is believed, where no other can be asked | 24 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
@@ -47,6 +48,7 @@ from retention.custody.context import Limits
 from retention.records.postgres_url import CONNECTIONS, UnsafeUrlError, check_url
 from retention.signing import LOG_KEY
 from retention.telemetry_settings import TelemetrySettings, telemetry_from_environment
+from retention.trusted_time import SETTLE
 
 
 class SettingError(ValueError):
@@ -75,6 +77,7 @@ class Settings:
     log_origin: str = "casevault.local/log"
     development: bool = False
     limits: Limits = field(default_factory=Limits)
+    time_settle: timedelta = SETTLE
     database_url: str | None = field(default=None, repr=False)  # it may hold a password
     database_by_token: bool = False
     database_connections: int = CONNECTIONS
@@ -161,6 +164,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         log_origin=_origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log")),
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
+        time_settle=timedelta(hours=_number(environ, "CASEVAULT_TIME_SETTLE_HOURS", 24)),
         database_url=_database_url(environ),
         database_by_token=_database_by_token(environ),
         database_connections=_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),

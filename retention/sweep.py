@@ -4,6 +4,7 @@ Rules:
 - Several sweepers at once: one begins erasures, the others leave it to it; all carry begun ones out.
 - Bounded and resumable: every call does at most what it is told to, and the next goes on from the records. Running it
   twice, late, or in several places at once changes nothing but time.
+- What two clocks agree on is the time that counts here (`retention.trusted_time`): one that jumped destroys nothing.
 - The index finds what may be due; `retention.deadline` decides again from the history before anything is erased.
 - On-demand erasures go ahead of scheduled ones. One bundle that cannot be erased now does not stop the others.
 """
@@ -74,14 +75,14 @@ class SweepReport:
 
 def begin_due(custody: Custody, limit: int = BATCH) -> int:
     """Begin the erasure of up to `limit` bundles whose deadline has come; how many. 0 if another sweeper is at it."""
-    now = custody.clock.now()
+    now, sure = custody.clock.now(), custody.clock.sure()
 
     def work(tx: Transaction, limit: int) -> int:
-        over = bundles.c.due_at <= now, WAITING
+        over = bundles.c.due_at <= sure, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[tuple[Row[Any], Reason]] = []
         while not due and (found := tx.execute(search).all()):
-            decided = [(bundle, decide(bundle_history(tx, bundle), now)) for bundle in found]
+            decided = [(bundle, decide(bundle_history(tx, bundle), sure)) for bundle in found]
             due = [(bundle, said.reason) for bundle, said in decided if isinstance(said, Erase)]
             # Where the index was wrong it is put right, so a page of such rows never hides those behind it.
             refresh_due(tx, bundles.c.id.in_([b.id for b, said in decided if not isinstance(said, Erase)]))
@@ -93,12 +94,12 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
 
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     """Begin the erasure of up to `limit` uploads that nobody finished in time; how many, as `begin_due` says it."""
-    now = custody.clock.now()
+    now, sure = custody.clock.now(), custody.clock.sure()
 
     def work(tx: Transaction, limit: int) -> int:
         found: list[Row[Any]] = []
         for late in (_UNFINISHED, _UNUSED):  # each is found by its own index
-            some = select(bundles).where(late, bundles.c.expires_at <= now).order_by(bundles.c.expires_at)
+            some = select(bundles).where(late, bundles.c.expires_at <= sure).order_by(bundles.c.expires_at)
             found += tx.execute(some.limit(limit - len(found))).all()
         for bundle in found:
             tx.audit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import threading
 from typing import TYPE_CHECKING
 
 from intake_api.blob.app import BlobEndpoint
@@ -29,6 +30,7 @@ def load(settings: ServerSettings) -> WSGIApplication:
     services = assemble(settings.custody, observer)
     endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
     signals = listen_for_signals()
+    in_background("time", lambda: services.timekeeper.follow_until(threading.Event()))
     in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals))
     end_with_parent(settings.stop_seconds)
     LOG.info("blob endpoint", extra={"facts": {"address": settings.origin}})

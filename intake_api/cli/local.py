@@ -6,11 +6,15 @@ import getpass
 import os
 import platform
 import re
+import sys
+from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 
 import click
 
+from audit.times import rfc3339
 from intake_api import settings as server_settings
 from intake_api.cli.commands import Command, Group, with_json, with_state
 from intake_api.cli.errors import CliError
@@ -141,6 +145,8 @@ def sweep(state: Path, development: bool, as_json: bool) -> None:
     """
     services = local_services(state, development)
     try:
+        if services.timekeeper.keep().is_apart:
+            say("this machine's clock is doubted: see `casevault time show`; nothing new is destroyed by it")
         report = sweep_once(services.custody)
         sequence_once(services)
     finally:
@@ -195,6 +201,78 @@ def rotate(state: Path, development: bool, resume: bool, as_json: bool) -> None:
             f"{len(left)} data keys are not under {done.key}: look at these bundles' keys, then run "
             "`casevault keys rotate --resume`. Until none is left keep the older keys"
         )
+
+
+@click.group(cls=Group)
+def time() -> None:
+    """What time it is, as far as destruction by deadline goes: show, confirm."""
+
+
+TIME: tuple[Column, ...] = (
+    ("This machine's clock", "machine"),
+    ("Sure, for destruction by deadline", "sure"),
+    ("This machine ahead by, in seconds", "ahead_seconds"),
+    ("Ran evenly since, in seconds", "settled_seconds"),
+    ("Others' clocks", "others"),
+)
+
+
+@time.command("show", examples=("casevault time show --state /var/lib/casevault",))
+@with_state
+@with_development
+@with_json
+def show_time(state: Path, development: bool, as_json: bool) -> None:
+    """Show what time this machine's clock says it is, what is sure, and what others' clocks say.
+
+    While the two are apart nothing new is destroyed by a deadline; reading, uploads and erasures on demand go on.
+    """
+    services = local_services(state, development)
+    try:
+        belief, others = services.timekeeper.belief, services.timekeeper.ask()
+    finally:
+        services.close()
+    answer = {
+        "machine": rfc3339(services.timekeeper.wall()),
+        "sure": rfc3339(belief.sure),
+        "ahead_seconds": round(belief.gap.total_seconds()),
+        "settled_seconds": round(belief.settled.total_seconds()),
+        "others": {name: rfc3339(moment) for name, moment in others.items()},
+    }
+    show_item(answer if as_json else {**answer, "others": _told(others)}, TIME, as_json)
+
+
+def _told(others: Mapping[str, datetime]) -> str:
+    return ", ".join(f"{name} {rfc3339(moment)}" for name, moment in others.items()) or "none to ask"
+
+
+@time.command("confirm", examples=("casevault time confirm --state /var/lib/casevault --yes",))
+@with_state
+@with_development
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@with_json
+def confirm_time(state: Path, development: bool, yes: bool, as_json: bool) -> None:
+    """Have this machine's clock believed now, because you looked at another one; an entry says that you did.
+
+    For a machine that was off for long and has nobody to ask: without this it waits as long as it was off, and no
+    longer than CASEVAULT_TIME_SETTLE_HOURS. Refused while another clock that can be asked says otherwise.
+    """
+    services = local_services(state, development)
+    try:
+        _ask(f"This machine's clock says {rfc3339(services.timekeeper.wall())}. Is it right?", yes=yes)
+        sure = services.timekeeper.confirm(administrator(services))
+        sequence_once(services)
+    finally:
+        services.close()
+    show_item({"sure": rfc3339(sure)}, (("Sure from now on", "sure"),), as_json)
+
+
+def _ask(question: str, *, yes: bool) -> None:
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise CliError("what is destroyed by a deadline stays so: add --yes to confirm without being asked")
+    if not click.confirm(question, err=True):
+        raise CliError("nothing was confirmed")
 
 
 def administrator(services: Services) -> Actor:

@@ -16,6 +16,7 @@ from intake_api.problem_codes import PROBLEMS
 from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.custody.context import Custody
+from retention.timekeeping import doubt, read_mark
 
 routes = Blueprint("service", __name__, description="Health, and what the problems mean")
 _PUBLIC: list[dict[str, list[str]]] = []
@@ -58,12 +59,26 @@ def readiness() -> Response:
         response = jsonify({"status": "draining"})
         response.status_code = 503
         return response
-    found = the_door().readiness.get(lambda: {name: _outcome(check) for name, check in _CHECKS.items()})
-    checks = found or {}  # nothing: a part has not answered for long
+    found = the_door().readiness.get(_look)
+    checks = dict(found or {})  # nothing: a part has not answered for long
+    held = checks.pop("destruction", "ok")  # by deadline, while time is doubted: everything else goes on
     ready = set(checks.values()) == {"ok"}
-    response = jsonify({"status": "ok" if ready else "unavailable", "checks": checks})
+    status = "ok" if ready else "unavailable"
+    response = jsonify({"status": status, "checks": checks, "destruction": held})
     response.status_code = 200 if ready else 503
     return response
+
+
+def _look() -> dict[str, str]:
+    return {name: _outcome(check) for name, check in _CHECKS.items()} | {"destruction": _destruction()}
+
+
+def _destruction() -> str:
+    try:
+        with custody().records.read() as reads:
+            return doubt(read_mark(reads)) or "ok"
+    except Exception:  # the database's own check tells
+        return "unknown"
 
 
 def _outcome(check: Callable[[Custody], object]) -> str:

@@ -25,7 +25,7 @@ from retention.custody.context import Custody, Turned, about_case, commit, entry
 from retention.custody.ending import end_grants, end_links
 from retention.custody.people import actor_id
 from retention.deadline import due
-from retention.errors import Conflict, Invalid
+from retention.errors import Conflict, Invalid, Unavailable
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
 from retention.records.queries import bundle_history, case_history, find_case, refresh_due, sees_all_of
@@ -103,7 +103,7 @@ def reopen_case(custody: Custody, actor: Actor, number: str, reopened_at: dateti
 
 
 def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: datetime | None) -> Row[Any]:
-    now = custody.clock.now()
+    now, sure = custody.clock.now(), custody.clock.sure()
     action, detail = _ACTIONS[kind]
 
     def work(tx: Transaction) -> Row[Any] | Turned:
@@ -114,7 +114,7 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
             return refuse(tx, actor, action, now, denied, **about_case(case))
         event = next_event(case_history(tx, case.id), kind, at or now, now)
         if kind is CaseEventKind.REOPENED:
-            _begin_due(tx, case, event.effective_at, now)
+            _begin_due(tx, case, event.effective_at, now, sure)
         state = step(CaseState(case.state), kind)
         tx.change(update(cases).where(cases.c.id == case.id).values(state=state))
         _record(tx, case.id, event)
@@ -136,10 +136,18 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
     return commit(custody, work)
 
 
-def _begin_due(tx: Transaction, case: Row[Any], at: datetime, now: datetime) -> None:
-    """What was due before the case was reopened goes, even when the sweep is late: 90 days is a maximum (P4)."""
+def _begin_due(tx: Transaction, case: Row[Any], at: datetime, now: datetime, sure: datetime) -> None:
+    """What was due before the case was reopened goes, even when the sweep is late: 90 days is a maximum (P4).
+
+    Whether it was due must be sure: nothing is destroyed early, and no deadline is cancelled that has come.
+    """
     over = bundles.c.case_id == case.id, bundles.c.state.in_(LIVE), bundles.c.due_at <= at
     held = tx.execute(select(bundles).where(*over)).all()
+    if any(bundle.due_at > sure for bundle in held):
+        raise Unavailable(
+            "whether this case's data was due by then depends on a clock that is in doubt; reopen it again later",
+            reason="time-doubted",
+        )
     scheduled.begin(tx, [(bundle, due(bundle_history(tx, bundle))[1]) for bundle in held], now)
 
 

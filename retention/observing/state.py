@@ -26,6 +26,7 @@ from retention.bundle import BundleState
 from retention.clock import Clock
 from retention.records.tables import IN_PROGRESS, WAITING, bundles, erasure_bundles, erasures
 from retention.records.unit_of_work import Reads, Records
+from retention.timekeeping import read_mark
 
 MOST = 10_000
 FRESH = 1.0
@@ -53,6 +54,7 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
         .limit(1)
     )
     at_us = reads.execute(unsequenced).scalar()
+    mark = read_mark(reads)
     overdue = _count(reads, waiting.where(b.due_at <= now - GRACE)) + _count(reads, late)
     return {
         "casevault_bundles_due": _count(reads, waiting.where(b.due_at <= now)),
@@ -70,6 +72,7 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
         "casevault_log_oldest_unsequenced_seconds": _age(
             None if at_us is None else from_microseconds(at_us), now
         ),
+        "casevault_time_apart_seconds": abs(mark.gap).total_seconds() if mark else 0.0,
         "casevault_log_entries": float(reads.execute(select(audit_tree.c.size)).scalar() or 0),
     }
 

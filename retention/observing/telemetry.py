@@ -229,6 +229,7 @@ STATE: Mapping[str, str] = {
     "casevault_read_back_waiting": "Received bundles that are not read back yet",
     "casevault_log_oldest_unsequenced_seconds": "Age of the oldest entry that is not in the tree",
     "casevault_log_entries": "Entries in the tree",
+    "casevault_time_apart_seconds": "How far the clock that destruction could go by is from what is sure",
     "casevault_witness_lag_seconds": "How long the oldest checkpoint waits for the witness",
 }
 """The gauges of `retention.observing.state`, which the clock process exports, or `watch` in its place."""

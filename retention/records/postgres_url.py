@@ -35,12 +35,17 @@ def check_url(url: str) -> URL:
         raise UnsafeUrlError(
             "a service file may name another machine: give its parameters here, not service="
         )
-    if not all(_is_local(host) for host in _hosts(parsed)) and parsed.query.get("sslmode") != "verify-full":
+    if not all(is_local(host) for host in _hosts(parsed)) and parsed.query.get("sslmode") != "verify-full":
         raise UnsafeUrlError(
             "a database on another machine is spoken to over TLS with its name checked: "
             "add ?sslmode=verify-full&sslrootcert=<file with the server's CA> (P1)"
         )
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def is_here(url: str) -> bool:
+    """Whether all of it is on this machine: its clock then is this machine's."""
+    return all(is_local(host) for host in _hosts(make_url(url)))
 
 
 def _hosts(url: URL) -> list[str]:
@@ -61,7 +66,8 @@ def _bare(host: str) -> str:
     return host if host.startswith("/") else host.rsplit(":", 1)[0]
 
 
-def _is_local(host: str) -> bool:
+def is_local(host: str) -> bool:
+    """Whether the host, or the folder of a socket, is this machine."""
     if host.startswith("/") or host == "localhost":
         return True
     try:

@@ -388,3 +388,13 @@ receipts = Table(
     Column("entry_id", String, nullable=False),
     Column("issued_at", Moment, nullable=False),
 )
+
+trusted_time = Table(
+    "trusted_time",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    # What the clock's process was sure of last (`retention.trusted_time`); one row.
+    Column("sure_at", Moment, nullable=False),
+    Column("gap_us", BigInteger, nullable=False),
+    Column("settled_us", BigInteger, nullable=False),
+)

@@ -79,18 +79,18 @@ class Log:
     clock: SteppingClock = field(default_factory=SteppingClock)
     written: int = 0
 
-    def write(self, count: int) -> None:
+    def write(self, count: int, **changes: Any) -> None:
         with self.engine.begin() as connection:
-            append(connection, [make_entry(self.written + at) for at in range(count)])
+            append(connection, [make_entry(self.written + at, **changes) for at in range(count)])
         self.written += count
 
     def sequence(self, limit: int = 5000) -> None:
         Sequencer(self.engine, self.tiles, self.signer, self.clock).run_once(limit)
 
-    def grow(self, sizes: Sequence[int]) -> None:
+    def grow(self, sizes: Sequence[int], **changes: Any) -> None:
         """Write and sequence one batch after the other: one checkpoint each."""
         for size in sizes:
-            self.write(size - self.written)
+            self.write(size - self.written, **changes)
             self.sequence()
 
     def change(self, sql: str, *values: object) -> None:

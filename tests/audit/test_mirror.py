@@ -58,6 +58,9 @@ class MemoryWitness:
     def newest(self) -> int | None:
         return max(self.sizes(), default=None)
 
+    def time(self) -> None:
+        return None
+
     def disturbed(self) -> Iterator[str]:
         return iter(())
 
@@ -232,3 +235,25 @@ def test_what_another_process_has_copied_is_no_lag_of_this_one(log: Any) -> None
     assert watches.lag() >= timedelta(minutes=20)
     assert copies.run_once() is not None
     assert watches.lag() == timedelta(0)
+
+
+def test_a_log_that_was_signed_by_a_clock_ahead_is_copied_and_its_lag_is_told(log: Any) -> None:
+    """The clock erred by 91 days and was set right; checkpoints never step back behind the one that it signed."""
+    witness, ahead = MemoryWitness(), timedelta(days=91)
+    copier = mirror(log, witness, pause=timedelta(minutes=1))
+    log.clock.at += ahead
+    log.grow([5], at=log.clock.at)
+    log.clock.at -= ahead
+    assert copier.lag() > timedelta(days=90), "it is seen"
+    kept = copier.run_once()
+    assert kept is not None
+    assert kept.size == 5, "and it is over at once"
+    assert copier.lag() == timedelta(0)
+    log.grow([9], at=log.clock.at)
+    assert timedelta(0) < copier.lag() < timedelta(minutes=1), "later ones wait their minute, and no longer"
+    assert copier.run_once() == kept
+    log.clock.at += timedelta(minutes=2)
+    assert copier.lag() > timedelta(minutes=2)
+    kept = copier.run_once()
+    assert kept is not None
+    assert kept.size == 9

@@ -66,6 +66,8 @@ class Then:
     def now(self) -> datetime:
         return self.moment
 
+    sure = now
+
 
 def in_folder(folder: Path) -> dict[str, str]:
     """The app settings of the embedded default."""

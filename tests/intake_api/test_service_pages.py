@@ -6,20 +6,31 @@ import re
 from dataclasses import replace
 
 import pytest
+from sqlalchemy import insert
 
 from audit.tiles import TilesUnavailableError
 from intake_api.app import create_app
 from intake_api.uploads import BODY_TYPE
 from retention.objects.errors import StoreUnavailable
+from retention.records.tables import trusted_time
 from tests.service import OPERATOR, Service
 
+DAY_US = 86_400_000_000
 OWN_DOCUMENT = "/openapi.json"
 
 
 def test_a_healthy_service_is_ready(empty: Service) -> None:
     assert empty.done("GET", "/healthz") == {"status": "ok"}
     checks = {"database": "ok", "object_store": "ok", "key_store": "ok", "log": "ok", "key_file": "ok"}
-    assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks}
+    assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks, "destruction": "ok"}
+
+
+def test_a_clock_in_doubt_is_told_and_takes_nothing_out_of_service(empty: Service) -> None:
+    doubted = insert(trusted_time).values(id=1, sure_at=empty.clock.now(), gap_us=91 * DAY_US, settled_us=0)
+    empty.custody.records.write(lambda tx: tx.change(doubted))
+    response = empty.call("GET", "/readyz")
+    assert (response.status_code, response.get_json()["status"]) == (200, "ok")
+    assert "7862400 s ahead of what is sure" in response.get_json()["destruction"]
 
 
 @pytest.mark.parametrize("part", ["object_store", "key_store"])

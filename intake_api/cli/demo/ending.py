@@ -53,6 +53,8 @@ class _Stopped:
     def now(self) -> datetime:
         return self.moment
 
+    sure = now
+
 
 def last_second(life: Life) -> None:
     """Day 90 minus one second."""

@@ -62,6 +62,8 @@ class FakeClock:
     def now(self) -> datetime:
         return self.at
 
+    sure = now
+
     def move(self, by: timedelta) -> None:
         self.at += by
 
