@@ -1,7 +1,7 @@
 """The erase queue and its poison queue.
 
-- `erase`: one message, one bundle. What custody raises is left to the host, which delivers the message again after the
-  visibility timeout of host.json and gives it up to the poison queue after maxDequeueCount deliveries.
+- `erase`: one message, one bundle. What custody raises is noted, and left to the host, which delivers the message again
+  after the visibility timeout of host.json and gives it up to the poison queue after maxDequeueCount deliveries.
 - `erase_poison`: tries a last time through the sweep's own path, so that a failure is an audit entry; it never gives
   work up, because a bundle that is still pending gets a new message with the next sweep.
 - A bad message is refused by both: it goes to the poison queue, and there it is entered in the log and ends. Its text
@@ -17,8 +17,10 @@ from functions.message import BadMessage, read_message
 from functions.settings import CONNECTION, Settings
 from functions.triggers import LOG, GetServices, new_blueprint
 from retention.actor import Actor
+from retention.bundle import BundleState
 from retention.custody.context import Custody, entry
 from retention.custody.erasing import erase_bundle
+from retention.custody.failed_work import note_failure
 from retention.sweep import SweepReport, erase_one
 
 UNKNOWN = Actor(id="act_unknown", roles=frozenset())
@@ -34,8 +36,12 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
     def erase(message: func.QueueMessage) -> None:
         bundle_id = read_message(message.get_body())
         custody = services().custody
-        with custody.observer.work("erase"):
-            state = erase_bundle(custody, bundle_id)
+        try:
+            with custody.observer.work("erase"):
+                state = erase_bundle(custody, bundle_id)
+        except Exception as error:
+            note_failure(custody, Action.BUNDLE_ERASED, bundle_id, BundleState.ERASING, error)
+            raise
         LOG.info("erase: %s is %s", bundle_id, state)
 
     @blueprint.function_name("erase_poison")

@@ -20,7 +20,7 @@ from functions.message import write_message
 from functions.settings import CONNECTION, Settings
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
 from retention.custody.context import Custody
-from retention.sweep import BATCH, begin_due, begin_expired, pending_erasures, remove_orphans
+from retention.sweep import BATCH, begin_due, begin_expired, failed_erasures, pending_erasures, remove_orphans
 
 MOST = 2000
 """Bundles begun, and messages sent, in one sweep: the host sends them one by one within its timeout."""
@@ -43,6 +43,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
         due, expired = _until_dry(begin_due, custody), _until_dry(begin_expired, custody)
         # A bundle can be waiting under several erasures: one message is enough.
         pending = dict.fromkeys(bundle_id for _erasure_id, bundle_id in pending_erasures(custody, MOST))
+        pending |= dict.fromkeys(failed_erasures(custody, MOST - len(pending)))
         LOG.info("sweep: %d due, %d expired, %d to erase", due, expired, len(pending))
         if pending:
             erase.set([write_message(bundle_id) for bundle_id in pending])

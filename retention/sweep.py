@@ -6,37 +6,47 @@ Rules:
   twice, late, or in several places at once changes nothing but time.
 - What two clocks agree on is the time that counts here (`retention.trusted_time`): one that jumped destroys nothing.
 - The index finds what may be due; `retention.deadline` decides again from the history before anything is erased.
-- On-demand erasures go ahead of scheduled ones. One bundle that cannot be erased now does not stop the others.
+- On-demand erasures go ahead of scheduled ones. What cannot be done now waits for its next try (`custody.failed_work`)
+  behind all that was never tried, so however much fails stops nothing else.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any
 
-from sqlalchemy import Row, Select, and_, or_, select
+from sqlalchemy import ColumnElement, Row, and_, or_, select
 
-from audit.entry import Action, Outcome
+from audit.entry import Action
 from retention.actor import CLOCK
 from retention.bundle import BundleState
 from retention.custody import scheduled
-from retention.custody.completing import finish_upload, verify_bundle
+from retention.custody.completing import finish_upload, give_up_upload, verify_bundle
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, erase_bundle, start
+from retention.custody.failed_work import note_failure
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError, Unavailable
-from retention.objects.errors import StoreError
+from retention.objects.errors import PartMissing, StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
 from retention.records.retry import Trouble
-from retention.records.tables import UNUSED, WAITING, bundles, concatenations, erasure_bundles, erasures
+from retention.records.tables import (
+    FAILING,
+    UNUSED,
+    WAITING,
+    bundles,
+    concatenations,
+    erasure_bundles,
+    erasures,
+)
 from retention.records.unit_of_work import Transaction, Turn
 
 LOG = logging.getLogger(__name__)
@@ -46,6 +56,8 @@ SMALLER = 8
 SPREAD = 16
 _DRAW = random.SystemRandom()
 AT_ONCE = 8
+GIVE_UP = 5
+"""Times that a part of an upload must not be found before it is called gone: minutes apart by then."""
 _UNFINISHED = and_(
     bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
     or_(
@@ -139,11 +151,12 @@ def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: i
 def pending_erasures(
     custody: Custody, limit: int, after: tuple[str, str] | None = None
 ) -> list[tuple[str, str]]:
-    """Up to `limit` (erasure id, bundle id) waiting to be erased: on-demand first, then by age.
+    """Up to `limit` (erasure id, bundle id) waiting to be erased that never failed: on-demand first, then by age.
 
-    `after` goes on behind an earlier answer's last row, so that what fails now is not met again in this round.
+    `after` goes on behind an earlier answer's last row.
     """
-    going = and_(erasures.c.proven_at.is_(None), bundles.c.state == BundleState.ERASING)
+    untried = bundles.c.state == BundleState.ERASING, bundles.c.failures == 0
+    going = and_(erasures.c.proven_at.is_(None), *untried)
     joined = (
         select(erasures.c.id, bundles.c.id.label("bundle_id"), erasures.c.on_demand, erasures.c.requested_at)
         .join_from(erasures, erasure_bundles)
@@ -171,21 +184,35 @@ def _behind(mark: Row[Any], bundle_id: str) -> Any:
     )
 
 
+def failed_erasures(custody: Custody, limit: int, *, early: bool = False) -> list[str]:
+    """Up to `limit` bundles whose erasure failed and whose next try has come, the longest waiting first; or those whose
+    next try has not come yet (`early`)."""
+    now, at = custody.clock.now(), bundles.c.next_try_at
+    due = FAILING, bundles.c.state == BundleState.ERASING, at > now if early else at <= now
+    ordered = select(bundles.c.id).where(*due).order_by(at, bundles.c.id)
+    with custody.records.read() as reads:
+        return list(reads.execute(ordered.limit(limit)).scalars())
+
+
 def erase_pending(custody: Custody, report: SweepReport, limit: int) -> int:
-    """Carry up to `limit` begun erasures through; how many were tried."""
-    tried, after = 0, None
+    """Carry up to `limit` begun erasures through; how many were tried.
+
+    Those that failed before come AT_ONCE at a time, beside pages of those that did not: whatever they wait for, what is
+    asked for meanwhile waits for one of them at most.
+    """
+    tried = 0
     while tried < limit:
-        found = pending_erasures(custody, min(BATCH, limit - tried), after)
-        if not found:
+        page = [bundle_id for _erasure_id, bundle_id in pending_erasures(custody, min(BATCH, limit - tried))]
+        page = list(dict.fromkeys(page))  # one can be waiting under several erasures
+        page += failed_erasures(custody, min(AT_ONCE, limit - tried))
+        if not page:
             break
-        for one in _erase_at_once(custody, [bundle_id for _erasure_id, bundle_id in found]):
-            report.erased += one.erased
-            report.failed += one.failed
-        tried, after = tried + len(found), found[-1]
+        _erase_at_once(custody, page, report)
+        tried += len(page)
     return tried
 
 
-def _erase_at_once(custody: Custody, bundle_ids: Sequence[str]) -> Iterator[SweepReport]:
+def _erase_at_once(custody: Custody, bundle_ids: Sequence[str], report: SweepReport) -> None:
     """Erase these, AT_ONCE at a time: what one waits for on the disk, others wait for with it (group commit)."""
 
     def one(bundle_id: str) -> SweepReport:
@@ -194,63 +221,76 @@ def _erase_at_once(custody: Custody, bundle_ids: Sequence[str]) -> Iterator[Swee
         return own
 
     with ThreadPoolExecutor(min(AT_ONCE, len(bundle_ids)), "eraser") as pool:
-        yield from pool.map(one, bundle_ids)
+        for each in pool.map(one, bundle_ids):
+            report.erased += each.erased
+            report.failed += each.failed
 
 
 def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
-    """Erase one bundle; a failure is an entry and stays work for the next round."""
+    """Erase one bundle; a failure is noted (`custody.failed_work`) and stays work for later."""
     try:
         with custody.observer.work("erase"):
             erase_bundle(custody, bundle_id)
     except _STOPPED as error:
         report.failed += 1
         LOG.warning("erasing %s failed, it is tried again: %s", bundle_id, type(error).__name__)
-        now = custody.clock.now()
-        reason = getattr(error, "reason", None) or type(error).__name__
-        failed = entry(
-            CLOCK, Action.BUNDLE_ERASED, now, outcome=Outcome.FAILED, reason=reason, bundle=bundle_id
-        )
-        custody.records.write(lambda tx: tx.audit(failed))
+        note_failure(custody, Action.BUNDLE_ERASED, bundle_id, BundleState.ERASING, error)
         return False
     report.erased += 1
     return True
 
 
-def verify_received(custody: Custody, report: SweepReport, limit: int) -> None:
-    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles.
+def verify_received(custody: Custody, report: SweepReport, limit: int, *, early: bool = False) -> None:
+    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles; of each as
+    many again that failed before and whose next try has come, or has not yet (`early`).
 
-    Of those that have waited longest, some: several clocks then seldom read the same one back, and one that cannot be
-    read now keeps no other waiting.
+    Of those that have waited longest, some: several clocks then seldom read the same one back. One that cannot be read
+    now keeps no other waiting.
     """
     full = and_(
         bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
     )
     received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
-    for bundle_id in _some(custody, select(bundles.c.id).where(full), limit):
-        with _noted(report, f"completing {bundle_id}"):
-            finish_upload(custody, CLOCK, bundle_id)
-    waiting = select(bundles.c.id).where(received).order_by(bundles.c.received_at)
-    for bundle_id in _some(custody, waiting, limit):
-        with _noted(report, f"reading {bundle_id} back"):
-            with custody.observer.work("read-back"):
-                verify_bundle(custody, bundle_id)
+    for bundle_id in _some(custody, full, bundles.c.expires_at, limit, early):
+        error = _tried(report, f"completing {bundle_id}", partial(finish_upload, custody, CLOCK, bundle_id))
+        if error is not None:
+            _not_finished(custody, bundle_id, error)
+    for bundle_id in _some(custody, received, bundles.c.received_at, limit, early):
+        with custody.observer.work("read-back"):
+            error = _tried(report, f"reading {bundle_id} back", partial(verify_bundle, custody, bundle_id))
+        if error is None:
             report.verified += 1
+        else:
+            note_failure(custody, Action.BUNDLE_VERIFIED, bundle_id, BundleState.RECEIVED, error)
 
 
-def _some(custody: Custody, search: Select[Any], limit: int) -> list[str]:
+def _not_finished(custody: Custody, bundle_id: str, error: Exception) -> None:
+    failures = note_failure(custody, Action.BUNDLE_RECEIVED, bundle_id, BundleState.RECEIVING, error)
+    if isinstance(error, PartMissing) and failures >= GIVE_UP:
+        give_up_upload(custody, bundle_id)
+
+
+def _some(custody: Custody, which: Any, age: ColumnElement[Any], limit: int, early: bool) -> list[str]:
+    untried = select(bundles.c.id).where(which, bundles.c.failures == 0).order_by(age)
+    failed = (
+        and_(which, FAILING) if early else and_(which, FAILING, bundles.c.next_try_at <= custody.clock.now())
+    )
+    again = select(bundles.c.id).where(failed).order_by(bundles.c.next_try_at)
     with custody.records.read() as reads:
-        found: Sequence[str] = reads.execute(search.limit(limit * SPREAD)).scalars().all()
-    return _DRAW.sample(found, min(limit, len(found)))
+        found: Sequence[str] = reads.execute(untried.limit(limit * SPREAD)).scalars().all()
+        more: Sequence[str] = reads.execute(again.limit(limit)).scalars().all()
+    return [*_DRAW.sample(found, min(limit, len(found))), *more]
 
 
-@contextmanager
-def _noted(report: SweepReport, what: str) -> Iterator[None]:
-    """A failure is counted, and stays work for the next round."""
+def _tried(report: SweepReport, what: str, work: Callable[[], object]) -> Exception | None:
+    """Why the work could not be done; None when it was. A failure is counted."""
     try:
-        yield
+        work()
     except _STOPPED as error:
         report.failed += 1
         LOG.warning("%s failed, it is tried again: %s", what, type(error).__name__)
+        return error
+    return None
 
 
 def remove_orphans(custody: Custody) -> int:
@@ -286,11 +326,15 @@ def erase_due(custody: Custody, limit: int = 10_000) -> SweepReport:
 
 
 def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
-    """One round of all: erase what is due (up to `limit`), read back what was received."""
+    """One round of all: erase what is due (up to `limit`), read back what was received. Somebody asked for it: what
+    waits for its next try is tried now."""
+    waiting = failed_erasures(custody, limit, early=True)
     report = erase_due(custody, limit)
+    if waiting:
+        _erase_at_once(custody, waiting, report)
     if report.erased:
         truncate_wal(
             custody.records.engine
         )  # what the tombstones dropped leaves the write-ahead log too (P7)
-    verify_received(custody, report, limit=8)
+    verify_received(custody, report, limit=8, early=True)
     return report

@@ -9,6 +9,7 @@ Order of writing:
 The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
 else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened. That
 is for ever, so what may be a passing fault of a store is read a second time first.
+An upload of which a part is gone before it was whole is damaged too, and erased: nobody can complete it.
 A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
 """
 
@@ -28,6 +29,7 @@ from retention.bundle import BundleState
 from retention.custody import receipts
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
+from retention.custody.failed_work import UNTRIED, failed_before
 from retention.custody.manifests import complete_objects, is_kept
 from retention.deadline import due
 from retention.envelope.bundle_file import BundleOpener
@@ -82,12 +84,32 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
     custody.records.write(work)  # * the bundle is received from here
 
 
+def give_up_upload(custody: Custody, bundle_id: str) -> None:
+    """* A part of an upload is gone before it was whole: it is damaged, and what is left of it is erased, so that its
+    sender hears of it (410) and sends it again."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        whole = bundles.c.id == bundle_id, bundles.c.state == BundleState.RECEIVING
+        bundle = tx.execute(select(bundles).where(*whole)).first()
+        if bundle is None:
+            return
+        ids, details = about_bundle(bundle), failed_before(bundle)
+        damaged, reason = Action.BUNDLE_DAMAGED, "part-missing"
+        tx.audit(entry(CLOCK, damaged, now, outcome=Outcome.FAILED, reason=reason, **ids, details=details))
+        cause = "upload-damaged"
+        start(tx, CLOCK, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, cause, now, on_demand=False)
+
+    custody.records.write(work)
+
+
 def _received(now: datetime, manifest: Manifest) -> dict[str, Any]:
     return {
         "state": BundleState.RECEIVED,
         "received_at": now,
         "manifest": manifest.hash().hex(),
         "writer": None,
+        **UNTRIED,
     }
 
 
@@ -150,7 +172,7 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str, mended: li
 
     def work(tx: Transaction) -> BundleState:
         held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
-        done = {"state": BundleState.COMPLETE, "sha256": sha256, "verified_at": now}
+        done = {"state": BundleState.COMPLETE, "sha256": sha256, "verified_at": now, **UNTRIED}
         if not tx.change(update(bundles).where(*held).values(done)):
             return BundleState(
                 tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one()
@@ -162,7 +184,13 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str, mended: li
             Action.BUNDLE_VERIFIED,
             now,
             **about_bundle(fresh),
-            details={"sha256": sha256, "manifest": fresh.manifest, "receipt": body_hash(body), **more},
+            details={
+                "sha256": sha256,
+                "manifest": fresh.manifest,
+                "receipt": body_hash(body),
+                **more,
+                **failed_before(bundle),
+            },
         )
         tx.audit(verified)
         receipts.keep(tx, bundle.id, INTAKE, body, verified.id, now)
@@ -193,7 +221,7 @@ def _record_damage(custody: Custody, bundle: Row[Any], reason: str) -> BundleSta
 
     def work(tx: Transaction) -> BundleState:
         held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
-        if tx.change(update(bundles).where(*held).values(state=BundleState.DAMAGED)):
+        if tx.change(update(bundles).where(*held).values(state=BundleState.DAMAGED, **UNTRIED)):
             tx.audit(
                 entry(
                     CLOCK,

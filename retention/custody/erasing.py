@@ -10,6 +10,7 @@ is no way back: the bundle is unreadable at once, whatever still lies on the sto
 - An engineer of the case who comes upon sensitive data, received inadvertently, reports it: the bundle, or all of the
   case, is erased at once. It needs no grant: nothing is read.
 - What is asked for while the clock's own erasure of it is under way is that erasure; it goes ahead of scheduled work.
+- What cannot be erased now waits for its next try (`failed_work`); whoever asks for it has it tried at once.
 - The confirmation number is given at once, the receipt when the erasure is proven. On-demand work goes first.
 - An erasure is shown to the customer's operators of today, not to whoever asked for it as one of them; an engineer sees
   those of the cases that they are assigned to, and those that they asked for as an engineer.
@@ -41,6 +42,7 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.ending import end_grants
+from retention.custody.failed_work import UNTRIED, try_at_once
 from retention.custody.proving import bundle_entry, prove, record_erased, with_case
 from retention.errors import NotFound, Unavailable
 from retention.grants import Denied, check_reason
@@ -161,6 +163,8 @@ def _hastened(
 ) -> Row[Any]:
     """The erasure that is under way or done; one that the clock began goes ahead of scheduled work from now on."""
     waits = erasures.c.id == before.id, ~erasures.c.on_demand, erasures.c.proven_at.is_(None)
+    under = select(erasure_bundles.c.bundle_id).where(erasure_bundles.c.erasure_id == before.id)
+    try_at_once(tx, bundles.c.id.in_(under), now)
     if not tx.change(update(erasures).where(*waits).values(on_demand=True)):
         return before
     tx.audit(
@@ -238,7 +242,7 @@ def _begin(
     under = [{"erasure_id": erasure_id, "bundle_id": bundle.id} for bundle in held]
     tx.change(insert(erasure_bundles), under)
     begun = [bundle for bundle in held if bundle.state in LIVE]
-    going = {"state": BundleState.ERASING, "erased_cause": cause, "writer": None}
+    going = {"state": BundleState.ERASING, "erased_cause": cause, "writer": None, **UNTRIED}
     tx.change(update(bundles).where(bundles.c.id.in_([bundle.id for bundle in begun])).values(going))
     why = {"cause": cause}
     tx.audit(*[bundle_entry(actor, Action.BUNDLE_ERASING, now, one, erasure_id, why) for one in begun])

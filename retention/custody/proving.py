@@ -17,6 +17,7 @@ from retention.actor import CLOCK, Actor
 from retention.bundle import BundleState
 from retention.custody import receipts
 from retention.custody.context import about, about_bundle, entry
+from retention.custody.failed_work import UNTRIED, failed_before
 from retention.receipt import ERASURE, body_hash
 from retention.records.tables import bundles, cases, erasure_bundles, erasures, parts, staged_blocks
 from retention.records.unit_of_work import Transaction
@@ -51,6 +52,7 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
         "blob_name": None,
         "blob_facts": None,
         "due_at": None,
+        **UNTRIED,
     }
     tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))
     tx.change(delete(parts).where(parts.c.bundle_id == bundle_id))
@@ -58,6 +60,7 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
     under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
     for erasure_id in tx.execute(under).scalars().all():
         details = {"cause": bundle.erased_cause, "size": bundle.offset, "method": METHOD}
+        details |= failed_before(bundle)
         tx.audit(bundle_entry(CLOCK, Action.BUNDLE_ERASED, now, bundle, erasure_id, details))
         prove(tx, erasure_id, now)
 

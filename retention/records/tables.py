@@ -171,6 +171,7 @@ upload_links = Table(
 # them from here.
 WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 UNUSED = text("partial AND state = 'received'")
+FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
 IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
 
 bundles = Table(
@@ -215,6 +216,10 @@ bundles = Table(
     Column("due_at", Moment),
     Column("erased_at", Moment),
     Column("erased_cause", String),
+    # The clock's work on it that could not be done: how often in a row, the last reason, and when it is tried again.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("failure", String),
+    Column("next_try_at", Moment),
     Index("ix_bundles_case", "case_id", "state"),
     Index("ix_bundles_tenant", "tenant_id", "time_collected", "id"),
     Index("ix_bundles_collected", "time_collected", "id"),
@@ -256,6 +261,13 @@ bundles = Table(
         "id",
         sqlite_where=UNUSED,
         postgresql_where=UNUSED,
+    ),
+    Index(
+        "ix_bundles_failing",
+        "next_try_at",
+        "id",
+        sqlite_where=FAILING,
+        postgresql_where=FAILING,
     ),
     Index(
         "ix_bundles_received",

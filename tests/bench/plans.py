@@ -320,6 +320,7 @@ VERBS: Mapping[str, Verb] = {
     "expiring": lambda s: sweep.begin_expired(s.custody, 50),
     "received": lambda s: _quiet(lambda: sweep.verify_received(s.custody, sweep.SweepReport(), 8)),
     "pending erasures": lambda s: sweep.pending_erasures(s.custody, 200),
+    "failed erasures": lambda s: sweep.failed_erasures(s.custody, 200),
     "erase": _erase_one,
     "request a case's erasure": lambda s: erasing.request_case_erasure(
         s.custody, s.operator, s.number(1400 + s.open_case() % 200)

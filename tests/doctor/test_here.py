@@ -61,7 +61,7 @@ def test_every_wrong_setting_is_named_and_what_stands_on_it_is_not_looked_at(pat
     for name in ("THREADS", "UPLOAD_DAYS", "WITNESS_DAYS", "LISTEN"):
         assert f"CASEVAULT_{name} must" in found["settings"]
     assert "CASEVAULT_TREADS is no setting: is CASEVAULT_THREADS meant?" in found["settings"]
-    assert {*found} == {"settings", "witness"}
+    assert {*found} == {"settings", "witness", "time"}
     assert found["witness"] == "not looked at: CASEVAULT_WITNESS_DAYS is wrong"
 
 

@@ -32,7 +32,7 @@ from retention.assembly import Services
 from retention.bundle import BundleState
 from retention.receipt import ReceiptBroken, check
 from retention.records.tables import bundles
-from retention.sweep import pending_erasures
+from retention.sweep import failed_erasures, pending_erasures
 from tests.scale.caller import BROKEN, Caller, GaveUp
 from tests.scale.chaos import Chaos
 from tests.scale.host import Host, Mischief, Ticks
@@ -136,7 +136,8 @@ def settle(installation: Installation, seconds: float = QUIET_SECONDS) -> str:
 
 def _waiting(services: Services) -> str:
     custody, now = services.custody, services.custody.clock.now()
-    pending = len(pending_erasures(custody, 10_000))
+    failing = failed_erasures(custody, 10_000) + failed_erasures(custody, 10_000, early=True)
+    pending = len(pending_erasures(custody, 10_000)) + len(failing)
     states = select(bundles.c.state, func.count()).group_by(bundles.c.state)
     due = select(func.count()).where(bundles.c.due_at <= now, bundles.c.state != BundleState.ERASED)
     late = (
