@@ -71,6 +71,9 @@ class TileStore(TileSource, Protocol):
 
     def put(self, path: str, data: bytes) -> None: ...
 
+    def check(self) -> None:
+        """`TilesUnavailableError` unless the store answers and, as far as this process may write, takes a tile."""
+
 
 def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
     return f"tile/{level}/{_number(index)}{_partial(width)}"
@@ -178,6 +181,10 @@ class TileReader:
         return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
 
 
+_PROBE = 1 << 14
+"""Bytes of a full tile with its entries, about."""
+
+
 class LocalTileStore:
     """Tiles in a folder, readable by its owner only."""
 
@@ -218,6 +225,19 @@ class LocalTileStore:
                 Path(temporary).unlink()
             raise
         sync_folder(target.parent)
+
+    def check(self) -> None:
+        probe = self._folder / f".probe-{os.urandom(8).hex()}"
+        try:
+            make_folder(self._folder)
+            probe.write_bytes(bytes(_PROBE))  # its bytes too: a full disk still makes names
+        except OSError as error:
+            raise TilesUnavailableError(
+                f"tiles cannot be written to {self._folder}: {error.strerror}"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink()
 
     def get(self, path: str) -> bytes:
         try:

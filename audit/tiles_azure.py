@@ -39,6 +39,9 @@ class AzureTileStore:
             raise TileMissingError(path)
         return found[0]
 
+    def check(self) -> None:
+        self._published()
+
     def put(self, path: str, data: bytes) -> None:
         blob = self._container.get_blob_client(path)
         with self._named_errors(f"{path} cannot be written"):

@@ -68,7 +68,9 @@ class Adapters:
         """Where bundles and data keys are."""
         settings = self.settings
         if not settings.azure.blob:
-            return LocalObjectStore(settings.objects_folder), LocalKeyStore(settings.data_keys_folder)
+            reserve, beside = settings.disk_reserve, (settings.state,)
+            objects_here = LocalObjectStore(settings.objects_folder, reserve=reserve, beside=beside)
+            return objects_here, LocalKeyStore(settings.data_keys_folder)
         from retention.objects.azure_blob import AzureBlobObjectStore
         from retention.objects.azure_keys import AzureBlobKeyStore
 

@@ -189,7 +189,8 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
 
 def state_of(services: Services) -> State:
     """How the work stands, for an observer to export."""
-    return State(services.custody.records, services.mirror, services.custody.clock)
+    custody = services.custody
+    return State(custody.records, services.mirror, custody.clock, room=custody.objects.free_space)
 
 
 def open_cosigning(settings: Settings, clock: Clock) -> WitnessCore | None:

@@ -13,6 +13,7 @@
 | CASEVAULT_STAMP_DIRECTORY | required: a stamp's token names its customer; optional: see docs/operators.md | required |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
+| CASEVAULT_DISK_RESERVE | bytes that uploads leave free on the local disk, for erasing and for the log | 2 GiB |
 | CASEVAULT_TIME_SETTLE_HOURS | hours after which a clock that jumped is believed, where no other can be asked | 24 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
@@ -50,6 +51,9 @@ from retention.signing import LOG_KEY
 from retention.telemetry_settings import TelemetrySettings, telemetry_from_environment
 from retention.trusted_time import SETTLE
 
+DISK_RESERVE = 2 << 30
+"""docs/operations.md has the arithmetic."""
+
 
 class SettingError(ValueError):
     """A setting has no usable value; the text names it and says what would do."""
@@ -77,6 +81,7 @@ class Settings:
     log_origin: str = "casevault.local/log"
     development: bool = False
     limits: Limits = field(default_factory=Limits)
+    disk_reserve: int = DISK_RESERVE
     time_settle: timedelta = SETTLE
     database_url: str | None = field(default=None, repr=False)  # it may hold a password
     database_by_token: bool = False
@@ -164,6 +169,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         log_origin=_origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log")),
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
+        disk_reserve=_number(environ, "CASEVAULT_DISK_RESERVE", DISK_RESERVE),
         time_settle=timedelta(hours=_number(environ, "CASEVAULT_TIME_SETTLE_HOURS", 24)),
         database_url=_database_url(environ),
         database_by_token=_database_by_token(environ),

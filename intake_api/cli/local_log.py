@@ -16,7 +16,7 @@ import click
 from sqlalchemy import Connection, create_engine
 
 from audit.checkpoint import Verifier
-from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileStore
+from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileSource
 from intake_api.cli.commands import PATH
 from intake_api.cli.connection import read_keys
 from intake_api.cli.errors import CliError
@@ -37,7 +37,7 @@ class LocalLog:
 
     read: Callable[[], AbstractContextManager[Connection]]
     """One snapshot of the records."""
-    tiles: TileStore
+    tiles: TileSource
     key: Verifier
 
 
@@ -75,7 +75,7 @@ def _open_as_service(settings: Settings, keys: Path | None) -> Iterator[LocalLog
         yield LocalLog(services.custody.records.read, services.custody.tiles, key)
 
 
-def _key(settings: Settings, tiles: TileStore, keys: Path | None) -> Verifier:
+def _key(settings: Settings, tiles: TileSource, keys: Path | None) -> Verifier:
     """Its name is in the log's own checkpoint."""
     if keys is not None:
         return read_keys(keys)[0]

@@ -25,7 +25,6 @@ from audit.tiles import (
     TileMissingError,
     TileReader,
     TileSource,
-    TileStore,
     decode_entries,
     entries_path,
 )
@@ -144,7 +143,7 @@ def _opened(note: str, key: Verifier) -> Checkpoint:
         raise CliError(f"the checkpoint kept elsewhere does not verify: {error}") from None
 
 
-def proven_leaves(tiles: TileStore, key: Verifier) -> Iterator[dict[str, Any]]:
+def proven_leaves(tiles: TileSource, key: Verifier) -> Iterator[dict[str, Any]]:
     """Every leaf's fields, in order; CliError at the end when they do not lead to the signed root."""
     newest = published(tiles, key)
     tree = Frontier()

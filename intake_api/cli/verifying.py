@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from audit.checkpoint import Verifier
-from audit.tiles import CHECKPOINT_PATH, TileStore
+from audit.tiles import CHECKPOINT_PATH, TileSource
 from audit.verify import Verdict
 from audit.witness import Witness, WitnessTiles
 from audit.witnessed import Kept, Log, MirroredLog, RecordedLog, WitnessVerdict, hold_to_witness, read_kept
@@ -133,7 +133,7 @@ class _Seen:
     """The log as the caller can see it."""
 
     log: Log
-    tiles: TileStore
+    tiles: TileSource
     key: Verifier
 
 

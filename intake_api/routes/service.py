@@ -16,6 +16,8 @@ from intake_api.problem_codes import PROBLEMS
 from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.custody.context import Custody
+from retention.inspecting import MOST_UNSEQUENCED
+from retention.observing.state import measure
 from retention.timekeeping import doubt, read_mark
 
 routes = Blueprint("service", __name__, description="Health, and what the problems mean")
@@ -30,6 +32,7 @@ def _database(parts: Custody) -> None:
 def _log(parts: Custody) -> None:
     with suppress(TileMissingError):  # nothing was signed yet
         parts.tiles.get(CHECKPOINT_PATH)
+    parts.tiles.check()
 
 
 _CHECKS: dict[str, Callable[[Custody], object]] = {
@@ -61,23 +64,50 @@ def readiness() -> Response:
         return response
     found = the_door().readiness.get(_look)
     checks = dict(found or {})  # nothing: a part has not answered for long
-    held = checks.pop("destruction", "ok")  # by deadline, while time is doubted: everything else goes on
+    # What takes this service out of nothing: the rest goes on while they do not.
+    apart = {name: checks.pop(name, "unknown") for name in _APART}
     ready = set(checks.values()) == {"ok"}
     status = "ok" if ready else "unavailable"
-    response = jsonify({"status": status, "checks": checks, "destruction": held})
+    response = jsonify({"status": status, "checks": checks, **apart})
     response.status_code = 200 if ready else 503
     return response
 
 
 def _look() -> dict[str, str]:
-    return {name: _outcome(check) for name, check in _CHECKS.items()} | {"destruction": _destruction()}
+    return {name: _outcome(check) for name, check in _CHECKS.items()} | {
+        name: _said(look) for name, look in _APART.items()
+    }
 
 
-def _destruction() -> str:
+def _uploads(parts: Custody) -> str:
+    return (
+        "no room: only what is kept for erasing and for the log" if parts.objects.free_space() == 0 else "ok"
+    )
+
+
+def _destruction(parts: Custody) -> str:
+    with parts.records.read() as reads:
+        return doubt(read_mark(reads)) or "ok"
+
+
+def _sequencing(parts: Custody) -> str:
+    with parts.records.read() as reads:
+        waits = measure(reads, parts.clock.now())["casevault_log_oldest_unsequenced_seconds"]
+    late = f"late: an entry waits for its place in the log for {waits:.0f} s"
+    return late if waits > MOST_UNSEQUENCED.total_seconds() else "ok"
+
+
+_APART: dict[str, Callable[[Custody], str]] = {
+    "uploads": _uploads,
+    "destruction": _destruction,
+    "sequencing": _sequencing,
+}
+
+
+def _said(look: Callable[[Custody], str]) -> str:
     try:
-        with custody().records.read() as reads:
-            return doubt(read_mark(reads)) or "ok"
-    except Exception:  # the database's own check tells
+        return look(custody())
+    except Exception:  # the checks tell what is wrong
         return "unknown"
 
 

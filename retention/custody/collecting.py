@@ -29,6 +29,7 @@ from retention.deadline import BundleHistory, Erase, decide, due
 from retention.errors import Conflict, Erased, Invalid
 from retention.grants import Denied
 from retention.ids import Kind, new_id
+from retention.objects.errors import StoreFull
 from retention.records.pages import Page, fetch_page
 from retention.records.queries import bundle_history, case_history, find_bundle, is_assigned, refresh_due
 from retention.records.tables import bundles, cases, stamps
@@ -36,6 +37,12 @@ from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
 IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
+
+
+def refuse_when_full(custody: Custody) -> None:
+    """StoreFull when no byte of a new upload could be kept: it is not begun."""
+    if custody.objects.free_space() == 0:
+        raise StoreFull("the store has no room for uploads")
 
 
 def create_upload(
@@ -51,6 +58,7 @@ def create_upload(
 
     `deferred`: the size is told with the bytes; the collection's counts for nothing until then.
     """
+    refuse_when_full(custody)
     now = custody.clock.now()
     if deferred:
         collection = replace(collection, size=0)
@@ -65,6 +73,7 @@ def check_upload(
     custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
 ) -> Room:
     """Preflight: whatever `create_upload` would raise now, and nothing made; else what the quotas leave for it."""
+    refuse_when_full(custody)
     check_collection(collection, custody.triggers, custody.limits.max_bundle_size, custody.clock.now())
 
     def work(tx: Transaction) -> Room | Turned:

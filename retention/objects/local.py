@@ -6,6 +6,9 @@ Writing a part
 The .partial name is created exclusively and outlives no error; whoever holds it alone may make the .sealed name, so a
 rename cannot overwrite. A process that dies leaves an unlocked .partial, which `discard_abandoned` removes.
 
+Room is kept for what must always be possible: a part ends with `StoreFull` when what is free comes down to `reserve`.
+Erasing, records and log write nothing here, and beside it they have the reserve to work in (P4, P5).
+
 Destroying: unlink everything -> remove the bundle folder * -> fsync store folder. What a crash leaves is seen by
 `remains` and removed by destroying again.
 """
@@ -15,15 +18,15 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from retention.objects import paths
-from retention.objects.aligned import AlignedFile
-from retention.objects.errors import PartExists, PartMissing
+from retention.objects.aligned import CHUNK, AlignedFile
+from retention.objects.errors import PartExists, PartMissing, StoreFull
 from retention.objects.local_io import (
     check_private,
     make_private,
@@ -37,11 +40,13 @@ from retention.objects.local_io import (
 class LocalPartWriter:
     """A part being written. Contract: `PartWriter`."""
 
-    def __init__(self, partial: Path, sealed: Path, file: AlignedFile) -> None:
+    def __init__(self, partial: Path, sealed: Path, file: AlignedFile, hold: Callable[[], None]) -> None:
+        """`hold`: raises `StoreFull` when no more may be written."""
         self._partial = partial
         self._sealed = sealed
         self._file: AlignedFile | None = file
         self._reserved = 0
+        self._hold, self._until_held = hold, CHUNK
 
     def _open_file(self) -> AlignedFile:
         if self._file is None:
@@ -58,8 +63,15 @@ class LocalPartWriter:
         if not 0 <= length <= self._reserved:
             raise ValueError(f"{length} bytes advanced, {self._reserved} reserved")
         self._reserved = 0
+        self._until_held -= length
         try:
+            if self._until_held <= 0:
+                self._until_held = CHUNK
+                self._hold()
             file.advance(length)
+        except StoreFull:
+            self.abort()
+            raise
         except OSError as error:
             self.abort()
             raise store_error("a part cannot be written", error) from error
@@ -131,18 +143,24 @@ class LocalPartReader:
 
 
 class LocalObjectStore:
-    """Contract: `ObjectStore`. Makes its folder, readable by this user alone."""
+    """Contract: `ObjectStore`. Makes its folder, readable by this user alone.
 
-    def __init__(self, folder: Path) -> None:
+    `reserve`: bytes that parts leave free, on the folder's file system and on those of the folders `beside` it.
+    """
+
+    def __init__(self, folder: Path, *, reserve: int = 0, beside: Sequence[Path] = ()) -> None:
         self._folder = folder
+        self._reserve = reserve
+        self._measured = (folder, *beside)
         make_private(folder)
 
     def new_part(self, bundle_id: str, part_id: str) -> LocalPartWriter:
         partial = self._folder / paths.part_partial(bundle_id, part_id)
         sealed = self._folder / paths.part_object(bundle_id, part_id)
+        self._hold_reserve()
         with named_errors("a part cannot be started"):
             try:
-                writer = LocalPartWriter(partial, sealed, self._create(partial))
+                writer = LocalPartWriter(partial, sealed, self._create(partial), self._hold_reserve)
             except FileExistsError:
                 raise PartExists(f"part {part_id} is being written") from None
             if sealed.exists():  # asked only now: nobody else can make it while we hold the .partial name
@@ -223,8 +241,14 @@ class LocalObjectStore:
 
     def free_space(self) -> int:
         with named_errors("the store's room cannot be told"):
-            status = os.statvfs(self._folder)
-        return status.f_bavail * status.f_frsize
+            found = [os.statvfs(folder) for folder in self._measured]
+        return max(0, min(status.f_bavail * status.f_frsize for status in found) - self._reserve)
+
+    def _hold_reserve(self) -> None:
+        if self._reserve and not self.free_space():
+            raise StoreFull(
+                f"uploads end here: the last {self._reserve} bytes are kept for erasing and for the log"
+            )
 
     def check(self) -> None:
         check_private(self._folder)

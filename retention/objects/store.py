@@ -139,7 +139,7 @@ class ObjectStore(Protocol):
         """
 
     def free_space(self) -> int | None:
-        """Bytes that can still be stored; None where the store has no bound of its own."""
+        """Bytes that parts can still take, above what is kept free; None where the store has no bound of its own."""
 
     def check(self) -> None:
         """`StoreUnavailable`, with what is wrong, unless a part could be written right now. For readiness."""

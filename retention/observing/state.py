@@ -24,7 +24,8 @@ from audit.times import from_microseconds
 from audit.witness import WitnessError
 from retention.bundle import BundleState
 from retention.clock import Clock
-from retention.records.tables import IN_PROGRESS, WAITING, bundles, erasure_bundles, erasures
+from retention.objects.errors import StoreError
+from retention.records.tables import FAILING, IN_PROGRESS, WAITING, bundles, erasure_bundles, erasures
 from retention.records.unit_of_work import Reads, Records
 from retention.timekeeping import read_mark
 
@@ -63,6 +64,9 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
         "casevault_erasure_oldest_pending_seconds": _age(
             min((row.requested_at for row in pending), default=None), now
         ),
+        "casevault_erasures_failing": _count(
+            reads, select(b.id).where(FAILING, b.state == BundleState.ERASING)
+        ),
         "casevault_uploads_open": _count(
             reads, select(b.id).where(IN_PROGRESS, b.state != BundleState.RECEIVED)
         ),
@@ -94,7 +98,10 @@ class State:
         mirror: Mirror,
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
+        room: Callable[[], int | None] = lambda: None,
     ) -> None:
+        """`room`: bytes that uploads can still take; None where the store has no bound."""
+        self._room = room
         self._records, self._mirror, self._clock, self._monotonic = records, mirror, clock, monotonic
         self._lock = threading.Lock()
         self._looked = -FRESH
@@ -110,6 +117,9 @@ class State:
     def _look(self) -> Mapping[str, float]:
         with self._records.read() as reads:
             figures = measure(reads, self._clock.now())
+        with suppress(StoreError):
+            if (room := self._room()) is not None:
+                figures["casevault_uploads_room_bytes"] = room
         with suppress(WitnessError):
             figures["casevault_witness_lag_seconds"] = self._mirror.lag().total_seconds()
         return figures

@@ -224,12 +224,14 @@ STATE: Mapping[str, str] = {
     "casevault_bundles_due": "Bundles whose deadline has come and whose erasure has not begun",
     "casevault_bundles_overdue": "Bundles that are still there an hour after their deadline",
     "casevault_erasures_pending": "Bundles whose erasure has begun and is not proven",
+    "casevault_erasures_failing": "Bundles whose erasure failed and is tried again",
     "casevault_erasure_oldest_pending_seconds": "Age of the oldest erasure that is not proven",
     "casevault_uploads_open": "Uploads begun and not finished",
     "casevault_read_back_waiting": "Received bundles that are not read back yet",
     "casevault_log_oldest_unsequenced_seconds": "Age of the oldest entry that is not in the tree",
     "casevault_log_entries": "Entries in the tree",
     "casevault_time_apart_seconds": "How far the clock that destruction could go by is from what is sure",
+    "casevault_uploads_room_bytes": "Bytes that uploads can still take before they end",
     "casevault_witness_lag_seconds": "How long the oldest checkpoint waits for the witness",
 }
 """The gauges of `retention.observing.state`, which the clock process exports, or `watch` in its place."""

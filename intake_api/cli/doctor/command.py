@@ -68,7 +68,7 @@ def checks_of_custody(settings: Settings) -> list[Check]:
     if settings.has_local_parts:
         found += [
             Check("state folder", partial(state_folder, settings.state)),
-            Check("disk", partial(disk, settings.state)),
+            Check("disk", partial(disk, settings.state, settings.disk_reserve)),
         ]
     if not Adapters(settings).is_made():
         return [*found, Check("service's parts", partial(_not_made, settings))]

@@ -30,11 +30,21 @@ def state_folder(state: Path) -> str:
     return f"{state}, yours alone"
 
 
-def disk(state: Path) -> str:
+def disk(state: Path, reserve: int) -> str:
+    """Room for uploads, above what is kept for erasing and for the log."""
     free = shutil.disk_usage(state).free
-    if free < LEAST_SPACE:
-        raise CliError(f"only {size_of(free)} are free under {state}: the next bundle may not fit")
-    return f"{size_of(free)} free"
+    if free <= reserve:
+        raise CliError(
+            f"uploads end: {size_of(free)} are free under {state}, and {size_of(reserve)} are kept for erasing and for "
+            "the log (CASEVAULT_DISK_RESERVE); make room, or have bundles erased"
+        )
+    if free - reserve < LEAST_SPACE:
+        raise CliError(
+            f"only {size_of(free - reserve)} are left for uploads under {state}: the next bundle may not fit"
+        )
+    return (
+        f"{size_of(free - reserve)} for uploads, {size_of(min(free, reserve))} kept for erasing and the log"
+    )
 
 
 def certificate(settings: ServerSettings) -> str:
