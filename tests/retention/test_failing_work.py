@@ -101,7 +101,7 @@ def being_erased(world: World, bundle_ids: list[str]) -> None:
 def states(world: World) -> Counter[str]:
     with world.custody.records.read() as reads:
         found = select(bundles.c.state, func.count()).group_by(bundles.c.state)
-        return Counter(dict(reads.execute(found).tuples()))
+        return Counter(dict(reads.execute(found).all()))
 
 
 def failures(world: World, action: str) -> list[dict[str, Any]]:
@@ -116,6 +116,7 @@ def test_each_wait_is_longer_than_the_last_and_none_longer_than_the_longest(n: i
     assert back_off(30, 1) == LONGEST
 
 
+@pytest.mark.timeout(900)  # four thousand erasures
 def test_two_thousand_that_cannot_be_erased_keep_no_other_waiting(world: World) -> None:
     world.open_case()
     healthy = [world.upload(b"healthy") for _ in range(3)]
