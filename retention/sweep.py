@@ -34,7 +34,7 @@ from retention.custody.failed_work import note_failure
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError, Unavailable
-from retention.objects.errors import PartMissing, StoreError
+from retention.objects.errors import KeyDestroyed, PartMissing, StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
 from retention.records.retry import Trouble
@@ -266,7 +266,7 @@ def verify_received(custody: Custody, report: SweepReport, limit: int, *, early:
 
 def _not_finished(custody: Custody, bundle_id: str, error: Exception) -> None:
     failures = note_failure(custody, Action.BUNDLE_RECEIVED, bundle_id, BundleState.RECEIVING, error)
-    if isinstance(error, PartMissing) and failures >= GIVE_UP:
+    if isinstance(error, PartMissing | KeyDestroyed) and failures >= GIVE_UP:
         give_up_upload(custody, bundle_id)
 
 

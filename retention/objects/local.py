@@ -24,6 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from retention.ids import Kind
 from retention.objects import paths
 from retention.objects.aligned import CHUNK, AlignedFile
 from retention.objects.errors import PartExists, PartMissing, StoreFull
@@ -157,7 +158,10 @@ class LocalObjectStore:
     def new_part(self, bundle_id: str, part_id: str) -> LocalPartWriter:
         partial = self._folder / paths.part_partial(bundle_id, part_id)
         sealed = self._folder / paths.part_object(bundle_id, part_id)
-        self._hold_reserve()
+        if not part_id.startswith(
+            Kind.MANIFEST
+        ):  # it is small, and its bundle is whole: that may use the reserve
+            self._hold_reserve()
         with named_errors("a part cannot be started"):
             try:
                 writer = LocalPartWriter(partial, sealed, self._create(partial), self._hold_reserve)
