@@ -1,7 +1,8 @@
 """Who calls: each request's id, its token turned into an actor, and the bounds on its body.
 
 Order, before any route is reached:
-1. the request gets an id of its own (a caller's is not taken: ids stand in the log);
+1. the request gets an id of its own (a caller's is not taken: ids stand in the log), and its address is looked at: no
+   store is asked for what holds control characters;
 2. a body must announce its length, and only uploads take a large one;
 3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3).
 """
@@ -9,6 +10,7 @@ Order, before any route is reached:
 from __future__ import annotations
 
 import secrets
+import unicodedata
 
 from flask import Flask, current_app, g, request
 
@@ -65,6 +67,8 @@ def caller() -> Actor:
 
 def _let_in() -> None:
     g.request_id = secrets.token_hex(12)
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in request.path):
+        raise CallRefused("malformed", "the address holds control characters: correct the name in it")
     _bound_body()
     if request.endpoint is None or request.endpoint in PUBLIC or request.blueprint == "development":
         return

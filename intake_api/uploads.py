@@ -38,7 +38,7 @@ EXTENSIONS = (
 BODY_TYPE = "application/offset+octet-stream"
 LONGEST_METADATA = 16 * 1024
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_UPLOAD = re.compile(r"/uploads/([^/]{1,64})", re.ASCII)
+_UPLOAD = re.compile(r"/uploads/([\w.-]{1,64})", re.ASCII)
 _KEY = re.compile(r"[!-+\--~]+", re.ASCII)  # visible ASCII without the comma
 
 

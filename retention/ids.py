@@ -1,12 +1,14 @@
 """Opaque ids: three letters for the kind, an underscore, 130 random bits in base32.
 
 Nothing can be read out of an id, so audit leaves may hold it for ever.
+Names that others gave (an issuer's subjects and directories, companies) are kept and compared in one spelling.
 A confirmation number is for people on the telephone: sixteen digits, the last a Luhn check digit.
 """
 
 from __future__ import annotations
 
 import secrets
+import unicodedata
 from enum import StrEnum
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -35,6 +37,11 @@ def new_id(kind: Kind) -> str:
     """A fresh id, e.g. `bun_` and 26 characters of a-z and 2-7."""
     number = secrets.randbits(130)
     return f"{kind.value}_{''.join([_PAIRS[number >> shift & 1023] for shift in range(0, 130, 10)])}"
+
+
+def one_spelling(name: str) -> str:
+    """What an issuer or a customer calls somebody, in Unicode's form C: names that look the same are the same."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _luhn(digits: str) -> int:

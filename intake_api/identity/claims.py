@@ -12,6 +12,7 @@ Rules, in this order (RFC 7519 section 4.1, RFC 9068 section 4):
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
@@ -97,6 +98,8 @@ def _text(claims: Claims, claim: str) -> str | None:
     value = claims.get(claim)
     if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
         raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a short text")
+    if value and any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
+        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim holds control characters")
     return value or None
 
 

@@ -26,7 +26,7 @@ from retention.custody.ending import end_grants, end_links
 from retention.custody.people import actor_id
 from retention.deadline import due
 from retention.errors import Conflict, Invalid, Unavailable
-from retention.ids import Kind, new_id
+from retention.ids import Kind, new_id, one_spelling
 from retention.records.pages import Page, fetch_page
 from retention.records.queries import bundle_history, case_history, find_case, refresh_due, sees_all_of
 from retention.records.tables import (
@@ -54,7 +54,7 @@ def open_case(
     """Open a case for the tenant known as `directory`. Role: case system."""
     now = custody.clock.now()
     check_number(number, custody.limits.case_number_pattern)
-    id_ = new_id(Kind.CASE)
+    id_, directory = new_id(Kind.CASE), one_spelling(directory)
 
     def work(tx: Transaction) -> Row[Any] | Turned:
         if denied := lacks_role(actor, Role.CASE_SYSTEM):

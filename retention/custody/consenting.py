@@ -29,7 +29,7 @@ from retention.custody.context import (
 from retention.custody.ending import end_grants
 from retention.custody.people import company_id
 from retention.errors import Invalid
-from retention.ids import Kind, new_id
+from retention.ids import Kind, new_id, one_spelling
 from retention.records.pages import Page, fetch_page
 from retention.records.queries import consent_scope, find_case
 from retention.records.tables import bundles, cases, consent_bundles, consents, grants
@@ -46,7 +46,7 @@ def give_consent(
 ) -> Row[Any]:
     """Consent that `partner` may see a case, or only the bundles in `scope`. Role: operator."""
     now = custody.clock.now()
-    id_ = new_id(Kind.CONSENT)
+    id_, partner = new_id(Kind.CONSENT), one_spelling(partner)
     if not now < expires_at <= now + custody.limits.max_consent:
         days = custody.limits.max_consent.days
         raise Invalid(

@@ -29,13 +29,14 @@ from audit.entry import Action
 from retention.actor import OURS_ALONE, WITHHELD, Actor, Role
 from retention.custody.context import Custody, commit, refuse
 from retention.grants import Denied
-from retention.ids import Kind, new_id
+from retention.ids import Kind, new_id, one_spelling
 from retention.records.tables import actors, partners, stamps, tenants
 from retention.records.unit_of_work import Transaction
 
 
 def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name: str | None = None) -> str:
     """The opaque id of `subject` at `issuer`, made now if it is new."""
+    issuer, subject = one_spelling(issuer), one_spelling(subject)
     row = tx.execute(
         select(actors.c.id, actors.c.name).where(actors.c.issuer == issuer, actors.c.subject == subject)
     ).first()
@@ -88,6 +89,10 @@ class Directory:
 
         The service's own roles are never taken from a caller.
         """
+        subject = one_spelling(subject)
+        directory, partner = (
+            None if name_ is None else one_spelling(name_) for name_ in (directory, partner)
+        )
         tenant = self._tenant(directory)
         withheld = self._withheld(roles, directory, tenant, partner)
         held = roles - OURS_ALONE - frozenset(withheld)

@@ -1,17 +1,22 @@
 """The end of an erasure (P5): the tombstone of each bundle, and with the last one the proof and its receipt.
 
 What is recorded here is true already: the data key is destroyed and absence was looked for (`erasing.erase_bundle`).
+With the data go, in the same commit, the names that it had: from the tombstone, and from what stands beside the entries
+about the bundle (`_FORGOTTEN`). Particulars go whole, for one salted hash binds them: who it was is told by the leaf's
+opaque actor from then on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, delete, select, update
 
 from audit.entry import Action, Entry
+from audit.tables import audit_entries
 from audit.times import rfc3339
 from retention.actor import CLOCK, Actor
 from retention.bundle import BundleState
@@ -22,6 +27,14 @@ from retention.receipt import ERASURE, body_hash
 from retention.records.tables import bundles, cases, erasure_bundles, erasures, parts, staged_blocks
 from retention.records.unit_of_work import Transaction
 
+_FORGOTTEN: Mapping[Action, frozenset[str]] = {
+    Action.UPLOAD_CREATED: frozenset({"file_name"}),
+    Action.BUNDLE_OPENED: frozenset({"file"}),
+    Action.BUNDLE_LISTED: frozenset({"inside"}),
+    Action.BUNDLE_MOVED: frozenset({"reason"}),
+}
+"""The entries about a bundle whose particulars go with it, if they hold one of these: names of files in it, and what
+was written about it alone. Reasons of grants, erasures and reports are about a case or a request, and stay."""
 METHOD = "data key destroyed; objects deleted; absence verified"
 
 
@@ -57,12 +70,23 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
     tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))
     tx.change(delete(parts).where(parts.c.bundle_id == bundle_id))
     tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
+    tx.redact(_naming(tx, bundle_id), now)
     under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
     for erasure_id in tx.execute(under).scalars().all():
         details = {"cause": bundle.erased_cause, "size": bundle.offset, "method": METHOD}
         details |= failed_before(bundle)
         tx.audit(bundle_entry(CLOCK, Action.BUNDLE_ERASED, now, bundle, erasure_id, details))
         prove(tx, erasure_id, now)
+
+
+def _naming(tx: Transaction, bundle_id: str) -> list[str]:
+    """The entries beside which a name stands that goes with the bundle."""
+    e = audit_entries.c
+    told = e.bundle == bundle_id, e.action.in_(list(_FORGOTTEN)), e.particulars.is_not(None)
+    beside = tx.execute(select(e.entry_id, e.action, e.particulars).where(*told))
+    return [
+        row.entry_id for row in beside if _FORGOTTEN[Action(row.action)] & json.loads(row.particulars).keys()
+    ]
 
 
 def prove(tx: Transaction, erasure_id: str, now: datetime) -> None:

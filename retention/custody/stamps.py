@@ -29,7 +29,7 @@ from retention.custody.context import (
     unseen,
 )
 from retention.errors import Conflict, Invalid
-from retention.ids import Kind, new_id
+from retention.ids import Kind, new_id, one_spelling
 from retention.records.pages import Page, fetch_page
 from retention.records.tables import proactive_consents, stamps, tenants
 from retention.records.unit_of_work import Transaction
@@ -38,7 +38,7 @@ from retention.records.unit_of_work import Transaction
 def register_tenant(custody: Custody, actor: Actor, name: str, directory: str) -> Row[Any]:
     """Register a customer, known to the issuer as `directory`. Role: administrator."""
     now = custody.clock.now()
-    id_ = new_id(Kind.TENANT)
+    id_, directory = new_id(Kind.TENANT), one_spelling(directory)
 
     def work(tx: Transaction) -> Row[Any] | Turned:
         if denied := lacks_role(actor, Role.ADMINISTRATOR):
@@ -73,7 +73,7 @@ def register_stamp(
 ) -> Row[Any]:
     """Register a stamp of the operator's tenant; `subject` is the stamp's own identity at the issuer."""
     now = custody.clock.now()
-    id_ = new_id(Kind.STAMP)
+    id_, subject = new_id(Kind.STAMP), one_spelling(subject)
 
     def work(tx: Transaction) -> Row[Any] | Turned:
         if denied := lacks_role(actor, Role.OPERATOR):

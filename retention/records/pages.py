@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,6 +21,7 @@ from retention.records.unit_of_work import Reads
 
 T = TypeVar("T")
 MAX_LIMIT = 200
+_PLACE = re.compile(r"(-?[0-9]{1,18})\|([A-Za-z0-9_]{1,64})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +40,10 @@ def encode_cursor(at: datetime, id_: str) -> str:
 def decode_cursor(cursor: str) -> tuple[datetime, str]:
     """The moment and id in a cursor; Invalid when it is not one of ours."""
     try:
-        at, id_ = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode().split("|")
-        return from_microseconds(int(at)), id_
+        place = _PLACE.fullmatch(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode())
+        if place is None:
+            raise ValueError  # noqa: TRY301 - one answer for every way of not being ours
+        return from_microseconds(int(place[1])), place[2]
     except (ValueError, binascii.Error, OverflowError):
         raise Invalid(
             "this cursor is not one of ours", {"cursor": "use the one that the previous page gave"}
