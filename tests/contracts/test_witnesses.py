@@ -23,3 +23,6 @@ class TestS3Witness(WitnessContract):
     @pytest.fixture
     def witness(self, buckets: Buckets) -> Witness:
         return buckets.witness()
+
+    def test_a_bucket_has_a_clock(self, witness: Witness) -> None:
+        assert witness.time() is not None

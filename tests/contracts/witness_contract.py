@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -76,6 +77,10 @@ class WitnessContract:
         tiles = WitnessTiles(witness, 3)
         assert tiles.get("checkpoint") == b"note 3"
         assert tiles.get(PATH) == b"tile"
+
+    def test_its_clock_is_another_machine_s_or_none(self, witness: Witness) -> None:
+        told = witness.time()
+        assert told is None or abs(told - datetime.now(UTC)) < timedelta(minutes=1)
 
     def test_a_place_in_order_has_nothing_to_change(self, witness: Witness) -> None:
         assert witness.inspect() == []

@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from audit.witness_local import LocalWitness
+from retention.adapters import Adapters
+from retention.azure_settings import AzureSettings
 from retention.clock import DevelopmentClock, SystemClock
 from retention.custody import cases, erasing
 from retention.errors import Conflict, Unavailable
+from retention.settings import Settings, WitnessSettings
 from retention.sweep import sweep
 from retention.timekeeping import Timekeeper, doubt, read_mark
-from tests.retention.custody.world import DAY, HOUR, START, World, but, postgres_records, strict_world
+from tests.retention.custody.world import (
+    DAY,
+    HOUR,
+    START,
+    World,
+    but,
+    empty_records,
+    postgres_records,
+    strict_world,
+)
 
 SECOND = timedelta(seconds=1)
 
@@ -282,3 +297,38 @@ def test_a_rehearsal_s_clock_is_moved_on_purpose_and_is_sure(machine: Machine) -
     assert clock.sure() == clock.now() == machine.truth + 90 * DAY
     sweep(rehearsal.custody)
     assert rehearsal.state(bundle) == "erased"
+
+
+EMULATOR = (
+    "DefaultEndpointsProtocol=http;AccountName=devstoreaccount1;AccountKey=AAAA;"
+    "BlobEndpoint=http://127.0.0.1:10000/devstoreaccount1;"
+)
+BUCKET = WitnessSettings(bucket="kept")
+ELSEWHERE = "postgresql://casevault@db.example/casevault?sslmode=verify-full"
+
+
+@pytest.mark.parametrize(
+    ("more", "asked"),
+    [
+        ({}, set()),
+        ({"database_url": "postgresql:///casevault"}, set()),
+        ({"database_url": "postgresql://casevault@127.0.0.1/casevault"}, set()),
+        ({"database_url": "postgresql:///casevault?host=/run/postgresql"}, set()),
+        ({"database_url": ELSEWHERE}, {"the database"}),
+        (
+            {"azure": AzureSettings(account_url="https://bundles.blob.core.windows.net")},
+            {"the storage account"},
+        ),
+        ({"azure": AzureSettings(connection_string=EMULATOR)}, set()),
+        ({"witness": BUCKET}, {"the witness"}),
+        ({"witness": replace(BUCKET, endpoint="https://localhost:9000")}, set()),
+        ({"witness": replace(BUCKET, endpoint="https://s3.example")}, {"the witness"}),
+        ({"database_url": ELSEWHERE, "witness": BUCKET}, {"the database", "the witness"}),
+    ],
+)
+def test_only_clocks_of_other_machines_are_asked(
+    more: dict[str, Any], asked: set[str], tmp_path: Path
+) -> None:
+    adapters = Adapters(Settings(state=tmp_path, **more))
+    others = adapters.other_clocks(empty_records(tmp_path / "r.db"), LocalWitness(tmp_path / "witness"))
+    assert set(others) == asked
