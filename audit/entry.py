@@ -89,6 +89,7 @@ class Action(StrEnum):
     TIME_DOUBTED = "time.doubted"
     TIME_TRUSTED = "time.trusted"
     TIME_CONFIRMED = "time.confirmed"
+    RULES_SET = "rules.set"
 
 
 class Outcome(StrEnum):

@@ -76,6 +76,7 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.TIME_DOUBTED: (_ENTITY_MANAGEMENT, 3),
     Action.TIME_TRUSTED: (_ENTITY_MANAGEMENT, 3),
     Action.TIME_CONFIRMED: (_ENTITY_MANAGEMENT, 3),
+    Action.RULES_SET: (_ENTITY_MANAGEMENT, 3),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

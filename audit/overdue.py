@@ -1,11 +1,16 @@
 """Which bundles should be gone and are not, told from the leaves alone (P4, P9). Pure.
 
-A second, independent reading of the deadline rule: it shares no code with the one that erases.
+A second, independent reading of the deadline rules: it shares no code with the ones that erase.
 - A case's deadline is 90 days of 86,400 seconds after it closed, as `closed_at` says; reopening cancels it.
 - A bundle of a case has the case's deadline, also when it arrived after the close.
 - A bundle moved from one case to another keeps the deadline it had if that is earlier than the new case's.
 - A bundle without a case has its receipt, or until it is complete its creation, plus 90 days; once a case claims
   it, the case's clock alone counts.
+- An unfinished upload is gone a lifetime after the last entry by which bytes of it came, at the longest a fixed time
+  after its creation; an entry while there are none yet counts as well. It is finished when all bytes are told of, a
+  partial upload when a final one is made of it.
+- The rules in force at each moment are in the log (`rules.set`). What was promised, 90 days, is never more by them.
+  An upload of which nothing was told under any rules, by an older version, has no expiry here.
 - Refused and failed acts change nothing. Data is gone at its deadline, not after it.
 """
 
@@ -35,7 +40,27 @@ class Overdue:
 class _Bundle:
     case: str | None
     since: datetime
+    created: datetime
+    partial: bool = False
     held_from_before: datetime | None = None  # the deadline it brought from the case it was moved from
+    expires: datetime | None = None  # while it is unfinished
+
+
+@dataclass(frozen=True, slots=True)
+class _Rules:
+    """What of the rules in force counts here."""
+
+    keep: timedelta = KEEP_AT_MOST
+    upload: timedelta | None = None
+    upload_longest: timedelta | None = None
+
+    def expiry(self, created: datetime, told: datetime) -> datetime | None:
+        known = [
+            at + most
+            for at, most in ((told, self.upload), (created, self.upload_longest))
+            if most is not None
+        ]
+        return min(known, default=None)
 
 
 @dataclass(slots=True)
@@ -44,6 +69,7 @@ class Holdings:
 
     closed: dict[str, datetime] = field(default_factory=dict)
     bundles: dict[str, _Bundle] = field(default_factory=dict)
+    rules: _Rules = field(default_factory=_Rules)
 
     def take(self, leaf: Mapping[str, Any]) -> None:
         """Take the next leaf."""
@@ -61,10 +87,16 @@ class Holdings:
         return sorted(late, key=lambda item: (item.deadline, item.bundle))
 
     def deadline(self, bundle: _Bundle) -> datetime | None:
+        """The moment by which it must be gone, finished or not."""
+        known = [at for at in (self.kept_until(bundle), bundle.expires) if at is not None]
+        return min(known, default=None)
+
+    def kept_until(self, bundle: _Bundle) -> datetime | None:
+        """The moment by which it must be gone, were it finished."""
         if bundle.case is None:
-            return bundle.since + KEEP_AT_MOST
+            return bundle.since + self.rules.keep
         closed = self.closed.get(bundle.case)
-        own = None if closed is None else closed + KEEP_AT_MOST
+        own = None if closed is None else closed + self.rules.keep
         known = [deadline for deadline in (own, bundle.held_from_before) if deadline is not None]
         return min(known, default=None)
 
@@ -86,31 +118,75 @@ def _case_reopened(state: Holdings, leaf: Mapping[str, Any]) -> None:
 
 
 def _upload_created(state: Holdings, leaf: Mapping[str, Any]) -> None:
-    state.bundles[leaf["bundle"]] = _Bundle(leaf.get("case"), parse_rfc3339(leaf["at"]))
+    at, details = parse_rfc3339(leaf["at"]), leaf.get("details", {})
+    made = _Bundle(leaf.get("case"), at, at, partial=details.get("type") == "partial")
+    made.expires = state.rules.expiry(at, at)
+    state.bundles[leaf["bundle"]] = made
+    for used in details.get("partials", ()):
+        if used in state.bundles:
+            state.bundles[used].expires = None
+
+
+def _upload_continued(state: Holdings, leaf: Mapping[str, Any]) -> None:
+    bundle = state.bundles.get(leaf["bundle"])
+    if bundle is None:
+        return
+    _place(state, bundle, leaf)
+    details = leaf.get("details", {})
+    to = details.get("to")
+    if to is not None and to == details.get("of") and not bundle.partial:
+        bundle.expires = None
+    elif "staged" in details or to == 0 or (to is not None and to > details.get("from", 0)):
+        bundle.expires = state.rules.expiry(bundle.created, parse_rfc3339(leaf["at"]))
 
 
 def _bundle_received(state: Holdings, leaf: Mapping[str, Any]) -> None:
     received = parse_rfc3339(leaf["details"]["received_at"])
-    known = state.bundles.setdefault(leaf["bundle"], _Bundle(leaf.get("case"), received))
+    known = state.bundles.setdefault(leaf["bundle"], _Bundle(leaf.get("case"), received, received))
+    _place(state, known, leaf)
     known.since = received
+    if not known.partial:
+        known.expires = None
 
 
 def _bundle_taken(state: Holdings, leaf: Mapping[str, Any]) -> None:
     bundle = state.bundles.get(leaf["bundle"])
-    if bundle is not None and bundle.case != leaf["case"]:
-        # From no case: that clock ends. From another case: the earlier of the two deadlines stays.
-        bundle.held_from_before = None if bundle.case is None else state.deadline(bundle)
-        bundle.case = leaf["case"]
+    if bundle is not None:
+        _place(state, bundle, leaf)
+
+
+def _place(state: Holdings, bundle: _Bundle, leaf: Mapping[str, Any]) -> None:
+    """The case that the entry names holds the bundle. From no case: that clock ends. From another case: the earlier of
+    the two deadlines stays."""
+    case = leaf.get("case")
+    if case is not None and case != bundle.case:
+        bundle.held_from_before = None if bundle.case is None else state.kept_until(bundle)
+        bundle.case = case
 
 
 def _bundle_erased(state: Holdings, leaf: Mapping[str, Any]) -> None:
     state.bundles.pop(leaf["bundle"], None)
 
 
+def _rules_set(state: Holdings, leaf: Mapping[str, Any]) -> None:
+    told = {
+        name: timedelta(seconds=value)
+        for name, value in leaf.get("details", {}).items()
+        if name.endswith("_seconds") and isinstance(value, int)
+    }
+    state.rules = _Rules(
+        min(KEEP_AT_MOST, told.get("retention_seconds", KEEP_AT_MOST)),
+        told.get("upload_seconds"),
+        told.get("upload_longest_seconds"),
+    )
+
+
 _REPLAY: dict[str, Callable[[Holdings, Mapping[str, Any]], None]] = {
     Action.CASE_CLOSED: _case_closed,
     Action.CASE_REOPENED: _case_reopened,
+    Action.RULES_SET: _rules_set,
     Action.UPLOAD_CREATED: _upload_created,
+    Action.UPLOAD_CONTINUED: _upload_continued,
     Action.BUNDLE_RECEIVED: _bundle_received,
     Action.BUNDLE_CLAIMED: _bundle_taken,
     Action.BUNDLE_MOVED: _bundle_taken,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functions.app import create_app
 from functions.settings import this_process
 from retention.adapters import Adapters
-from retention.assembly import Services, assemble
+from retention.assembly import Services, begin
 
 
 class Once:
@@ -37,7 +37,7 @@ _SETTINGS = this_process()
 
 
 def _services() -> Services:
-    return assemble(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"))
+    return begin(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"))
 
 
 app = create_app(_SETTINGS, Once(_services))

@@ -12,14 +12,14 @@ from intake_api.identity import (
     TokenVerifier,
 )
 from intake_api.settings import AUDIENCE, ServerSettings
-from retention.assembly import assemble, open_cosigning
+from retention.assembly import begin, open_cosigning
 from retention.clock import Clock
 from retention.observing.observer import NOTHING, Observer
 
 
 def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> Door:
     """The door on an initialised state folder. `services.close()` shuts it."""
-    services = assemble(settings.custody, observer)
+    services = begin(settings.custody, observer)
     clock = services.custody.clock
     development = _development_issuer(settings, clock)
     issuer, keys = _issuer(settings, clock, development)

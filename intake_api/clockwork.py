@@ -30,7 +30,7 @@ from intake_api.logs import LOGGING
 from intake_api.metrics import observer_of, serve_metrics
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
-from retention.assembly import Services, assemble, state_of
+from retention.assembly import Services, begin, state_of
 from retention.observing.observer import NOTHING, Observer
 from retention.records.engine import truncate_wal
 from retention.sequencing import reconcile_once, sequence_once
@@ -163,7 +163,7 @@ def _process(settings: ServerSettings, name: str) -> Iterator[tuple[Services, th
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent(settings.stop_seconds)
-    services = assemble(settings.custody, observer_of(settings, name))
+    services = begin(settings.custody, observer_of(settings, name))
     if settings.metrics_listen is not None and settings.metrics_folder is not None:
         serve_metrics(settings.metrics_listen, settings.metrics_folder)
     services.observer.watch_state(state_of(services))

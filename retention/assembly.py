@@ -25,6 +25,7 @@ from retention.adapters import Adapters
 from retention.clock import Clock
 from retention.custody.context import Custody
 from retention.custody.people import Directory
+from retention.custody.rules import tell_rules
 from retention.custody.writers import Uploads
 from retention.envelope.errors import KeyWrapperUnavailable, WrappedKeyBroken
 from retention.envelope.keys import RotatingKeyWrapper
@@ -185,6 +186,17 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         timekeeper=timekeeper,
         observer=observer,
     )
+
+
+def begin(settings: Settings, observer: Observer = NOTHING) -> Services:
+    """`assemble`, for a process that takes part in custody: the log is told the rules that it goes by."""
+    services = assemble(settings, observer)
+    try:
+        tell_rules(services.custody)
+    except BaseException:
+        services.close()
+        raise
+    return services
 
 
 def state_of(services: Services) -> State:

@@ -7,6 +7,9 @@ Rules:
 - An open case keeps its bundles (a cap still counts).
 - A bundle without a case: receipt + 90 days. Once a case claims it, the case's clock alone counts.
 - No legal hold exists: 90 days is a maximum, and the bundle is due AT the deadline, not after it.
+- An unfinished upload expires a lifetime after the log was last told of bytes of it (7 days), and at the longest a
+  fixed time after its creation (30 days). So the log alone tells when, and its entries are bounded: while bytes come,
+  it is told once in a step of the lifetime.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ from enum import StrEnum
 from retention.case import CaseEvent, CaseEventKind
 
 RETENTION = timedelta(days=90)
+TOLD_IN_A_LIFETIME = 24
+"""How often, at most, the log is told in an upload's lifetime that bytes of one request still come."""
 
 
 class Reason(StrEnum):
@@ -79,6 +84,19 @@ def decide(history: BundleHistory, now: datetime) -> Keep | Erase:
     """Keep or erase at `now`."""
     at, reason = due(history)
     return Erase(reason, at) if at is not None and now >= at else Keep(reason, at)
+
+
+def upload_expiry(
+    created_at: datetime, told_at: datetime, lifetime: timedelta, longest: timedelta
+) -> datetime:
+    """Until when an upload is kept whose bytes the log was last told of at `told_at`; at first, its creation."""
+    return min(told_at + lifetime, created_at + longest)
+
+
+def must_tell(expires_at: datetime, told_now: datetime, lifetime: timedelta) -> bool:
+    """Whether bytes that come are told to the log before their request ends: `told_now` is what that makes of the
+    expiry `expires_at`."""
+    return told_now - expires_at >= lifetime / TOLD_IN_A_LIFETIME
 
 
 def cap_after_move(left: BundleHistory) -> datetime | None:

@@ -14,6 +14,7 @@ import logging
 from audit.checkpoint import Checkpoint
 from audit.sequencer import RolledBackError
 from retention.assembly import Services
+from retention.custody.rules import tell_rules
 from retention.reconcile import Reconciliation, reconcile
 from retention.records.alone import alone
 
@@ -48,5 +49,7 @@ def reconcile_now(services: Services) -> Reconciliation | None:
         facts = {"adopted": found.adopted, "grants_ended": found.grants_ended, "erasing": len(found.erasing)}
         more = {"keyless": len(found.keyless), "unrecorded": len(found.unrecorded)}
         LOG.warning("reconciled the records with the log", extra={"facts": facts | more})
+    if found.adopted:  # the newest rules in the log may be others than this process goes by
+        tell_rules(services.custody)
     services.reconciled.set()
     return found

@@ -14,7 +14,7 @@ from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.worker import in_background, listen_for_signals, watch_lines, written_to_the_end
 from intake_api.wsgi import LastReadFirst
-from retention.assembly import assemble
+from retention.assembly import begin
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -27,7 +27,7 @@ def load(settings: ServerSettings) -> WSGIApplication:
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     observer = observer_of(settings, "blobs")
-    services = assemble(settings.custody, observer)
+    services = begin(settings.custody, observer)
     endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
     signals = listen_for_signals()
     in_background("time", lambda: services.timekeeper.follow_until(threading.Event()))

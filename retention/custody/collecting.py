@@ -12,14 +12,14 @@ Rules:
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, and_, insert, select, update
 
-from audit.entry import Action
+from audit.entry import Action, Detail
 from retention.actor import Actor, Role
 from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
@@ -92,15 +92,17 @@ def announce(
     stamp_id: str | None,
     more: Mapping[str, Any] | None = None,
     brought: int = 0,
+    partials: Sequence[str] = (),
 ) -> Row[Any] | Turned:
     """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row; `brought` of
-    its bytes are here already, and counted."""
+    its bytes are here already, and counted: in `partials`."""
     admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, brought)
     if isinstance(admitted, Turned):
         return admitted
     stamp, case_id, _room = admitted
     now = custody.clock.now()
-    return insert_bundle(tx, custody, new_id(Kind.BUNDLE), actor, stamp, case_id, collection, now, more)
+    id_ = new_id(Kind.BUNDLE)
+    return insert_bundle(tx, custody, id_, actor, stamp, case_id, collection, now, more, partials)
 
 
 def _admit(
@@ -190,8 +192,11 @@ def insert_bundle(
     c: Collection,
     now: datetime,
     more: Mapping[str, Any] | None = None,
+    partials: Sequence[str] = (),
 ) -> Row[Any]:
-    """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row."""
+    """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row; `partials` are
+    the partial uploads that it is made of."""
+    details: dict[str, Detail] = {"partials": list(partials)} if partials else {}
     history = check_deadline(tx, case_id, now)
     row = {
         "id": id_,
@@ -211,7 +216,7 @@ def insert_bundle(
         "size": c.size,
         "announced_sha256": c.sha256,
         "created_at": now,
-        "expires_at": now + custody.limits.upload_lifetime,
+        "expires_at": custody.limits.upload_kept_until(now, now),
         "offset": 0,
         "due_at": due(history)[0],
         **(more or {}),
@@ -226,7 +231,7 @@ def insert_bundle(
             case=case_id,
             bundle=id_,
             subject=stamp.id,
-            details={"type": c.type.value, "size": c.size},
+            details={"type": c.type.value, "size": c.size, **details},
             particulars={"file_name": c.file_name},
         )
     )

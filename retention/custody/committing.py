@@ -122,6 +122,7 @@ def _commit(
             details={
                 "from": 0,
                 "to": size,
+                "of": size,
                 "blocks": len(chosen),
                 "type": collection.type.value,
                 "window": "declared" if declared.window_known else "assumed",

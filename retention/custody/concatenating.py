@@ -72,7 +72,7 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
             # An empty one is complete as it is: no byte of it will ever come.
             "state": BundleState.RECEIVED if size == 0 else BundleState.RECEIVING,
             "created_at": now,
-            "expires_at": now + custody.limits.upload_lifetime,
+            "expires_at": custody.limits.upload_kept_until(now, now),
             "due_at": now + RETENTION,
             **_NO_COLLECTION,
             **dict.fromkeys(("logs_start", "logs_end", "time_collected"), now),
@@ -152,7 +152,7 @@ def _create_final(
     check_collection(whole, custody.triggers, most, custody.clock.now())
 
     def work(tx: Transaction) -> Row[Any] | Turned:
-        final = announce(tx, custody, actor, whole, case_number, stamp_id, brought=size)
+        final = announce(tx, custody, actor, whole, case_number, stamp_id, brought=size, partials=partial_ids)
         if isinstance(final, Turned):
             return final
         for number, partial_id in enumerate(partial_ids):

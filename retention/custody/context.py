@@ -23,6 +23,7 @@ from retention.actor import WITHHELD, Actor, Role
 from retention.bundle import Triggers
 from retention.case import NUMBER_PATTERN
 from retention.clock import Clock
+from retention.deadline import upload_expiry
 from retention.envelope.keys import KeyWrapper
 from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
 from retention.grants import Denied
@@ -48,6 +49,10 @@ class Limits:
     max_consent: timedelta = timedelta(days=365)
     stamp_quota: int | None = None
     case_quota: int | None = None
+
+    def upload_kept_until(self, created_at: datetime, told_at: datetime) -> datetime:
+        """Until when an unfinished upload is kept that the log was last told of at `told_at`."""
+        return upload_expiry(created_at, told_at, self.upload_lifetime, self.upload_longest)
 
     @property
     def has_quota(self) -> bool:

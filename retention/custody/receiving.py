@@ -23,6 +23,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from types import TracebackType
 from typing import Self
 
@@ -33,11 +34,12 @@ from retention.actor import Actor
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
-from retention.custody.context import Custody, Turned, about, commit, entry, refuse
+from retention.custody.context import Custody, Turned, commit, refuse
 from retention.custody.manifests import destroy_if_gone
 from retention.custody.quotas import exceeded, room
-from retention.custody.taking_over import may_continue, renewed, take_over
+from retention.custody.taking_over import may_continue, take_over, tell_continued
 from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
+from retention.deadline import must_tell
 from retention.envelope import format as fmt
 from retention.envelope.keys import DataKey
 from retention.envelope.manifest import PartEntry
@@ -81,6 +83,8 @@ class UploadSession:
         bundle = take_over(self._custody, self._actor, self.bundle_id, self._token, offset, told)
         self.size: int | None = None if bundle.deferred else bundle.size
         self._created_at = bundle.created_at
+        self._kept_until = bundle.expires_at
+        self._told: int = offset  # the log knows of the bytes up to here
         self.started_at: int = offset
         self.offset: int = offset
         self._number = self._parts_so_far()
@@ -179,7 +183,7 @@ class UploadSession:
 
     def _keep(self, kept: Sequence[PartEntry]) -> None:
         try:
-            commit(self._custody, lambda tx: self._record(tx, kept))  # * the parts count from here
+            told = commit(self._custody, lambda tx: self._record(tx, kept))  # * the parts count from here
         except (
             TakenOver,
             Erased,
@@ -189,12 +193,16 @@ class UploadSession:
             raise
         self.offset += sum(part.length for part in kept)
         self._number += len(kept)
+        if told is not None:
+            self._told, self._kept_until = self.offset, told
 
     def _discard(self, unrecorded: Sequence[PartEntry]) -> None:
         for part in unrecorded:
             self._custody.objects.destroy_part(self.bundle_id, part.part_id)
 
-    def _record(self, tx: Transaction, kept: Sequence[PartEntry]) -> Turned | None:
+    def _record(self, tx: Transaction, kept: Sequence[PartEntry]) -> datetime | Turned | None:
+        """Record the parts. With those that make the upload whole, and once in a step of its lifetime, the log is told
+        so in the same commit; until when the upload is then kept."""
         now = self._custody.clock.now()
         if self.size is None and self._custody.limits.has_quota:  # no length was asked about: what comes is
             bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
@@ -208,11 +216,8 @@ class UploadSession:
             bundles.c.writer.in_(self._mine),
             bundles.c.offset == self.offset,
         )
-        moved = {
-            "offset": self.offset + sum(part.length for part in kept),
-            "expires_at": renewed(self._custody, self._created_at, now),
-        }
-        if not tx.change(update(bundles).where(*mine).values(moved)):
+        offset = self.offset + sum(part.length for part in kept)
+        if not tx.change(update(bundles).where(*mine).values(offset=offset)):
             raise self._lost(tx)
         rows = [
             {
@@ -228,7 +233,16 @@ class UploadSession:
             for number, part in enumerate(kept, self._number)
         ]
         tx.change(insert(parts), rows)
-        return None
+        limits = self._custody.limits
+        until = limits.upload_kept_until(self._created_at, now)
+        if offset != self.size and not must_tell(self._kept_until, until, limits.upload_lifetime):
+            return None
+        self._tell(tx, offset, now)
+        return until
+
+    def _tell(self, tx: Transaction, to: int, now: datetime) -> None:
+        bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
+        tell_continued(tx, self._custody, self._actor, bundle, (self._told, to), now)
 
     def check_mine(self) -> None:
         """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
@@ -248,17 +262,8 @@ class UploadSession:
 
     def _continued(self, tx: Transaction) -> None:
         self._let_go(tx)
-        bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
-        tx.audit(
-            entry(
-                self._actor,
-                Action.UPLOAD_CONTINUED,
-                self._custody.clock.now(),
-                **about(bundle),
-                bundle=self.bundle_id,
-                details={"from": self.started_at, "to": self.offset},
-            )
-        )
+        if self.offset > self._told:
+            self._tell(tx, self.offset, self._custody.clock.now())
 
     def _parts_so_far(self) -> int:
         with self._custody.records.read() as reads:

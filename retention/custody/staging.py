@@ -7,7 +7,8 @@ Order of writing
 - A block id that comes again replaces the earlier block.
 - A blob is begun by its first block and complete once, never overwritten; its name is free again when it is erased.
 - Only the blobs of one's own link exist. Nothing here can open a bundle.
-- Without a commit a blob is kept for the upload's lifetime after its last block, then erased like anything else.
+- Without a commit a blob is kept for the upload's lifetime after the log was last told that blocks come, once in a step
+  of that lifetime (`deadline.must_tell`), and never longer than other uploads; then erased like anything else.
 """
 
 from __future__ import annotations
@@ -27,12 +28,13 @@ from audit.entry import Action
 from retention.actor import Actor
 from retention.bundle import BundleState, Collection, CollectionType, check_unsized
 from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased
-from retention.custody.context import Custody, Turned, commit, refuse, unseen
+from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
 from retention.custody.linking import UploadLink
 from retention.custody.manifests import destroy_if_gone
 from retention.custody.quotas import exceeded, room
 from retention.custody.receiving import data_key_of
 from retention.custody.writers import RECHECK_SECONDS
+from retention.deadline import must_tell
 from retention.envelope import framing
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
@@ -145,11 +147,11 @@ class StagedBlock:
         """Record the block; the part that it replaces."""
         now = self._through.custody.clock.now()
         of = bundles.c.id == self.bundle_id
-        until = now + self._through.custody.limits.upload_lifetime
-        going_on = update(bundles).where(of, bundles.c.state == BundleState.STAGING).values(expires_at=until)
-        if not tx.change(going_on):
-            refuse_if_erased(tx.execute(select(bundles).where(of)).one())
+        bundle = tx.execute(select(bundles).where(of)).one()
+        refuse_if_erased(bundle)
+        if bundle.state != BundleState.STAGING:
             raise Conflict("this blob is complete", reason="blob-complete")
+        self._renew(tx, bundle, length, now)
         if not self.block_id.startswith(ONE_SHOT):
             _check_same_length(tx, self.bundle_id, self.block_id)
         same = staged_blocks.c.bundle_id == self.bundle_id, staged_blocks.c.block_id == self.block_id
@@ -167,6 +169,23 @@ class StagedBlock:
         fresh = {"bundle_id": self.bundle_id, "block_id": self.block_id, **row}
         tx.change(insert(staged_blocks).values(fresh))
         return None
+
+    def _renew(self, tx: Transaction, bundle: Row[Any], length: int, now: datetime) -> None:
+        """Keep the blob on, and tell the log so: once in a step of its lifetime, however many blocks come."""
+        limits = self._through.custody.limits
+        until = limits.upload_kept_until(bundle.created_at, now)
+        if not must_tell(bundle.expires_at, until, limits.upload_lifetime):
+            return
+        tx.change(update(bundles).where(bundles.c.id == bundle.id).values(expires_at=until))
+        going_on = entry(
+            self._through.actor,
+            Action.UPLOAD_CONTINUED,
+            now,
+            **about_bundle(bundle),
+            subject=self._through.link.row.id,
+            details={"staged": length},
+        )
+        tx.audit(going_on)
 
     def _check_wanted(self) -> None:
         """Erased, Conflict or TakenOver, once the blob or the link is not to be written through any more."""

@@ -6,9 +6,10 @@ Rules:
 - The bytes go on exactly where the recorded ones end.
 - A length that was deferred is told once, and fenced by the same transaction as the writer's token: it is never less
   than what is recorded, nor more than the quotas have room for, and no writer from before it can pass it.
-- Every part recorded renews the time that the upload is kept; from its creation on it has `Limits.upload_longest` at
-  most. A request renews it only while nothing is recorded: one that brings nothing would keep parts longer than Blob
-  Storage keeps their staged blocks.
+- The time that the upload is kept is renewed by an entry, and by nothing else, so that the log alone tells it: each
+  request that brought bytes writes one, a long one once in a step of the lifetime (`deadline.must_tell`). From its
+  creation on an upload has `Limits.upload_longest` at most. A request that brings nothing renews it only while nothing
+  is recorded: otherwise it would keep parts longer than Blob Storage keeps their staged blocks.
 """
 
 from __future__ import annotations
@@ -18,12 +19,22 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from audit.entry import Action
+from audit.entry import Action, Detail
 from retention.actor import Actor, Role
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
-from retention.custody.context import Custody, Turned, commit, not_operator_of, refuse, unseen
+from retention.custody.context import (
+    Custody,
+    Turned,
+    about_bundle,
+    commit,
+    entry,
+    not_operator_of,
+    refuse,
+    unseen,
+)
 from retention.custody.quotas import Room, exceeded, room
+from retention.deadline import must_tell
 from retention.errors import Conflict, Erased, Invalid, OffsetMismatch, TooLarge
 from retention.grants import Denied
 from retention.records.queries import find_upload, partials_of
@@ -75,7 +86,7 @@ def take_over(
         now, which = custody.clock.now(), bundles.c.id == bundle_id
         bundle = tx.execute(select(bundles).where(which)).one()
         refuse_if_erased(bundle)
-        if bundle.expires_at <= now:
+        if bundle.expires_at <= now and is_unfinished(bundle):
             raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
         if bundle.offset != offset:
             raise OffsetMismatch(bundle.offset)
@@ -86,15 +97,21 @@ def take_over(
         if over := exceeded(left, length.get("size", 0) - bundle.offset):
             ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
             return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
-        changes = {
-            "writer": token,
-            **({} if bundle.offset else {"expires_at": renewed(custody, bundle.created_at, now)}),
-            **length,
-        }
-        tx.change(update(bundles).where(which).values(changes))
-        return tx.execute(select(bundles).where(which)).one()
+        tx.change(update(bundles).where(which).values({"writer": token, **length}))
+        fresh = tx.execute(select(bundles).where(which)).one()
+        until = custody.limits.upload_kept_until(bundle.created_at, now)
+        begins = not offset and must_tell(bundle.expires_at, until, custody.limits.upload_lifetime)
+        if not (length or begins):
+            return fresh
+        return tell_continued(tx, custody, actor, fresh, (offset, offset), now)
 
     return commit(custody, work)
+
+
+def is_unfinished(upload: Row[Any]) -> bool:
+    """True while bytes are missing: only that expires. What came whole is finished, however late."""
+    missing = upload.deferred or upload.offset < upload.size
+    return upload.state == BundleState.RECEIVING and bool(missing)
 
 
 def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
@@ -111,6 +128,16 @@ def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
     return {"size": told, "deferred": False}
 
 
-def renewed(custody: Custody, created_at: datetime, now: datetime) -> datetime:
-    """Until when an upload is kept that is written to at `now`."""
-    return min(now + custody.limits.upload_lifetime, created_at + custody.limits.upload_longest)
+def tell_continued(
+    tx: Transaction, custody: Custody, actor: Actor, bundle: Row[Any], run: tuple[int, int], now: datetime
+) -> Row[Any]:
+    """The entry that the upload's bytes from the one to the other offset of `run` came; they, or none yet, renew its
+    time."""
+    which, (from_, to) = bundles.c.id == bundle.id, run
+    if to > from_ or not to:
+        until = custody.limits.upload_kept_until(bundle.created_at, now)
+        tx.change(update(bundles).where(which).values(expires_at=until))
+    whole: dict[str, Detail] = {} if bundle.deferred else {"of": bundle.size}
+    details: dict[str, Detail] = {"from": from_, "to": to, **whole}
+    tx.audit(entry(actor, Action.UPLOAD_CONTINUED, now, **about_bundle(bundle), details=details))
+    return tx.execute(select(bundles).where(which)).one()

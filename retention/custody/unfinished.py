@@ -19,7 +19,7 @@ from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
-from retention.custody.taking_over import may_write
+from retention.custody.taking_over import is_unfinished, may_write
 from retention.custody.writers import Uploads, settle
 from retention.errors import Conflict, Erased
 from retention.records.queries import final_of, partials_of
@@ -53,9 +53,7 @@ def find_partials(custody: Custody, bundle_id: str) -> list[str]:
 
 
 def _can_expire(upload: Row[Any]) -> bool:
-    if upload.state == BundleState.RECEIVING:
-        return bool(upload.deferred or upload.offset < upload.size)
-    return bool(upload.partial)
+    return is_unfinished(upload) or (upload.state != BundleState.RECEIVING and bool(upload.partial))
 
 
 def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:

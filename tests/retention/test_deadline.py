@@ -24,6 +24,8 @@ from retention.deadline import (
     case_deadline,
     decide,
     due,
+    must_tell,
+    upload_expiry,
 )
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -102,6 +104,10 @@ class Told:
     since: datetime | None = None
     cap: datetime | None = None
     received: bool = False
+    created: datetime | None = None
+    expires: datetime | None = None
+    limits: tuple[timedelta, timedelta] | None = None  # an upload's lifetime, and the longest
+    offset: int = 0
     leaves: list[dict[str, Any]] = field(default_factory=list)
 
     def log(self, action: Action, details: dict[str, str | int | list[str]], **ids: str | None) -> None:
@@ -119,6 +125,8 @@ class Told:
             "create": self.create,
             "receive": self.receive,
             "move": self.move,
+            "send": self.send,
+            "rules": self.rules,
         }[name](name, case, late)
 
     def change(self, name: str, case: str, late: int) -> None:
@@ -135,11 +143,41 @@ class Told:
         if self.since is None:
             self.since, self.case = self.now, case if late % 2 else None
             self.cases.setdefault(case, [event(OPENED, START)])
+            self.created, self.expires = self.now, self.kept_until(self.now)
             self.log(Action.UPLOAD_CREATED, {"type": "proactive"}, bundle="b", case=self.case)
+
+    def kept_until(self, created: datetime) -> datetime | None:
+        return None if self.limits is None else upload_expiry(created, self.now, *self.limits)
+
+    def send(self, _name: str, _case: str, late: int) -> None:
+        """Bytes, or none; `late` says how many, and whether it was all."""
+        if self.created is not None and not self.received:
+            start, self.offset = self.offset, self.offset + late % 3
+            whole = late % 5 == 0 and self.offset > 0
+            if whole:
+                self.expires = None
+            elif self.offset > start or not self.offset:
+                self.expires = self.kept_until(self.created)
+            details: dict[str, str | int | list[str]] = {"from": start, "to": self.offset}
+            size = {"of": self.offset} if whole else {"of": self.offset + 9} if late % 2 else {}
+            self.log(Action.UPLOAD_CONTINUED, {**details, **size}, bundle="b", case=self.case)
+
+    def rules(self, _name: str, _case: str, late: int) -> None:
+        self.limits = ((1 + late % 9) * DAY, (1 + late % 40) * DAY)
+        told: dict[str, str | int | list[str]] = {
+            "upload_seconds": int(self.limits[0].total_seconds()),
+            "upload_longest_seconds": int(self.limits[1].total_seconds()),
+            "retention_seconds": 86_400 * 90 if late % 2 else 86_400 * 1000,
+        }
+        self.log(Action.RULES_SET, told)
+
+    def gone_by(self) -> datetime | None:
+        at, _reason = due(self.history())
+        return min([one for one in (at, self.expires) if one is not None], default=None)
 
     def receive(self, _name: str, _case: str, _late: int) -> None:
         if self.since is not None and not self.received:
-            self.since, self.received = self.now, True
+            self.since, self.received, self.expires = self.now, True, None
             self.log(Action.BUNDLE_RECEIVED, {"received_at": rfc3339(self.now)}, bundle="b", case=self.case)
 
     def move(self, _name: str, case: str, _late: int) -> None:
@@ -153,7 +191,7 @@ class Told:
 
 
 steps = st.tuples(
-    st.sampled_from(["close", "reopen", "create", "receive", "move"]),
+    st.sampled_from(["close", "reopen", "create", "receive", "move", "send", "send", "rules"]),
     st.sampled_from(["c1", "c2", "c3"]),
     st.integers(0, 100),
     st.sampled_from([timedelta(0), TICK, DAY, 40 * DAY, 90 * DAY - TICK]),
@@ -167,8 +205,31 @@ def test_both_implementations_agree_on_every_history(history: list[tuple[str, st
     for name, case, late, wait in history:
         told.now += wait
         told.step(name, case, late)
-        at, _reason = due(told.history())
+        at = told.gone_by()
         for moment in {told.now, *([at - TICK, at, at + TICK] if at else [])}:
             late_ones = [(found.bundle, found.deadline) for found in overdue(told.leaves, moment)]
-            erase = isinstance(decide(told.history(), moment), Erase)
+            expired = told.expires is not None and told.expires <= moment
+            erase = expired or isinstance(decide(told.history(), moment), Erase)
             assert late_ones == ([("b", at)] if erase else [])
+
+
+@given(
+    moments,
+    st.lists(st.timedeltas(timedelta(0), 2 * DAY), max_size=60),
+    st.integers(1, 9),
+    st.integers(1, 40),
+)
+def test_bytes_that_keep_coming_are_told_of_before_they_are_old_and_not_more_often(
+    created: datetime, waits: list[timedelta], days: int, longest_days: int
+) -> None:
+    lifetime, longest = days * DAY, longest_days * DAY
+    now = told = created
+    kept, entries = upload_expiry(created, told, lifetime, longest), 0
+    for wait in waits:
+        now += wait
+        fresh = upload_expiry(created, now, lifetime, longest)
+        if must_tell(kept, fresh, lifetime):
+            kept, entries = fresh, entries + 1
+        assert kept <= fresh <= created + longest
+        assert fresh - kept < lifetime / 24
+    assert entries <= 24 * longest / lifetime

@@ -8,7 +8,7 @@ what can in fact be read.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -21,12 +21,13 @@ from sqlalchemy import select
 from audit.overdue import overdue
 from audit.unaccounted import Kind, unaccounted
 from retention.custody import cases, collecting, completing, erasing, granting, moving
+from retention.custody.rules import tell_rules
 from retention.errors import Conflict, CustodyError, Erased, Refused
 from retention.records.queries import bundle_history
 from retention.records.tables import grants
 from retention.sweep import SweepReport, begin_due, begin_expired, erase_pending, sweep
 from tests.fakes.stores import StrictKeyStore, StrictObjectStore
-from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, REASON, World, strict_world
+from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, REASON, World, but, strict_world
 
 NINETY = 90 * DAY
 NUMBERS = st.sampled_from([NUMBER, OTHER_NUMBER])
@@ -46,6 +47,8 @@ class Kept:
     content: bytes
     case: str | None
     since: datetime
+    expires: datetime
+    created: datetime
     cap: datetime | None = None
     offset: int = 0
     state: str = "receiving"
@@ -64,6 +67,7 @@ class CustodyMachine(RuleBasedStateMachine):
         self.grants: dict[str, tuple[str, str, datetime]] = {}
         self.unused: dict[str, datetime] = {}
         self.swept = False
+        self.limits = (7 * DAY, 30 * DAY)
 
     def teardown(self) -> None:
         try:
@@ -93,6 +97,17 @@ class CustodyMachine(RuleBasedStateMachine):
         own = closed and closed + NINETY
         return bool(own and own <= self.now and (kept.cap is None or own <= kept.cap))
 
+    def told(self, created: datetime) -> datetime:
+        """Until when an upload is kept of which bytes come now."""
+        return min(self.now + self.limits[0], created + self.limits[1])
+
+    def has_expired(self, kept: Kept) -> bool:
+        return kept.state == "receiving" and kept.expires <= self.now
+
+    def gone_by(self, kept: Kept) -> datetime | None:
+        expires = [kept.expires] if kept.state == "receiving" else []
+        return min([at for at in (self.due(kept), *expires) if at], default=None)
+
     def alive(self) -> dict[str, Kept]:
         return {name: kept for name, kept in self.kept.items() if not kept.erasing}
 
@@ -105,6 +120,7 @@ class CustodyMachine(RuleBasedStateMachine):
 
     @initialize()
     def two_cases(self) -> None:
+        assert tell_rules(self.world.custody)
         for number in (NUMBER, OTHER_NUMBER):
             self.world.open_case(number)
             self.world.assign(self.world.engineer, self.world.colleague, number=number)
@@ -165,7 +181,7 @@ class CustodyMachine(RuleBasedStateMachine):
             closed = self.cases[number].closed
             assert closed is not None and closed + NINETY <= self.now
             return multiple()
-        self.kept[name] = Kept(content, number, self.now)
+        self.kept[name] = Kept(content, number, self.now, self.told(self.now), self.now)
         return name
 
     @rule(target=uploads, number=NUMBERS | st.none(), content=st.binary(min_size=1, max_size=40))
@@ -182,14 +198,14 @@ class CustodyMachine(RuleBasedStateMachine):
         try:
             offset = self.world.send(name, kept.content[kept.offset :][:count], kept.offset)
         except Erased:
-            late = self.world.row(name).expires_at <= self.now
-            assert kept.erasing or late
+            assert kept.erasing or self.has_expired(kept)
             return
         except Conflict:
             assert kept.state != "receiving"
             return
         assert not kept.erasing and kept.state == "receiving"
         kept.offset = min(len(kept.content), kept.offset + count)
+        kept.expires = self.told(kept.created)
         assert offset == kept.offset
         if offset == len(kept.content):
             kept.state, kept.since = "received", self.now
@@ -299,11 +315,7 @@ class CustodyMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        late = {
-            name
-            for name, kept in self.alive().items()
-            if kept.state == "receiving" and self.world.row(name).expires_at <= self.now
-        }
+        late = {name for name, kept in self.alive().items() if self.has_expired(kept)}
         due = {name for name, kept in self.alive().items() if self.is_due(kept)}
         ended = {self.kept[name].case for name in due if self.goes_with_its_case(self.kept[name])}
         sweep(self.world.custody)
@@ -324,13 +336,21 @@ class CustodyMachine(RuleBasedStateMachine):
         """Erasures begin and one is carried out; the rest waits."""
         begin_due(self.world.custody)
         begin_expired(self.world.custody)
-        for name, kept in self.alive().items():
-            late = kept.state == "receiving" and self.world.row(name).expires_at <= self.now
+        for kept in self.alive().values():
+            late = self.has_expired(kept)
             if self.is_due(kept) or late:
                 kept.erasing = True
                 if self.goes_with_its_case(kept):
                     self.end_grants(str(kept.case))
         erase_pending(self.world.custody, SweepReport(), 1)
+
+    @rule(limits=st.sampled_from([(7, 30), (1, 2), (3, 30)]))
+    def begin_again_with_other_limits(self, limits: tuple[int, int]) -> None:
+        """They count for the bytes that come from now on."""
+        self.limits = (limits[0] * DAY, limits[1] * DAY)
+        lifetimes = {"upload_lifetime": self.limits[0], "upload_longest": self.limits[1]}
+        self.world = but(self.world, limits=replace(self.world.custody.limits, **lifetimes))
+        tell_rules(self.world.custody)
 
     @rule()
     def sequence(self) -> None:
@@ -363,10 +383,11 @@ class CustodyMachine(RuleBasedStateMachine):
         with self.world.custody.records.read() as reads:
             for name, kept in self.alive().items():
                 assert rows[name].due_at == self.due(kept)
+                assert kept.state != "receiving" or rows[name].expires_at == kept.expires
                 assert bundle_history(reads, rows[name]).received_at == kept.since
         from_log = {late.bundle: late.deadline for late in overdue(self.world.leaves(), self.now)}
-        unfinished = {n: k for n, k in self.kept.items() if rows[n].state != "erased" and self.is_due(k)}
-        assert from_log == {name: self.due(kept) for name, kept in unfinished.items()}
+        left = {name: self.gone_by(kept) for name, kept in self.kept.items() if rows[name].state != "erased"}
+        assert from_log == {name: at for name, at in left.items() if at and at <= self.now}
         if self.swept:
             assert from_log == {}, "overdue after a sweep, with no time gone by"
 

@@ -398,6 +398,7 @@ def test_metadata_of_the_commit_decides_the_collection(strict: World) -> None:
         "blocks": 1,
         "from": 0,
         "to": 1,
+        "of": 1,
         "type": "on-demand",
         "window": "declared",
     }
