@@ -90,6 +90,8 @@ class Action(StrEnum):
     TIME_TRUSTED = "time.trusted"
     TIME_CONFIRMED = "time.confirmed"
     RULES_SET = "rules.set"
+    ENTRY_REDACTED = "entry.redacted"
+    ACTOR_REDACTED = "actor.redacted"
 
 
 class Outcome(StrEnum):

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Row, bindparam, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Update, bindparam, insert, select, update
 
 from audit.entry import Entry, parse_leaf
 from audit.tables import audit_checkpoints, audit_entries
@@ -65,13 +65,15 @@ def append_rows(connection: Connection, rows: Sequence[EntryRow]) -> None:
 def redact(connection: Connection, entry_id: str, at: datetime) -> None:
     """Destroy the particulars and salt of an entry. Repeating it changes nothing."""
     own = audit_entries.c.entry_id == entry_id
-    done = connection.execute(
-        update(audit_entries)
-        .where(own, audit_entries.c.redacted_at.is_(None))
-        .values(particulars=None, salt=None, redacted_at=to_microseconds(at))
-    )
+    done = connection.execute(redaction([own], at))
     if not done.rowcount and connection.execute(select(audit_entries.c.row).where(own)).first() is None:
         raise UnknownEntryError(entry_id)
+
+
+def redaction(which: Sequence[ColumnElement[bool]], at: datetime) -> Update:
+    """The statement that destroys the particulars and salts of the entries that fulfil all of `which`."""
+    gone = {"particulars": None, "salt": None, "redacted_at": to_microseconds(at)}
+    return update(audit_entries).where(*which, audit_entries.c.redacted_at.is_(None)).values(gone)
 
 
 def read_entry(connection: Connection, entry_id: str) -> LoggedEntry:

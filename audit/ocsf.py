@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from audit.entry import Action, Outcome
 from audit.log import LoggedEntry
-from audit.times import parse_rfc3339, to_microseconds
+from audit.times import parse_rfc3339, rfc3339, to_microseconds
 
 OCSF_VERSION = "1.8.0"
 _PRODUCT = {"name": "casevault", "vendor_name": "casevault"}
@@ -77,6 +77,8 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.TIME_TRUSTED: (_ENTITY_MANAGEMENT, 3),
     Action.TIME_CONFIRMED: (_ENTITY_MANAGEMENT, 3),
     Action.RULES_SET: (_ENTITY_MANAGEMENT, 3),
+    Action.ENTRY_REDACTED: (_API_ACTIVITY, 4),  # Delete
+    Action.ACTOR_REDACTED: (_API_ACTIVITY, 4),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.
@@ -141,9 +143,12 @@ def _source(particulars: Mapping[str, str]) -> dict[str, str]:
 def _unmapped(logged: LoggedEntry) -> dict[str, Any]:
     fields = logged.fields
     ids = {name: fields.get(name) for name in ("case", "bundle", "subject", "reason")}
-    return _present(
-        {**ids, "details": fields.get("details"), "particulars": dict(logged.particulars or {}) or None}
-    )
+    beside = {
+        "details": fields.get("details"),
+        "particulars": dict(logged.particulars or {}) or None,
+        "redacted_at": None if logged.redacted_at is None else rfc3339(logged.redacted_at),
+    }
+    return _present({**ids, **beside})
 
 
 def _authentication(logged: LoggedEntry) -> dict[str, Any]:

@@ -32,6 +32,7 @@ class Findings:
 
     def __init__(self) -> None:
         self._found: list[tuple[int, Problem]] = []
+        self.redacted = 0
 
     def add(self, place: int, leaf_index: int | None, what: str) -> None:
         if len(self._found) < _MOST_FINDINGS:

@@ -48,6 +48,8 @@ class Verdict:
     leaves: int
     checkpoints: int
     problems: tuple[Problem, ...]
+    redacted: int = 0
+    """Entries whose particulars are gone by redaction; known where the rows are read."""
 
     @property
     def good(self) -> bool:
@@ -117,7 +119,7 @@ def _walk(
     if rebuild.size < end:  # 1
         what = f"leaf {rebuild.size} is missing: {end} leaves were sequenced"
         findings.add(rebuild.size, rebuild.size, what)
-    return Verdict(rebuild.size, held, findings.in_order())
+    return Verdict(rebuild.size, held, findings.in_order(), findings.redacted)
 
 
 def _add(leaf: bytes, rebuild: Rebuild, tree: Row[Any] | None, findings: Findings) -> None:
@@ -146,6 +148,7 @@ def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[byte
         for row in rows:
             if row.leaf_index != expected:
                 return
+            findings.redacted += row.redacted_at is not None
             for what in _row_problems(row):
                 findings.add(expected, expected, what)
             yield (

@@ -7,7 +7,8 @@ state, so a crash anywhere is made good by the next start:
    A mirror that tells another history stops the service: nothing is adopted or signed over it.
 2. a bundle that the log says is erasing or erased, or whose data key is destroyed, and whose record says alive:
    * its erasure is begun again with the cause `restored`; the sweep carries it to its end, ahead of scheduled work.
-3. bundles of which keys or objects are found and no record: reported, in an entry too. They came after the back-up.
+3. what the log says was redacted and the records hold still: redacted again.
+4. bundles of which keys or objects are found and no record: reported, in an entry too. They came after the back-up.
    `erase_unrecorded` ends them; their records are lost, so nothing else can be done with them.
 """
 
@@ -34,6 +35,7 @@ from retention.custody.context import Custody, entry
 from retention.custody.ending import end_grants
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.proving import METHOD
+from retention.custody.redacting import redact_again
 from retention.errors import Unavailable
 from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.records.tables import bundles
@@ -74,6 +76,7 @@ def reconcile(custody: Custody, log_key: Verifier, witness: Witness) -> Reconcil
     erasing = _erase_again(custody, _gone_by_log(custody))
     destroyed, keyless = _gone_by_key(custody)
     erasing += _erase_again(custody, destroyed)
+    redact_again(custody)
     unrecorded = sorted(_unrecorded(custody))
     found = Reconciliation(adopted, lost, ended, tuple(erasing), tuple(keyless), tuple(unrecorded))
     if erasing or keyless or unrecorded:

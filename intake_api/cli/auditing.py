@@ -20,6 +20,7 @@ from intake_api.cli.commands import MOMENT, PATH, Group, with_json, with_limit
 from intake_api.cli.connection import connected, parse_keys
 from intake_api.cli.errors import CliError
 from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
+from intake_api.cli.redacting import redact
 from intake_api.cli.replaying import overdue, unaccounted
 from intake_api.cli.verifying import verify
 from retention.ids import Kind
@@ -76,7 +77,7 @@ def _query(chosen: dict[str, Any]) -> dict[str, object]:
 
 @click.group(cls=Group)
 def audit() -> None:
-    """The audit log: entries, export, verify, overdue, unaccounted, keys."""
+    """The audit log: entries, export, verify, overdue, unaccounted, redact, keys."""
 
 
 _ENTRIES_EXAMPLES = (
@@ -152,3 +153,4 @@ def keys_command(client: Client, output: Path | None) -> None:
 audit.add_command(verify)
 audit.add_command(overdue)
 audit.add_command(unaccounted)
+audit.add_command(redact)

@@ -172,5 +172,6 @@ def as_json(verdict: Verdict) -> dict[str, object]:
         "good": verdict.good,
         "leaves": verdict.leaves,
         "checkpoints": verdict.checkpoints,
+        "redacted": verdict.redacted,
         "problems": problems,
     }

@@ -192,7 +192,9 @@ class _Found:
 
     @classmethod
     def of_walk(cls, verdict: Verdict, read: str) -> _Found:
-        good = f"the log is sound: {verdict.leaves} {read}, {_many(verdict.checkpoints, 'signed checkpoint')}"
+        redacted = f"; of {verdict.redacted} what stood beside them was redacted" if verdict.redacted else ""
+        signed = _many(verdict.checkpoints, "signed checkpoint")
+        good = f"the log is sound: {verdict.leaves} {read}, {signed}{redacted}"
         problems = [problem.what for problem in verdict.problems]
         return cls(good, "the log is NOT what was signed", problems, outsider.as_json(verdict))
 

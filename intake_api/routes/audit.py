@@ -19,9 +19,11 @@ from intake_api.schemas.audit import (
     ExportQuery,
     InclusionAnswer,
     InclusionQuery,
+    Redacted,
+    Redaction,
     VerifierKeys,
 )
-from retention.custody import auditing
+from retention.custody import auditing, redacting
 
 routes = Blueprint("audit", __name__, description="The audit log and its proofs")
 _PUBLIC: list[dict[str, list[str]]] = []
@@ -71,6 +73,24 @@ def _gathered(lines: Iterator[str]) -> Iterator[bytes]:
             gathered, size = [], 0
     if gathered:
         yield "".join(gathered).encode()
+
+
+@routes.on("POST", "/audit/entries/<entry>/redact")
+@routes.takes(Redaction)
+@routes.gives(200, Redacted)
+def redact_entry(body: dict[str, Any], entry: str) -> Any:
+    """Remove what stands beside an entry and may name somebody; its leaf stays, and the tree still verifies."""
+    return redacting.redact_entry(custody(), caller(), entry, body["reason"])
+
+
+@routes.on("POST", "/audit/actors/<actor>/redact")
+@routes.takes(Redaction)
+@routes.gives(200, Redacted)
+def redact_actor(body: dict[str, Any], actor: str) -> Any:
+    """Forget who an actor was: the name and identity on record, and what stands beside all their entries."""
+    done = redacting.redact_person(custody(), caller(), actor, body["reason"])
+    the_door().services.directory.forget(actor)
+    return done
 
 
 @routes.on("GET", "/audit/checkpoint", security=_PUBLIC)

@@ -8,6 +8,7 @@ from marshmallow import fields, validate
 from audit.entry import Action, Outcome
 from audit.export import EXPORTS
 from intake_api.schemas.fields import Moment, PageQuery, Word
+from retention.grants import MAX_REASON_CHARACTERS
 
 
 class EntryFilter(ma.Schema):
@@ -26,6 +27,16 @@ class EntryQuery(PageQuery, EntryFilter):
 
 class ExportQuery(EntryFilter):
     format = fields.String(load_default="jsonl", validate=validate.OneOf(list(EXPORTS)))
+
+
+class Redaction(ma.Schema):
+    reason = Word(required=True, longest=MAX_REASON_CHARACTERS, lines=True)
+
+
+class Redacted(ma.Schema):
+    redacted = fields.String(metadata={"description": "the entry, or the actor"})
+    at = Moment(metadata={"description": "when it was decided"})
+    entries = fields.Integer(metadata={"description": "how many entries lost something now"})
 
 
 class InclusionQuery(ma.Schema):

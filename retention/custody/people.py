@@ -112,6 +112,11 @@ class Directory:
             commit(self._custody, lambda tx: refuse(tx, actor, Action.CALLER_REFUSED, now, denied))
         return actor
 
+    def forget(self, actor_id: str) -> None:
+        """Let this process know an actor no more; who signs in as they did is somebody new."""
+        with self._lock:
+            self._ids = {key: known for key, known in self._ids.items() if known != actor_id}
+
     def _id(self, issuer: str, subject: str, name: str | None) -> str:
         key = (issuer, subject, name)
         known = self._ids.get(key)

@@ -185,3 +185,52 @@ def test_a_tile_that_is_not_there_is_not_found(service: Service, place: str) -> 
 
 def test_there_is_no_checkpoint_before_the_first_is_signed(empty: Service) -> None:
     assert empty.call("GET", "/audit/checkpoint").status_code == 404
+
+
+WHY = {"reason": "They left and asked to be forgotten"}
+
+
+def test_an_administrator_redacts_an_entry_and_everybody_sees_that_it_was(service: Service) -> None:
+    service.grant()
+    service.tick()
+    (entry,) = service.entries(action="grant.given")
+    path = f"/audit/entries/{entry['id']}/redact"
+    for persona in (AUDITOR, OPERATOR, ENGINEER, CASE_SYSTEM):
+        assert service.call("POST", path, persona, json=WHY).status_code == 403
+    assert service.call("POST", path, ADMINISTRATOR, json={}).status_code == 422
+    done = service.done("POST", path, ADMINISTRATOR, json=WHY)
+    assert (done["redacted"], done["entries"]) == (entry["id"], 1)
+    assert service.done("POST", path, ADMINISTRATOR, json=WHY)["entries"] == 0
+    (after,) = service.entries(action="grant.given")
+    assert (after["particulars"], after["redacted_at"]) == (None, done["at"])
+    assert {**after, "particulars": entry["particulars"], "redacted_at": None} == entry, (
+        "the leaf is as it was"
+    )
+    (said,) = service.entries(action="entry.redacted", outcome="success")
+    assert (said["subject"], said["particulars"]["reason"]) == (entry["id"], WHY["reason"])
+    exported = service.call("GET", "/audit/export?format=jsonl&action=grant.given", AUDITOR).get_data(
+        as_text=True
+    )
+    assert json.loads(exported)["redacted_at"] == done["at"] and "failed update" not in exported
+    missing = service.call("POST", "/audit/entries/ent_none/redact", ADMINISTRATOR, json=WHY)
+    assert missing.status_code == 404
+
+
+def test_an_administrator_forgets_a_person_who_acts_no_more(service: Service) -> None:
+    service.grant()
+    service.tick()
+    (granted,) = service.entries(action="grant.given")
+    path = f"/audit/actors/{granted['actor']}/redact"
+    still = service.call("POST", path, ADMINISTRATOR, json=WHY)
+    assert (still.status_code, still.get_json()["reason"]) == (409, "still-acting")
+    service.done("POST", f"/cases/{CASE}/close", CASE_SYSTEM)
+    (assigned,) = service.entries(action="case.assigned")
+    who = assigned["particulars"]["engineer"]
+    service.done("DELETE", f"/cases/{CASE}/assignments", CASE_SYSTEM, query_string={"subject": who})
+    assert service.done("POST", path, ADMINISTRATOR, json=WHY)["entries"] >= 2
+    left = service.call("GET", "/audit/export", AUDITOR).get_data(as_text=True)
+    beside = [json.loads(line)["particulars"] or {} for line in left.splitlines()]
+    assert [told for told in beside if who in told.values()] == []
+    assert service.call("GET", "/cases", ENGINEER).status_code == 200
+    fresh = service.entries(action="actor.redacted")
+    assert [entry["subject"] for entry in fresh] == [granted["actor"]]

@@ -145,6 +145,30 @@ def test_every_read_is_accounted_for_and_a_grant_nobody_used_is_named(
     assert local.code == 0 and idle["id"] in local.out and "unallowed" not in local.out
 
 
+def test_an_administrator_redacts_and_the_log_still_verifies(
+    served: Served, settled: Sent, case: str, keys: Path
+) -> None:
+    (created,) = served.do(
+        "audit", "entries", "--bundle", settled.bundle, "--action", "upload.created", who=OLGA
+    )
+    words = ("audit", "redact", created["id"], "--reason", "The file name says who the patient is")
+    unsure = served.cli(*words, who="administrator:root")
+    assert unsure.code == 1 and "--yes" in unsure.error
+    assert served.cli(*words, "--yes", who=AUDITOR).code == 3
+    assert served.do(*words, "--yes", who="administrator:root")["entries"] == 1
+    (after,) = served.do(
+        "audit", "entries", "--bundle", settled.bundle, "--action", "upload.created", who=OLGA
+    )
+    assert after["particulars"] is None and after["redacted_at"] is not None
+    wrong = served.cli(
+        "audit", "redact", settled.bundle, "--reason", "Not what it takes", who="administrator:root"
+    )
+    assert wrong.code == 2 and "ent_" in wrong.error
+    assert served.do("audit", "verify", "--keys", keys, who=AUDITOR)["good"]
+    local = served.cli("audit", "verify", "--state", served.state, "--keys", keys)
+    assert local.code == 0 and "redacted" in local.out
+
+
 def test_a_checkpoint_that_is_not_there_is_said_to_compare_nothing(
     served: Served, settled: Sent, keys: Path, tmp_path: Path
 ) -> None:
