@@ -89,7 +89,9 @@ def test_a_person_is_forgotten_in_the_records_and_beside_every_entry(
     assert "erin" not in left and "failed drive of node 4" not in left
     assert {row.entry_id for row in strict.entries() if row.redacted_at is not None} == theirs
     assert others <= {row.entry_id for row in strict.entries() if row.particulars}
-    _events, assigned = case_details(strict.custody, get_case(strict.custody, strict.operator, NUMBER))
+    _events, assigned = case_details(
+        strict.custody, strict.operator, get_case(strict.custody, strict.operator, NUMBER)
+    )
     assert [row.subject for row in assigned] == [erin], "the opaque id stands for them"
     assert granting.get_grant(strict.custody, strict.operator, grant).name is None
     strict.sequence()
