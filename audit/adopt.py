@@ -1,7 +1,8 @@
 """Adopting the tail: what a restored database lacks of its own log is put back from the tiles of a mirror or witness.
 
 Without it the service would number new entries where the lost ones stood, and sign a second history. Instead:
-1. the mirror's checkpoint is ours, and the tree on record is the beginning of its tree, by a consistency proof;
+1. the mirror's checkpoint is ours, the tree on record is the beginning of its tree, and the tail's leaves lead from the
+   one to the other (`read_tail`): only then may anybody act on what they say;
 2. * tile by tile, each in one transaction: the leaves go back to their places, the frontier grows with them, and the
    grown tree again leads, by a proof, to the signed checkpoint: nothing unsigned is adopted;
 3. the sequencer then finds a tree larger than its last checkpoint, writes the tiles it lacks and signs. As signing
@@ -14,7 +15,7 @@ An entry that the back-up holds unnumbered was written before it and numbered af
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,7 +33,7 @@ from audit.merkle import (
 )
 from audit.sequencer import locked, read_tree
 from audit.tables import LEAF_COLUMNS, audit_entries, audit_tree
-from audit.tiles import TILE_WIDTH, TileReader, TileSource, decode_entries, entries_path
+from audit.tiles import TILE_WIDTH, TileError, TileReader, TileSource, decode_entries, entries_path
 from audit.times import parse_rfc3339, to_microseconds
 
 _NUMBER_ENTRY = (
@@ -52,12 +53,36 @@ def recorded_size(engine: Engine) -> int:
         return connection.execute(select(audit_tree.c.size)).scalar() or 0
 
 
-def check_beginning(engine: Engine, source: TileSource, checkpoint: Checkpoint) -> None:
-    """NotOurTailError unless the log on record is the beginning of the mirror's."""
+def read_tail(
+    engine: Engine, source: TileSource, checkpoint: Checkpoint, wanted: Collection[str]
+) -> list[dict[str, Any]]:
+    """The fields of the leaves that the log on record lacks, in order, of the actions in `wanted`.
+
+    NotOurTailError unless the log on record, with all of them after it, is the log of `checkpoint`.
+    """
     with locked(engine) as connection:
-        _check_leads_to(
-            read_tree(connection).frontier, TileReader(source, checkpoint.size).get_node, checkpoint
-        )
+        frontier = read_tree(connection).frontier
+        _check_leads_to(frontier, TileReader(source, checkpoint.size).get_node, checkpoint)
+    told = []
+    while frontier.size < checkpoint.size:
+        for leaf in _leaves_after(frontier.size, source, checkpoint):
+            frontier.append(leaf_hash(leaf))
+            fields = parse_leaf(leaf)
+            if fields["action"] in wanted:
+                told.append(fields)
+    if frontier.root() != checkpoint.root:
+        raise NotOurTailError(f"the mirror's leaves do not lead to its checkpoint at {checkpoint.size}")
+    return told
+
+
+def _leaves_after(size: int, source: TileSource, checkpoint: Checkpoint) -> list[bytes]:
+    """The leaves from `size` on, as far as their tile goes."""
+    first = size - size % TILE_WIDTH
+    path = entries_path(first // TILE_WIDTH, min(TILE_WIDTH, checkpoint.size - first))
+    leaves = decode_entries(source.get(path))[size - first :]
+    if not leaves:
+        raise TileError(f"{path} does not hold the entry {size}")
+    return leaves
 
 
 def adopt(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: datetime) -> int:
@@ -76,9 +101,7 @@ def _adopt_tile(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: 
         nodes = TileReader(source, checkpoint.size).get_node
         _check_leads_to(frontier, nodes, checkpoint)  # 1
         old = frontier.size
-        first = old - old % TILE_WIDTH
-        path = entries_path(first // TILE_WIDTH, min(TILE_WIDTH, checkpoint.size - first))
-        leaves = decode_entries(source.get(path))[old - first :]
+        leaves = _leaves_after(old, source, checkpoint)
         _put_back(connection, old, leaves, at)
         for leaf in leaves:
             frontier.append(leaf_hash(leaf))

@@ -92,6 +92,9 @@ class Action(StrEnum):
     RULES_SET = "rules.set"
     ENTRY_REDACTED = "entry.redacted"
     ACTOR_REDACTED = "actor.redacted"
+    WITNESS_WAIVED = "witness.waived"
+    WITNESS_RESUMED = "witness.resumed"
+    TILES_REBUILT = "tiles.rebuilt"
 
 
 class Outcome(StrEnum):

@@ -79,6 +79,9 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.RULES_SET: (_ENTITY_MANAGEMENT, 3),
     Action.ENTRY_REDACTED: (_API_ACTIVITY, 4),  # Delete
     Action.ACTOR_REDACTED: (_API_ACTIVITY, 4),
+    Action.WITNESS_WAIVED: (_ENTITY_MANAGEMENT, 3),
+    Action.WITNESS_RESUMED: (_ENTITY_MANAGEMENT, 3),
+    Action.TILES_REBUILT: (_ENTITY_MANAGEMENT, 3),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

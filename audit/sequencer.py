@@ -14,6 +14,8 @@ on SQLite and for none of them on PostgreSQL.
 
 A database restored from a back-up would sign a second history over the first. So nothing is numbered or signed while
 the published checkpoint, or at the start the witness, knows a longer log: `audit.adopt` brings the tail back first.
+A store of tiles restored from a back-up lacks what the newest checkpoint stands on. That is looked for at the start,
+and before anything is published that another run wrote: `audit.repair` writes it again first.
 """
 
 from __future__ import annotations
@@ -38,6 +40,7 @@ from audit.tiles import (
     TileStore,
     encode_entries,
     entries_path,
+    read_edge,
     subtree_root,
     tile_path,
     touched,
@@ -66,6 +69,10 @@ class Clock(Protocol):
 
 class RolledBackError(RuntimeError):
     """The database knows less of the log than was published or witnessed: signing now would fork it."""
+
+
+class TilesBehindError(RuntimeError):
+    """The store lacks tiles of what was signed: it is older than the database. Nothing is published without them."""
 
 
 class TreeDamagedError(RuntimeError):
@@ -98,6 +105,7 @@ class Sequencer:
         self._clock = clock
         self._witnessed = witnessed
         self._asked: int | None = None
+        self._readable = -1  # the size of the last tree whose tiles this process has read or written
 
     def run_once(self, limit: int = 5000) -> Checkpoint | None:
         """Sequence up to `limit` entries; the newest checkpoint, or None if nothing was ever logged."""
@@ -117,6 +125,8 @@ class Sequencer:
             self._refuse_rolled_back(tree.frontier)
             leaves = _read_leaves(connection, tree)
             latest = self._latest(connection)
+        if latest is not None and self._readable < 0:
+            self._check_edge(latest.size, latest.root)
         if tree.frontier.size > tree.published:
             self._write_tiles(tree, leaves, latest)  # 3
             self._record(tree.frontier)  # 4
@@ -154,30 +164,24 @@ class Sequencer:
         return True
 
     def _write_tiles(self, tree: Tree, leaves: Sequence[bytes], latest: Checkpoint | None) -> None:
-        """The tiles of every level that the leaves from `published` on touch, lowest level first."""
-        old, new = tree.published, tree.frontier.size
-        known = TileReader(self._tiles, old)
-        if root(old, known.get_node) != (latest.root if latest else EMPTY_ROOT):
-            raise TreeDamagedError(f"the tiles do not lead to the checkpoint at {old}")
-        start = old - old % TILE_WIDTH
-        for number, width in touched(old, new):
-            at = number * TILE_WIDTH - start
-            self._tiles.put(entries_path(number, width), encode_entries(leaves[at : at + width]))
-        level, hashes = 0, [leaf_hash(leaf) for leaf in leaves]
-        while hashes:  # from the start of the first touched tile to the end of this level
-            roots = []
-            for number, width in touched(old, new):
-                at = number * TILE_WIDTH - start
-                tile = hashes[at : at + width]
-                self._tiles.put(tile_path(level, number, width), b"".join(tile))
-                if width == TILE_WIDTH:
-                    roots.append(subtree_root(tile))
-            level, old, new = level + 1, old // TILE_WIDTH, new // TILE_WIDTH
-            start = old - old % TILE_WIDTH
-            hashes = known.hashes(level, start // TILE_WIDTH) + roots if roots else []
-        size = tree.frontier.size
+        old, size = tree.published, tree.frontier.size
+        self._check_edge(old, latest.root if latest else EMPTY_ROOT)
+        write_tiles(self._tiles, old, size, leaves)
         if root(size, TileReader(self._tiles, size).get_node) != tree.frontier.root():
             raise TreeDamagedError(f"the leaves from {tree.published} on are not those that were sequenced")
+        self._readable = size
+
+    def _check_edge(self, size: int, signed: bytes) -> None:
+        try:
+            known = read_edge(self._tiles, size)
+        except TileMissingError as error:
+            raise TilesBehindError(
+                f"tiles of the signed log of {size} are missing ({error}): their store was restored from a back-up; "
+                f"reconcile before anything is published"
+            ) from None
+        if known != signed:
+            raise TreeDamagedError(f"the tiles do not lead to the checkpoint at {size}")
+        self._readable = size
 
     def _record(self, frontier: Frontier) -> None:
         with self._locked() as connection:
@@ -197,8 +201,12 @@ class Sequencer:
     def _publish(self) -> None:
         with self._locked() as connection:
             note = latest_note(connection)
-            if note is not None and note.encode() != self._published_note():
-                self._tiles.put(CHECKPOINT_PATH, note.encode())
+            if note is None or note.encode() == self._published_note():
+                return
+            latest = open_checkpoint(note, self._signer.verifier)
+            if latest.size != self._readable:  # written by an earlier run, or another process
+                self._check_edge(latest.size, latest.root)
+            self._tiles.put(CHECKPOINT_PATH, note.encode())
 
     def _published(self) -> Checkpoint | None:
         note = self._published_note()
@@ -219,6 +227,30 @@ class Sequencer:
 
     def _locked(self) -> AbstractContextManager[Connection]:
         return locked(self._engine)
+
+
+def write_tiles(tiles: TileStore, old: int, new: int, leaves: Sequence[bytes]) -> None:
+    """Write the tiles of every level that growing from `old` to `new` entries touches, lowest level first.
+
+    `leaves`: those from the start of the tile in which `old` ends. The tiles of the tree of `old` are there.
+    """
+    known = TileReader(tiles, old)
+    start = old - old % TILE_WIDTH
+    for number, width in touched(old, new):
+        at = number * TILE_WIDTH - start
+        tiles.put(entries_path(number, width), encode_entries(leaves[at : at + width]))
+    level, hashes = 0, [leaf_hash(leaf) for leaf in leaves]
+    while hashes:  # from the start of the first touched tile to the end of this level
+        roots = []
+        for number, width in touched(old, new):
+            at = number * TILE_WIDTH - start
+            tile = hashes[at : at + width]
+            tiles.put(tile_path(level, number, width), b"".join(tile))
+            if width == TILE_WIDTH:
+                roots.append(subtree_root(tile))
+        level, old, new = level + 1, old // TILE_WIDTH, new // TILE_WIDTH
+        start = old - old % TILE_WIDTH
+        hashes = known.hashes(level, start // TILE_WIDTH) + roots if roots else []
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from typing import Protocol
 
 from audit.checkpoint import NoteError, claimed_size
 from audit.folders import alone_in, make_folder, sync_folder
-from audit.merkle import HASH_BYTES, node_hash
+from audit.merkle import HASH_BYTES, node_hash, root
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 1 << TILE_HEIGHT
@@ -181,18 +181,41 @@ class TileReader:
         return [data[at : at + HASH_BYTES] for at in range(0, len(data), HASH_BYTES)]
 
 
+def read_edge(store: TileSource, size: int) -> bytes:
+    """The root of the tree of this size, when all tiles at its right edge are there; TileMissingError otherwise.
+
+    A store that was restored from before lacks just these: the edge of each tree is newer than any tree before it.
+    """
+    if size:
+        number = (size - 1) // TILE_WIDTH
+        store.get(entries_path(number, size - number * TILE_WIDTH))
+    return root(size, TileReader(store, size).get_node)
+
+
+def lacks_edge(store: TileSource, size: int) -> bool:
+    """Whether a tile at the right edge of the tree of this size is missing."""
+    try:
+        read_edge(store, size)
+    except TileMissingError:
+        return True
+    return False
+
+
 _PROBE = 1 << 14
 """Bytes of a full tile with its entries, about."""
 
 
 class LocalTileStore:
-    """Tiles in a folder, readable by its owner only."""
+    """Tiles in a folder, readable by its owner only, and written by nobody once they are there.
+
+    One writer at a time looks and writes: a file lock on the folder. The notes, which change, may be written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def put(self, path: str, data: bytes) -> None:
-        with self._alone() if path in NOTES else contextlib.nullcontext():
+        with self._alone():
             refuse_change(path, self._stored(path), data, lambda: self._stored(CHECKPOINT_PATH))
             self._write(path, data)
 
@@ -204,7 +227,7 @@ class LocalTileStore:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody publishes between the look at what is there and the write."""
+        """Nobody writes or publishes between the look at what is there and the write."""
         make_folder(self._folder)
         with alone_in(self._folder):
             yield
@@ -213,12 +236,14 @@ class LocalTileStore:
         target = self._folder / path
         make_folder(target.parent)
         # mkstemp: a name of its own and mode 0600, in the same folder so that the rename is atomic.
+        mode = 0o600 if path in NOTES else 0o400
         descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=target.parent)
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(data)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fchmod(descriptor, mode)
+                os.fsync(descriptor)
             Path(temporary).replace(target)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):

@@ -1,6 +1,8 @@
 """The clock process: what happens without a caller, beside the server so that it never slows an upload.
 
-First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before.
+First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before. A witness
+that does not answer holds up the sequence beat alone, which asks it again; whether anything is opened, see
+`retention.log_gate`.
 Then five beats, each in a thread of its own, so that none waits for another's long work:
   time       whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   new audit entries into the tree, a signed checkpoint (P3)
@@ -90,7 +92,8 @@ class Clockwork:
                     break
                 LOG.info("another process reconciles the records")
             except WitnessUnavailableError as error:
-                LOG.warning("the log waits for its witness: %s", error)
+                LOG.warning("the log waits for its witness; all other work goes on: %s", error)
+                break
             stop.wait(pause)
         if removed := remove_orphans(self._services.custody):
             LOG.info("removed %d parts that writers left behind", removed)

@@ -50,6 +50,8 @@ REPLACED = signal.SIGUSR1
 WATCH_SECONDS = 1.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
+LONGEST_PAUSE = 5.0
+"""Between two looks whether the service is ready: what it waits for may be away for days, and each look is a line."""
 LAST_SECONDS = 2.0
 """This long before a stop ends by force, what still goes on is cut, so that its end is written down."""
 
@@ -121,8 +123,10 @@ def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.so
 
 def announce(settings: ServerSettings, authority: Path | None) -> None:
     """Say when the service is ready."""
+    pause = 0.1
     while not _is_ready(settings, authority):
-        time.sleep(0.1)
+        time.sleep(pause)
+        pause = min(pause * 1.2, LONGEST_PAUSE)
     facts = {"address": settings.origin, "authority": str(authority) if authority else None}
     LOG.info("ready", extra={"facts": facts})
     if settings.custody.development:

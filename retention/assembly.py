@@ -30,6 +30,7 @@ from retention.custody.writers import Uploads
 from retention.envelope.errors import KeyWrapperUnavailable, WrappedKeyBroken
 from retention.envelope.keys import RotatingKeyWrapper
 from retention.link_keys import LinkKeys
+from retention.log_gate import LogGate
 from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.objects.store import KeyStore
 from retention.observing.observer import NOTHING, Observer
@@ -165,6 +166,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         wrapper=wrapper,
         receipt_signer=receipt_signer,
         tiles=tiles,
+        gate=LogGate(records, tiles, witness, log_signer.verifier),
         triggers=read_triggers(settings),
         limits=settings.limits,
         observer=observer,

@@ -9,13 +9,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from audit.adopt import recorded_size
 from audit.checkpoint import NoteError, Signer, open_checkpoint
+from audit.copies import published_checkpoint
 from audit.cosigners import Cosigners
 from audit.mirror import Mirror, newest_kept
+from audit.repair import missing_tiles
 from audit.tiles import CHECKPOINT_PATH, TileMissingError
 from retention.adapters import Adapters
 from retention.envelope.keys import DataKey
+from retention.errors import Unavailable
 from retention.ids import Kind, new_id
+from retention.log_gate import LogGate, check_now, live_waiver
 from retention.observing.state import measure
 from retention.records.inspecting import describe, inspect_database, isolation, time_at
 from retention.records.unit_of_work import Records
@@ -106,7 +111,45 @@ def log(adapters: Adapters) -> str:
             f"the published checkpoint does not verify with {LOG_KEY}: {error}; put the log's own key back, and see "
             "CASEVAULT_LOG_ORIGIN"
         ) from None
+    if stopped := _stopped_log(adapters):
+        raise NotWell(stopped)
     return f"{checkpoint.size} entries under a signed checkpoint"
+
+
+def _stopped_log(adapters: Adapters) -> str | None:
+    """Why no more of the log can be signed before the records are reconciled; None when nothing is in the way."""
+    tiles, key = adapters.tiles(), _log_key(adapters).verifier
+    heal = "a clock that runs does it within a minute, or run: casevault reconcile"
+    with _records(adapters) as records:
+        missing = missing_tiles(records.engine, tiles, key)
+        size = recorded_size(records.engine)
+    if missing is not None:
+        what = (
+            f"its store lacks tiles of the entries {missing.start} to {missing.newest.size}, which are signed"
+        )
+        return f"{what}: it was restored from a back-up. They are written again from the database: {heal}"
+    published = published_checkpoint(tiles, key)
+    if published is not None and published.size > size:
+        what = (
+            f"the database holds {size} entries of a log of {published.size}: it was restored from a back-up"
+        )
+        return f"{what}. The tail is put back from the tiles: {heal}"
+    return None
+
+
+def reading(adapters: Adapters) -> str:
+    """Something may be opened: the records are as new as the log's copies."""
+    key, now = _log_key(adapters).verifier, adapters.clock().now()
+    with _records(adapters) as records:
+        gate = LogGate(records, adapters.tiles(), adapters.witness(adapters.settings.log_origin), key)
+        try:
+            known = check_now(gate, records, now)
+        except Unavailable as error:
+            raise NotWell(f"nothing is opened: {error.message}") from None
+        with records.read() as reads:
+            waived = live_waiver(reads, now)
+    until = "" if waived is None else f"; the witness was waived until {waived:%Y-%m-%d %H:%M}Z"
+    return f"allowed: the records hold all of the {known} entries that their copies know of{until}"
 
 
 def witness(adapters: Adapters) -> str:
@@ -153,6 +196,8 @@ def clock(adapters: Adapters) -> str:
     ]
     if overdue := int(figures["casevault_bundles_overdue"]):
         found.append(f"{overdue} bundles are overdue")
+    if found and (stopped := _stopped_log(adapters)):
+        raise NotWell(f"{'; '.join(found)}: {stopped}")
     if found:
         raise NotWell(f"{'; '.join(found)}: is the clock running (`casevault serve`, or the function app)?")
     pending = int(figures["casevault_erasures_pending"])
@@ -191,6 +236,13 @@ LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
     "key": (key_encryption_key, ("CASEVAULT_KEY", "CASEVAULT_STATE")),
     "signing keys": (signing_keys, ("CASEVAULT_SIGNING", "CASEVAULT_COSIGN_", "CASEVAULT_STATE")),
     "log": (log, ("CASEVAULT_BLOB", "CASEVAULT_LOG", "CASEVAULT_SIGNING", "CASEVAULT_STATE")),
+    "reading": (
+        reading,
+        (
+            *("CASEVAULT_DATABASE", "CASEVAULT_BLOB", "CASEVAULT_SIGNING"),
+            *("CASEVAULT_WITNESS_FOLDER", "CASEVAULT_WITNESS_BUCKET", "CASEVAULT_WITNESS_ENDPOINT"),
+        ),
+    ),
     "witness": (witness, ("CASEVAULT_WITNESS", "CASEVAULT_DATABASE", "CASEVAULT_SIGNING")),
     "cosigners": (cosigners, ("CASEVAULT_COSIGNERS",)),
     "time": (trust_in_time, ("CASEVAULT_DATABASE", "CASEVAULT_STATE", "CASEVAULT_BLOB", "CASEVAULT_WITNESS")),

@@ -2,33 +2,41 @@
 
 At the start of a service, before anything is sequenced, and by command. In this order; each step is derived from
 state, so a crash anywhere is made good by the next start:
-1. a published or witnessed checkpoint of a longer log: the database was rolled back. * An entry says so and every live
-   grant ends (a revocation may have been lost; an engineer grants themselves access anew), then the tail is adopted.
-   A mirror that tells another history stops the service: nothing is adopted or signed over it.
-2. a bundle that the log says is erasing or erased, or whose data key is destroyed, and whose record says alive:
+1. tiles that are older than the database: the storage account was restored. * An entry says so, and they are written
+   again from the leaves (`audit.repair`).
+2. a published or witnessed checkpoint of a longer log: the database was rolled back. * In one commit an entry says so,
+   every live grant ends (engineers grant themselves access anew), and what the tail says ended ends in the records too
+   (`replay`); * bundles that the tail says are erasing are erased again; only then is the tail adopted. So a database
+   that knows its whole log lacks no end (`log_gate`). A mirror that tells another history stops the service: nothing
+   is adopted or signed over it. What the log says was redacted and the records hold still is redacted again.
+3. a bundle that the log says is erasing or erased, or whose data key is destroyed, and whose record says alive:
    * its erasure is begun again with the cause `restored`; the sweep carries it to its end, ahead of scheduled work.
-3. what the log says was redacted and the records hold still: redacted again.
 4. bundles of which keys or objects are found and no record: reported, in an entry too. They came after the back-up.
    `erase_unrecorded` ends them; their records are lost, so nothing else can be done with them.
+
+A witness that does not answer: 1 and 2 are done with what was published, then WitnessUnavailableError; nothing is
+sequenced. `without_witness` does 3 and 4 as well; `waive_witness` lets reading go on, for a time.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from itertools import islice
-from typing import NamedTuple
 
 from sqlalchemy import func, select, true
 
-from audit.adopt import adopt, check_beginning, recorded_size
-from audit.checkpoint import Checkpoint, Verifier, open_checkpoint
-from audit.entry import Action, Detail, Entry, Outcome
-from audit.merkle import root
-from audit.mirror import ForkedError, newest_kept
+from audit.adopt import adopt, read_tail, recorded_size
+from audit.checkpoint import Verifier
+from audit.copies import Copy, longest_copy, published_checkpoint
+from audit.entry import Action, Detail, Entry, Outcome, parse_leaf
+from audit.mirror import newest_kept
+from audit.repair import missing_tiles, repair_tiles
 from audit.tables import audit_entries
-from audit.tiles import CHECKPOINT_PATH, TileMissingError, TileReader, TileSource
-from audit.witness import Witness, WitnessTiles
+from audit.times import rfc3339
+from audit.witness import Witness, WitnessUnavailableError
 from retention.actor import CLOCK, Actor
 from retention.bundle import LIVE, BundleState
 from retention.custody.context import Custody, entry
@@ -36,11 +44,15 @@ from retention.custody.ending import end_grants
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.proving import METHOD
 from retention.custody.redacting import redact_again
-from retention.errors import Unavailable
+from retention.errors import Invalid, Unavailable
+from retention.grants import check_reason
+from retention.log_gate import live_waiver
 from retention.objects.errors import KeyDestroyed, KeyMissing
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
+from retention.replay import REPLAYED, replay
 
+LONGEST_WAIVER = timedelta(hours=72)
 RESTORED, UNRECORDED = "restored", "unrecorded"
 _AT_ONCE = 200
 _PAGE = 5000
@@ -56,6 +68,8 @@ class Reconciliation:
     """Entries put back into the log."""
     lost: Mapping[str, int] = field(default_factory=dict)
     """Acts whose records the database lacks: how many of each action."""
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    """Acts of the lost tail that were done again in the records: how many of each action."""
     grants_ended: int = 0
     erasing: tuple[str, ...] = ()
     """Bundles whose erasure was begun again."""
@@ -63,22 +77,35 @@ class Reconciliation:
     """Bundles on record that have no data key, and whose key nobody destroyed: unreadable, look for the key store."""
     unrecorded: tuple[str, ...] = ()
     """Bundles that are stored and have no record."""
+    tiles_rebuilt: int = 0
+    """Entries whose tiles were missing, and were written again from the database."""
 
 
-class _Mirror(NamedTuple):
-    source: TileSource
-    checkpoint: Checkpoint
+def reconcile(
+    custody: Custody, log_key: Verifier, witness: Witness, *, without_witness: bool = False
+) -> Reconciliation:
+    """Bring records and log into agreement.
 
-
-def reconcile(custody: Custody, log_key: Verifier, witness: Witness) -> Reconciliation:
-    """Bring records and log into agreement. ForkedError, NotOurTailError: two histories; somebody must look."""
-    adopted, lost, ended = _adopt_tail(custody, log_key, witness)
-    erasing = _erase_again(custody, _gone_by_log(custody))
+    ForkedError, NotOurTailError: two histories; somebody must look. WitnessUnavailableError: the witness was not heard,
+    and only what was published is agreed with.
+    """
+    rebuilt = _repair_tiles(custody, log_key)
+    kept, away = None, None
+    try:
+        kept = newest_kept(witness, log_key)
+    except WitnessUnavailableError as error:
+        away = error
+    copy = longest_copy(custody.tiles, published_checkpoint(custody.tiles, log_key), witness, kept)
+    tail = _adopt_tail(custody, copy)
+    redact_again(custody)
+    if away is not None and not without_witness:
+        raise away
+    if away is None:
+        _end_waiver(custody)
+    erasing = [*tail.erasing, *_erase_again(custody, _gone_by_log(custody))]
     destroyed, keyless = _gone_by_key(custody)
     erasing += _erase_again(custody, destroyed)
-    redact_again(custody)
     unrecorded = sorted(_unrecorded(custody))
-    found = Reconciliation(adopted, lost, ended, tuple(erasing), tuple(keyless), tuple(unrecorded))
     if erasing or keyless or unrecorded:
         details: dict[str, Detail] = {
             "erasing": len(erasing),
@@ -89,53 +116,104 @@ def reconcile(custody: Custody, log_key: Verifier, witness: Witness) -> Reconcil
         now = custody.clock.now()
         noted = entry(CLOCK, Action.RECORDS_RECONCILED, now, details=details)
         custody.records.write(lambda tx: tx.audit(noted))
-    return found
+    return dataclasses.replace(
+        tail,
+        tiles_rebuilt=rebuilt,
+        erasing=tuple(erasing),
+        keyless=tuple(keyless),
+        unrecorded=tuple(unrecorded),
+    )
 
 
-def _adopt_tail(custody: Custody, log_key: Verifier, witness: Witness) -> tuple[int, dict[str, int], int]:
-    longest = _longest(custody.tiles, witness, log_key)  # read before the database, which may grow meanwhile
+def waive_witness(custody: Custody, actor: Actor, reason: str, lasts: timedelta) -> datetime:
+    """Let reading go on for a time though the witness does not answer; until when. An entry that every process finds.
+
+    Invalid: no reason, or too long a time.
+    """
+    now = custody.clock.now()
+    if denied := check_reason(reason):
+        raise Invalid(denied.message, {"reason": denied.message})
+    if not timedelta(0) < lasts <= LONGEST_WAIVER:
+        raise Invalid(
+            "this time is not possible", {"hours": f"must be at most {LONGEST_WAIVER // timedelta(hours=1)}"}
+        )
+    details: dict[str, Detail] = {
+        "size": recorded_size(custody.records.engine),
+        "until": rfc3339(now + lasts),
+    }
+    waived = entry(actor, Action.WITNESS_WAIVED, now, details=details, particulars={"reason": reason.strip()})
+    custody.records.write(lambda tx: tx.audit(waived))
+    return now + lasts
+
+
+def _repair_tiles(custody: Custody, log_key: Verifier) -> int:
+    """Write again what the log's store lacks of the signed log; how many entries it is about."""
+    engine, tiles = custody.records.engine, custody.tiles
+    missing = missing_tiles(engine, tiles, log_key)
+    if missing is None:
+        return 0
+    details: dict[str, Detail] = {"from": missing.start, "to": missing.newest.size}
+    rebuilt = entry(CLOCK, Action.TILES_REBUILT, custody.clock.now(), details=details)
+    last = select(audit_entries.c.leaf).where(audit_entries.c.action == Action.TILES_REBUILT)
+
+    def announce(tx: Transaction) -> None:
+        said = tx.execute(last.order_by(audit_entries.c.row.desc()).limit(1)).scalar()
+        if said is None or parse_leaf(said).get("details") != details:  # not again for a try after a crash
+            tx.audit(rebuilt)
+
+    custody.records.write(announce)
+    repair_tiles(engine, tiles, missing)
+    return missing.newest.size - missing.start
+
+
+def _end_waiver(custody: Custody) -> None:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        if live_waiver(tx, now) is not None:
+            tx.audit(entry(CLOCK, Action.WITNESS_RESUMED, now))
+
+    with custody.records.read() as reads:
+        waived = live_waiver(reads, now)
+    if waived is not None:
+        custody.records.write(work)
+
+
+def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
     engine, now = custody.records.engine, custody.clock.now()
     size = recorded_size(engine)
-    if longest is None or longest.checkpoint.size <= size:
-        return 0, {}, 0
-    check_beginning(engine, longest.source, longest.checkpoint)
-    details = {"from": size, "to": longest.checkpoint.size}
+    if copy is None or copy.checkpoint.size <= size:
+        return Reconciliation()
+    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE})
 
-    def announce(tx: Transaction) -> int:
+    def announce(tx: Transaction) -> tuple[int, dict[str, int]]:
+        again = replay(tx, told)
+        done = [f"{times} {action}" for action, times in sorted(again.items())]
+        details: dict[str, Detail] = {"from": size, "to": copy.checkpoint.size, "repeated": done}
         tx.audit(entry(CLOCK, Action.LOG_ADOPTED, now, details=details))
-        return end_grants(tx, CLOCK, true(), RESTORED, now)
+        return end_grants(tx, CLOCK, true(), RESTORED, now), again
 
-    ended = custody.records.write(announce)
+    ended, again = custody.records.write(announce)
+    gone = (leaf["bundle"] for leaf in told if leaf["action"] in _GONE and leaf["outcome"] == Outcome.SUCCESS)
+    erasing = _erase_again(custody, dict.fromkeys(gone))
     with custody.records.read() as reads:
         last_row = reads.execute(select(func.max(audit_entries.c.row))).scalar() or 0
-    adopted = adopt(engine, longest.source, longest.checkpoint, now)
-    put_back = audit_entries.c.row > last_row, audit_entries.c.leaf_index < longest.checkpoint.size
+    adopted = adopt(engine, copy.source, copy.checkpoint, now)
+    put_back = audit_entries.c.row > last_row, audit_entries.c.leaf_index < copy.checkpoint.size
     counted = (
         select(audit_entries.c.action, func.count().label("times"))
         .where(*put_back)
         .group_by(audit_entries.c.action)
     )
     with custody.records.read() as reads:
-        lost = {row.action: row.times for row in reads.execute(counted)}
-    return adopted, lost, ended
-
-
-def _longest(tiles: TileSource, witness: Witness, log_key: Verifier) -> _Mirror | None:
-    """The longer of the published and the witnessed log; ForkedError if one is not the beginning of the other."""
-    kept = newest_kept(witness, log_key)
-    try:
-        published = open_checkpoint(tiles.get(CHECKPOINT_PATH).decode(errors="replace"), log_key)
-    except TileMissingError:
-        published = None
-    witnessed = None if kept is None else _Mirror(WitnessTiles(witness, kept.size), kept)
-    if kept is None or published is None:
-        return witnessed if published is None else _Mirror(tiles, published)
-    local = _Mirror(tiles, published)
-    shorter, longer = sorted((witnessed or local, local), key=lambda mirror: mirror.checkpoint.size)
-    at = shorter.checkpoint.size
-    if root(at, TileReader(longer.source, longer.checkpoint.size).get_node) != shorter.checkpoint.root:
-        raise ForkedError(f"the published log and the one in {witness.place} differ before entry {at}")
-    return longer if longer.checkpoint.size > at else local
+        lost = {row.action: row.times - again.get(row.action, 0) for row in reads.execute(counted)}
+    return Reconciliation(
+        adopted=adopted,
+        lost={action: times for action, times in lost.items() if times},
+        repeated=again,
+        grants_ended=ended,
+        erasing=tuple(erasing),
+    )
 
 
 def _gone_by_log(custody: Custody) -> list[str]:

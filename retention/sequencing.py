@@ -1,10 +1,11 @@
 """The clock's first step, whichever clock it is: reconcile, then sequence (P7).
 
-- A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database was
-  rolled back under it.
+- A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database, or
+  the store of tiles, was restored under it.
 - One process at a time reconciles. The others do not wait: nothing is sequenced by them until their turn, which finds
   nothing left to do.
 - ForkedError, NotOurTailError: two histories. Nothing is sequenced; somebody must look.
+- WitnessUnavailableError: nothing is sequenced until the witness answers. Late can be made good, forked not.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import logging
 
 from audit.checkpoint import Checkpoint
-from audit.sequencer import RolledBackError
+from audit.sequencer import RolledBackError, TilesBehindError
 from retention.assembly import Services
 from retention.custody.rules import tell_rules
 from retention.reconcile import Reconciliation, reconcile
@@ -27,7 +28,7 @@ def sequence_once(services: Services) -> Checkpoint | None:
         return None
     try:
         return services.sequencer.run_once()
-    except RolledBackError:
+    except (RolledBackError, TilesBehindError):
         services.reconciled.clear()
         return services.sequencer.run_once() if reconcile_once(services) else None
 
@@ -39,17 +40,24 @@ def reconcile_once(services: Services) -> bool:
     return reconcile_now(services) is not None
 
 
-def reconcile_now(services: Services) -> Reconciliation | None:
+def reconcile_now(services: Services, *, without_witness: bool = False) -> Reconciliation | None:
     """What was found and begun; None when another process is at it."""
     with alone(services.custody.records.engine) as mine:
         if not mine:
             return None
-        found = reconcile(services.custody, services.log_signer.verifier, services.witness)
+        found = reconcile(
+            services.custody,
+            services.log_signer.verifier,
+            services.witness,
+            without_witness=without_witness,
+        )
     if found != Reconciliation():
         facts = {"adopted": found.adopted, "grants_ended": found.grants_ended, "erasing": len(found.erasing)}
+        facts |= {"repeated": sum(found.repeated.values()), "tiles_rebuilt": found.tiles_rebuilt}
         more = {"keyless": len(found.keyless), "unrecorded": len(found.unrecorded)}
         LOG.warning("reconciled the records with the log", extra={"facts": facts | more})
     if found.adopted:  # the newest rules in the log may be others than this process goes by
         tell_rules(services.custody)
-    services.reconciled.set()
+    if not without_witness:
+        services.reconciled.set()
     return found

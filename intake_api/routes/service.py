@@ -8,6 +8,7 @@ from html import escape
 
 from flask import Response, g, jsonify
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from audit.tiles import CHECKPOINT_PATH, TileMissingError
 from intake_api.calling import custody, the_door
@@ -16,7 +17,9 @@ from intake_api.problem_codes import PROBLEMS
 from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.custody.context import Custody
+from retention.errors import Unavailable
 from retention.inspecting import MOST_UNSEQUENCED
+from retention.log_gate import check_now
 from retention.observing.state import measure
 from retention.timekeeping import doubt, read_mark
 
@@ -33,6 +36,8 @@ def _log(parts: Custody) -> None:
     with suppress(TileMissingError):  # nothing was signed yet
         parts.tiles.get(CHECKPOINT_PATH)
     parts.tiles.check()
+    with suppress(DBAPIError, OSError):  # another check tells of the database
+        check_now(parts.gate, parts.records, parts.clock.now())
 
 
 _CHECKS: dict[str, Callable[[Custody], object]] = {
@@ -52,7 +57,10 @@ def health() -> Response:
 
 
 @routes.on("GET", "/readyz", security=_PUBLIC)
-@routes.gives(200, description="Every part answers; 503 names the parts that do not, or tells of a stop")
+@routes.gives(
+    200,
+    description="Every part answers; 503 names the parts that do not, and why nothing is opened, or tells of a stop",
+)
 def readiness() -> Response:
     """Every part that custody needs answers, and no stop was asked for.
 
@@ -114,6 +122,8 @@ def _said(look: Callable[[Custody], str]) -> str:
 def _outcome(check: Callable[[Custody], object]) -> str:
     try:
         check(custody())
+    except Unavailable as error:  # its words are for callers
+        return error.message
     except Exception as error:  # whatever is wrong with a part, the answer is that it is not there
         log_unexpected(error, g.request_id)
         return "unavailable"

@@ -115,10 +115,7 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
         event = next_event(case_history(tx, case.id), kind, at or now, now)
         if kind is CaseEventKind.REOPENED:
             _begin_due(tx, case, event.effective_at, now, sure)
-        state = step(CaseState(case.state), kind)
-        tx.change(update(cases).where(cases.c.id == case.id).values(state=state))
-        _record(tx, case.id, event)
-        refresh_due(tx, bundles.c.case_id == case.id)
+        state = record_step(tx, case, event)
         tx.audit(
             entry(
                 actor,
@@ -192,7 +189,7 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
             return refuse(tx, actor, Action.CASE_UNASSIGNED, now, denied, **about_case(case))
         engineer = actor_id(tx, custody, issuer, subject)
-        if tx.change(update(assignments).where(_live(case.id, engineer)).values(unassigned_at=now)):
+        if mark_unassigned(tx, case.id, engineer, now):
             tx.audit(
                 entry(
                     actor,
@@ -210,6 +207,24 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
         return None
 
     commit(custody, work)
+
+
+def record_step(tx: Transaction, case: Row[Any], event: CaseEvent) -> CaseState:
+    """Write a close or a reopening into the case's history, state and deadlines; its new state.
+
+    Conflict: the case is in no state for it.
+    """
+    state = step(CaseState(case.state), event.kind)
+    tx.change(update(cases).where(cases.c.id == case.id).values(state=state))
+    _record(tx, case.id, event)
+    refresh_due(tx, bundles.c.case_id == case.id)
+    return state
+
+
+def mark_unassigned(tx: Transaction, case_id: str, engineer: str, at: datetime) -> int:
+    """Write down the end of an assignment that was live at this moment; how many ended."""
+    live = _live(case_id, engineer), assignments.c.assigned_at <= at
+    return tx.change(update(assignments).where(*live).values(unassigned_at=at))
 
 
 def get_case(custody: Custody, actor: Actor, number: str) -> Row[Any]:

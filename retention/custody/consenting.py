@@ -105,12 +105,18 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
         if denied := not_operator_of(actor, consent.tenant_id):
             return refuse(tx, actor, Action.CONSENT_REVOKED, now, denied, **about(consent))
         if consent.revoked_at is None:
-            tx.change(update(consents).where(consents.c.id == consent_id).values(revoked_at=now))
+            mark_revoked(tx, consent_id, now)
             tx.audit(entry(actor, Action.CONSENT_REVOKED, now, **about(consent), subject=consent_id))
             end_grants(tx, actor, grants.c.consent_id == consent_id, "consent-revoked", now)
         return _consent(tx, consent_id)
 
     return commit(custody, work)
+
+
+def mark_revoked(tx: Transaction, consent_id: str, at: datetime) -> int:
+    """Write down that a live consent is revoked; how many were. The entry and the grants under it are the caller's."""
+    live = consents.c.id == consent_id, consents.c.revoked_at.is_(None)
+    return tx.change(update(consents).where(*live).values(revoked_at=at))
 
 
 def list_consents(

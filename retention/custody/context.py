@@ -28,6 +28,7 @@ from retention.envelope.keys import KeyWrapper
 from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
 from retention.grants import Denied
 from retention.ids import Kind, new_id
+from retention.log_gate import Gate
 from retention.objects.store import KeyStore, ObjectStore
 from retention.observing.observer import NOTHING, Observer
 from retention.records.unit_of_work import Records, Transaction
@@ -71,6 +72,7 @@ class Custody:
     wrapper: KeyWrapper
     receipt_signer: Signer
     tiles: TileStore
+    gate: Gate
     triggers: Triggers
     limits: Limits = field(default_factory=Limits)
     observer: Observer = NOTHING

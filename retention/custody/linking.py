@@ -204,12 +204,17 @@ def revoke_link(custody: Custody, actor: Actor, link_id: str) -> Row[Any]:
             return unseen(tx, actor, Action.UPLOAD_LINK_REVOKED, now, "upload link", link_id)
         if denied := _not_issuer(tx, actor, link):
             return refuse(tx, actor, Action.UPLOAD_LINK_REVOKED, now, denied, tenant=link.tenant_id)
-        live = upload_links.c.id == link_id, upload_links.c.revoked_at.is_(None)
-        if tx.change(update(upload_links).where(*live).values(revoked_at=now)):
+        if mark_revoked(tx, link_id, now):
             tx.audit(entry(actor, Action.UPLOAD_LINK_REVOKED, now, **about(link), subject=link_id))
         return tx.execute(_with_case().where(upload_links.c.id == link_id)).one()
 
     return commit(custody, work)
+
+
+def mark_revoked(tx: Transaction, link_id: str, at: datetime) -> int:
+    """Write down that a live link is revoked; how many were."""
+    live = upload_links.c.id == link_id, upload_links.c.revoked_at.is_(None)
+    return tx.change(update(upload_links).where(*live).values(revoked_at=at))
 
 
 def may_see_link(custody: Custody, actor: Actor, link_id: str) -> bool:

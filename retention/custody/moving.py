@@ -55,9 +55,7 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
         refuse_if_erased(bundle)
         _check_movable(tx, bundle, case, now)
         left = bundle.case_id
-        values = {"case_id": case.id, "cap_at": cap_after_move(bundle_history(tx, bundle))}
-        tx.change(update(bundles).where(bundles.c.id == bundle_id).values(values))
-        refresh_due(tx, bundles.c.id == bundle_id)
+        put_in_case(tx, bundle, case.id)
         tx.audit(
             entry(
                 actor,
@@ -72,6 +70,13 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
         return tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
 
     return commit(custody, work)
+
+
+def put_in_case(tx: Transaction, bundle: Row[Any], case_id: str) -> None:
+    """Let another case hold the bundle; the deadline of the one that it leaves, if any, stays its cap."""
+    values = {"case_id": case_id, "cap_at": cap_after_move(bundle_history(tx, bundle))}
+    tx.change(update(bundles).where(bundles.c.id == bundle.id).values(values))
+    refresh_due(tx, bundles.c.id == bundle.id)
 
 
 def _may_move(tx: Transaction, actor: Actor, bundle: Row[Any], case: Row[Any], reason: str) -> Denied | None:

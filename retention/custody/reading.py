@@ -4,6 +4,7 @@ Order of writing:
   decide (`retention.grants`) -> * entry `bundle.opened` durable -> data key unwrapped -> first plaintext byte
   the end of the read (bytes, complete or cut) is a second entry, `bundle.read-ended`
 - `_unseal` takes an Allowed, which only `retention.grants` makes: no door can reach plaintext around the decision.
+- Nothing is opened, and what is open is cut, while the records may be older than the log (`retention.log_gate`).
 - A grant that ends cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
 - Nothing here can write to a bundle.
 """
@@ -106,7 +107,9 @@ class OpenBundle:
         if time.monotonic() - self._checked < RECHECK_SECONDS:
             return
         self._checked = time.monotonic()
+        least = self._custody.gate.ask(self._custody.clock.now())
         with self._custody.records.read() as reads:
+            self._custody.gate.check(reads, least)
             ended = reads.execute(
                 select(grants.c.ended_at).where(grants.c.id == self._allowed.grant.id)
             ).scalar()
@@ -164,10 +167,13 @@ def open_bundle(
     """Open a complete bundle under the actor's grant, to read the runs that `choose` names.
 
     NotFound, Refused (with an entry), Erased (the tombstone answers), Invalid (from `choose`).
+    Unavailable: the records may be older than the log.
     """
     now = custody.clock.now()
+    least = custody.gate.ask(now)
 
     def work(tx: Transaction) -> tuple[Allowed, Row[Any], Sequence[Span], str] | Turned:
+        custody.gate.check(tx, least)
         bundle = find_bundle(tx, actor, bundle_id, now)
         if bundle is None:
             return unseen(tx, actor, action, now, "bundle", bundle_id)

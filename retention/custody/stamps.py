@@ -11,6 +11,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Row, false, insert, select, update
@@ -93,7 +94,7 @@ def register_stamp(
             insert(stamps).values(row),
             "you have registered a stamp with this identity already; deregister it first",
         )
-        _record_proactive(tx, actor, id_, proactive, now)
+        record_proactive(tx, actor.id, id_, proactive, now)
         tx.audit(
             entry(
                 actor,
@@ -123,7 +124,7 @@ def deregister_stamp(custody: Custody, actor: Actor, stamp_id: str) -> Row[Any]:
                 tx, actor, Action.STAMP_DEREGISTERED, now, denied, tenant=stamp.tenant_id, subject=stamp_id
             )
         if stamp.deregistered_at is None:
-            tx.change(update(stamps).where(stamps.c.id == stamp_id).values(deregistered_at=now))
+            mark_deregistered(tx, stamp_id, now)
             tx.audit(entry(actor, Action.STAMP_DEREGISTERED, now, tenant=stamp.tenant_id, subject=stamp_id))
         return _stamp(tx, stamp_id)
 
@@ -144,8 +145,7 @@ def set_proactive(custody: Custody, actor: Actor, stamp_id: str, enabled: bool) 
             )
         if stamp.deregistered_at is not None:
             raise Conflict("this stamp is deregistered", reason="stamp-deregistered")
-        tx.change(update(stamps).where(stamps.c.id == stamp_id).values(proactive=enabled))
-        _record_proactive(tx, actor, stamp_id, enabled, now)
+        record_proactive(tx, actor.id, stamp_id, enabled, now)
         state = "on" if enabled else "off"
         tx.audit(
             entry(
@@ -203,10 +203,17 @@ def _stamp(tx: Transaction, stamp_id: str) -> Row[Any]:
     return tx.execute(select(stamps).where(stamps.c.id == stamp_id)).one()
 
 
-def _record_proactive(tx: Transaction, actor: Actor, stamp_id: str, enabled: bool, now: Any) -> None:
-    tx.change(
-        insert(proactive_consents).values(stamp_id=stamp_id, enabled=enabled, set_at=now, actor_id=actor.id)
-    )
+def mark_deregistered(tx: Transaction, stamp_id: str, at: datetime) -> int:
+    """Write down that a stamp's registration ended; how many were live."""
+    live = stamps.c.id == stamp_id, stamps.c.deregistered_at.is_(None)
+    return tx.change(update(stamps).where(*live).values(deregistered_at=at))
+
+
+def record_proactive(tx: Transaction, actor_id: str, stamp_id: str, enabled: bool, at: datetime) -> None:
+    """Write down that the consent to proactive collection was set, for the stamp and in its history."""
+    tx.change(update(stamps).where(stamps.c.id == stamp_id).values(proactive=enabled))
+    row = {"stamp_id": stamp_id, "enabled": enabled, "set_at": at, "actor_id": actor_id}
+    tx.change(insert(proactive_consents).values(row))
 
 
 def _insert(tx: Transaction, statement: Any, taken: str) -> None:

@@ -113,8 +113,10 @@ class Log:
         self.change("UPDATE audit_entries SET actor = 'somebody-else' WHERE leaf_index = ?", index)
 
     def tile(self, path: str) -> Path:
+        """A tile's file, to be changed or taken away."""
         found = self.folder / "tiles" / path
         assert found.is_file()
+        found.chmod(0o600)  # whoever tampers with it makes it writable first
         return found
 
     def verify(self, **options: Any) -> Verdict:

@@ -241,7 +241,7 @@ def test_nothing_is_signed_over_leaves_that_are_missing(log: Any) -> None:
 
 def test_nothing_is_signed_on_top_of_tiles_that_do_not_lead_to_the_last_checkpoint(log: Any) -> None:
     log.grow([300])
-    tile = log.folder / "tiles" / "tile" / "1" / "000.p" / "1"
+    tile = log.tile("tile/1/000.p/1")
     tile.write_bytes(bytes(32))
     log.write(4)
     with pytest.raises(TreeDamagedError, match="checkpoint at 300"):

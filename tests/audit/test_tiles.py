@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import stat
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from audit.merkle import leaf_hash, node_hash, root
 from audit.tiles import (
     LocalTileStore,
+    TileConflictError,
     TileError,
     TileMissingError,
     TileReader,
@@ -131,6 +134,52 @@ def test_a_local_store_is_its_owners_only_and_leaves_no_scraps(tmp_path: Path) -
     assert [path.relative_to(tmp_path / "tiles").as_posix() for path in found] == ["tile/0/000"]
     for path in (tmp_path / "tiles").rglob("*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0
+
+
+def test_a_tile_is_read_only_once_it_is_there_and_may_be_put_again(tmp_path: Path) -> None:
+    store = LocalTileStore(tmp_path)
+    for data in (b"never signed", b"numbered anew", b"numbered anew"):
+        store.put("tile/0/000.p/7", data)
+    store.put("checkpoint", note(5))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*") if path.is_file()}
+    assert modes == {"7": 0o400, "checkpoint": 0o600}
+
+
+def test_a_writer_that_is_suspended_cannot_write_over_what_another_published(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It holds the lock from its look at what is there to its write, so the other one waits, and comes after it."""
+    looked, goes_on = threading.Event(), threading.Event()
+    write = LocalTileStore._write
+
+    def suspended(store: LocalTileStore, path: str, data: bytes) -> None:
+        looked.set()
+        goes_on.wait(60)
+        write(store, path, data)
+
+    monkeypatch.setattr(LocalTileStore, "_write", suspended)
+    first = threading.Thread(target=LocalTileStore(tmp_path).put, args=("tile/0/000.p/5", b"of before"))
+    first.start()
+    assert looked.wait(60)
+    monkeypatch.setattr(LocalTileStore, "_write", write)
+
+    def publish() -> None:
+        other = LocalTileStore(tmp_path)
+        other.put("tile/0/000.p/5", b"signed")
+        other.put("checkpoint", note(5))
+
+    second = threading.Thread(target=publish)
+    second.start()
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    with pytest.raises(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)
+    goes_on.set()
+    for thread in (first, second):
+        thread.join(60)
+    assert LocalTileStore(tmp_path).get("tile/0/000.p/5") == b"signed"
+    with pytest.raises(TileConflictError):
+        LocalTileStore(tmp_path).put("tile/0/000.p/5", b"of before")
 
 
 def test_a_put_that_fails_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,6 +36,7 @@ from audit.log import latest_note, read_entry
 from audit.sequencer import Sequencer, read_tree
 from audit.tiles import LocalTileStore
 from audit.times import to_microseconds
+from audit.witness_local import LocalWitness
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
 from retention.bundle import Collection, CollectionType, Triggers
@@ -52,6 +53,7 @@ from retention.custody import (
 )
 from retention.custody.context import Custody, entry
 from retention.errors import Conflict, CustodyError
+from retention.log_gate import LogGate
 from retention.objects.errors import StoreError
 from retention.records.migrate import upgrade
 from retention.records.pages import encode_cursor
@@ -394,18 +396,19 @@ def filled(server: PostgresServer, bundles: int, entries: int) -> Iterator[Servi
     engine.dispose()
     with tempfile.TemporaryDirectory() as folder:
         plans = Plans(engine, big)
-        tiles = LocalTileStore(Path(folder))
+        tiles, signer = LocalTileStore(Path(folder)), Signer("casevault.test/log", bytes(32))
+        records = PostgresRecords(engine)
         custody = Custody(
             clock=_Clock(),
-            records=PostgresRecords(engine),
+            records=records,
             objects=StrictObjectStore(),
             keys=StrictKeyStore(),
             wrapper=MemoryKeyWrapper(),
             receipt_signer=Signer("casevault.test/receipts", bytes(32)),
             tiles=tiles,
+            gate=LogGate(records, tiles, LocalWitness(Path(folder) / "witness"), signer.verifier),
             triggers=Triggers({}),
         )
-        signer = Signer("casevault.test/log", bytes(32))
         yield Service(custody, plans, bundles, entries, Sequencer(engine, tiles, signer, _Clock()))
     engine.dispose()
 

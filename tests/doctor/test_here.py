@@ -16,6 +16,7 @@ from audit.entry import Action
 from functions.settings import DEFAULTS
 from intake_api.cli.doctor.running import Check, run_checks
 from intake_api.cli.doctor.variables import FUNCTION_APP
+from intake_api.cli.main import run
 from intake_api.tls import local_certificate
 from retention.actor import CLOCK
 from retention.assembly import assemble
@@ -142,6 +143,59 @@ def test_a_clock_that_does_not_run_is_found_by_what_waits(patient: Patient) -> N
     assert "an entry waits for its place in the log for 30 min" in found["clock"]
 
 
+def test_tiles_of_before_are_the_cause_that_is_named_and_the_command_heals_them(
+    patient: Patient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patient.make()
+    _log_something(patient, sequence=True)
+    shutil.copytree(patient.state / "log", patient.state / "log-copy")
+    _log_something(patient, sequence=True)
+    shutil.rmtree(patient.state / "log")
+    (patient.state / "log-copy").rename(patient.state / "log")
+    _log_something(patient, sequence=False)
+    _pass(patient, timedelta(minutes=30))
+    found = bad(patient.examine())
+    assert {*found} == {"log", "witness", "clock"}
+    for line in ("log", "clock"):
+        assert "its store lacks tiles of the entries 1 to 2" in found[line]
+        assert "casevault reconcile" in found[line]
+        assert "is the clock running" not in found[line]
+    assert run(["reconcile", "--state", str(patient.state), "--development", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["tiles_rebuilt"] == 1
+    assert "log" not in bad(patient.examine())
+
+
+def test_a_restored_database_is_the_cause_that_is_named(patient: Patient) -> None:
+    patient.make()
+    _log_something(patient, sequence=True)
+    shutil.copy(patient.state / "records.db", patient.state / "copy.db")
+    _log_something(patient, sequence=True)
+    (patient.state / "copy.db").rename(patient.state / "records.db")
+    found = bad(patient.examine())
+    assert {"log", "reading"} <= {*found}
+    for line in ("log", "reading"):
+        assert "1 entries of a log of 2" in found[line]
+        assert "casevault reconcile" in found[line]
+
+
+def test_a_witness_that_is_away_shuts_reading_and_a_waiver_is_told(
+    patient: Patient, capsys: pytest.CaptureFixture[str]
+) -> None:
+    patient.make()
+    (patient.state / "witness").write_text("no folder: whoever looks into it gets an error")
+    found = bad(patient.examine())
+    assert {*found} == {"reading", "witness"}
+    assert "reconcile --without-witness" in found["reading"]
+    waive = ["reconcile", "--state", str(patient.state), "--development"]
+    assert run(waive) == 1
+    assert run([*waive, "--without-witness"]) == 2  # say why
+    assert run([*waive, "--without-witness", "--reason", "the disk is away", "--hours", "2"]) == 0
+    capsys.readouterr()
+    lines = patient.examine()
+    assert lines["reading"]["good"]
+    assert "the witness was waived until" in lines["reading"]["what"]
+
+
 def test_a_witness_that_lags_is_found(patient: Patient) -> None:
     patient.make()
     _log_something(patient, sequence=True)
@@ -219,7 +273,7 @@ def test_a_part_that_hangs_is_given_up_and_hides_nothing(patient: Patient) -> No
         lines, seconds = timed(lambda: patient.examine("--patience", "2", CASEVAULT_DATABASE_URL=url))
     found = bad(lines)
     assert found["database"] == "no answer within 2 seconds: it hangs, or the line to it does"
-    assert {*found} == {"database", "witness", "clock", "time"}  # all that stands on it
+    assert {*found} == {"database", "reading", "witness", "clock", "time"}  # all that stands on it
     assert seconds < 15
 
 

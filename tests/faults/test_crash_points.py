@@ -45,7 +45,8 @@ CALLS = {
     "sweep": 3 * "records.read " + "records.write records.write records.write records.read records.read "
     "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read records.read "
     "records.read records.read records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
-    "sequence": "tiles.get engine.commit tiles.get engine.commit engine.commit tiles.get engine.commit tiles.get "
+    "sequence": "tiles.get engine.commit tiles.get tiles.get tiles.get engine.commit engine.commit tiles.get "
+    "engine.commit tiles.get tiles.get "
     + 5 * "tiles.put "
     + "tiles.get tiles.get engine.commit tiles.get tiles.put engine.commit engine.commit",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from sqlalchemy import insert
@@ -11,9 +12,12 @@ from sqlalchemy import insert
 from audit.tiles import TilesUnavailableError
 from intake_api.app import create_app
 from intake_api.uploads import BODY_TYPE
+from retention.actor import CLOCK
+from retention.log_gate import LogGate
 from retention.objects.errors import StoreUnavailable
+from retention.reconcile import waive_witness
 from retention.records.tables import trusted_time
-from tests.service import OPERATOR, Service
+from tests.service import AUDITOR, ENGINEER, OPERATOR, Service
 
 DAY_US = 86_400_000_000
 FINE = {"uploads": "ok", "destruction": "ok", "sequencing": "ok"}
@@ -70,6 +74,39 @@ def test_a_log_whose_store_does_not_answer_is_named(empty: Service, monkeypatch:
     monkeypatch.setattr(empty.custody.tiles, "get", down)
     checks = empty.call("GET", "/readyz").get_json()["checks"]
     assert {name for name, said in checks.items() if said != "ok"} == {"log"}
+
+
+def test_records_that_may_be_old_open_nothing_and_the_service_is_not_ready(empty: Service) -> None:
+    """A witness that does not answer, at a start: only reading waits for it (P6)."""
+    empty.set_up()
+    bundle = empty.send()
+    empty.tick()
+    empty.grant()
+    place = empty.settings.witness_folder
+    place.mkdir(parents=True)
+    place.rename(place.with_name("away"))
+    place.write_text("whoever looks for something in it gets an error")
+    started = Service(empty.settings.state.parent, settings=empty.settings)
+    response = started.call("GET", "/readyz")
+    assert response.status_code == 503
+    why = response.get_json()["checks"].pop("log")
+    assert "witness has not answered" in why
+    assert "reconcile --without-witness" in why
+    for address in (f"/bundles/{bundle}/content", f"/bundles/{bundle}/files"):
+        refused = started.call("GET", address, ENGINEER)
+        problem = refused.get_json()
+        assert (refused.status_code, problem["reason"], problem["detail"]) == (503, "witness-away", why)
+        assert refused.headers["Retry-After"]
+    # Intake, the log and erasure go on.
+    late = started.send()
+    assert started.done("GET", "/audit/entries", AUDITOR)["items"]
+    started.done("POST", f"/bundles/{late}/erasures", OPERATOR, json={})
+    waive_witness(started.custody, CLOCK, "the bucket is down", timedelta(hours=1))
+    gate = started.custody.gate
+    assert isinstance(gate, LogGate)
+    gate._asked_at = None  # two seconds later
+    assert started.call("GET", f"/bundles/{bundle}/content", ENGINEER).status_code == 200
+    started.close()
 
 
 def test_many_who_ask_whether_it_is_ready_ask_the_parts_once(

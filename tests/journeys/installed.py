@@ -102,9 +102,9 @@ def _blocks(blob: BlobClient) -> list[tuple[str, bytes]]:
 
 
 @contextmanager
-def serving(folder: Path, **settings: str) -> Iterator[Served]:
+def serving(folder: Path, *, ready: bool = True, **settings: str) -> Iterator[Served]:
     """The service on what is in the folder, for as long as the block lasts."""
-    served = start(folder, **settings)
+    served = start(folder, ready=ready, **settings)
     try:
         yield served
     finally:

@@ -146,8 +146,11 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start(folder: Path, **settings: str) -> Served:
-    """`casevault serve --development`, ready; again on the same folder, it goes on with what is there."""
+def start(folder: Path, *, ready: bool = True, **settings: str) -> Served:
+    """`casevault serve --development`, ready; again on the same folder, it goes on with what is there.
+
+    Not `ready`: it answers, and something else than that it is ready.
+    """
     state, address = folder / "state", folder / "address"
     if (
         not address.exists()
@@ -173,7 +176,7 @@ def start(folder: Path, **settings: str) -> Served:
         if child.poll() is not None:
             break
         with contextlib.suppress(requests.exceptions.RequestException, OSError):
-            if requests.get(f"{server}/readyz", verify=str(served.ca), timeout=5).ok:
+            if requests.get(f"{server}/readyz", verify=str(served.ca), timeout=5).ok is ready:
                 return served
         time.sleep(0.1)
     served.stop()

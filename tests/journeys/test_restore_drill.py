@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -52,10 +53,10 @@ def until_witnessed(served: Served, installed: Installed) -> None:
     until(lambda: (LocalWitness(installed.folder / "elsewhere").newest() or 0) >= size)
 
 
-def send(served: Served, keys: Path, name: str) -> str:
+def send(served: Served, keys: Path, name: str, *more: str) -> str:
     file = keys.with_name(name)
     file.write_bytes(f"PLAINTEXT of {name}\n".encode() * 5000)
-    return str(served.do("send", file, "--case", CASE, "--keys", keys, who=RACK)["bundle"])
+    return str(served.do("send", file, "--case", CASE, "--keys", keys, *more, who=RACK)["bundle"])
 
 
 def states(served: Served) -> dict[str, str]:
@@ -132,3 +133,59 @@ def test_the_drill(installed: Installed, tmp_path: Path) -> None:
         assert good.code == 0 and json.loads(good.out)["witness"]["kept"] > adopted["details"]["to"]
         recorded = served.cli("audit", "verify", "--state", served.state, "--witness")
         assert recorded.code == 0, recorded.err
+
+
+def test_tiles_of_before_and_a_witness_that_is_away(tmp_path: Path) -> None:
+    """Tiles come back by themselves; reading waits for the witness, or for a decision that the log tells of."""
+    witness = tmp_path / "elsewhere"
+    installed = OneMachine(tmp_path, {"CASEVAULT_WITNESS_FOLDER": str(witness)})
+    keys, out = tmp_path / "keys.json", tmp_path / "out.log"
+    state = tmp_path / "state"
+    with serving(installed.folder, **installed.settings) as served:
+        served.do("tenants", "register", "Contoso", "--directory", "contoso", who=ADMINISTRATOR)
+        assert served.cli("audit", "keys", "-o", keys).code == 0
+        served.do("stamps", "register", "Rack 1", "--subject", "rack-1", "--proactive", who=OLGA)
+        served.do("cases", "open", CASE, "--directory", "contoso", who=CASE_SYSTEM)
+        assert served.cli("cases", "assign", CASE, "alice", who=CASE_SYSTEM).code == 0
+        until_witnessed(served, installed)
+    shutil.copytree(state / "log", tmp_path / "log-copy")
+
+    with serving(installed.folder, **installed.settings) as served:
+        bundle = send(served, keys, "kept.log")
+        until_witnessed(served, installed)
+    shutil.rmtree(state / "log")
+    (tmp_path / "log-copy").rename(state / "log")
+
+    with serving(installed.folder, **installed.settings) as served:
+        (rebuilt,) = until(lambda: actions(served, "tiles.rebuilt"))
+        assert rebuilt["details"]["from"] < rebuilt["details"]["to"]
+        until_witnessed(served, installed)
+        assert served.cli("audit", "verify", "--keys", keys, "--witness", witness, who=AUDITOR).code == 0
+
+    witness.rename(tmp_path / "away")
+    witness.write_text("no folder: whoever looks into it gets an error")
+    with serving(installed.folder, ready=False, **installed.settings) as served:
+        served.do("grant", CASE, "--reason", "crash dump analysis of node 7", who=ALICE)
+        shut = served.cli("fetch", bundle, "-o", out, who=ALICE)
+        assert shut.code == 1
+        assert "witness has not answered" in shut.err
+        late = send(served, keys, "late.log", "--no-wait")  # intake goes on; its receipt waits for the log
+        here = (
+            "reconcile",
+            "--state",
+            state,
+            "--development",
+            "--without-witness",
+            "--reason",
+            "disk away, ticket 7",
+        )
+        assert served.do(*here)["without_witness_until"]
+        until(lambda: served.cli("fetch", bundle, "-o", out, who=ALICE).code == 0)
+        (waived,) = actions(served, "witness.waived")
+        assert (waived["actor_kind"], waived["outcome"]) == ("administrator", "success")
+        witness.unlink()
+        (tmp_path / "away").rename(witness)
+        until(lambda: actions(served, "witness.resumed"))
+        until(lambda: served.cli("receipts", "show", late, who=RACK).code == 0)
+        until_witnessed(served, installed)
+        assert served.cli("audit", "verify", "--keys", keys, "--witness", witness, who=AUDITOR).code == 0

@@ -53,6 +53,12 @@ class Installation:
         shutil.copytree(self.settings.log_folder, self.folder / "log-backup")
         shutil.copytree(self.settings.objects_folder, self.folder / "objects-backup")
 
+    def back_up_again(self) -> None:
+        """In the place of the one before."""
+        for place in (self.settings.log_folder, self.settings.objects_folder):
+            shutil.rmtree(self.folder / f"{place.name}-backup")
+        self.back_up()
+
     def restore(self, *, log: bool = False, objects: bool = False) -> None:
         """The database as it was; of the key store there is no back-up, on purpose."""
         self._restore_database()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from intake_api.clockwork import LONGEST_PAUSE, Beat, run
+import pytest
+
+from audit.witness import WitnessUnavailableError
+from intake_api.clockwork import LONGEST_PAUSE, Beat, Clockwork, run
 from retention.assembly import assemble, initialise
 from retention.records.engine import truncate_wal
 from retention.settings import Settings
@@ -63,6 +66,22 @@ def test_the_clock_signs_the_log_and_stops_when_asked(tmp_path):
     stop.set()
     thread.join(20)
     assert not thread.is_alive()
+    services.close()
+
+
+def test_a_witness_that_does_not_answer_holds_up_the_sequencer_alone(tmp_path):
+    services = _services(tmp_path)
+    services.settings.witness_folder.write_text("no folder: whoever looks into it gets an error")
+    clockwork = Clockwork(services)
+    clockwork.prepare(0.05, Stop(3))  # goes on to the beats
+    with pytest.raises(WitnessUnavailableError):
+        clockwork._sequence()
+    for beat in clockwork.beats():
+        if beat.name != "sequence":
+            beat.round()
+    services.settings.witness_folder.unlink()
+    clockwork._sequence()
+    assert services.reconciled.is_set()
     services.close()
 
 

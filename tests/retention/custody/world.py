@@ -25,12 +25,14 @@ from audit.sequencer import Sequencer
 from audit.tables import audit_entries
 from audit.tiles import LocalTileStore
 from audit.verify import verify_database
+from audit.witness_local import LocalWitness
 from retention.actor import Actor, Role
 from retention.bundle import Collection, CollectionType, Triggers
 from retention.custody import cases, collecting, completing, consenting, granting, reading, receiving, stamps
 from retention.custody.context import Custody
 from retention.custody.people import Directory
 from retention.errors import Conflict
+from retention.log_gate import LogGate
 from retention.objects.local import LocalObjectStore
 from retention.objects.local_keys import LocalKeyStore
 from retention.objects.store import KeyStore, ObjectStore
@@ -246,17 +248,20 @@ class World:
 def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records | None = None) -> World:
     """A world on these stores, its records and log in `folder`."""
     clock = FakeClock()
+    records = records or empty_records(folder / "records.db")
+    tiles, log_signer = LocalTileStore(folder / "log"), Signer("casevault.test/log", bytes(range(1, 33)))
     custody = Custody(
         clock=clock,
-        records=records or empty_records(folder / "records.db"),
+        records=records,
         objects=objects,
         keys=keys,
         wrapper=MemoryKeyWrapper(),
         receipt_signer=Signer("casevault.test/receipts", bytes(range(32))),
-        tiles=LocalTileStore(folder / "log"),
+        tiles=tiles,
+        gate=LogGate(records, tiles, LocalWitness(folder / "witness"), log_signer.verifier),
         triggers=Triggers({TRIGGER: "A fault"}),
     )
-    return World(folder, custody, clock, Signer("casevault.test/log", bytes(range(1, 33))))
+    return World(folder, custody, clock, log_signer)
 
 
 @contextmanager
