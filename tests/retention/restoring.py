@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,9 @@ class Installation:
                 shutil.copytree(self.folder / f"{place.name}-backup", place)
 
     def _back_up_database(self) -> None:
-        with sqlite3.connect(self.settings.records_file) as live, sqlite3.connect(self._backup) as copy:
+        self._backup.unlink(missing_ok=True)
+        live, copy = sqlite3.connect(self.settings.records_file), sqlite3.connect(self._backup)
+        with closing(live), closing(copy):  # as a context it would commit, and stay open
             live.backup(copy)
 
     def _restore_database(self) -> None:
