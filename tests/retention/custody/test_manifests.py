@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from retention.custody import completing, erasing, receiving
+from retention.custody import completing, erasing, manifests, receiving
 from retention.envelope.bundle_file import BundleOpener
 from retention.envelope.manifest import Manifest
 from retention.objects.errors import PartMissing
@@ -182,3 +182,32 @@ def test_it_takes_a_look_by_the_read_back_to_give_an_older_bundle_its_manifest(t
         sweep(world.custody)
         assert world.state(bundle) == "complete"
         assert open_from_the_stores(world, bundle) == CONTENT[:3000]
+
+
+def test_what_a_read_back_that_was_killed_left_is_taken_away_by_the_next(tmp_path: Path) -> None:
+    with local_world(tmp_path) as world:
+        world.open_case()
+        bundle = world.announce(3000)
+        world.send(bundle, CONTENT[:3000])
+        manifest = completing.read_manifest(world.custody, bundle)
+        key = world.custody.wrapper.unwrap(world.custody.keys.get(bundle), bundle)
+        manifests._write(world.custody, manifest, key)
+        assert len(manifest_ids(world.custody.objects, bundle)) == 2
+        sweep(world.custody)
+        assert world.state(bundle) == "complete"
+        assert open_from_the_stores(world, bundle) == CONTENT[:3000]
+
+
+def test_a_wrapped_key_that_is_broken_leaves_the_damage_to_the_read_back(tmp_path: Path) -> None:
+    """Otherwise the upload would be tried for ever: nothing can be sealed under that key."""
+    with local_world(tmp_path) as world:
+        world.open_case()
+        bundle = world.announce(3000)
+        path = world.folder / "keys" / f"{bundle}.key"
+        with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+            session.feed(CONTENT[:3000])
+            path.write_bytes(b"not a wrapped key")
+            session.park()
+        assert world.state(bundle) == "received"
+        sweep(world.custody)
+        assert world.state(bundle) == "damaged"
