@@ -130,7 +130,9 @@ def test_an_answer_of_a_part_is_no_failure(service: Service, seen: Seen) -> None
         raise NotFound("no such thing")
     service.complete()  # it asks for a key that is not there yet
     assert seen.points("casevault_part_failures") == {}
-    assert seen.value("casevault_part_duration_seconds", part="objects", operation="commit") == 2  # the part, and the manifest
+    assert (
+        seen.value("casevault_part_duration_seconds", part="objects", operation="commit") == 2
+    )  # the part, and the manifest
 
 
 def test_a_request_goes_on_with_its_callers_trace_and_its_parts_are_within(
