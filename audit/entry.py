@@ -95,6 +95,12 @@ class Action(StrEnum):
     WITNESS_WAIVED = "witness.waived"
     WITNESS_RESUMED = "witness.resumed"
     TILES_REBUILT = "tiles.rebuilt"
+    RECORD_SHOWN = "record.shown"
+    RECORDS_LISTED = "records.listed"
+    RECEIPT_SHOWN = "receipt.shown"
+    LEAVES_SHOWN = "leaves.shown"
+    REQUEST_FAILED = "request.failed"
+    STORE_SCRUBBED = "store.scrubbed"
 
 
 class Outcome(StrEnum):

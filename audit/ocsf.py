@@ -82,6 +82,12 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.WITNESS_WAIVED: (_ENTITY_MANAGEMENT, 3),
     Action.WITNESS_RESUMED: (_ENTITY_MANAGEMENT, 3),
     Action.TILES_REBUILT: (_ENTITY_MANAGEMENT, 3),
+    Action.RECORD_SHOWN: (_API_ACTIVITY, 2),
+    Action.RECORDS_LISTED: (_API_ACTIVITY, 2),
+    Action.RECEIPT_SHOWN: (_API_ACTIVITY, 2),
+    Action.LEAVES_SHOWN: (_API_ACTIVITY, 2),
+    Action.REQUEST_FAILED: (_API_ACTIVITY, 2),
+    Action.STORE_SCRUBBED: (_DATASTORE, 1),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

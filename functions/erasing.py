@@ -71,4 +71,4 @@ def _enter_refusal(custody: Custody) -> None:
         outcome=Outcome.REFUSED,
         reason="message-malformed",
     )
-    custody.records.write(lambda tx: tx.audit(refused))
+    custody.counts.strangers.note(custody.records, refused, "queue")

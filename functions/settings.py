@@ -5,6 +5,7 @@
 | CASEVAULT_SWEEP_SCHEDULE | when the sweep looks for work; keep it at least hourly | 0 * * * * * |
 | CASEVAULT_SEQUENCE_SCHEDULE | when entries get their place in the tree and a signed checkpoint | */10 * * * * * |
 | CASEVAULT_READ_BACK_SCHEDULE | when received bundles are read back | */30 * * * * * |
+| CASEVAULT_SCRUB_SCHEDULE | when the scrubbing goes on, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
 | CASEVAULT_TIDY_SCHEDULE | when the stores are searched for what dead writers left | 0 30 2 * * * |
 | CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
 
@@ -33,6 +34,7 @@ DEFAULTS: Mapping[str, str] = {
     "CASEVAULT_SWEEP_SCHEDULE": "0 * * * * *",
     "CASEVAULT_SEQUENCE_SCHEDULE": "*/10 * * * * *",
     "CASEVAULT_READ_BACK_SCHEDULE": "*/30 * * * * *",
+    "CASEVAULT_SCRUB_SCHEDULE": "0 * * * * *",
     "CASEVAULT_TIDY_SCHEDULE": "0 30 2 * * *",
     "CASEVAULT_ERASE_QUEUE": "casevault-erase",
 }
@@ -48,6 +50,7 @@ class Settings:
     sweep_schedule: str
     sequence_schedule: str
     read_back_schedule: str
+    scrub_schedule: str
     tidy_schedule: str
     erase_queue: str
     custody: custody_settings.Settings
@@ -64,6 +67,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         sweep_schedule=_expression(environ, "CASEVAULT_SWEEP_SCHEDULE"),
         sequence_schedule=_expression(environ, "CASEVAULT_SEQUENCE_SCHEDULE"),
         read_back_schedule=_expression(environ, "CASEVAULT_READ_BACK_SCHEDULE"),
+        scrub_schedule=_expression(environ, "CASEVAULT_SCRUB_SCHEDULE"),
         tidy_schedule=_expression(environ, "CASEVAULT_TIDY_SCHEDULE"),
         erase_queue=_expression(environ, "CASEVAULT_ERASE_QUEUE"),
         custody=custody_settings.from_environment(environ),

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from flask import Flask, Response, g
 from flask_smorest import Api  # type: ignore[import-untyped]
 
-from intake_api import calling, problems
+from intake_api import calling, looks, problems
 from intake_api.door import Door
 from intake_api.identity import development_blueprint
 from intake_api.method_override import MethodOverride
@@ -52,7 +52,8 @@ def create_app(door: Door) -> Flask:
     app.url_map.merge_slashes = False  # a file's path inside a bundle is taken as it is
     calling.install(app, door)
     problems.install(app)
-    app.after_request(_finish)
+    app.after_request(_finish)  # the last to run
+    app.after_request(looks.enter)
     api = _Api(app)
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for routes in RESOURCES:
@@ -62,6 +63,7 @@ def create_app(door: Door) -> Flask:
         app.register_blueprint(development_blueprint(door.development, bind=bind))
     if door.cosigning is not None:
         app.register_blueprint(witness_blueprint(door.cosigning), url_prefix=COSIGNING)
+    looks.check(app)
     app.wsgi_app = MethodOverride(app.wsgi_app)  # type: ignore[method-assign]
     return app
 

@@ -17,7 +17,7 @@ from flask import Flask, current_app, g, request
 from intake_api.calls import CallRefused
 from intake_api.door import Door
 from intake_api.identity import InvalidToken
-from intake_api.refused_callers import RefusedCallers
+from intake_api.refused_callers import note_refused
 from retention.actor import Actor
 from retention.custody.context import Custody
 
@@ -44,13 +44,13 @@ _EXTENSION = "casevault"
 
 def install(app: Flask, door: Door) -> None:
     """Put the rules before every route of `app`."""
-    app.extensions[_EXTENSION] = (door, RefusedCallers(door.services.custody))
+    app.extensions[_EXTENSION] = door
     app.before_request(_let_in)
 
 
 def the_door() -> Door:
     """What this application was made with."""
-    door: Door = current_app.extensions[_EXTENSION][0]
+    door: Door = current_app.extensions[_EXTENSION]
     return door
 
 
@@ -86,14 +86,11 @@ def _bound_body() -> None:
 
 
 def _authenticate() -> Actor:
-    door: Door
-    refused: RefusedCallers
-    door, refused = current_app.extensions[_EXTENSION]
-    address = request.remote_addr or ""
+    door, address = the_door(), request.remote_addr or ""
     try:
         verified = door.verifier.verify(request.headers.get("Authorization"))
     except InvalidToken as error:
-        refused.note(address, error.code.value, g.request_id)
+        note_refused(door.services.custody, address, error.code.value, g.request_id)
         raise
     return door.services.directory.resolve(
         issuer=verified.issuer,

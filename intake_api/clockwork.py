@@ -24,17 +24,18 @@ import logging.config
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from audit.witness import WitnessUnavailableError
 from intake_api.logs import LOGGING
 from intake_api.metrics import observer_of, serve_metrics
-from intake_api.processes import end_with_parent, leave_terminal_group
+from intake_api.processes import end_with_parent, leave_terminal_group, step_back
 from intake_api.settings import ServerSettings
 from retention.assembly import Services, begin, state_of
 from retention.observing.observer import NOTHING, Observer
 from retention.records.engine import truncate_wal
+from retention.scrub import Pace, Stopped, scrub_next
 from retention.sequencing import reconcile_once, sequence_once
 from retention.sweep import SweepReport, erase_due, remove_orphans, verify_received
 from retention.witnessing import witness_once
@@ -43,6 +44,8 @@ LOG = logging.getLogger(__name__)
 ERASURES = 1000
 """Bundles a round of the erase beat carries through at most."""
 LONGEST_PAUSE = 60.0
+SCRUB_PAUSE = 5.0
+"""Seconds between two looks whether the scrubbing is to go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +54,11 @@ class Beat:
 
     name: str
     round: Callable[[], bool]
+    least_pause: float = 0.0
 
     def run(self, pause: float, stop: threading.Event, observer: Observer = NOTHING) -> None:
         """Round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
-        wait = pause
+        wait = pause = max(pause, self.least_pause)
         while not stop.is_set():
             try:
                 more = self.round()
@@ -68,10 +72,11 @@ class Beat:
 
 
 class Clockwork:
-    """The five beats over one set of services."""
+    """The five beats over one set of services; work that takes long ends early once `stop` is set."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
         self._services = services
+        self._stop = stop or threading.Event()
         self._wal_holds_erased = True  # unknown at the start: a process before this one may have been killed
 
     def beats(self) -> tuple[Beat, ...]:
@@ -82,6 +87,7 @@ class Clockwork:
             Beat("witness", self._witness),
             Beat("erase", self._erase),
             Beat("read-back", self._read_back),
+            Beat("scrub", self._scrub, SCRUB_PAUSE),
         )
 
     def prepare(self, pause: float, stop: threading.Event) -> None:
@@ -126,10 +132,20 @@ class Clockwork:
         verify_received(self._services.custody, report, limit=1)
         return report.verified > 0
 
+    def _scrub(self) -> bool:
+        step_back()
+        with suppress(Stopped):
+            return scrub_next(self._services.custody, Pace(self._services.settings.scrub_period, self._rest))
+        return False
+
+    def _rest(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Stopped
+
 
 def run(services: Services, pause: float, stop: threading.Event) -> None:
     """Beat until `stop`, then once more sequence what is left."""
-    clockwork = Clockwork(services)
+    clockwork = Clockwork(services, stop)
     clockwork.prepare(pause, stop)
     beats = [
         threading.Thread(target=beat.run, args=(pause, stop, services.observer), name=beat.name, daemon=True)

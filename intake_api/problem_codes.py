@@ -108,6 +108,11 @@ PROBLEMS: Mapping[str, Problem] = {
         "Checksum Mismatch",
         "The bytes that came are not those that were summed; none of this request is kept. Send them again.",
     ),
+    "too-many-refusals": Problem(
+        429,
+        "Refused too often",
+        "You ask again and again for what you may not have: `reason` says why. Wait for as long as Retry-After says.",
+    ),
     "internal": Problem(
         500, "Internal error", "This is ours to mend. Give the request id to the administrator."
     ),

@@ -23,6 +23,7 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from audit.query import CursorError
 from audit.tiles import TilesUnavailableError
 from audit.times import rfc3339
+from intake_api import looks
 from intake_api.calls import CallRefused
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
 from intake_api.problem_codes import PROBLEMS
@@ -33,6 +34,8 @@ from retention.objects.errors import KeyDestroyed, KeyMissing, PartMissing, Stor
 
 LOG = logging.getLogger(__name__)
 RETRY_SECONDS = "5"
+_OF_A_READ = frozenset({"no-such-file"})
+"""Problems that the end of a read has told the log of."""
 
 
 _CODE_OF_STATUS = {
@@ -65,8 +68,17 @@ class Told:
 
 
 def _custody(error: CustodyError) -> Told:
+    if error.again_after is not None and not _is_upload():
+        wait = str(round(error.again_after.total_seconds()))
+        said = f"you have been refused too often; wait {wait} seconds. This time: {error.message}"
+        return Told("too-many-refusals", said, error.reason, headers={"Retry-After": wait})
     errors = error.errors if isinstance(error, Invalid) else {}
     return Told(error.code, error.message, error.reason, errors, error.facts)
+
+
+def _is_upload() -> bool:
+    """Clients of uploads make nothing of 429 (RFC 6585): they are told the refusal as it is."""
+    return request.blueprint == "uploads" or request.endpoint == "bundles.put"
 
 
 def _call(error: CallRefused) -> Told:
@@ -157,6 +169,11 @@ def tell(error: Exception) -> Told:
 def answer(error: Exception) -> Response:
     """The problem details for `error`; unexpected ones are logged by type and place."""
     told = tell(error)
+    if not (getattr(error, "entered", False) or told.code in _OF_A_READ):
+        try:
+            looks.enter_untold(PROBLEMS[told.code].status, told.code, told.reason)
+        except Exception as unwritten:  # what cannot be entered is not told
+            error, told = unwritten, tell(unwritten)
     problem = PROBLEMS[told.code]
     if problem.status >= 500:
         log_unexpected(error, g.get("request_id", "-"))

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import suppress
 
 LOOK_SECONDS = 0.5
 
@@ -31,3 +32,9 @@ def end_with_parent(grace_seconds: float) -> None:
 def leave_terminal_group() -> None:
     """A process group of its own: Ctrl-C is the parent's to act on."""
     os.setpgid(0, 0)
+
+
+def step_back() -> None:
+    """Let every other thread of this machine run before this one, where the system knows how (setpriority(2))."""
+    with suppress(OSError, AttributeError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)

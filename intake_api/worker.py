@@ -32,6 +32,7 @@ from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
 from retention.assembly import Services
+from retention.custody.context import Custody
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -52,6 +53,8 @@ STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
 LONGEST_PAUSE = 5.0
 """Between two looks whether the service is ready: what it waits for may be away for days, and each look is a line."""
+COUNTS_BEAT = 5.0
+"""How often it is looked whether a window of counts is over."""
 LAST_SECONDS = 2.0
 """This long before a stop ends by force, what still goes on is cut, so that its end is written down."""
 
@@ -66,7 +69,9 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     note_routes(app)
     signals = listen_for_signals()
     in_background("time", lambda: door.services.timekeeper.follow_until(threading.Event()))
-    in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals))
+    stopping = threading.Event()
+    in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals, stopping))
+    in_background("counts", lambda: write_counts(door.services.custody, stopping))
     in_background("readiness", lambda: announce(settings, authority))
     end_with_parent(settings.stop_seconds)
     return written_to_the_end(RequestLog(LastReadFirst(app), observer), door.services)
@@ -99,14 +104,16 @@ def listen_for_signals() -> socket.socket:
     return reading
 
 
-def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.socket) -> None:
+def watch_lines(
+    settings: ServerSettings, uploads: Stoppable, signals: socket.socket, stopping: threading.Event
+) -> None:
     """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent.
-    From REPLACED on accept no more."""
+    From REPLACED on accept no more. `stopping` is set with the first signal."""
     connections = Connections(settings.port)
     signals.settimeout(WATCH_SECONDS)
-    patience, stopping, last = settings.stall_seconds, False, 0.0
+    patience, last = settings.stall_seconds, 0.0
     while True:
-        if stopping:
+        if stopping.is_set():
             time.sleep(STOP_BEAT)
             uploads.stop_all()
             patience = STOP_PATIENCE if time.monotonic() < last else 0
@@ -115,10 +122,24 @@ def watch_lines(settings: ServerSettings, uploads: Stoppable, signals: socket.so
                 heard = set(signals.recv(64))
                 if REPLACED in heard:
                     stop_hearing(settings.port)
-                stopping = bool({signal.SIGTERM, signal.SIGINT} & heard)
+                if {signal.SIGTERM, signal.SIGINT} & heard:
+                    stopping.set()
                 last = time.monotonic() + settings.stop_seconds - LAST_SECONDS
         if ended := connections.end_idle(patience):
             LOG.info("ended %d idle connections", ended)
+
+
+def write_counts(custody: Custody, stopping: threading.Event) -> None:
+    """Have what was counted entered as its windows end; from a stop on at once, again and again until the process ends:
+    it may be ended by force."""
+    while True:
+        stopping.wait(COUNTS_BEAT)
+        try:
+            custody.write_counts(everything=stopping.is_set())
+        except Exception as error:  # kept, and tried again
+            LOG.warning("what was counted cannot be entered now: %s", type(error).__name__)
+        if stopping.is_set():
+            time.sleep(STOP_BEAT)
 
 
 def announce(settings: ServerSettings, authority: Path | None) -> None:

@@ -6,6 +6,7 @@ one. Which adapter each of them is, `adapters.py` says.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -49,6 +50,8 @@ from retention.signing import (
 )
 from retention.timekeeping import Timekeeper
 
+LOG = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
@@ -71,7 +74,11 @@ class Services:
     observer: Observer = NOTHING
 
     def close(self) -> None:
-        """Let go of the database, and of what was observed."""
+        """Enter what was only counted so far, and let go of the database and of what was observed."""
+        try:
+            self.custody.write_counts(everything=True)
+        except Exception:
+            LOG.exception("what was counted is not in the log")
         self.custody.records.close()
         self.observer.close()
 

@@ -5,6 +5,8 @@ States:
   receiving -> received        the last byte is durable (completion); waiting for the read-back
   received  -> complete        read back, opened and hashed: the intake receipt is signed
   received  -> damaged         the read-back found other bytes than were sealed or announced; never readable
+  complete  -> damaged         a read or the scrubbing found other bytes than were sealed, twice; not readable
+  damaged   -> complete        the scrubbing found what was sealed and had been complete again (a store was restored)
   any of these -> erasing      the deadline, a request, an expiry or a termination; no way back
   erasing   -> erased          the data key is destroyed, absence is proven; the tombstone stays
 
@@ -49,8 +51,8 @@ TRANSITIONS: Mapping[BundleState, frozenset[BundleState]] = {
     BundleState.STAGING: frozenset({BundleState.RECEIVING, BundleState.ERASING}),
     BundleState.RECEIVING: frozenset({BundleState.RECEIVED, BundleState.ERASING}),
     BundleState.RECEIVED: frozenset({BundleState.COMPLETE, BundleState.DAMAGED, BundleState.ERASING}),
-    BundleState.COMPLETE: frozenset({BundleState.ERASING}),
-    BundleState.DAMAGED: frozenset({BundleState.ERASING}),
+    BundleState.COMPLETE: frozenset({BundleState.DAMAGED, BundleState.ERASING}),
+    BundleState.DAMAGED: frozenset({BundleState.COMPLETE, BundleState.ERASING}),
     BundleState.ERASING: frozenset({BundleState.ERASED}),
     BundleState.ERASED: frozenset(),
 }

@@ -9,7 +9,7 @@ Rules:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 
@@ -23,6 +23,10 @@ class CustodyError(Exception):
         self.message = message
         self.reason = reason
         self.facts: Mapping[str, object] = facts
+        self.again_after: timedelta | None = None
+        """Set when this caller has been refused so often that it ought to wait."""
+        self.entered = False
+        """Whether the log has an entry of it, or counts it."""
 
 
 class NotFound(CustodyError):
@@ -106,7 +110,28 @@ class Erased(CustodyError):
         )
 
 
+class Damaged(CustodyError):
+    """What is stored of the bundle is not what was sealed: found twice, and recorded (P1)."""
+
+    code = "seal-broken"
+
+    def __init__(self, bundle: str) -> None:
+        super().__init__(
+            "what is stored of this bundle is not what was sealed; nothing more of it is shown, and it is recorded as "
+            "damaged: have it sent again",
+            reason="bundle-damaged",
+            bundle=bundle,
+        )
+
+
 class Unavailable(CustodyError):
     """A part that custody needs does not answer; nothing was done, try again later."""
 
     code = "unavailable"
+
+
+class Passing(Unavailable):
+    """The store gave something else than was sealed, and what was sealed when it was asked again."""
+
+    def __init__(self) -> None:
+        super().__init__("the store erred for a moment; nothing is damaged, try again", reason="store")

@@ -15,6 +15,7 @@
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
 | CASEVAULT_DISK_RESERVE | bytes that uploads leave free on the local disk, for erasing and for the log | 2 GiB |
 | CASEVAULT_TIME_SETTLE_HOURS | hours after which a clock that jumped is believed, where no other can be asked | 24 |
+| CASEVAULT_SCRUB_DAYS | days in which all that is stored is read back once | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
@@ -90,6 +91,7 @@ class Settings:
     trigger_prefixes: tuple[str, ...] = ()
     triggers_file: Path | None = None
     azure: AzureSettings = field(default_factory=AzureSettings)
+    scrub_period: timedelta = timedelta(days=30)
     witness: WitnessSettings = field(default_factory=WitnessSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
 
@@ -180,6 +182,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         ),
         triggers_file=Path(triggers_file) if triggers_file else None,
         azure=_azure(environ, limits),
+        scrub_period=timedelta(days=_number(environ, "CASEVAULT_SCRUB_DAYS", 30)),
         witness=_witness(environ),
         telemetry=_telemetry(environ),
     )

@@ -118,6 +118,7 @@ class BlobEndpoint:
     def _let_in(self, call: Call) -> UploadLink:
         """The link whose signature this is, usable now and from here."""
         if "sig" not in call.query:
+            self._notes.refused(None, "no-signature", call.address, call.request_id)
             raise BlobError("NoAuthenticationInformation")
         link_id = call.place.link_id
         link = find_link(self._custody, link_id) if link_id else None

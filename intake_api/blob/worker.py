@@ -12,7 +12,13 @@ from intake_api.logs import RequestLog
 from intake_api.metrics import observer_of
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
-from intake_api.worker import in_background, listen_for_signals, watch_lines, written_to_the_end
+from intake_api.worker import (
+    in_background,
+    listen_for_signals,
+    watch_lines,
+    write_counts,
+    written_to_the_end,
+)
 from intake_api.wsgi import LastReadFirst
 from retention.assembly import begin
 
@@ -31,7 +37,9 @@ def load(settings: ServerSettings) -> WSGIApplication:
     endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
     signals = listen_for_signals()
     in_background("time", lambda: services.timekeeper.follow_until(threading.Event()))
-    in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals))
+    stopping = threading.Event()
+    in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals, stopping))
+    in_background("counts", lambda: write_counts(services.custody, stopping))
     end_with_parent(settings.stop_seconds)
     LOG.info("blob endpoint", extra={"facts": {"address": settings.origin}})
     return written_to_the_end(RequestLog(LastReadFirst(endpoint), observer), services)

@@ -31,7 +31,9 @@ from retention.settings import SettingError
 from retention.signing import SigningKeyRefused
 
 FAILED, MISUSED, REFUSED, INTERRUPTED = 1, 2, 3, 130
-_REFUSALS = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+_REFUSALS = frozenset(
+    {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.TOO_MANY_REQUESTS}
+)
 
 
 MENDABLE = (

@@ -8,19 +8,21 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import click
 import requests
 
-from intake_api.cli.client import TRIES, Client, pause_before, segment
+from intake_api.cli.client import PAGE, TRIES, Client, pause_before, segment
 from intake_api.cli.commands import PATH, Command, ResumableCommand, with_json, with_limit
 from intake_api.cli.connection import connected
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
@@ -33,6 +35,7 @@ PIECE = 1 << 16
 _RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
 _DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
 _STDOUT = Path("-")
+_LINES = "application/jsonl"
 
 
 class Target(Protocol):
@@ -71,9 +74,9 @@ def fetch_whole(client: Client, bundle: str, target: Path) -> str:
                 break
             try:
                 _rest(client, path, etag, file, done)
-            except Unreachable:
+            except Unreachable as error:
                 if attempt == TRIES:
-                    raise
+                    raise why_cut(client, bundle, str(error)) from None
                 client.sleep(pause_before(attempt))
         _hold_to(file, length, sha256, part)
         os.fsync(file.fileno())
@@ -132,13 +135,16 @@ def _private(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def fetch_piece(client: Client, path: str, span: str | None, target: Path) -> int:
+def fetch_piece(client: Client, bundle: str, inside: str | None, span: str | None, target: Path) -> int:
     """A range, or one file inside a bundle, into `target`; how many bytes."""
+    path = content_path(bundle, inside)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with _private(part) as file:
             copied = _copy(_piece(client, path, span), file)
         part.replace(target)
+    except Unreachable as error:
+        raise why_cut(client, bundle, str(error)) from None
     finally:
         part.unlink(missing_ok=True)
     return copied
@@ -164,11 +170,58 @@ def to_stdout(client: Client, bundle: str, inside: str | None, span: str | None)
     """The same to a pipe, which has the bytes before the last one is checked: then the exit code says so."""
     answer = _piece(client, content_path(bundle, inside), span)
     passed = _Hashing()
-    _copy(answer, passed)
+    try:
+        _copy(answer, passed)
+    except Unreachable as error:
+        raise why_cut(client, bundle, str(error)) from None
     sys.stdout.buffer.flush()
     whole = inside is None and answer.status_code == HTTPStatus.OK
     if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
         raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
+
+
+def list_files(client: Client, bundle: str, limit: int | None) -> Iterator[dict[str, Any]]:
+    """The files inside a bundle: all of them in one answer, which is one look in the audit log, or the first few."""
+    path = f"/bundles/{segment(bundle)}/files"
+    if limit is not None and limit <= PAGE:
+        yield from client.items(path, limit)
+        return
+    answer = client.call("GET", path, headers={"Accept": _LINES}, stream=True)
+    if answer.headers.get("Content-Type") != _LINES:  # a service from before: by pages
+        answer.close()
+        yield from client.items(path, limit)
+        return
+    yield from islice(_files(client, bundle, answer), limit)
+
+
+def _files(client: Client, bundle: str, answer: requests.Response) -> Iterator[dict[str, Any]]:
+    """Each line but the last, which tells how many there were."""
+    number = 0
+    try:
+        for line in answer.iter_lines(PIECE):
+            file = json.loads(line)
+            if file.keys() == {"files"} and file["files"] == number:
+                return
+            number += 1
+            yield file
+    except (requests.exceptions.RequestException, ValueError):
+        pass
+    raise why_cut(client, bundle, f"the list was cut after {number} files")
+
+
+def why_cut(client: Client, bundle: str, told: str) -> CliError:
+    """What to say of a read that ended early: what became of the bundle, where that is why."""
+    try:
+        state = client.get(f"/bundles/{segment(bundle)}").get("state")
+    except CliError:
+        state = None
+    if state == "damaged":
+        return CliError(
+            f"{told}: what is stored of {bundle} is not what was sealed; it is recorded as damaged: have it sent again"
+        )
+    if state in ("erasing", "erased"):
+        return CliError(f"{told}: {bundle} is erased")
+    return Unreachable(f"{told}: is your grant still live? Try again")
 
 
 def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
@@ -185,7 +238,7 @@ def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 @connected
 def files(client: Client, bundle: str, limit: int, as_json: bool) -> None:
     """List the files inside a bundle, without fetching it. Needs a live grant."""
-    found = client.items(f"/bundles/{segment(bundle)}/files", limit or None)
+    found = list_files(client, bundle, limit or None)
     columns: list[Column] = [
         ("Size", size("size")),
         ("Modified", lambda item: moment(item.get("modified"))),
@@ -232,7 +285,7 @@ def fetch(
     if inside is None and span is None:
         say(f"{target}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
     else:
-        say(f"{target}: {fetch_piece(client, content_path(bundle, inside), span, target)} bytes")
+        say(f"{target}: {fetch_piece(client, bundle, inside, span, target)} bytes")
 
 
 def _plain_name(client: Client, bundle: str, inside: str | None) -> str:

@@ -11,6 +11,7 @@ from flask import Response
 from audit.log import LoggedEntry
 from audit.times import rfc3339
 from intake_api.calling import caller, custody, the_door
+from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.audit import (
     ConsistencyAnswer,
@@ -140,7 +141,9 @@ def entries_tile(place: str) -> Response:
 @routes.gives(200, InclusionAnswer)
 def inclusion(query: dict[str, Any]) -> Any:
     """That an entry stands in the tree."""
-    return auditing.prove_entry(custody(), caller(), query["entry"])
+    proof = auditing.prove_entry(custody(), caller(), query["entry"])
+    looked_at(subject=query["entry"])
+    return proof
 
 
 @routes.on("GET", "/audit/proofs/consistency")

@@ -9,6 +9,7 @@ from flask import request
 from intake_api import uploads
 from intake_api.calling import caller, custody
 from intake_api.calls import CallRefused
+from intake_api.looks import looked_at
 from intake_api.routes import bodies
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.bundles import (
@@ -21,6 +22,7 @@ from intake_api.schemas.bundles import (
     Move,
 )
 from retention.custody import collecting, moving, receipts
+from retention.custody.context import about_bundle
 from retention.errors import TooLarge
 
 routes = Blueprint("bundles", __name__, description="Bundles and their records")
@@ -68,7 +70,9 @@ def index(query: dict[str, Any]) -> Any:
 @routes.gives(200, Bundle)
 def show(bundle: str) -> Any:
     """One bundle's record; of an erased one, its tombstone."""
-    return collecting.get_bundle(custody(), caller(), bundle)
+    found = collecting.get_bundle(custody(), caller(), bundle)
+    looked_at(**about_bundle(found))
+    return found
 
 
 @routes.on("POST", "/bundles/<bundle>/claim")
@@ -93,5 +97,5 @@ def move(body: dict[str, Any], bundle: str) -> Any:
 @routes.gives(200)
 def receipt(bundle: str) -> Any:
     """The signed intake receipt, with the proof that it was logged."""
-    collecting.get_bundle(custody(), caller(), bundle)
+    looked_at(**about_bundle(collecting.get_bundle(custody(), caller(), bundle)))
     return receipts.hand_out(custody(), bundle)

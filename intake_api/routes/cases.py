@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Row
 
 from intake_api.calling import caller, custody, the_door
+from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.cases import (
     Case,
@@ -19,6 +20,7 @@ from intake_api.schemas.cases import (
 )
 from intake_api.schemas.fields import PageQuery
 from retention.custody import cases
+from retention.custody.context import about_case
 from retention.deadline import case_deadline
 
 routes = Blueprint("cases", __name__, description="Support cases")
@@ -45,6 +47,7 @@ def index(query: dict[str, Any]) -> Any:
 def show(number: str) -> Any:
     """One case, with its history, assignments and deadline."""
     case: Row[Any] = cases.get_case(custody(), caller(), number)
+    looked_at(**about_case(case))
     history, assignments = cases.case_details(custody(), caller(), case)
     deadline = case_deadline(history)
     return {**case._mapping, "history": history, "assignments": assignments, "deadline": deadline}

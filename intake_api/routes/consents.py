@@ -7,10 +7,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from intake_api.calling import caller, custody
+from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.access import Consent, ConsentPage, NewConsent
 from intake_api.schemas.fields import PageQuery
 from retention.custody import cases, consenting
+from retention.custody.context import about_case
 
 routes = Blueprint("consents", __name__, description="Sharing with partners, by the customer's consent")
 
@@ -36,6 +38,7 @@ def give(body: dict[str, Any], number: str) -> Any:
 def index(query: dict[str, Any], number: str) -> Any:
     """A case's consents, revoked ones too, newest first."""
     case = cases.get_case(custody(), caller(), number)
+    looked_at(**about_case(case))
     page = consenting.list_consents(custody(), caller(), case, query["cursor"], query["limit"])
     return {"items": [_shown(consent) for consent in page.items], "next": page.next}
 

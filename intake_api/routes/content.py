@@ -19,10 +19,12 @@ from intake_api import ranges
 from intake_api.calling import caller, custody
 from intake_api.calls import CallRefused
 from intake_api.disposition import attachment
+from intake_api.looks import looked_at
 from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.bundle import BundleState
 from retention.custody import collecting, reading
+from retention.custody.context import about_bundle
 from retention.errors import Conflict
 
 routes = Blueprint("content", __name__, description="The bytes of bundles")
@@ -77,9 +79,8 @@ def content(bundle: str) -> Response:
     opened = reading.open_bundle(custody(), caller(), bundle, wanted)
     try:
         return _streamed(opened, wanted.partial)
-    except BaseException:
-        opened.close()
-        raise
+    except Exception as error:
+        raise opened.failed(error) from None
 
 
 def _streamed(opened: reading.OpenBundle, partial: bool) -> Response:
@@ -144,6 +145,7 @@ def _described(bundle: str) -> Response:
 
 def _readable(bundle: str) -> Row[Any]:
     known = collecting.get_bundle(custody(), caller(), bundle)
+    looked_at(**about_bundle(known))
     collecting.refuse_if_erased(known)
     if known.state != BundleState.COMPLETE:
         raise Conflict("the bundle is not complete", reason=f"bundle-{known.state}")

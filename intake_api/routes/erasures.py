@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from sqlalchemy import Row
+
 from intake_api.calling import caller, custody
+from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.erasures import Erasure, ErasurePage, ErasureRequest, Report
 from intake_api.schemas.fields import PageQuery
 from retention.custody import erasing, receipts
+from retention.custody.context import about
 
 routes = Blueprint("erasures", __name__, description="Erasure on demand, with receipts")
 
@@ -57,11 +61,17 @@ def index(query: dict[str, Any]) -> Any:
 @routes.gives(200, Erasure)
 def show(confirmation: str) -> Any:
     """One erasure."""
-    return erasing.find_erasure(custody(), caller(), confirmation)
+    return _found(confirmation)
 
 
 @routes.on("GET", "/erasures/<confirmation>/receipt")
 @routes.gives(200)
 def receipt(confirmation: str) -> Any:
     """The signed erasure receipt, with the proof that it was logged."""
-    return receipts.hand_out(custody(), erasing.find_erasure(custody(), caller(), confirmation).id)
+    return receipts.hand_out(custody(), _found(confirmation).id)
+
+
+def _found(confirmation: str) -> Row[Any]:
+    found = erasing.find_erasure(custody(), caller(), confirmation)
+    looked_at(**about(found), subject=found.id)
+    return found

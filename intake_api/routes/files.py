@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import json
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -13,29 +14,51 @@ from intake_api.calling import caller, custody
 from intake_api.disposition import attachment
 from intake_api.routes.blueprint import Blueprint
 from intake_api.routes.content import BYTES, send
-from intake_api.schemas.bundles import FilePage, FileQuery
-from retention.archive import ArchivedFile, NoSuchFile, list_files, open_file
+from intake_api.schemas.bundles import File, FilePage, FileQuery
+from retention.archive import ArchivedFile, list_files, open_file
 from retention.custody import reading
 from retention.envelope.bundle_file import SealedFile
 from retention.errors import Invalid
 
+LINES = "application/jsonl"
+_PIECE = 64 * 1024
 routes = Blueprint("files", __name__, description="The files inside bundles")
 
 
-@routes.on("GET", "/bundles/<bundle>/files")
+@routes.on(
+    "GET",
+    "/bundles/<bundle>/files",
+    parameters=[
+        {
+            "in": "header",
+            "name": "Accept",
+            "description": f"{LINES}: all of them, a JSON object a line; the last line tells their number",
+            "schema": {"type": "string"},
+        }
+    ],
+)
 @routes.takes(FileQuery, "query")
 @routes.gives(200, FilePage)
 def index(query: dict[str, Any], bundle: str) -> Any:
-    """The files of the archive that the bundle is (or of a nested one), in their stored order."""
+    """The files of the archive that the bundle is (or of a nested one), in their stored order.
+
+    Accept: application/jsonl gives all of them from the cursor on in one answer, and one pair of entries in the log; a
+    page is a pair of its own.
+    """
     start, limit, inside = _place(query["cursor"]), query["limit"], query["inside"]
     asked = {"inside": inside} if inside else {}
     opened = reading.open_bundle(
         custody(), caller(), bundle, lambda _: (), action=Action.BUNDLE_LISTED, particulars=asked
     )
-    with closing(opened):
-        files = list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside)
-        found = list(islice(opened.passing(files), start, start + limit + 1))
-        opened.done()
+    try:
+        files = opened.passing(list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside))
+        if request.accept_mimetypes.best == LINES:
+            return send(opened, _lines(islice(files, start, None)), {"Content-Type": LINES})
+        found = list(islice(files, start, start + limit + 1))
+    except Exception as error:
+        raise opened.failed(error) from None
+    opened.done()
+    opened.close()
     more = str(start + limit) if len(found) > limit else None
     return {"items": [_shown(file) for file in found[:limit]], "next": more}
 
@@ -55,12 +78,20 @@ def read(bundle: str, path: str) -> Response:
             opened.close()
             return Response(headers=headers)
         return send(opened, opened.deliver(file.chunks), headers)
-    except NoSuchFile:
-        opened.close("no-such-file")
-        raise
-    except BaseException:
-        opened.close()
-        raise
+    except Exception as error:
+        raise opened.failed(error) from None
+
+
+def _lines(files: Iterator[ArchivedFile]) -> Iterator[bytes]:
+    """A JSON object a line for each file, and a last one that tells how many: without it the list was cut."""
+    schema, number, gathered = File(), 0, b""
+    for file in files:
+        gathered += json.dumps(schema.dump(_shown(file)), ensure_ascii=False).encode() + b"\n"
+        number += 1
+        if len(gathered) >= _PIECE:
+            yield gathered
+            gathered = b""
+    yield gathered + json.dumps({"files": number}).encode() + b"\n"
 
 
 def _place(cursor: str | None) -> int:

@@ -8,10 +8,12 @@ from typing import Any
 from sqlalchemy import Row
 
 from intake_api.calling import caller, custody
+from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.access import Grant, GrantPage, NewGrant
 from intake_api.schemas.fields import PageQuery
 from retention.custody import cases, granting
+from retention.custody.context import about, about_case
 
 routes = Blueprint("grants", __name__, description="Read-only, time-boxed access to a case")
 
@@ -36,6 +38,7 @@ def give(body: dict[str, Any], number: str) -> Any:
 def index(query: dict[str, Any], number: str) -> Any:
     """A case's grants, ended ones too, newest first."""
     case = cases.get_case(custody(), caller(), number)
+    looked_at(**about_case(case))
     page = granting.list_grants(custody(), caller(), case, query["cursor"], query["limit"])
     return {"items": [_shown(grant) for grant in page.items], "next": page.next}
 
@@ -44,7 +47,9 @@ def index(query: dict[str, Any], number: str) -> Any:
 @routes.gives(200, Grant)
 def show(grant: str) -> Any:
     """One grant."""
-    return _shown(granting.get_grant(custody(), caller(), grant))
+    found = granting.get_grant(custody(), caller(), grant)
+    looked_at(**about(found), subject=found.id)
+    return _shown(found)
 
 
 @routes.on("POST", "/grants/<grant>/release")

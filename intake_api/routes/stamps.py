@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from intake_api.calling import caller, custody
+from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.fields import PageQuery
 from intake_api.schemas.stamps import (
@@ -40,7 +41,9 @@ def index(query: dict[str, Any]) -> Any:
 @routes.gives(200, Stamp)
 def show(stamp: str) -> Any:
     """One stamp."""
-    return stamps.get_stamp(custody(), caller(), stamp)
+    found = stamps.get_stamp(custody(), caller(), stamp)
+    looked_at(tenant=found.tenant_id, subject=found.id)
+    return found
 
 
 @routes.on("DELETE", "/stamps/<stamp>")
@@ -62,4 +65,6 @@ def set_proactive_consent(body: dict[str, Any], stamp: str) -> Any:
 @routes.gives(200, ProactiveConsentHistory)
 def proactive_consent(stamp: str) -> Any:
     """Every time that the consent was set, newest first."""
-    return {"items": stamps.proactive_history(custody(), caller(), stamp)}
+    history = stamps.proactive_history(custody(), caller(), stamp)
+    looked_at(subject=stamp)
+    return {"items": history}

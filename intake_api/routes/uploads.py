@@ -14,11 +14,13 @@ from audit.times import rfc3339
 from intake_api import uploads
 from intake_api.calling import caller, custody, the_door
 from intake_api.checksums import ALGORITHMS
+from intake_api.looks import looked_at
 from intake_api.routes import bodies
 from intake_api.routes.blueprint import Blueprint, invalid
 from intake_api.schemas.bundles import DeclaredPartial, DeclaredUpload
 from retention.bundle import BundleState
 from retention.custody import collecting, concatenating, unfinished
+from retention.custody.context import about_bundle
 from retention.errors import TooLarge
 
 routes = Blueprint("uploads", __name__, description="Resumable uploads (tus 1.0.0)")
@@ -137,6 +139,7 @@ def _create_final(partials: Sequence[str]) -> Response:
 def offset(bundle: str) -> Response:
     """Where to go on. A request that still writes to the upload, or hangs, saves what it has and ends first."""
     upload = unfinished.settled_upload(custody(), the_door().services.uploads, caller(), bundle)
+    looked_at(**about_bundle(upload))
     partials = unfinished.find_partials(custody(), bundle)
     joining = partials and upload.state == BundleState.RECEIVING
     return _empty(

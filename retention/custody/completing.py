@@ -7,8 +7,10 @@ Order of writing:
   read back, open, hash; the manifest anew if it is not there -> * state `complete` + receipt + entry
       `verify_bundle`, beside the upload path
 The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
-else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened. That
-is for ever, so what may be a passing fault of a store is read a second time first.
+else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened. What
+may be a passing fault of a store is read a second time first. A bundle that was complete and is found damaged, by a
+read or by the scrubbing (`scrubbing`), is damaged too; the scrubbing alone makes it complete again, when what is stored
+has the SHA-256 that its receipt states.
 An upload of which a part is gone before it was whole is damaged too, and erased: nobody can complete it.
 A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
 """
@@ -17,6 +19,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime
 from typing import Any
 
@@ -43,6 +47,9 @@ from retention.records.tables import bundles, cases
 from retention.records.unit_of_work import Reads, Transaction
 
 PERHAPS_PASSING = ("part-missing", "seal-broken", "key-broken")
+DAMAGE = (PartMissing, SealBroken, WrappedKeyBroken)
+"""What a read meets where something else is stored than was sealed. A key that is not there is none of it: it is lost,
+or its store was restored from before, and nothing of the bundle is known to be wrong."""
 
 
 def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
@@ -137,12 +144,47 @@ def verify_bundle(custody: Custody, bundle_id: str) -> BundleState:
     if broken in PERHAPS_PASSING:
         sha256, broken = _read_back(custody, bundle, mended)
     if broken is not None:
-        return _record_damage(custody, bundle, broken)
+        return record_damage(custody, bundle, broken)
     return _record_complete(custody, bundle, sha256, mended)
 
 
-def _read_back(custody: Custody, bundle: Row[Any], mended: list[str]) -> tuple[str, str | None]:
-    """The SHA-256 of what is stored, and what is wrong with it (a code) or None; `mended`: what was written anew."""
+def recheck_bundle(custody: Custody, bundle: Row[Any], rest: Callable[[], None]) -> BundleState:
+    """Read all of a bundle back that was complete once, and record it when it is another than it was. The state that it
+    has now. `rest` is called between two pieces, and may raise to end it."""
+    sha256, broken = _read_back(custody, bundle, None, rest)
+    if broken in PERHAPS_PASSING:
+        sha256, broken = _read_back(custody, bundle, None, rest)
+    if broken is None and sha256 != bundle.sha256:
+        broken = "digest-mismatch"
+    if broken is not None:
+        return record_damage(custody, bundle, broken)
+    if bundle.state != BundleState.DAMAGED:
+        return BundleState(bundle.state)
+    return _record_whole_again(custody, bundle)
+
+
+def _record_whole_again(custody: Custody, bundle: Row[Any]) -> BundleState:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> BundleState:
+        held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.DAMAGED)
+        if tx.change(update(bundles).where(*held).values(state=BundleState.COMPLETE)):
+            details: dict[str, Detail] = {
+                "sha256": bundle.sha256,
+                "manifest": bundle.manifest,
+                "again": "true",
+            }
+            tx.audit(entry(CLOCK, Action.BUNDLE_VERIFIED, now, **about_bundle(bundle), details=details))
+        return BundleState(tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one())
+
+    return custody.records.write(work)
+
+
+def _read_back(
+    custody: Custody, bundle: Row[Any], mended: list[str] | None, rest: Callable[[], None] = lambda: None
+) -> tuple[str, str | None]:
+    """The SHA-256 of what is stored, and what is wrong with it (a code) or None; `mended`: what was written anew. None
+    for a bundle that may have readers: nothing is written then."""
     manifest = read_manifest(custody, bundle.id)
     if manifest.hash().hex() != bundle.manifest or manifest.length != bundle.size:
         return "", "manifest-mismatch"
@@ -151,16 +193,17 @@ def _read_back(custody: Custody, bundle: Row[Any], mended: list[str]) -> tuple[s
         with opener(custody, manifest) as sealed:
             for piece in sealed.read_through():
                 digest.update(piece)
-            kept = is_kept(custody, manifest, sealed.stored_manifest)
-        if not kept:
+                rest()
+            kept = mended is None or is_kept(custody, manifest, sealed.stored_manifest)
+        if mended is not None and not kept:
             complete_objects(custody, manifest)
             mended.append("manifest")
-    except (KeyDestroyed, PartMissing):
+    except KeyDestroyed:
+        if bundle.state != BundleState.RECEIVED:
+            raise  # it is erased, whatever restored records say
         return "", "part-missing"
-    except SealBroken:
-        return "", "seal-broken"
-    except WrappedKeyBroken:
-        return "", "key-broken"
+    except DAMAGE as error:
+        return "", _code(error)
     announced = bundle.announced_sha256
     wrong = announced is not None and announced != digest.hexdigest()
     return digest.hexdigest(), "digest-mismatch" if wrong else None
@@ -172,7 +215,7 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str, mended: li
 
     def work(tx: Transaction) -> BundleState:
         held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
-        done = {"state": BundleState.COMPLETE, "sha256": sha256, "verified_at": now, **UNTRIED}
+        done = {"state": BundleState.COMPLETE, "sha256": sha256, "verified_at": now, "checked_at": now, **UNTRIED}
         if not tx.change(update(bundles).where(*held).values(done)):
             return BundleState(
                 tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one()
@@ -216,11 +259,42 @@ def _receipt(reads: Reads, bundle: Row[Any], sha256: str, now: datetime) -> dict
     }
 
 
-def _record_damage(custody: Custody, bundle: Row[Any], reason: str) -> BundleState:
+def _code(error: Exception) -> str:
+    return {SealBroken: "seal-broken", WrappedKeyBroken: "key-broken"}.get(type(error), "part-missing")
+
+
+def confirm_damage(custody: Custody, bundle: Row[Any], error: Exception) -> BundleState:
+    """Look again at what a read of a complete bundle met (one of DAMAGE), and record it when it is met again. The state
+    that the bundle has now."""
+    if (state := _state(custody, bundle.id)) != bundle.state:
+        return state  # an erasure came between, or another found it before
+    manifest = read_manifest(custody, bundle.id)
+    met = {error.part_id} if isinstance(error, SealBroken) else {part.part_id for part in manifest.parts}
+    try:
+        with opener(custody, manifest) as sealed:
+            for part in manifest.parts:
+                if part.part_id in met and isinstance(error, SealBroken):
+                    for _ in sealed.read(part.offset, part.length):
+                        pass
+                elif part.part_id in met:
+                    with closing(custody.objects.open_part(bundle.id, part.part_id)) as stored:
+                        stored.read_at(0, 1)
+    except KeyDestroyed:
+        return BundleState.ERASING  # whatever restored records say
+    except DAMAGE as again:
+        return record_damage(custody, bundle, _code(again))
+    return _state(custody, bundle.id)
+
+
+_SOUND = (BundleState.RECEIVED, BundleState.COMPLETE)
+
+
+def record_damage(custody: Custody, bundle: Row[Any], reason: str) -> BundleState:
+    """* The bundle is damaged, unless it has another state by now than it was looked at in; the state that it has."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> BundleState:
-        held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
+        held = bundles.c.id == bundle.id, bundles.c.state == bundle.state, bundles.c.state.in_(_SOUND)
         if tx.change(update(bundles).where(*held).values(state=BundleState.DAMAGED, **UNTRIED)):
             tx.audit(
                 entry(

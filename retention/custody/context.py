@@ -2,8 +2,8 @@
 
 Rules:
 - The clock, the stores and the keys are passed in here; no verb looks for its own.
-- A verb decides, writes its records and its entry in one transaction, and returns. A refusal is an entry too (P3): the
-  transaction commits it, then the caller hears of it.
+- A verb decides, writes its records and its entry in one transaction, and returns. A refusal is an entry too (P3): when
+  the transaction has ended without a change it is entered, or counted (`counted`), and then the caller hears of it.
 - What a caller may not see is answered as if it did not exist; the entry tells the auditor the difference.
 """
 
@@ -23,6 +23,7 @@ from retention.actor import WITHHELD, Actor, Role
 from retention.bundle import Triggers
 from retention.case import NUMBER_PATTERN
 from retention.clock import Clock
+from retention.custody.counted import Counts
 from retention.deadline import upload_expiry
 from retention.envelope.keys import KeyWrapper
 from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
@@ -76,21 +77,33 @@ class Custody:
     triggers: Triggers
     limits: Limits = field(default_factory=Limits)
     observer: Observer = NOTHING
+    counts: Counts = field(default_factory=Counts)
+
+    def write_counts(self, *, everything: bool = False) -> int:
+        """Enter what was counted in windows that are over, or `everything`; how many entries."""
+        return self.counts.flush(self.records, self.clock.now(), everything=everything)
 
 
+@dataclass(frozen=True, slots=True)
 class Turned:
-    """A work's answer: the change was not made, its entry was; `error` is for the caller."""
+    """A work's answer: nothing was changed. `entry` is of the refusal; `error` is for the caller."""
 
-    __slots__ = ("error",)
+    error: CustodyError
+    entry: Entry
 
-    def __init__(self, error: CustodyError) -> None:
-        self.error = error
+
+PATIENCE = 120
+"""Refusals within a window after which a caller is asked to wait: a person does not come near it."""
 
 
 def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
-    """Run `work`; its value once durable. A Turned commits its entry and is raised."""
+    """Run `work`; its value once durable. Of a Turned the entry is written or counted, and the error raised."""
     value = custody.records.write(work)
     if isinstance(value, Turned):
+        counts = custody.counts.refusals
+        if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
+            value.error.again_after = counts.window
+        value.error.entered = True
         raise value.error
     return value
 
@@ -169,36 +182,39 @@ def refuse(
     subject: str | None = None,
 ) -> Turned:
     """Refuse in the open: an entry, and `Refused` (or an error that says more) for the caller."""
-    tx.audit(
-        entry(
-            actor,
-            action,
-            now,
-            outcome=Outcome.REFUSED,
-            reason=denied.reason,
-            tenant=tenant,
-            case=case,
-            bundle=bundle,
-            subject=subject,
-        )
-    )
     error = Refused(denied.message, reason=denied.reason) if isinstance(denied, Denied) else denied
-    return Turned(error)
+    refused = entry(
+        actor,
+        action,
+        now,
+        outcome=Outcome.REFUSED,
+        reason=denied.reason,
+        tenant=tenant,
+        case=case,
+        bundle=bundle,
+        subject=subject,
+    )
+    return turned(tx, error, refused)
 
 
 def unseen(tx: Transaction, actor: Actor, action: Action, now: datetime, kind: str, asked: str) -> Turned:
     """Answer as if `asked` did not exist, whether or not it does; what was asked for is a particular."""
-    tx.audit(
-        entry(
-            actor,
-            action,
-            now,
-            outcome=Outcome.REFUSED,
-            reason=f"{kind}-not-visible",
-            particulars={"asked": asked[:256]},
-        )
+    refused = entry(
+        actor,
+        action,
+        now,
+        outcome=Outcome.REFUSED,
+        reason=f"{kind}-not-visible",
+        particulars={"asked": asked[:256]},
     )
-    return Turned(NotFound(f"there is no {kind} {asked[:64]!r} that you may see", kind=kind))
+    return turned(tx, NotFound(f"there is no {kind} {asked[:64]!r} that you may see", kind=kind), refused)
+
+
+def turned(tx: Transaction, error: CustodyError, refused: Entry) -> Turned:
+    """The answer of a work that has changed nothing; one that has must not give it: its change would be kept."""
+    if tx.changed:
+        raise RuntimeError(f"{refused.action} was refused after something was changed")
+    return Turned(error, refused)
 
 
 def lacks_role(actor: Actor, *roles: Role) -> Denied | None:

@@ -161,12 +161,12 @@ def _covers(tx: Transaction, erasure: Row[Any], held: Sequence[Row[Any]]) -> boo
 def _hastened(
     tx: Transaction, actor: Actor, before: Row[Any], cause: str, reason: str, now: datetime
 ) -> Row[Any]:
-    """The erasure that is under way or done; one that the clock began goes ahead of scheduled work from now on."""
+    """The erasure that is under way or done; one that the clock began goes ahead of scheduled work from now on. That it
+    was asked for again is an entry either way."""
     waits = erasures.c.id == before.id, ~erasures.c.on_demand, erasures.c.proven_at.is_(None)
     under = select(erasure_bundles.c.bundle_id).where(erasure_bundles.c.erasure_id == before.id)
     try_at_once(tx, bundles.c.id.in_(under), now)
-    if not tx.change(update(erasures).where(*waits).values(on_demand=True)):
-        return before
+    hastened = tx.change(update(erasures).where(*waits).values(on_demand=True))
     tx.audit(
         entry(
             actor,
@@ -174,7 +174,11 @@ def _hastened(
             now,
             **about(before),
             subject=before.id,
-            details={"cause": cause, "scope": before.scope, "hastened": before.cause},
+            details={
+                "cause": cause,
+                "scope": before.scope,
+                "hastened" if hastened else "repeated": before.cause,
+            },
             particulars={"reason": reason} if reason else {},
         )
     )

@@ -6,6 +6,8 @@ Order of writing:
 - `_unseal` takes an Allowed, which only `retention.grants` makes: no door can reach plaintext around the decision.
 - Nothing is opened, and what is open is cut, while the records may be older than the log (`retention.log_gate`).
 - A grant that ends cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
+- The entry of the end says why a read ended early: WHY.
+- Damage that is met is looked for again at once (`completing.confirm_damage`): found twice, the bundle is damaged.
 - Nothing here can write to a bundle.
 """
 
@@ -16,23 +18,35 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Row, select
+from sqlalchemy.exc import DBAPIError
 
 from audit.entry import Action, Detail, Outcome
 from retention.actor import Actor
+from retention.archive import ArchiveError, NoSuchFile
 from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
-from retention.custody.completing import opener, read_manifest
+from retention.custody.completing import DAMAGE, confirm_damage, opener, read_manifest
 from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
 from retention.custody.granting import case_facts
 from retention.envelope.bundle_file import BundleOpener
-from retention.errors import Erased, Refused
+from retention.envelope.errors import EnvelopeError
+from retention.errors import Damaged, Erased, Passing, Refused, Unavailable
 from retention.grants import Allowed, Denied, decide_open
-from retention.objects.errors import KeyDestroyed
+from retention.objects.errors import KeyDestroyed, StoreError
 from retention.records.queries import case_by_id, find_bundle, hold, live_grants
 from retention.records.tables import bundles, consents, grants
 from retention.records.unit_of_work import Transaction
 
 RECHECK_SECONDS = 2.0
+WHY: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((Erased, KeyDestroyed), "erased"),
+    ((Damaged,), "damaged"),
+    ((NoSuchFile,), "no-such-file"),
+    ((ArchiveError,), "not-readable"),
+    ((Unavailable, StoreError, EnvelopeError, DBAPIError), "unavailable"),
+)
+"""Why a read ended, for the entry of its end; the first row that fits. A grant's end has the refusal's own reason, any
+other error `error`, and a caller that left `cut`."""
 T = TypeVar("T")
 Span = tuple[int, int]
 """A run of a bundle's plaintext: offset and length, in bytes."""
@@ -61,11 +75,10 @@ class OpenBundle:
         self._closed = False
         try:
             self._sealed = _unseal(custody, allowed)
-        except BaseException as error:
-            self._end()
-            if isinstance(error, KeyDestroyed):  # an erasure came between
-                raise Erased(bundle.id, state="erasing", cause=None, erased_at=None) from None
-            raise
+        except Exception as error:
+            told = self._found(error)
+            self._end(_why(told))
+            raise told from None
 
     @property
     def sealed(self) -> BundleOpener:
@@ -84,9 +97,12 @@ class OpenBundle:
 
     def passing(self, found: Iterator[T]) -> Iterator[T]:
         """Pass on what was made of the plaintext (pieces, names) while the grant lives."""
-        for one in found:
-            self._check_grant()
-            yield one
+        try:
+            for one in found:
+                self._check_grant()
+                yield one
+        except Exception as error:
+            raise self.failed(error) from None
 
     def hold_back(self) -> int:
         """What `deliver` passed on so far is not handed over yet; how many bytes, for `hand_over`."""
@@ -100,6 +116,28 @@ class OpenBundle:
     def done(self) -> None:
         """All that was asked for was handed over."""
         self._complete = True
+
+    def failed(self, error: Exception) -> Exception:
+        """Close it because of `error`; what to tell the caller of it."""
+        if self._closed:
+            return error
+        told = self._found(error)
+        self.close(_why(told))
+        return told
+
+    def _found(self, error: Exception) -> Exception:
+        """What an error means once it was looked at again: a passing fault, an erasure that came between, or damage."""
+        if isinstance(error, KeyDestroyed):
+            return Erased(self.bundle.id, state="erasing", cause=None, erased_at=None)
+        if not isinstance(error, DAMAGE):
+            return error
+        try:
+            state = confirm_damage(self._custody, self.bundle, error)
+        except Exception as other:  # the store is away: nothing can be said of the bundle
+            return other
+        if state in (BundleState.ERASING, BundleState.ERASED):
+            return Erased(self.bundle.id, state=str(state), cause=None, erased_at=None)
+        return Damaged(self.bundle.id) if state is BundleState.DAMAGED else Passing()
 
     def _check_grant(self) -> None:
         if self._custody.clock.now() >= self._allowed.until:
@@ -120,6 +158,8 @@ class OpenBundle:
             )
             held = select(bundles.c.state, bundles.c.case_id).where(bundles.c.id == self.bundle.id)
             state, case = reads.execute(held).one()
+        if state == BundleState.DAMAGED:  # another reader, or the scrubbing, has found it
+            raise Damaged(self.bundle.id)
         if (
             ended is not None
             or revoked is not None
@@ -140,7 +180,7 @@ class OpenBundle:
         finally:
             self._end(reason)
 
-    def _end(self, reason: str = "cut") -> None:
+    def _end(self, reason: str) -> None:
         now = self._custody.clock.now()
         ended = entry(
             self._actor,
@@ -206,6 +246,12 @@ def _decide(tx: Transaction, actor: Actor, bundle: Row[Any], now: Any) -> Allowe
     case = case_by_id(tx, bundle.case_id)
     held = live_grants(tx, case.id, actor.id, now)
     return decide_open(actor, case_facts(tx, case, actor), bundle.id, state, held, now)
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, Refused) and error.reason:
+        return error.reason
+    return next((why for kinds, why in WHY if isinstance(error, kinds)), "error")
 
 
 def _unseal(custody: Custody, allowed: Allowed) -> BundleOpener:

@@ -25,7 +25,16 @@ from audit.witness import WitnessError
 from retention.bundle import BundleState
 from retention.clock import Clock
 from retention.objects.errors import StoreError
-from retention.records.tables import FAILING, IN_PROGRESS, WAITING, bundles, erasure_bundles, erasures
+from retention.records.tables import (
+    DAMAGED,
+    FAILING,
+    IN_PROGRESS,
+    SCRUBBED,
+    WAITING,
+    bundles,
+    erasure_bundles,
+    erasures,
+)
 from retention.records.unit_of_work import Reads, Records
 from retention.timekeeping import read_mark
 
@@ -33,6 +42,9 @@ MOST = 10_000
 FRESH = 1.0
 GRACE = timedelta(hours=1)
 """How long after its deadline a bundle that is still there counts as overdue: the sweep is to run hourly at least."""
+
+
+_LONGEST_AGO = select(bundles.c.checked_at).where(SCRUBBED).order_by(bundles.c.checked_at).limit(1)
 
 
 def measure(reads: Reads, now: datetime) -> dict[str, float]:
@@ -73,6 +85,8 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
         "casevault_read_back_waiting": _count(
             reads, select(b.id).where(b.state == BundleState.RECEIVED, ~b.partial)
         ),
+        "casevault_bundles_damaged": _count(reads, select(b.id).where(DAMAGED)),
+        "casevault_scrub_oldest_seconds": _age(reads.execute(_LONGEST_AGO).scalar(), now),
         "casevault_log_oldest_unsequenced_seconds": _age(
             None if at_us is None else from_microseconds(at_us), now
         ),

@@ -228,6 +228,8 @@ STATE: Mapping[str, str] = {
     "casevault_erasure_oldest_pending_seconds": "Age of the oldest erasure that is not proven",
     "casevault_uploads_open": "Uploads begun and not finished",
     "casevault_read_back_waiting": "Received bundles that are not read back yet",
+    "casevault_bundles_damaged": "Bundles of which something else is stored than was sealed",
+    "casevault_scrub_oldest_seconds": "How long ago the bundle was read back that waits longest for it",
     "casevault_log_oldest_unsequenced_seconds": "Age of the oldest entry that is not in the tree",
     "casevault_log_entries": "Entries in the tree",
     "casevault_time_apart_seconds": "How far the clock that destruction could go by is from what is sure",

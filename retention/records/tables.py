@@ -173,6 +173,8 @@ WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 UNUSED = text("partial AND state = 'received'")
 FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
 IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
+SCRUBBED = text("checked_at IS NOT NULL AND state IN ('complete', 'damaged')")
+DAMAGED = text("state = 'damaged'")
 
 bundles = Table(
     "bundles",
@@ -212,6 +214,8 @@ bundles = Table(
     Column("manifest", String),
     Column("sha256", String),
     Column("verified_at", Moment),
+    # When all of it was last read back: null until it was complete once.
+    Column("checked_at", Moment),
     Column("cap_at", Moment),
     Column("due_at", Moment),
     Column("erased_at", Moment),
@@ -276,6 +280,33 @@ bundles = Table(
         sqlite_where=text("state = 'received'"),
         postgresql_where=text("state = 'received'"),
     ),
+    Index(
+        "ix_bundles_checked",
+        "checked_at",
+        "id",
+        sqlite_where=SCRUBBED,
+        postgresql_where=SCRUBBED,
+    ),
+    Index(
+        "ix_bundles_damaged",
+        "id",
+        sqlite_where=DAMAGED,
+        postgresql_where=DAMAGED,
+    ),
+)
+
+# A row a round of the scrubbing; the last one has no `ended_at` while it runs.
+scrubs = Table(
+    "scrubs",
+    metadata,
+    Column("row", _RowNumber, primary_key=True, autoincrement=True),
+    Column("begun_at", Moment, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("bytes", BigInteger, nullable=False),
+    Column("checked", Integer, nullable=False),
+    Column("damaged", Integer, nullable=False),
+    Column("unjudged", Integer, nullable=False),
+    Column("ended_at", Moment),
 )
 
 concatenations = Table(

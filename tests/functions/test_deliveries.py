@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,27 @@ def test_received_bundles_are_read_back_a_few_at_a_time(tmp_path: Path) -> None:
         host.tick("read_back")
         assert list(states(services).values()).count(BundleState.RECEIVED) == 0
         assert count(services, Action.BUNDLE_VERIFIED) == READ_BACK + 1
+
+
+def test_the_scrubbing_goes_on_at_its_pace_and_ends_a_round_with_an_entry(tmp_path: Path) -> None:
+    past = make_past(tmp_path / "state", 1)
+    with services_on(past.app_settings) as services:
+        clock, host = Moved(services.custody.clock.now()), Host(lambda: services)
+        object.__setattr__(services.custody, "clock", clock)
+        for _ in range(32):
+            clock.at += timedelta(days=1)
+            host.tick("scrub")
+        assert count(services, Action.STORE_SCRUBBED) == 1
+
+
+class Moved:
+    """A clock that a test moves."""
+
+    def __init__(self, at: datetime) -> None:
+        self.at = at
+
+    def now(self) -> datetime:
+        return self.at
 
 
 def test_services_are_assembled_once_however_many_threads_come_first() -> None:

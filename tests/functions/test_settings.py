@@ -17,6 +17,7 @@ def test_without_app_settings_the_defaults_stand() -> None:
     assert settings.sweep_schedule == DEFAULTS["CASEVAULT_SWEEP_SCHEDULE"]
     assert settings.sequence_schedule == DEFAULTS["CASEVAULT_SEQUENCE_SCHEDULE"]
     assert settings.read_back_schedule == DEFAULTS["CASEVAULT_READ_BACK_SCHEDULE"]
+    assert settings.scrub_schedule == DEFAULTS["CASEVAULT_SCRUB_SCHEDULE"]
     assert settings.tidy_schedule == DEFAULTS["CASEVAULT_TIDY_SCHEDULE"]
     assert settings.erase_queue == DEFAULTS["CASEVAULT_ERASE_QUEUE"]
 

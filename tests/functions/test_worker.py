@@ -13,7 +13,7 @@ from retention.ids import Kind, new_id
 from tests.functions.state import Past, count, erased, services_on, states
 from tests.functions.worker.client import StartWorker, Worker
 
-TIMERS = {"sweep", "sequence", "read_back", "tidy"}
+TIMERS = {"sweep", "sequence", "read_back", "scrub", "tidy"}
 QUEUES = {"erase": "casevault-erase", "erase_poison": "casevault-erase-poison"}
 SECRET = "hunter2-do-not-log"
 BAD = {

@@ -19,7 +19,7 @@ from werkzeug.test import TestResponse
 
 from intake_api.problem_codes import PROBLEMS
 from intake_api.pump import SMALL_READ
-from retention.custody.context import Limits
+from retention.custody.context import PATIENCE, Limits
 from retention.envelope.errors import KeyFileRefused
 from retention.errors import Unavailable
 from retention.objects.errors import KeyDestroyed, StoreFull, StoreUnavailable
@@ -177,6 +177,12 @@ def unavailable(service: Service, monkeypatch: pytest.MonkeyPatch) -> TestRespon
     return patch(service, location)
 
 
+def refused_too_often(service: Service, _: pytest.MonkeyPatch) -> TestResponse:
+    for _again in range(PATIENCE):
+        service.call("GET", "/stamps/stp_none", OPERATOR)
+    return service.call("GET", "/stamps/stp_none", OPERATOR)
+
+
 def internal(service: Service, monkeypatch: pytest.MonkeyPatch) -> TestResponse:
     monkeypatch.setattr("retention.custody.stamps.list_stamps", failing(RuntimeError("the-secret")))
     return service.call("GET", "/stamps", OPERATOR)
@@ -209,6 +215,7 @@ TRIGGERS: dict[str, Trigger] = {
     "file-not-readable": file_in(zipped("../up.log"), "/..%2Fup.log"),
     "archive-damaged": file_in(zipped("a.log")[:-5], ""),
     "archive-too-large": file_in(swollen(), ""),
+    "too-many-refusals": refused_too_often,
     "internal": internal,
     "seal-broken": seal_broken,
     "unavailable": unavailable,
@@ -233,7 +240,7 @@ def test_each_problem_is_reached_and_told_in_the_same_form(
     assert body["detail"]
     assert body["instance"].startswith("/")
     assert body["request_id"] == response.headers["X-Request-Id"]
-    assert (response.headers.get("Retry-After") is None) == (response.status_code != 503)
+    assert (response.headers.get("Retry-After") is None) == (response.status_code not in (429, 503))
     monkeypatch.undo()
     page = service.call("GET", body["type"])
     assert page.mimetype == "text/html" and code in page.get_data(as_text=True)

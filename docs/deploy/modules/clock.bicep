@@ -67,6 +67,7 @@ var settings = union(custody, {
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
   CASEVAULT_SEQUENCE_SCHEDULE: '*/10 * * * * *'
   CASEVAULT_READ_BACK_SCHEDULE: '*/30 * * * * *'
+  CASEVAULT_SCRUB_SCHEDULE: '0 * * * * *'
   CASEVAULT_TIDY_SCHEDULE: '0 30 2 * * *'
   CASEVAULT_ERASE_QUEUE: eraseQueue
   AWS_ACCESS_KEY_ID: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/casevault-witness-access-key-id)'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from intake_api.cli.errors import CliError
-from intake_api.cli.fetching import PIECE, _plain_name, content_path, fetch_piece, fetch_whole, to_stdout
+from intake_api.cli.fetching import (
+    PIECE,
+    _plain_name,
+    content_path,
+    fetch_piece,
+    fetch_whole,
+    list_files,
+    to_stdout,
+)
 from tests.intake_api.cli.serving import Answer, Asked
 
 CONTENT = random.Random(5).randbytes(300_000)
@@ -71,7 +80,7 @@ def test_in_a_pipe_other_bytes_end_with_an_error(connect: Any, capfdbinary: Any)
 def test_a_piece_that_was_cut_leaves_no_file(connect: Any, tmp_path: Path) -> None:
     client, _ = connect(Store([1000]))
     with pytest.raises(CliError, match="was cut"):
-        fetch_piece(client, content_path("bun_x", "a.log"), None, tmp_path / "a.log")
+        fetch_piece(client, "bun_x", "a.log", None, tmp_path / "a.log")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -95,3 +104,67 @@ def test_a_strangers_name_does_not_choose_where_a_file_goes(name: str) -> None:
 
     chosen = _plain_name(Nobody(), "bun_x", None)  # type: ignore[arg-type]
     assert chosen and not set(chosen) & set("/\\\0") and not chosen.startswith((".", "-"))
+
+
+def files_of(number: int, said: int, state: str = "complete", sent: int | None = None) -> Any:
+    """A service that lists `number` files and says `said`; `sent`: how many lines come before the line is cut."""
+    lines = [json.dumps({"path": f"{n}.log"}) for n in range(number)] + [json.dumps({"files": said})]
+
+    def script(asked: Asked) -> Answer:
+        if asked.path == "/bundles/bun_x":
+            return Answer(body=json.dumps({"state": state}).encode())
+        if asked.headers.get("Accept") == "application/jsonl":
+            body = "".join(f"{line}\n" for line in lines[:sent]).encode()
+            return Answer(body=body, headers={"Content-Type": "application/jsonl"})
+        page = {"items": [{"path": f"{n}.log"} for n in range(number)], "next": None}
+        return Answer(body=json.dumps(page).encode())
+
+    return script
+
+
+def test_all_files_come_in_one_answer(connect: Any) -> None:
+    client, server = connect(files_of(4018, 4018))
+    assert [file["path"] for file in list_files(client, "bun_x", None)] == [f"{n}.log" for n in range(4018)]
+    assert len(server.asked) == 1
+
+
+def test_the_first_few_files_are_a_page_which_is_complete(connect: Any) -> None:
+    client, server = connect(files_of(3, 3))
+    assert len(list(list_files(client, "bun_x", 3))) == 3
+    assert "Accept" not in server.asked[0].headers or "jsonl" not in server.asked[0].headers["Accept"]
+
+
+def test_a_service_from_before_is_asked_page_by_page(connect: Any) -> None:
+    def before(asked: Asked) -> Answer:
+        page = {"items": [{"path": "a.log"}], "next": None}
+        return Answer(body=json.dumps(page).encode(), headers={"Content-Type": "application/json"})
+
+    client, _ = connect(before)
+    assert list(list_files(client, "bun_x", None)) == [{"path": "a.log"}]
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [("complete", "grant still live"), ("damaged", "recorded as damaged"), ("erasing", "is erased")],
+)
+def test_a_list_without_its_last_line_was_cut_and_the_user_is_told_why(
+    connect: Any, state: str, said: str
+) -> None:
+    client, _ = connect(files_of(10, 10, state, sent=4))
+    with pytest.raises(CliError, match=said):
+        list(list_files(client, "bun_x", None))
+
+
+def test_a_download_that_damage_cut_says_so(connect: Any, tmp_path: Path) -> None:
+    class Damaged(Store):
+        def __call__(self, asked: Asked) -> Answer:
+            if asked.path == "/bundles/bun_x":
+                return Answer(body=b'{"state": "damaged"}')
+            return super().__call__(asked)
+
+    client, _ = connect(Damaged([1000]))
+    with pytest.raises(CliError, match="not what was sealed"):
+        fetch_piece(client, "bun_x", None, None, tmp_path / "b.zip")
+    client, _ = connect(Damaged([1000]))
+    with pytest.raises(CliError, match="not what was sealed"):
+        to_stdout(client, "bun_x", None, None)

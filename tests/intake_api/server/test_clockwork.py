@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from datetime import timedelta
 
 import pytest
 
 from audit.witness import WitnessUnavailableError
+from intake_api import clockwork
 from intake_api.clockwork import LONGEST_PAUSE, Beat, Clockwork, run
 from retention.assembly import assemble, initialise
 from retention.records.engine import truncate_wal
@@ -82,6 +84,24 @@ def test_a_witness_that_does_not_answer_holds_up_the_sequencer_alone(tmp_path):
     services.settings.witness_folder.unlink()
     clockwork._sequence()
     assert services.reconciled.is_set()
+    services.close()
+
+
+def test_a_stop_ends_the_scrubbing_in_the_middle_of_a_bundle(tmp_path, monkeypatch):
+    services, stop, rested = _services(tmp_path), threading.Event(), []
+
+    def scrub(_custody, pace):
+        assert pace.period == timedelta(days=30)
+        pace.rest(0.0)
+        rested.append("once")
+        stop.set()
+        pace.rest(60.0)
+        rested.append("never")
+
+    monkeypatch.setattr(clockwork, "scrub_next", scrub)
+    (beat,) = (beat for beat in clockwork.Clockwork(services, stop).beats() if beat.name == "scrub")
+    assert beat.round() is False
+    assert rested == ["once"]
     services.close()
 
 

@@ -11,16 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from retention.custody import completing, receiving
+from retention.custody import completing, erasing, receiving
 from retention.custody.manifests import is_kept
 from retention.envelope.format import ciphertext_length
 from retention.envelope.keys import WrappedKey
-from retention.errors import Refused
-from retention.objects.errors import PartMissing
+from retention.errors import Damaged, Erased, Refused, Unavailable
+from retention.objects.errors import PartMissing, StoreUnavailable
 from retention.records.tables import parts
 from retention.sweep import sweep
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
-from tests.retention.custody.world import World, strict_world
+from tests.retention.custody.world import World, but, strict_world
 
 CONTENT = bytes(range(256)) * 8
 
@@ -217,3 +217,161 @@ def test_a_store_whose_folder_is_away_damages_nothing(local: World) -> None:
     away.rename(folder)
     local.clock.move(timedelta(minutes=1))
     assert sweep(local.custody).verified == 1
+
+
+def complete(world: World) -> str:
+    """A complete bundle of several segments and parts, with a live grant."""
+    world.open_case()
+    world.assign(world.engineer)
+    made = world.upload(LONG)
+    world.grant()
+    return made
+
+
+LONG = bytes(range(256)) * 12_000  # three segments
+
+
+def flip(world: World, at: int = -1) -> tuple[tuple[str, str], bytes]:
+    stored = objects(world).parts
+    name = the_parts(world)[0]
+    before, changed = stored[name], bytearray(stored[name])
+    changed[at] ^= 1
+    stored[name] = bytes(changed)
+    return name, before
+
+
+def lose(world: World) -> tuple[tuple[str, str], bytes]:
+    name = the_parts(world)[0]
+    return name, objects(world).parts.pop(name)
+
+
+@pytest.mark.parametrize(("harm", "reason"), [(flip, "seal-broken"), (lose, "part-missing")])
+def test_damage_that_a_read_meets_is_recorded_and_the_reader_is_told(
+    strict: World, harm: Callable[[World], object], reason: str
+) -> None:
+    bundle = complete(strict)
+    harm(strict)
+    with pytest.raises(Damaged, match="not what was sealed") as told:
+        strict.read(bundle)
+    assert told.value.reason == "bundle-damaged"
+    assert strict.state(bundle) == "damaged"
+    opened, damaged, ended = strict.leaves()[-3:]
+    assert (opened["action"], ended["action"]) == ("bundle.opened", "bundle.read-ended")
+    assert (damaged["action"], damaged["outcome"], damaged["reason"]) == ("bundle.damaged", "failed", reason)
+    assert (ended["outcome"], ended["reason"]) == ("failed", "damaged")
+    with pytest.raises(Refused) as refused:
+        strict.read(bundle)
+    assert refused.value.reason == "bundle-damaged"
+
+
+def test_damage_in_the_middle_ends_the_read_with_what_was_handed_over(
+    strict: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", 1 << 20)
+    bundle = complete(strict)
+    opened = strict.open(bundle)
+    pieces = opened.pieces(opened.spans[0])
+    first = next(pieces)
+    for name in the_parts(strict):
+        part = objects(strict).parts[name]
+        objects(strict).parts[name] = part[:-1] + bytes([part[-1] ^ 1])
+    with pytest.raises(Damaged):
+        list(pieces)
+    ended = strict.leaves()[-1]
+    assert ended["reason"] == "damaged"
+    assert len(first) <= ended["details"]["bytes"] < len(LONG)
+    assert strict.state(bundle) == "damaged"
+
+
+def test_a_store_that_errs_once_damages_nothing_at_a_read(strict: World) -> None:
+    bundle = complete(strict)
+    name, before = flip(strict)
+
+    class Once:
+        """Gives the altered part at the first look, and the true one afterwards."""
+
+        def __getattr__(self, wanted: str) -> object:
+            return getattr(strict.custody.objects, wanted)
+
+        def open_part(self, bundle_id: str, part_id: str) -> object:
+            part = strict.custody.objects.open_part(bundle_id, part_id)
+            objects(strict).parts[name] = before
+            return part
+
+    with pytest.raises(Unavailable, match="try again"):
+        but(strict, objects=Once()).read(bundle)
+    assert strict.state(bundle) == "complete"
+    assert strict.last() == ("bundle.read-ended", "failed", "unavailable")
+    assert strict.read(bundle) == LONG
+
+
+def test_an_erasure_that_takes_the_parts_away_from_a_reader_is_no_damage(local: World) -> None:
+    bundle = complete(local)
+    opened = local.open(bundle)
+    erasing.request_bundle_erasure(local.custody, local.operator, bundle)
+    erasing.erase_bundle(local.custody, bundle)
+    with pytest.raises(Erased):
+        list(opened.pieces(opened.spans[0]))
+    assert local.last() == ("bundle.read-ended", "failed", "erased")
+    assert [row for row in local.entries() if row.action == "bundle.damaged"] == []
+
+
+def test_a_read_that_its_grant_cut_says_so(strict: World) -> None:
+    bundle = complete(strict)
+    for reason, end in (
+        ("grant-expired", lambda: strict.clock.move(timedelta(days=2))),
+        ("grant-ended", lambda: strict.unassign(strict.engineer)),
+    ):
+        strict.assign(strict.engineer)
+        strict.grant()
+        opened = strict.open(bundle)
+        opened._checked -= 60
+        pieces = opened.pieces(opened.spans[0])
+        if reason == "grant-ended":
+            end()
+        else:
+            next(pieces)
+            end()
+        with pytest.raises(Refused):
+            list(pieces)
+        opened.close()
+        assert strict.last() == ("bundle.read-ended", "failed", reason)
+
+
+def test_a_store_that_is_away_at_the_second_look_damages_nothing_and_the_read_has_an_end(
+    strict: World,
+) -> None:
+    bundle = complete(strict)
+    flip(strict)
+
+    class Leaving:
+        looks = 0
+
+        def __getattr__(self, wanted: str) -> object:
+            return getattr(strict.custody.objects, wanted)
+
+        def open_part(self, bundle_id: str, part_id: str) -> object:
+            self.looks += 1
+            if self.looks > 1:
+                raise StoreUnavailable("no answer")
+            return strict.custody.objects.open_part(bundle_id, part_id)
+
+    with pytest.raises(StoreUnavailable):
+        but(strict, objects=Leaving()).read(bundle)
+    assert strict.state(bundle) == "complete"
+    assert strict.last() == ("bundle.read-ended", "failed", "unavailable")
+
+
+def test_a_reader_hears_of_the_damage_that_another_has_met(
+    strict: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "PART_SIZE", 1 << 20)
+    bundle = complete(strict)
+    opened = strict.open(bundle)
+    opened._checked -= 60
+    flip(strict)
+    with pytest.raises(Damaged):
+        strict.read(bundle)
+    with pytest.raises(Damaged):
+        list(opened.pieces((0, 1)))
+    assert strict.last() == ("bundle.read-ended", "failed", "damaged")

@@ -270,9 +270,10 @@ def test_what_is_asked_for_while_the_clock_erases_it_is_that_erasure_and_it_goes
             erasure = erasing.report_bundle(custody, asker, wanted, REASON)
     assert (erasure.cause, erasure.on_demand) == ("deadline", True)
     assert pending_erasures(custody, 10)[0] == (erasure.id, wanted)
-    (asked,) = strict.leaves()[before:]
+    asked, again = strict.leaves()[before:]
     assert (asked["action"], asked["subject"]) == ("erasure.requested", erasure.id)
-    assert asked["details"]["hastened"] == "deadline"
+    assert (again["action"], again["subject"]) == ("erasure.requested", erasure.id)
+    assert (asked["details"]["hastened"], again["details"]["repeated"]) == ("deadline", "deadline")
     sweep(custody)
     found = erasing.find_erasure(custody, asker, erasure.confirmation)
     assert found.proven_at is not None

@@ -110,7 +110,7 @@ def test_it_cuts_the_read_that_runs(strict: World, cause: str, monkeypatch: pyte
         next(pieces)
     assert cut.value.reason == "grant-ended"
     opened.close()
-    assert strict.last() == ("bundle.read-ended", "failed", "cut")
+    assert strict.last() == ("bundle.read-ended", "failed", "grant-ended")
     assert strict.leaves()[-1]["details"]["bytes"] == FIRST_PLAINTEXT
 
 

@@ -101,7 +101,7 @@ def test_an_erasure_between_the_decision_and_the_key_is_answered_as_erased(
 
     with pytest.raises(Erased):
         but(strict, keys=Keys()).open(bundle)
-    assert strict.last() == ("bundle.read-ended", "failed", "cut")
+    assert strict.last() == ("bundle.read-ended", "failed", "erased")
 
 
 def test_opening_takes_an_allowed(strict: World, bundle: str) -> None:
