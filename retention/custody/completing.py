@@ -215,7 +215,13 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str, mended: li
 
     def work(tx: Transaction) -> BundleState:
         held = (bundles.c.id == bundle.id, bundles.c.state == BundleState.RECEIVED)
-        done = {"state": BundleState.COMPLETE, "sha256": sha256, "verified_at": now, "checked_at": now, **UNTRIED}
+        done = {
+            "state": BundleState.COMPLETE,
+            "sha256": sha256,
+            "verified_at": now,
+            "checked_at": now,
+            **UNTRIED,
+        }
         if not tx.change(update(bundles).where(*held).values(done)):
             return BundleState(
                 tx.execute(select(bundles.c.state).where(bundles.c.id == bundle.id)).scalar_one()
