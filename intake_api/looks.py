@@ -108,6 +108,8 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("erasures.receipt", "GET"): _shown("erasure", Action.RECEIPT_SHOWN),
     ("audit.entries", "GET"): _act(Action.AUDIT_QUERIED),
     ("audit.export", "GET"): _act(Action.AUDIT_EXPORTED),
+    ("audit.redact_entry", "POST"): _act(Action.ENTRY_REDACTED),
+    ("audit.redact_actor", "POST"): _act(Action.ACTOR_REDACTED),
     ("audit.entries_tile", "GET"): _shown("tile", Action.LEAVES_SHOWN),
     ("audit.inclusion", "GET"): _shown("proof", Action.LEAVES_SHOWN),
     ("audit.consistency", "GET"): _nothing("hashes alone: tells nothing of anybody"),
