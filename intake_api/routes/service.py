@@ -20,7 +20,7 @@ from retention.custody.context import Custody
 from retention.errors import Unavailable
 from retention.inspecting import MOST_UNSEQUENCED
 from retention.log_gate import check_now
-from retention.observing.state import measure
+from retention.observing.state import oldest_unsequenced
 from retention.timekeeping import doubt, read_mark
 
 routes = Blueprint("service", __name__, description="Health, and what the problems mean")
@@ -100,7 +100,7 @@ def _destruction(parts: Custody) -> str:
 
 def _sequencing(parts: Custody) -> str:
     with parts.records.read() as reads:
-        waits = measure(reads, parts.clock.now())["casevault_log_oldest_unsequenced_seconds"]
+        waits = oldest_unsequenced(reads, parts.clock.now())
     late = f"late: an entry waits for its place in the log for {waits:.0f} s"
     return late if waits > MOST_UNSEQUENCED.total_seconds() else "ok"
 

@@ -60,13 +60,6 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
     ordered = going.order_by(e.on_demand.desc(), e.requested_at).limit(MOST)
     pending = reads.execute(ordered).all()
     waiting = select(b.id).where(WAITING)
-    unsequenced = (
-        select(audit_entries.c.at_us)
-        .where(audit_entries.c.leaf_index.is_(None))
-        .order_by(audit_entries.c.row)
-        .limit(1)
-    )
-    at_us = reads.execute(unsequenced).scalar()
     mark = read_mark(reads)
     overdue = _count(reads, waiting.where(b.due_at <= now - GRACE)) + _count(reads, late)
     return {
@@ -87,12 +80,17 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
         ),
         "casevault_bundles_damaged": _count(reads, select(b.id).where(DAMAGED)),
         "casevault_scrub_oldest_seconds": _age(reads.execute(_LONGEST_AGO).scalar(), now),
-        "casevault_log_oldest_unsequenced_seconds": _age(
-            None if at_us is None else from_microseconds(at_us), now
-        ),
+        "casevault_log_oldest_unsequenced_seconds": oldest_unsequenced(reads, now),
         "casevault_time_apart_seconds": abs(mark.gap).total_seconds() if mark else 0.0,
         "casevault_log_entries": float(reads.execute(select(audit_tree.c.size)).scalar() or 0),
     }
+
+
+def oldest_unsequenced(reads: Reads, now: datetime) -> float:
+    """Seconds that the oldest entry has waited for its place in the log; 0 when none waits."""
+    waiting = select(audit_entries.c.at_us).where(audit_entries.c.leaf_index.is_(None))
+    at_us = reads.execute(waiting.order_by(audit_entries.c.row).limit(1)).scalar()
+    return _age(None if at_us is None else from_microseconds(at_us), now)
 
 
 def _count(reads: Reads, found: Select[Any]) -> int:
