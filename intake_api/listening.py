@@ -76,6 +76,13 @@ class Server(MPServer):
         self._spawned = 0
         self._hurry = threading.Event()
 
+    def serve(self, *args: Any, **kwargs: Any) -> None:
+        """Serve until a stop; SystemExit when it ends with a code. No worker is left, whatever ends it."""
+        try:
+            super().serve(*args, **kwargs)  # type: ignore[no-untyped-call]
+        finally:
+            self._stop_workers()  # type: ignore[no-untyped-call]  # none is left after a shutdown
+
     def stop(self) -> None:
         """As SIGTERM does, but at once."""
         self._hurry.set()

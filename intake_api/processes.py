@@ -1,11 +1,13 @@
 """What the processes of one service owe each other.
 
 - None outlives its parent: one that was killed takes the others along, so no half of a service serves on.
+- None is waited for without end: a parent that fails has no children left when it ends, for the interpreter would join them.
 - A signal to the terminal's group reaches the parent alone, which stops its children in order.
 """
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -38,3 +40,10 @@ def step_back() -> None:
     """Let every other thread of this machine run before this one, where the system knows how (setpriority(2))."""
     with suppress(OSError, AttributeError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+
+
+def kill_children() -> None:
+    """Kill what still runs of this process's children, and wait for each to be gone."""
+    for child in multiprocessing.active_children():
+        child.kill()
+        child.join()

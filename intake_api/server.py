@@ -5,7 +5,8 @@
             └─ clock    clockwork.py, unless a function app is the clock
 
 Rules:
-- Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew.
+- Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew. So does
+  an error of the parent itself, whenever it happens: all that was started is stopped first, within the bounds of a stop.
 - Stop: the workers first, which keep what arrived; then the clock, which signs the last entries into the log.
 - Start: after the last child of the service before. Those whose parent was killed have `stop_seconds` to end.
 - SIGHUP renews the workers, one after the other, without a gap (listening.py); the clock goes on.
@@ -39,7 +40,7 @@ from sqlalchemy.exc import DBAPIError
 from intake_api import clockwork
 from intake_api.listening import Server
 from intake_api.logs import LOGGING
-from intake_api.processes import end_with_parent, leave_terminal_group
+from intake_api.processes import end_with_parent, kill_children, leave_terminal_group
 from intake_api.settings import ClockIs, ServerSettings
 from intake_api.tls import TlsFiles, local_certificate, read_pair
 from intake_api.worker import load
@@ -61,20 +62,21 @@ def serve(settings: ServerSettings) -> int:
         _try_out(settings, tls)
         server = Server(settings, tls)
         beside = _beside(settings, tls)
-        for process in beside:
-            process.start()
-        server.on_reload(partial(_renew, beside))
-        _stop_when_ended(beside, server)
+        patience, code = settings.stop_seconds + OWN_CHILDREN_SECONDS, 0
         try:
+            for process in beside:
+                process.start()
+            server.on_reload(partial(_renew, beside))
+            _stop_when_ended(beside, server)
             loader = partial(load, settings, tls().authority, server.is_draining)
             server.serve(target_loader=loader, wrap_loader=False)
-            code = 0
         except SystemExit as ended:
             code = int(ended.code or 0)
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        return max(
-            [code, *[_stop(process, settings.stop_seconds + OWN_CHILDREN_SECONDS) for process in beside]]
-        )
+        finally:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            stopped = [_stop(process, patience) for process in beside if process.pid is not None]
+            kill_children()
+        return max([code, *stopped])
 
 
 def _beside(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> list[multiprocessing.Process]:
@@ -102,7 +104,10 @@ def serve_blobs(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server listens for it
     logging.config.dictConfig(LOGGING)
     end_with_parent(settings.stop_seconds)
-    Server(settings, tls).serve(target_loader=partial(blob_worker.load, settings), wrap_loader=False)
+    try:
+        Server(settings, tls).serve(target_loader=partial(blob_worker.load, settings), wrap_loader=False)
+    finally:
+        kill_children()
 
 
 def _initialise(settings: ServerSettings) -> None:
