@@ -1,9 +1,9 @@
-"""The timers beside the sweep: the log's sequencer (and its witness), the read-back of received bundles, the scrubbing.
+"""The timers beside the sweep: the log's sequencer, its witness, its cosigners, read-back and scrubbing.
 
 The first run of `sequence` in a process reconciles the records with the log and the key store (P7).
 
-Timers of their own: reading bundles back takes minutes, a signed checkpoint is promised within seconds, and the host
-does not start a timer again while it still runs.
+A timer each: a signed checkpoint is promised within seconds, reading bundles back takes minutes, witnesses are others'
+servers that may hang, and the host does not start a timer again while it still runs.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, r
 from retention.scrub import Pace, scrub_next
 from retention.sequencing import sequence_once
 from retention.sweep import SweepReport, verify_received
-from retention.witnessing import witness_once
+from retention.witnessing import cosign_once, witness_once
 
 READ_BACK = 4
 """Bundles read in one run: all of them must fit in the host's functionTimeout."""
 
 
 def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The functions `sequence`, `read_back` and `scrub`."""
+    """The functions `sequence`, `witness`, `cosign`, `read_back` and `scrub`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sequence")
@@ -33,8 +33,21 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         parts = services()
         parts.custody.write_counts()
         checkpoint = sequence_once(parts)
-        witness_once(parts)
         LOG.info("sequence: the log has %d entries", checkpoint.size if checkpoint else 0)
+
+    @blueprint.function_name("witness")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.witness_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def witness(timer: func.TimerRequest) -> None:
+        note_lateness("the witness", timer)
+        witness_once(services())
+
+    @blueprint.function_name("cosign")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.cosign_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def cosign(timer: func.TimerRequest) -> None:
+        note_lateness("cosigning", timer)
+        cosign_once(services())
 
     @blueprint.function_name("read_back")
     @blueprint.timer_trigger(arg_name="timer", schedule=settings.read_back_schedule, run_on_startup=False)

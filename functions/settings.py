@@ -4,6 +4,8 @@
 |---|---|---|
 | CASEVAULT_SWEEP_SCHEDULE | when the sweep looks for work; keep it at least hourly | 0 * * * * * |
 | CASEVAULT_SEQUENCE_SCHEDULE | when entries get their place in the tree and a signed checkpoint | */10 * * * * * |
+| CASEVAULT_WITNESS_SCHEDULE | when checkpoints are copied to the witness | 5/15 * * * * * |
+| CASEVAULT_COSIGN_SCHEDULE | when the newest checkpoint is sent to be cosigned | 25 * * * * * |
 | CASEVAULT_READ_BACK_SCHEDULE | when received bundles are read back | */30 * * * * * |
 | CASEVAULT_SCRUB_SCHEDULE | when the scrubbing goes on, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
 | CASEVAULT_TIDY_SCHEDULE | when the stores are searched for what dead writers left | 0 30 2 * * * |
@@ -33,6 +35,8 @@ POISON = "-poison"
 DEFAULTS: Mapping[str, str] = {
     "CASEVAULT_SWEEP_SCHEDULE": "0 * * * * *",
     "CASEVAULT_SEQUENCE_SCHEDULE": "*/10 * * * * *",
+    "CASEVAULT_WITNESS_SCHEDULE": "5/15 * * * * *",
+    "CASEVAULT_COSIGN_SCHEDULE": "25 * * * * *",
     "CASEVAULT_READ_BACK_SCHEDULE": "*/30 * * * * *",
     "CASEVAULT_SCRUB_SCHEDULE": "0 * * * * *",
     "CASEVAULT_TIDY_SCHEDULE": "0 30 2 * * *",
@@ -49,6 +53,8 @@ class Settings:
 
     sweep_schedule: str
     sequence_schedule: str
+    witness_schedule: str
+    cosign_schedule: str
     read_back_schedule: str
     scrub_schedule: str
     tidy_schedule: str
@@ -66,6 +72,8 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     return Settings(
         sweep_schedule=_expression(environ, "CASEVAULT_SWEEP_SCHEDULE"),
         sequence_schedule=_expression(environ, "CASEVAULT_SEQUENCE_SCHEDULE"),
+        witness_schedule=_expression(environ, "CASEVAULT_WITNESS_SCHEDULE"),
+        cosign_schedule=_expression(environ, "CASEVAULT_COSIGN_SCHEDULE"),
         read_back_schedule=_expression(environ, "CASEVAULT_READ_BACK_SCHEDULE"),
         scrub_schedule=_expression(environ, "CASEVAULT_SCRUB_SCHEDULE"),
         tidy_schedule=_expression(environ, "CASEVAULT_TIDY_SCHEDULE"),

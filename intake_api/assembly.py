@@ -49,4 +49,6 @@ def _issuer(
     if settings.issuer is None:
         raise ValueError("settings without development mode name an issuer")
     documents = HttpsDocuments(settings.issuer_authorities)
-    return settings.issuer, DiscoveredKeys(settings.issuer.issuer, documents, clock)
+    keys = DiscoveredKeys(settings.issuer.issuer, documents, clock)
+    keys.begin()
+    return settings.issuer, keys

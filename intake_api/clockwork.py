@@ -3,10 +3,11 @@
 First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before. A witness
 that does not answer holds up the sequence beat alone, which asks it again; whether anything is opened, see
 `retention.log_gate`.
-Then five beats, each in a thread of its own, so that none waits for another's long work:
+Then six beats, each in a thread of its own, so that none waits for another's long work:
   time       whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   new audit entries into the tree, a signed checkpoint (P3)
   witness    checkpoints and tiles to where somebody else keeps them (P3)
+  cosign     the newest checkpoint to witnesses that others run
   erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
              emptied, so that no deleted value lingers there (P7)
   read back  what was received, to its receipt (P1)
@@ -14,7 +15,8 @@ Then five beats, each in a thread of its own, so that none waits for another's l
 Rules:
 - Work is derived from state; a beat that is killed anywhere is made good by the next.
 - A beat that fails is logged and tried again, each time after a longer pause; it stops nobody else.
-- It stops between two rounds when asked to, and when its parent is gone.
+- It stops between two rounds when asked to, and when its parent is gone. Beats that speak to others' servers are not
+  waited for: the last entries are signed whether or not a witness hangs, and their next round makes theirs good.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import logging
 import logging.config
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -38,7 +41,7 @@ from retention.records.engine import truncate_wal
 from retention.scrub import Pace, Stopped, scrub_next
 from retention.sequencing import reconcile_once, sequence_once
 from retention.sweep import SweepReport, erase_due, remove_orphans, verify_received
-from retention.witnessing import witness_once
+from retention.witnessing import cosign_once, witness_once
 
 LOG = logging.getLogger(__name__)
 ERASURES = 1000
@@ -46,15 +49,18 @@ ERASURES = 1000
 LONGEST_PAUSE = 60.0
 SCRUB_PAUSE = 5.0
 """Seconds between two looks whether the scrubbing is to go on."""
+OUTSIDE_SECONDS = 1.0
+"""For the beats that speak to others' servers, once everything else has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One kind of work. `round` does a bounded amount of it and says whether more waits."""
+    """One kind of work. `round` does a bounded amount of it and says whether more waits; `outside`: it asks others."""
 
     name: str
     round: Callable[[], bool]
     least_pause: float = 0.0
+    outside: bool = False
 
     def run(self, pause: float, stop: threading.Event, observer: Observer = NOTHING) -> None:
         """Round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
@@ -72,7 +78,7 @@ class Beat:
 
 
 class Clockwork:
-    """The five beats over one set of services; work that takes long ends early once `stop` is set."""
+    """The seven beats over one set of services; work that takes long ends early once `stop` is set."""
 
     def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
         self._services = services
@@ -82,9 +88,10 @@ class Clockwork:
     def beats(self) -> tuple[Beat, ...]:
         """Each for a thread of its own."""
         return (
-            Beat("time", self._time),
+            Beat("time", self._time, outside=True),
             Beat("sequence", self._sequence),
-            Beat("witness", self._witness),
+            Beat("witness", self._witness, outside=True),
+            Beat("cosign", self._cosign, outside=True),
             Beat("erase", self._erase),
             Beat("read-back", self._read_back),
             Beat("scrub", self._scrub, SCRUB_PAUSE),
@@ -111,6 +118,11 @@ class Clockwork:
     def _witness(self) -> bool:
         if not witness_once(self._services):  # logged there; the next round is not put off
             self._services.observer.beat("witness-copy", well=False)
+        return False
+
+    def _cosign(self) -> bool:
+        if not cosign_once(self._services):
+            self._services.observer.beat("cosignature", well=False)
         return False
 
     def _sequence(self) -> bool:
@@ -147,16 +159,22 @@ def run(services: Services, pause: float, stop: threading.Event) -> None:
     """Beat until `stop`, then once more sequence what is left."""
     clockwork = Clockwork(services, stop)
     clockwork.prepare(pause, stop)
-    beats = [
-        threading.Thread(target=beat.run, args=(pause, stop, services.observer), name=beat.name, daemon=True)
+    beats = {
+        threading.Thread(
+            target=beat.run, args=(pause, stop, services.observer), name=beat.name, daemon=True
+        ): beat.outside
         for beat in clockwork.beats()
-    ]
-    for beat in beats:
-        beat.start()
-    for beat in beats:
-        beat.join()
+    }
+    for thread in beats:
+        thread.start()
+    for thread, outside in beats.items():
+        if not outside:
+            thread.join()
     if services.reconciled.is_set():
         sequence_once(services)
+    give_up = time.monotonic() + OUTSIDE_SECONDS
+    for thread in beats:
+        thread.join(max(0, give_up - time.monotonic()))
 
 
 def main(settings: ServerSettings) -> None:

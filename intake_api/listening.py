@@ -79,7 +79,7 @@ class Server(MPServer):
     def serve(self, *args: Any, **kwargs: Any) -> None:
         """Serve until a stop; SystemExit when it ends with a code. No worker is left, whatever ends it."""
         try:
-            super().serve(*args, **kwargs)  # type: ignore[no-untyped-call]
+            super().serve(*args, **kwargs)
         finally:
             self._stop_workers()  # type: ignore[no-untyped-call]  # none is left after a shutdown
 

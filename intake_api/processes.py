@@ -1,7 +1,7 @@
 """What the processes of one service owe each other.
 
 - None outlives its parent: one that was killed takes the others along, so no half of a service serves on.
-- None is waited for without end: a parent that fails has no children left when it ends, for the interpreter would join them.
+- A parent that fails has no children left when it ends: the interpreter would wait for them without end.
 - A signal to the terminal's group reaches the parent alone, which stops its children in order.
 """
 

@@ -6,7 +6,7 @@
 
 Rules:
 - Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew. So does
-  an error of the parent itself, whenever it happens: all that was started is stopped first, within the bounds of a stop.
+  an error of the parent itself, whenever it happens: what was started is stopped first, within the bounds of a stop.
 - Stop: the workers first, which keep what arrived; then the clock, which signs the last entries into the log.
 - Start: after the last child of the service before. Those whose parent was killed have `stop_seconds` to end.
 - SIGHUP renews the workers, one after the other, without a gap (listening.py); the clock goes on.

@@ -190,7 +190,9 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         key_wrapper=wrapper,
         witness=witness,
         mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
-        cosigners=Cosigners(settings.witness.cosigners, tiles),
+        cosigners=Cosigners(
+            settings.witness.cosigners, tiles, authorities=settings.witness.cosigner_authorities
+        ),
         link_keys=link_keys,
         timekeeper=timekeeper,
         observer=observer,

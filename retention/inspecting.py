@@ -170,10 +170,12 @@ def witness(adapters: Adapters) -> str:
 
 def cosigners(adapters: Adapters) -> str:
     """Everyone who is asked to cosign answers as a witness does."""
-    asked = adapters.settings.witness.cosigners
+    place = adapters.settings.witness
+    asked = place.cosigners
     if not asked:
         return "nobody is asked to cosign"
-    if found := Cosigners(asked, adapters.tiles()).unreachable():
+    cosigners = Cosigners(asked, adapters.tiles(), authorities=place.cosigner_authorities)
+    if found := cosigners.unreachable():
         raise NotWell("; ".join(f"{name}: {why}" for name, why in found.items()))
     return f"{', '.join(each.verifier.name for each in asked)}: there"
 

@@ -24,6 +24,7 @@
 | CASEVAULT_WITNESS_ENDPOINT | https address of a store that speaks S3 and is not AWS | AWS |
 | CASEVAULT_WITNESS_DAYS | days for which the bucket locks what it keeps | 365 |
 | CASEVAULT_COSIGNERS | witnesses that others run: verifier key and https address, comma separated | none |
+| CASEVAULT_COSIGNERS_CA | PEM bundle that their certificates are checked against | the well-known ones |
 | CASEVAULT_COSIGN_LOGS | logs of others that are cosigned here: their verifier keys, comma separated | none |
 | CASEVAULT_COSIGN_NAME | the name of the key that cosigns them | .../witness, beside the log's |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
@@ -70,6 +71,7 @@ class WitnessSettings:
     endpoint: str | None = None
     period: timedelta = timedelta(days=365)
     cosigners: tuple[Cosignatory, ...] = ()
+    cosigner_authorities: Path | None = None
     cosigned_logs: tuple[Verifier, ...] = ()
     cosigner_name: str | None = None
 
@@ -205,12 +207,14 @@ def _telemetry(environ: Mapping[str, str]) -> TelemetrySettings:
 def _witness(environ: Mapping[str, str]) -> WitnessSettings:
     folder = environ.get("CASEVAULT_WITNESS_FOLDER")
     asked = environ.get("CASEVAULT_COSIGNERS", "").split(",")
+    authorities = environ.get("CASEVAULT_COSIGNERS_CA")
     return WitnessSettings(
         folder=Path(folder).resolve() if folder else None,
         bucket=environ.get("CASEVAULT_WITNESS_BUCKET") or None,
         endpoint=environ.get("CASEVAULT_WITNESS_ENDPOINT") or None,
         period=timedelta(days=_number(environ, "CASEVAULT_WITNESS_DAYS", 365)),
         cosigners=tuple(_cosigner(text) for text in asked if text.strip()),
+        cosigner_authorities=Path(authorities).resolve() if authorities else None,
         cosigned_logs=_cosigned_logs(environ.get("CASEVAULT_COSIGN_LOGS", "")),
         cosigner_name=_cosigner_name(environ.get("CASEVAULT_COSIGN_NAME")),
     )

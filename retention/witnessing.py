@@ -1,4 +1,7 @@
-"""One step of the clock after the sequencer: the witness gets what has waited, and others are asked to cosign it.
+"""Two steps of the clock beside the sequencer: the witness gets what has waited; others are asked to cosign the log.
+
+Each is a step of its own, on a timer of its own: both speak to others' servers, and one that hangs holds neither the
+other step nor the signing of the log.
 
 What goes wrong here stops nothing: checkpoints wait, the lag shows it, and the next step tries again. A fork is
 logged as an error each time, for as long as it stands: it does not go away by waiting.
@@ -19,23 +22,27 @@ LOG = logging.getLogger(__name__)
 
 def witness_once(services: Services) -> bool:
     """Copy the log to its witness when something has waited long enough; False if that failed."""
-    before = services.mirror.kept
     try:
-        kept = services.mirror.run_once()
+        services.mirror.run_once()
     except ForkedError as error:
         LOG.error("the log is not the one that was witnessed: %s", error)  # noqa: TRY400
         return False
     except (WitnessError, TileMissingError) as error:
         LOG.warning("the witness does not have the newest checkpoint: %s", error)
         return False
-    if kept is not None and kept != before:
-        _cosign(services)
     return True
 
 
-def _cosign(services: Services) -> None:
+def cosign_once(services: Services) -> bool:
+    """Have the newest checkpoint cosigned when that is due; False if somebody who was asked did not."""
+    if not services.settings.witness.cosigners:
+        return True
+    now = services.custody.clock.now()
     with services.custody.records.read() as reads:
         note = latest_note(reads)
-    cosigned = services.cosigners.publish(note) if note else None
-    for name, why in cosigned.refused.items() if cosigned else ():
+    if note is None or not services.cosigners.is_due(note, now):
+        return True
+    refused = services.cosigners.publish(note, now).refused
+    for name, why in refused.items():
         LOG.warning("no cosignature by %s: %s", name, why)
+    return not refused

@@ -2,12 +2,16 @@
 
 - A known key is answered from memory, without a lock. Once the set is older than `fresh`, the same answer also starts a
   renewal behind it; while the issuer is down the old set serves on, but never past `stale`.
-- An unknown key id fetches the set AT ONCE, so a rotated key is accepted in the very request that brings it. Forged
-  ids empty a bucket; then they are refused without asking the issuer. Every fetch brings the whole set, so even under
-  such a flood a rotated key is known after one `refill`.
-- One fetch runs at a time. Who waited for one that began after they came uses its outcome; others, whose key may have
-  been published since it began, fetch again. Nobody waits longer than `patience`.
-- A fetch that fails empties the bucket: an issuer that hangs ties up one thread now and then, never all of them.
+- An unknown key id begins a fetch, in a thread of its own, and whoever began it waits for it, `patience` seconds at
+  most: so a rotated key is accepted in the very request that brings it. Forged ids empty a bucket; then they are
+  refused without asking the issuer. Every fetch brings the whole set, so even under such a flood a rotated key is
+  known after one `refill`.
+- One fetch runs at a time, and nobody waits for another's: whoever brings an unknown key meanwhile is answered at
+  once, as if there were no such key, and another fetch follows, for the key may have been published since this one
+  began. So anonymous callers tie up one thread, however many they are and however long the issuer hangs.
+- While there is no set at all (a process that has just started) `crowd` callers may wait for it; more are told to
+  come again.
+- A fetch that fails empties the bucket.
 - A set replaces the former whole: a key the issuer withdraws is gone.
 """
 
@@ -17,7 +21,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from threading import Lock, Thread
+from threading import BoundedSemaphore, Event, Lock, Thread
 
 from intake_api.identity.documents import DocumentSource, DocumentUnavailable
 from intake_api.identity.jwks import VerificationKey, parse_key_set
@@ -35,6 +39,7 @@ class RefreshPolicy:
     burst: int = 5  # fetches for unknown keys, one after the other ...
     refill: timedelta = timedelta(seconds=5)  # ... and one more after each such time
     patience: float = 3.0  # seconds
+    crowd: int = 4  # callers that may wait for the first set
 
 
 class TokenBucket:
@@ -85,17 +90,23 @@ class DiscoveredKeys:
         self._policy = policy or RefreshPolicy()
         self._background = background
         self._held: _KeySet | None = None
-        self._fetching = Lock()  # guards all below; `_held` is replaced whole, so it may be read without
-        self._begun = 0
+        self._lock = Lock()  # guards all below, never while the issuer is asked
+        self._running: Event | None = None
+        self._wanted = False  # somebody came while a fetch ran, whose key it may not bring
         self._failing = False
         self._renewed_at: datetime | None = None
         self._bucket = TokenBucket(self._policy.burst, self._policy.refill)
+        self._crowd = BoundedSemaphore(self._policy.crowd)
+
+    def begin(self) -> None:
+        """Have the first set fetched before anybody asks for a key."""
+        self._background(self._renew)
 
     def key(self, kid: str) -> VerificationKey | None:
         now = self._clock.now()
         held = self._usable(now)
         if held is None or kid not in held.keys:
-            return self._fetched_key(kid, self._begun)
+            return self._unknown_key(kid, now)
         if abs(now - held.at) >= self._policy.fresh:
             self._renew_behind(now)
         return held.keys[kid]
@@ -105,20 +116,43 @@ class DiscoveredKeys:
         # A set from the future: the clock was set back. Its age is unknown, and distance stands for it.
         return held if held is not None and abs(now - held.at) < self._policy.stale else None
 
-    def _fetched_key(self, kid: str, begun_when_asked: int) -> VerificationKey | None:
-        if not self._fetching.acquire(timeout=self._policy.patience):
-            raise KeysUnavailable("the issuer's keys are being fetched and do not arrive")
-        try:
-            now = self._clock.now()
-            if self._begun == begun_when_asked and self._bucket.take(now):
-                self._fetch(now)
-            held, failing = self._usable(now), self._failing
-        finally:
-            self._fetching.release()
+    def _unknown_key(self, kid: str, now: datetime) -> VerificationKey | None:
+        begun = self._begin(now)
+        if begun is not None:
+            self._fetch_beside(begun)
+            begun.wait(self._policy.patience)
+        elif self._usable(now) is None:
+            self._wait_for_the_first()
+        held = self._usable(self._clock.now())
         key = held.keys.get(kid) if held else None
-        if key is None and (held is None or failing):
+        if key is None and (held is None or self._failing):
             raise KeysUnavailable("the issuer's keys cannot be fetched")
         return key
+
+    def _fetch_beside(self, begun: Event) -> None:
+        try:
+            Thread(target=self._fetch, args=(begun,), name="issuer-keys", daemon=True).start()
+        except RuntimeError:  # there are too many threads
+            self._end(begun, None, self._clock.now())
+
+    def _wait_for_the_first(self) -> None:
+        running = self._running
+        if running is not None and self._crowd.acquire(blocking=False):
+            try:
+                running.wait(self._policy.patience)
+            finally:
+                self._crowd.release()
+
+    def _begin(self, now: datetime) -> Event | None:
+        """A fetch that the caller has to run; None when one runs, or when there were too many."""
+        with self._lock:
+            if self._running is not None:
+                self._wanted = True
+                return None
+            if not self._bucket.take(now):
+                return None
+            self._running = Event()
+            return self._running
 
     def _renew_behind(self, now: datetime) -> None:
         last = self._renewed_at
@@ -128,23 +162,38 @@ class DiscoveredKeys:
         self._background(self._renew)
 
     def _renew(self) -> None:
-        if not self._fetching.acquire(blocking=False):
-            return  # the one that is running does it
-        try:
-            self._fetch(self._clock.now())
-        finally:
-            self._fetching.release()
+        with self._lock:
+            if self._running is not None:
+                return  # the one that is running does it
+            self._running = begun = Event()
+        self._fetch(begun)
 
-    def _fetch(self, now: datetime) -> None:
-        """Under the lock."""
-        self._begun += 1
-        try:
-            self._held = _KeySet(fetch_keys(self._issuer, self._http), now)
-            self._failing = False
-        except DocumentUnavailable as problem:
-            self._failing = True
-            self._bucket.drain(now)
-            log.warning("the issuer's keys could not be fetched: %s", problem)
+    def _fetch(self, begun: Event | None) -> None:
+        """Fetch, and once more if somebody came meanwhile; `begun` is set after the first time."""
+        while begun is not None:
+            now = self._clock.now()
+            found = None
+            try:
+                found = _KeySet(fetch_keys(self._issuer, self._http), now)
+            except DocumentUnavailable as problem:
+                log.warning("the issuer's keys could not be fetched: %s", problem)
+            except Exception:
+                log.exception("the issuer's keys could not be fetched")
+            begun = self._end(begun, found, now)
+
+    def _end(self, begun: Event, found: _KeySet | None, now: datetime) -> Event | None:
+        """What the next fetch is begun with, if there is to be one."""
+        with self._lock:
+            self._failing, self._running = found is None, None
+            if found is not None:
+                self._held = found
+            else:
+                self._bucket.drain(now)
+            again, self._wanted = self._wanted and self._bucket.take(now), False
+            if again:
+                self._running = Event()
+            begun.set()
+            return self._running
 
 
 def fetch_keys(issuer: str, http: DocumentSource) -> dict[str, VerificationKey]:

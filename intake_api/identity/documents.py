@@ -1,29 +1,21 @@
 """JSON documents over HTTPS from a server that we trust to a point.
 
-- https only, checked against the configured authorities; no redirect is followed, for it could lead elsewhere.
-- Bounded in size and in time: a slow or endless answer ends as `DocumentUnavailable`, whatever the server does after
-  its headers. No compression is asked for, so no small answer becomes a large one.
-- The environment is not consulted (no proxy variables, no netrc): only settings modules read it.
-
-The HTTP client is loaded with the first document: a service with the development issuer never pays for it.
+https only, checked against the configured authorities, and within the bounds of `audit.http_client`: a slow or endless
+response ends as `DocumentUnavailable`, whatever the server does and when.
 """
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 from urllib.parse import urlsplit
 
-if TYPE_CHECKING:
-    import requests
+from audit.http_client import HttpClient, OutsideError
 
 LARGEST = 256 * 1024
-EACH_WAIT = (3.0, 3.0)  # seconds to connect, and between two arrivals of bytes
-WHOLE_WAIT = 6.0
-CHUNK = 16 * 1024
+SECONDS = 6.0
 
 
 class DocumentUnavailable(Exception):
@@ -39,57 +31,25 @@ class DocumentSource(Protocol):
 class HttpsDocuments:
     """`authorities` is a PEM bundle to trust in place of the well-known ones."""
 
-    def __init__(self, authorities: Path | None = None) -> None:
-        self._verify: str | bool = str(authorities) if authorities else True
+    def __init__(self, authorities: Path | None = None, seconds: float = SECONDS) -> None:
+        self._http = HttpClient(seconds=seconds, most_bytes=LARGEST, authorities=authorities)
 
     def get(self, url: str) -> Mapping[str, object]:
-        from requests.exceptions import RequestException
-        from urllib3.exceptions import HTTPError
-
+        if not url.startswith("https://"):
+            raise DocumentUnavailable(f"{_where(url)}: not https")
         try:
-            body = self._body(url)
-        except (RequestException, HTTPError, OSError, ValueError) as problem:
-            raise DocumentUnavailable(f"{_where(url)}: {type(problem).__name__}") from problem
+            reply = self._http.get(url, {"Accept": "application/json"})
+        except OutsideError as problem:
+            raise DocumentUnavailable(f"{_where(url)}: {problem}") from problem
+        if reply.status != 200:
+            raise DocumentUnavailable(f"{_where(url)}: answered {reply.status}")
         try:
-            document = json.loads(body)
+            document = json.loads(reply.body)
         except (ValueError, RecursionError):
             raise DocumentUnavailable(f"{_where(url)}: not JSON") from None
         if not isinstance(document, dict):
             raise DocumentUnavailable(f"{_where(url)}: not a JSON object")
         return document
-
-    def _body(self, url: str) -> bytes:
-        import requests
-
-        if urlsplit(url).scheme != "https":
-            raise DocumentUnavailable(f"{_where(url)}: not https")
-        give_up = time.monotonic() + WHOLE_WAIT
-        headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
-        with requests.Session() as session:
-            session.trust_env = False
-            with session.get(
-                url,
-                headers=headers,
-                verify=self._verify,
-                timeout=EACH_WAIT,
-                stream=True,
-                allow_redirects=False,
-            ) as answer:
-                if answer.status_code != requests.codes.ok:
-                    raise DocumentUnavailable(f"{_where(url)}: answered {answer.status_code}")
-                return _bounded(answer, url, give_up)
-
-
-def _bounded(answer: requests.Response, url: str, give_up: float) -> bytes:
-    body = bytearray()
-    # read1 returns what has arrived: a server that sends a byte at a time cannot outlast the bound.
-    while chunk := answer.raw.read1(CHUNK):
-        body += chunk
-        if len(body) > LARGEST:
-            raise DocumentUnavailable(f"{_where(url)}: longer than {LARGEST} bytes")
-        if time.monotonic() > give_up:
-            raise DocumentUnavailable(f"{_where(url)}: took longer than {WHOLE_WAIT:.0f} seconds")
-    return bytes(body)
 
 
 def _where(url: str) -> str:

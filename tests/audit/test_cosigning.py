@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +30,14 @@ from audit.checkpoint import (
 )
 from audit.cosignature import CosignatureVerifier, Cosigner, cosigned_at
 from audit.cosigned_local import LocalCosignedStore
-from audit.cosigners import Cosignatory, Cosigners, Reply
+from audit.cosigners import PAUSE, Cosignatory, Cosigners
 from audit.cosigning import MAX_REQUEST_BYTES, Answer, Request, Verdict, WitnessCore
+from audit.http_client import HttpClient, Reply
 from audit.merkle import EMPTY_ROOT, leaf_hash
 from audit.proofs import prove_consistency
 from audit.tiles import COSIGNED_PATH
 from intake_api.routes.witness import witness_blueprint
+from tests.servers.scripted import drip, say_nothing, scripted
 
 NOW = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)
 COSIGNER = Cosigner("witness.test/w1", bytes(range(32)))
@@ -250,14 +252,14 @@ def test_our_log_collects_cosignatures_over_http(log: Any, core: WitnessCore) ->
         cosigners = Cosigners([Cosignatory(url, COSIGNER.verifier)], log.tiles)
         for size in (3, 300):
             log.grow([size])
-            assert cosigners.publish(note_of(log)).refused == {}
+            assert cosigners.publish(note_of(log), NOW).refused == {}
             published = log.tiles.get(COSIGNED_PATH).decode()
             assert open_checkpoint(published, log.signer.verifier).size == size
             assert cosigned_at(published, COSIGNER.verifier) == NOW
         # A process that has just started assumes nothing: it is told the size, and proves from there.
         log.grow([301])
         fresh = Cosigners([Cosignatory(url, COSIGNER.verifier)], log.tiles)
-        assert fresh.publish(note_of(log)).refused == {}
+        assert fresh.publish(note_of(log), NOW).refused == {}
     assert log.verify().good
 
 
@@ -268,7 +270,7 @@ def test_a_witness_that_knows_more_than_we_do_is_heard(log: Any, core: WitnessCo
     rolled_back.grow([5])
     with serving(core) as url:
         cosigned = Cosigners([Cosignatory(url, COSIGNER.verifier)], rolled_back.tiles).publish(
-            note_of(rolled_back)
+            note_of(rolled_back), NOW
         )
     assert cosigned.note == note_of(rolled_back)
     assert "knows a log of 9 entries and this one has 5" in cosigned.refused["witness.test/w1"]
@@ -304,8 +306,71 @@ def test_one_witness_away_or_lying_does_not_keep_the_others_from_cosigning(
     assert cosigned.note.count("\u2014 ") == 2
     assert cosigned_at(cosigned.note, COSIGNER.verifier) == NOW
     unreachable = Cosigners([Cosignatory("http://127.0.0.1:9", away.verifier)], log.tiles)
-    assert unreachable.publish(note_of(log)).refused == {"away.test/w": "ConnectionError"}
+    assert unreachable.publish(note_of(log), NOW).refused == {"away.test/w": "ConnectionRefusedError"}
     assert not (log.folder / "tiles" / COSIGNED_PATH).exists()
+
+
+def test_a_wrong_conflict_is_believed_for_that_round_only(log: Any, core: WitnessCore) -> None:
+    log.grow([5])
+    wrong = [Reply(409, "text/x.tlog.size", b"999999\n")]
+
+    def post(_: str, body: bytes) -> Reply:
+        if wrong:
+            return wrong.pop()
+        answer = core.add_checkpoint(body)
+        return Reply(200, "text/plain", answer.lines.encode())
+
+    cosigners = Cosigners([Cosignatory("https://w.test", COSIGNER.verifier)], log.tiles, post)
+    refused = cosigners.publish(note_of(log), NOW).refused
+    assert "knows a log of 999999 entries and this one has 5" in refused["witness.test/w1"]
+    assert cosigners.publish(note_of(log), NOW).refused == {}
+
+
+def test_witnesses_that_hang_or_drip_keep_nobody_else_from_cosigning(log: Any, core: WitnessCore) -> None:
+    log.grow([5])
+    names = [f"w{number}.test/w" for number in range(3)]
+    dripping, silent, good = (Cosigner(name, bytes([7]) * 32) for name in names)
+    core = WitnessCore(
+        {log.signer.name: log.signer.verifier}, good, LocalCosignedStore(log.folder / "good"), Now()
+    )
+    http = HttpClient(seconds=1, most_bytes=1 << 16)
+    with (
+        scripted(drip(b"HTTP/1.1 200 OK\r\n")) as drips,
+        scripted(say_nothing) as hangs,
+        serving(core) as url,
+    ):
+        asked = [
+            Cosignatory(drips.url, dripping.verifier),
+            Cosignatory(hangs.url, silent.verifier),
+            Cosignatory(url, good.verifier),
+        ]
+        cosigned = Cosigners(asked, log.tiles, http.post).publish(note_of(log), NOW)
+    assert cosigned.refused == dict.fromkeys(names[:2], "took longer than 1 seconds")
+    assert cosigned_at(log.tiles.get(COSIGNED_PATH).decode(), good.verifier) == NOW
+
+
+def test_they_are_asked_when_the_log_has_grown_or_one_did_not_cosign_and_once_a_minute_at_most(
+    log: Any, core: WitnessCore
+) -> None:
+    answers = [Reply(503, "", b""), Reply(200, "", b"")]
+
+    def post(_: str, __: bytes) -> Reply:
+        answer = answers.pop(0)
+        return answer if answer.status != 200 else Reply(200, "", line(note_of(log)))
+
+    assert not Cosigners([], log.tiles).is_due("any note", NOW)
+    cosigners = Cosigners([Cosignatory("https://w.test", COSIGNER.verifier)], log.tiles, post)
+    log.grow([5])
+    assert cosigners.is_due(note_of(log), NOW)
+    assert cosigners.publish(note_of(log), NOW).refused
+    assert not cosigners.is_due(note_of(log), NOW + PAUSE - timedelta(seconds=1))
+    assert cosigners.is_due(note_of(log), NOW + PAUSE)  # it did not cosign
+    assert not cosigners.publish(note_of(log), NOW).refused
+    assert not cosigners.is_due(note_of(log), NOW + PAUSE)
+    log.grow([8])
+    assert not cosigners.is_due(note_of(log), NOW)
+    assert cosigners.is_due(note_of(log), NOW + PAUSE)
+    assert cosigners.is_due(note_of(log), NOW - PAUSE)  # the clock was set back
 
 
 def test_an_older_cosigned_checkpoint_does_not_take_the_place_of_a_newer(log: Any, core: WitnessCore) -> None:
@@ -313,10 +378,10 @@ def test_an_older_cosigned_checkpoint_does_not_take_the_place_of_a_newer(log: An
     older = note_of(log)
     log.grow([8])
     with serving(core) as url:
-        Cosigners([Cosignatory(url, COSIGNER.verifier)], log.tiles).publish(note_of(log))
+        Cosigners([Cosignatory(url, COSIGNER.verifier)], log.tiles).publish(note_of(log), NOW)
     newest = log.tiles.get(COSIGNED_PATH)
     slow = Cosigners([Cosignatory("", COSIGNER.verifier)], log.tiles, lambda *_: Reply(200, "", line(older)))
-    assert slow.publish(older).refused == {}
+    assert slow.publish(older, NOW).refused == {}
     assert log.tiles.get(COSIGNED_PATH) == newest
 
 

@@ -250,20 +250,18 @@ def test_an_issuer_that_is_another_or_publishes_no_key(patient: Patient, start: 
     assert "CASEVAULT_ISSUER_CA" in bad(patient.examine(CASEVAULT_ISSUER=server.url))["issuer"]
 
 
-def test_cosigners_that_are_away_or_are_none(
-    patient: Patient, start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cosigners_that_are_away_or_are_none(patient: Patient, start: Start) -> None:
     patient.make()
     status = 400
     server = start(lambda _: Answer(status))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca))
     there, away = (Cosigner(f"{name}.test/w", bytes(32)).verifier.key for name in ("there", "away"))
     asked = f"{there} {server.url}/witness"
-    assert "cosigners" not in bad(patient.examine(CASEVAULT_COSIGNERS=asked))
-    found = bad(patient.examine(CASEVAULT_COSIGNERS=f"{asked},{away} https://127.0.0.1:9/"))
-    assert found["cosigners"] == "away.test/w: ConnectionError"
+    told = {"CASEVAULT_COSIGNERS": asked, "CASEVAULT_COSIGNERS_CA": str(server.ca)}
+    assert "cosigners" not in bad(patient.examine(**told))
+    found = bad(patient.examine(**{**told, "CASEVAULT_COSIGNERS": f"{asked},{away} https://127.0.0.1:9/"}))
+    assert found["cosigners"] == "away.test/w: ConnectionRefusedError"
     status = 404
-    assert "answers 404" in bad(patient.examine(CASEVAULT_COSIGNERS=asked))["cosigners"]
+    assert "answers 404" in bad(patient.examine(**told))["cosigners"]
 
 
 def test_a_part_that_hangs_is_given_up_and_hides_nothing(patient: Patient) -> None:

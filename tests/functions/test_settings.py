@@ -16,6 +16,8 @@ def test_without_app_settings_the_defaults_stand() -> None:
     settings = from_environment({})
     assert settings.sweep_schedule == DEFAULTS["CASEVAULT_SWEEP_SCHEDULE"]
     assert settings.sequence_schedule == DEFAULTS["CASEVAULT_SEQUENCE_SCHEDULE"]
+    assert settings.witness_schedule == DEFAULTS["CASEVAULT_WITNESS_SCHEDULE"]
+    assert settings.cosign_schedule == DEFAULTS["CASEVAULT_COSIGN_SCHEDULE"]
     assert settings.read_back_schedule == DEFAULTS["CASEVAULT_READ_BACK_SCHEDULE"]
     assert settings.scrub_schedule == DEFAULTS["CASEVAULT_SCRUB_SCHEDULE"]
     assert settings.tidy_schedule == DEFAULTS["CASEVAULT_TIDY_SCHEDULE"]

@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from audit.cosignature import Cosigner
 from audit.entry import Action, Outcome
 from functions.message import write_message
 from retention.bundle import BundleState
 from retention.ids import Kind, new_id
 from tests.functions.state import Past, count, erased, services_on, states
 from tests.functions.worker.client import StartWorker, Worker
+from tests.servers.scripted import answer, scripted
 
-TIMERS = {"sweep", "sequence", "read_back", "scrub", "tidy"}
+TIMERS = {"sweep", "sequence", "witness", "cosign", "read_back", "scrub", "tidy"}
 QUEUES = {"erase": "casevault-erase", "erase_poison": "casevault-erase-poison"}
 SECRET = "hunter2-do-not-log"
 BAD = {
@@ -99,6 +101,21 @@ def test_a_timer_that_is_past_due_does_the_same_and_says_so(worker: Worker, name
     answer = worker.run_timer(name, past_due=True)
     assert answer.ok, answer.error
     assert "runs late" in worker.log()
+
+
+def test_only_the_timer_for_it_speaks_to_witnesses_that_others_run(
+    start_worker: StartWorker, app_root: Path, past: Past
+) -> None:
+    key = Cosigner("w1.test/w", bytes(32)).verifier.key
+    with scripted(answer(b""), reads=False) as server:
+        asked = {"CASEVAULT_COSIGNERS": f"{key} {server.url.replace('http:', 'https:')}"}
+        worker = start_worker(app_root, {**past.app_settings, **asked})
+        for timer in sorted(TIMERS - {"cosign"}):
+            assert worker.run_timer(timer).ok
+        assert server.heads == []
+        assert worker.run_timer("cosign").ok
+        assert len(server.heads) == 1
+    assert "no cosignature by w1.test/w" in worker.log()
 
 
 def test_a_good_message_as_bytes_is_taken_as_well(worker: Worker, past: Past) -> None:

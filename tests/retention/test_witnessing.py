@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from audit.checkpoint import Signer
+from audit.checkpoint import Signer, claimed_size
 from audit.cosignature import Cosigner
-from audit.cosigners import Cosignatory, Cosigners, Reply
+from audit.cosigners import Cosignatory, Cosigners
 from audit.entry import Action
-from audit.tiles import COSIGNED_PATH, TileMissingError
+from audit.http_client import Reply
+from audit.tiles import COSIGNED_PATH
 from audit.witness_local import LocalWitness
 from audit.witness_s3 import S3Witness
+from intake_api.clockwork import run
 from retention.actor import CLOCK
 from retention.assembly import Services, assemble, initialise
 from retention.custody.context import entry
 from retention.settings import SettingError, Settings, WitnessSettings, from_environment
-from retention.witnessing import witness_once
+from retention.witnessing import cosign_once, witness_once
 from tests.fakes.buckets import Buckets
 from tests.fakes.buckets import buckets as buckets
+from tests.intake_api.server.serving import until
 
 COSIGNER = Cosigner("witness.test/w1", bytes(32))
 
@@ -57,6 +62,7 @@ def test_everything_can_be_set() -> None:
             "CASEVAULT_WITNESS_ENDPOINT": "https://s3.example",
             "CASEVAULT_WITNESS_DAYS": "30",
             "CASEVAULT_COSIGNERS": f"{COSIGNER.verifier.key} https://w1.example/a, ",
+            "CASEVAULT_COSIGNERS_CA": "/etc/witnesses.pem",
         }
     )
     assert settings.witness == WitnessSettings(
@@ -65,6 +71,7 @@ def test_everything_can_be_set() -> None:
         endpoint="https://s3.example",
         period=timedelta(days=30),
         cosigners=(Cosignatory("https://w1.example/a", COSIGNER.verifier),),
+        cosigner_authorities=Path("/etc/witnesses.pem"),
     )
     assert settings.witness_folder == Path("/mnt/worm")
 
@@ -113,33 +120,75 @@ def test_a_witness_that_is_away_stops_nothing_and_is_caught_up_with(
     assert services.witness.newest() == 2
 
 
-def test_what_is_kept_is_sent_to_be_cosigned(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+def ask(services: Services, post: Callable[[str, bytes], Reply]) -> Services:
+    """The services, with one witness that is asked by `post`."""
+    asked = Cosignatory("https://w1.example", COSIGNER.verifier)
+    place = replace(services.settings.witness, cosigners=(asked,))
+    cosigners = Cosigners([asked], services.custody.tiles, post)
+    return replace(services, settings=replace(services.settings, witness=place), cosigners=cosigners)
+
+
+def cosigned(services: Services, body: bytes) -> Reply:
+    text = body.decode().partition("\n\n")[2].rpartition("\n\n")[0] + "\n"
+    return Reply(200, "", COSIGNER.cosign(text, services.custody.clock.now()).encode())
+
+
+def test_what_is_published_is_sent_to_be_cosigned_by_a_step_of_its_own(
+    services: Services, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[bytes] = []
 
     def post(_: str, body: bytes) -> Reply:
         asked.append(body)
-        if len(asked) > 1:
-            return Reply(503, "", b"")
-        text = body.decode().partition("\n\n")[2].rpartition("\n\n")[0] + "\n"
-        return Reply(200, "", COSIGNER.cosign(text, services.custody.clock.now()).encode())
+        return Reply(503, "", b"") if len(asked) > 1 else cosigned(services, body)
 
-    cosigners = Cosigners(
-        [Cosignatory("https://w1.example", COSIGNER.verifier)], services.custody.tiles, post
-    )
-    object.__setattr__(services, "cosigners", cosigners)
-    with pytest.raises(TileMissingError):
-        services.custody.tiles.get(COSIGNED_PATH)
+    monkeypatch.setattr("audit.cosigners.PAUSE", timedelta(0))
+    services = ask(services, post)
+    assert cosign_once(services)  # nothing yet, nothing wrong
     log_something(services)
     assert witness_once(services)
-    cosigned = services.custody.tiles.get(COSIGNED_PATH)
-    assert cosigned.startswith(services.custody.tiles.get("checkpoint"))
-    assert witness_once(services)  # nothing new: nobody is asked
+    assert asked == []
+    assert cosign_once(services)
+    note = services.custody.tiles.get(COSIGNED_PATH)
+    assert note.startswith(services.custody.tiles.get("checkpoint"))
+    assert cosign_once(services)  # nothing new: nobody is asked
     assert len(asked) == 1
     log_something(services)
     with caplog.at_level(logging.WARNING):
-        assert witness_once(services)
+        assert not cosign_once(services)
     assert "no cosignature by witness.test/w1: it answers 503" in caplog.text
-    assert services.custody.tiles.get(COSIGNED_PATH) == cosigned
+    assert services.custody.tiles.get(COSIGNED_PATH) == note
+
+
+def test_a_witness_that_hangs_holds_neither_the_log_nor_its_copies_and_no_stop(services: Services) -> None:
+    called, go_on, stop = threading.Event(), threading.Event(), threading.Event()
+
+    def post(_: str, __: bytes) -> Reply:
+        called.set()
+        go_on.wait()
+        return Reply(503, "", b"")
+
+    services = ask(services, post)
+    log_something(services)
+    clock = threading.Thread(target=run, args=(services, 0.05, stop))
+    clock.start()
+    try:
+        assert called.wait(20)
+        for size in (2, 3):
+            noted = entry(CLOCK, Action.RECORDS_RECONCILED, services.custody.clock.now())
+            services.custody.records.write(lambda tx, noted=noted: tx.audit(noted))
+            assert until(lambda size=size: services.witness.newest() == size)
+        noted = entry(CLOCK, Action.RECORDS_RECONCILED, services.custody.clock.now())
+        services.custody.records.write(lambda tx: tx.audit(noted))
+        stop.set()
+        clock.join(20)
+        assert not clock.is_alive()
+        assert claimed_size(services.custody.tiles.get("checkpoint").decode()) == 4
+        assert not go_on.is_set()
+    finally:
+        stop.set()
+        go_on.set()
+        clock.join()
 
 
 def test_a_bucket_takes_the_place_of_the_folder(tmp_path: Path, buckets: Buckets) -> None:

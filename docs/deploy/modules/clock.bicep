@@ -1,4 +1,4 @@
-// The clock: sweep, erase queue, sequencer and read-back on Azure Functions, Flex Consumption.
+// The clock: sweep, erase queue, sequencer, witness and read-back on Azure Functions, Flex Consumption.
 
 param prefix string
 
@@ -66,6 +66,8 @@ var settings = union(custody, {
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
   CASEVAULT_SEQUENCE_SCHEDULE: '*/10 * * * * *'
+  CASEVAULT_WITNESS_SCHEDULE: '5/15 * * * * *'
+  CASEVAULT_COSIGN_SCHEDULE: '25 * * * * *'
   CASEVAULT_READ_BACK_SCHEDULE: '*/30 * * * * *'
   CASEVAULT_SCRUB_SCHEDULE: '0 * * * * *'
   CASEVAULT_TIDY_SCHEDULE: '0 30 2 * * *'

@@ -1,7 +1,7 @@
 """An error of the parent, wherever it happens, ends the service: a code that is not 0, and no process left of it.
 
-Each is injected into a real tree of processes. All of a service hold the lock of its state folder, so a lock that can be
-taken says that the last of them is gone.
+Each is injected into a real tree of processes. All of a service hold the lock of its state folder, so a lock that can
+be taken says that the last of them is gone.
 """
 
 from __future__ import annotations
