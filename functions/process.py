@@ -37,7 +37,7 @@ _SETTINGS = this_process()
 
 
 def _services() -> Services:
-    return begin(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"))
+    return begin(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"), links=False)
 
 
 app = create_app(_SETTINGS, Once(_services))

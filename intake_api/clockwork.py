@@ -200,7 +200,7 @@ def _process(settings: ServerSettings, name: str) -> Iterator[tuple[Services, th
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     end_with_parent(settings.stop_seconds)
-    services = begin(settings.custody, observer_of(settings, name))
+    services = begin(settings.custody, observer_of(settings, name), links=False)
     if settings.metrics_listen is not None and settings.metrics_folder is not None:
         serve_metrics(settings.metrics_listen, settings.metrics_folder)
     services.observer.watch_state(state_of(services))

@@ -86,6 +86,7 @@ class ServerSettings:
                 "CASEVAULT_TLS_KEY (the generated one is for loopback only)"
             )
         self._check_identity()
+        self._check_signing()
         if self.blob_address is not None and self.blob_listen is None:
             raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
         self.for_blobs()  # held to the same rules
@@ -93,6 +94,13 @@ class ServerSettings:
             raise SettingError(
                 f"CASEVAULT_METRICS_LISTEN must be a loopback or private address, not {self.metrics_listen[0]}: "
                 "the metrics are shown to whoever asks"
+            )
+
+    def _check_signing(self) -> None:
+        if self.custody.public_keys is not None and self.clock is ClockIs.EMBEDDED:
+            raise SettingError(
+                "CASEVAULT_LOG_VERIFIER is for a service that signs nothing, and a clock signs the log: set "
+                "CASEVAULT_CLOCK=functions too, or leave it out"
             )
 
     def _check_identity(self) -> None:

@@ -14,7 +14,7 @@ from threading import Event
 
 from sqlalchemy import Engine, select
 
-from audit.checkpoint import Signer
+from audit.checkpoint import Signer, Verifier
 from audit.cosignature import Cosigner
 from audit.cosigners import Cosigners
 from audit.cosigning import WitnessCore
@@ -37,15 +37,16 @@ from retention.objects.store import KeyStore
 from retention.observing.observer import NOTHING, Observer
 from retention.observing.parts import KEYS, OBJECTS, WRAPPER, WatchedRecords, watched
 from retention.observing.state import State
-from retention.records.migrate import current_version, upgrade
+from retention.records.migrate import current_version, give_rights_anew, upgrade
 from retention.records.tables import upload_links
-from retention.settings import Settings, read_triggers
+from retention.settings import PublicKeys, Settings, read_triggers
 from retention.signing import (
     COSIGNING_KEY,
     LINK_KEY,
     LOG_KEY,
     RECEIPT_KEY,
     SIGNING_KEYS,
+    SigningKeyRefused,
     SigningKeys,
 )
 from retention.timekeeping import Timekeeper
@@ -54,15 +55,25 @@ LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Signing:
+    """What a process works with that gives the log its order and its signatures: the clock's."""
+
+    sequencer: Sequencer
+    log: Signer
+    receipts: Signer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What a door works with."""
+    """What a door works with. `signing` is None where the settings name public keys only."""
 
     settings: Settings
     custody: Custody
     directory: Directory
     uploads: Uploads
-    sequencer: Sequencer
-    log_signer: Signer
+    log_key: Verifier
+    receipt_key: Verifier
+    signing: Signing | None
     key_wrapper: RotatingKeyWrapper
     witness: Witness
     mirror: Mirror
@@ -72,6 +83,27 @@ class Services:
     reconciled: Event = field(default_factory=Event)
     """Set once this process has held the records against log and key store (sequencing.py)."""
     observer: Observer = NOTHING
+
+    def signs(self) -> Signing:
+        """What signs; SigningKeyRefused where this process has none."""
+        if self.signing is None:
+            raise SigningKeyRefused(
+                "this process holds no key that signs the log: leave CASEVAULT_LOG_VERIFIER and "
+                "CASEVAULT_RECEIPT_VERIFIER out, and let it read the signing keys"
+            )
+        return self.signing
+
+    @property
+    def sequencer(self) -> Sequencer:
+        return self.signs().sequencer
+
+    @property
+    def log_signer(self) -> Signer:
+        return self.signs().log
+
+    @property
+    def receipt_signer(self) -> Signer:
+        return self.signs().receipts
 
     def close(self) -> None:
         """Enter what was only counted so far, and let go of the database and of what was observed."""
@@ -123,6 +155,21 @@ def initialise(settings: Settings) -> bool:
     return True
 
 
+def public_keys(settings: Settings) -> PublicKeys:
+    """What outsiders check the log and its receipts with."""
+    return _keys(settings, Adapters(settings).signing_keys())[0]
+
+
+def bring_up_to_date(settings: Settings) -> None:
+    """The schema to its newest version, and the rights of the doors' roles in it; as the schema's owner."""
+    records = Adapters(settings).records()
+    try:
+        upgrade(records.engine)
+        give_rights_anew(records.engine)
+    finally:
+        records.close()
+
+
 @contextmanager
 def _taking_turns(adapters: Adapters) -> Iterator[None]:
     """One at a time for each database. A vault has no "make it if it is missing": two would make a key each."""
@@ -140,12 +187,11 @@ def _taking_turns(adapters: Adapters) -> Iterator[None]:
         yield
 
 
-def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
-    """Custody on what the settings name, from an initialised state folder."""
+def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = True) -> Services:
+    """Custody on what the settings name, from an initialised state folder; no key of upload links without `links`."""
     adapters = Adapters(settings)
     clock, wrapper, signing = adapters.clock(), adapters.wrapper(), adapters.signing_keys()
-    log_signer = Signer(settings.log_origin, signing.read(LOG_KEY))
-    receipt_signer = Signer(settings.receipt_key_name, signing.read(RECEIPT_KEY))
+    public, signers = _keys(settings, signing)
     objects, keys = adapters.stores()
     if settings.azure.blob:  # an account that would keep what is erased is refused here
         objects.check()
@@ -154,7 +200,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
     _check_key(wrapper, keys)
     records = adapters.records()
     upgrade(records.engine)
-    link_keys = _link_keys(settings, signing, records.engine)
+    link_keys = _link_keys(settings, signing, records.engine) if links else LinkKeys(None)
     witness = adapters.witness(settings.log_origin)
     if observer is not NOTHING:
         records = WatchedRecords(records, observer)
@@ -171,7 +217,6 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         objects=objects,
         keys=keys,
         wrapper=wrapper,
-        receipt_signer=receipt_signer,
         tiles=tiles,
         gate=LogGate(records, tiles, witness, log_signer.verifier),
         triggers=read_triggers(settings),
@@ -183,13 +228,19 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
         custody=custody,
         directory=Directory(custody, stamps_named=settings.stamps_named),
         uploads=Uploads(),
-        sequencer=Sequencer(
-            records.engine, tiles, log_signer, clock, lambda: witnessed_size(witness, log_signer.verifier)
+        log_key=public.log,
+        receipt_key=public.receipts,
+        signing=signers
+        and Signing(
+            sequencer=Sequencer(
+                records.engine, tiles, signers[0], clock, lambda: witnessed_size(witness, public.log)
+            ),
+            log=signers[0],
+            receipts=signers[1],
         ),
-        log_signer=log_signer,
         key_wrapper=wrapper,
         witness=witness,
-        mirror=Mirror(records.engine, tiles, log_signer.verifier, witness, clock),
+        mirror=Mirror(records.engine, tiles, public.log, witness, clock),
         cosigners=Cosigners(
             settings.witness.cosigners, tiles, authorities=settings.witness.cosigner_authorities
         ),
@@ -199,9 +250,9 @@ def assemble(settings: Settings, observer: Observer = NOTHING) -> Services:
     )
 
 
-def begin(settings: Settings, observer: Observer = NOTHING) -> Services:
+def begin(settings: Settings, observer: Observer = NOTHING, *, links: bool = True) -> Services:
     """`assemble`, for a process that takes part in custody: the log is told the rules that it goes by."""
-    services = assemble(settings, observer)
+    services = assemble(settings, observer, links=links)
     try:
         tell_rules(services.custody)
     except BaseException:
@@ -231,6 +282,15 @@ def open_cosigning(settings: Settings, clock: Clock) -> WitnessCore | None:
         keys.make_missing(COSIGNING_KEY)
     cosigner = Cosigner(settings.cosigner_name, keys.read(COSIGNING_KEY))
     return WitnessCore({log.name: log for log in logs}, cosigner, adapters.cosigned(), clock)
+
+
+def _keys(settings: Settings, signing: SigningKeys) -> tuple[PublicKeys, tuple[Signer, Signer] | None]:
+    """The public keys; with those of the log and of receipts that sign, unless the settings name public ones."""
+    if settings.public_keys is not None:
+        return settings.public_keys, None
+    log = Signer(settings.log_origin, signing.read(LOG_KEY))
+    receipts = Signer(settings.receipt_key_name, signing.read(RECEIPT_KEY))
+    return PublicKeys(log=log.verifier, receipts=receipts.verifier), (log, receipts)
 
 
 def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:

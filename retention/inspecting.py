@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from audit.adopt import recorded_size
-from audit.checkpoint import NoteError, Signer, open_checkpoint
+from audit.checkpoint import NoteError, Signer, Verifier, open_checkpoint
 from audit.copies import published_checkpoint
 from audit.cosigners import Cosigners
 from audit.mirror import Mirror, newest_kept
@@ -24,7 +24,7 @@ from retention.log_gate import LogGate, check_now, live_waiver
 from retention.observing.state import measure
 from retention.records.inspecting import describe, inspect_database, isolation, time_at
 from retention.records.unit_of_work import Records
-from retention.signing import COSIGNING_KEY, LOG_KEY, SIGNING_KEYS
+from retention.signing import COSIGNING_KEY, LINK_KEY, LOG_KEY, SIGNING_KEYS
 from retention.timekeeping import Sources, doubt, read_mark
 from retention.trusted_time import SLACK
 
@@ -89,13 +89,14 @@ def key_encryption_key(adapters: Adapters) -> str:
 
 
 def signing_keys(adapters: Adapters) -> str:
-    """All there, and closed to others."""
+    """All that this process needs are there, and closed to others."""
     keys = adapters.signing_keys()
-    for name in SIGNING_KEYS:
+    needed = SIGNING_KEYS if adapters.settings.public_keys is None else (LINK_KEY,)
+    for name in needed:
         keys.read(name)
     if adapters.settings.cosigned_folder.exists():
         adapters.cosigning_keys().read(COSIGNING_KEY)
-    return f"{', '.join(SIGNING_KEYS)}: there, and closed to others"
+    return f"{', '.join(needed)}: there, and closed to others"
 
 
 def log(adapters: Adapters) -> str:
@@ -105,7 +106,7 @@ def log(adapters: Adapters) -> str:
     except TileMissingError:
         return "nothing was signed yet"
     try:
-        checkpoint = open_checkpoint(note, _log_key(adapters).verifier)
+        checkpoint = open_checkpoint(note, _log_key(adapters))
     except NoteError as error:
         raise NotWell(
             f"the published checkpoint does not verify with {LOG_KEY}: {error}; put the log's own key back, and see "
@@ -157,7 +158,7 @@ def witness(adapters: Adapters) -> str:
     place = adapters.witness(adapters.settings.log_origin)
     if found := place.inspect():
         raise NotWell("; ".join(found))
-    key = _log_key(adapters).verifier
+    key = _log_key(adapters)
     with _records(adapters) as records:
         lag = Mirror(records.engine, adapters.tiles(), key, place, adapters.clock()).lag()
     if lag > MOST_LAG:
@@ -253,8 +254,10 @@ LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
 """By name: what is looked at, and which settings it stands on (by their beginnings)."""
 
 
-def _log_key(adapters: Adapters) -> Signer:
-    return Signer(adapters.settings.log_origin, adapters.signing_keys().read(LOG_KEY))
+def _log_key(adapters: Adapters) -> Verifier:
+    if adapters.settings.public_keys is not None:
+        return adapters.settings.public_keys.log
+    return Signer(adapters.settings.log_origin, adapters.signing_keys().read(LOG_KEY)).verifier
 
 
 def _skew(what: str, there: datetime | None) -> str:

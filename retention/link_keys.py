@@ -13,19 +13,23 @@ from typing import NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from retention.signing import SigningKeyRefused
+
 _INFO = b"casevault upload link v1|"
 
 
 class LinkKeys:
-    """Derives the key of a link. Not shown, not pickled."""
+    """Derives the key of a link. Not shown, not pickled. None: a process that has nothing to do with links."""
 
     __slots__ = ("_secret",)
 
-    def __init__(self, secret: bytes) -> None:
+    def __init__(self, secret: bytes | None) -> None:
         self._secret = secret
 
     def key_of(self, link_id: str) -> bytes:
         """The 32 bytes that sign this link's addresses."""
+        if self._secret is None:
+            raise SigningKeyRefused("this process holds no key of upload links")
         return HKDF(SHA256(), 32, None, _INFO + link_id.encode()).derive(self._secret)
 
     def __repr__(self) -> str:

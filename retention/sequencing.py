@@ -1,4 +1,4 @@
-"""The clock's first step, whichever clock it is: reconcile, then sequence (P7).
+"""The clock's first step, whichever clock it is: reconcile, then sequence, then sign the receipts that wait (P7).
 
 - A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database, or
   the store of tiles, was restored under it.
@@ -15,6 +15,7 @@ import logging
 from audit.checkpoint import Checkpoint
 from audit.sequencer import RolledBackError, TilesBehindError
 from retention.assembly import Services
+from retention.custody import receipts
 from retention.custody.rules import tell_rules
 from retention.reconcile import Reconciliation, reconcile
 from retention.records.alone import alone
@@ -23,14 +24,19 @@ LOG = logging.getLogger(__name__)
 
 
 def sequence_once(services: Services) -> Checkpoint | None:
-    """One run of the sequencer; None while nothing was ever logged, or another process reconciles."""
+    """One run of the sequencer, and receipts signed; None while nothing was ever logged, or another reconciles."""
+    signing = services.signs()
     if not reconcile_once(services):
         return None
     try:
-        return services.sequencer.run_once()
+        checkpoint = signing.sequencer.run_once()
     except (RolledBackError, TilesBehindError):
         services.reconciled.clear()
-        return services.sequencer.run_once() if reconcile_once(services) else None
+        if not reconcile_once(services):
+            return None
+        checkpoint = signing.sequencer.run_once()
+    receipts.sign_waiting(services.custody.records, signing.receipts)
+    return checkpoint
 
 
 def reconcile_once(services: Services) -> bool:
@@ -47,7 +53,7 @@ def reconcile_now(services: Services, *, without_witness: bool = False) -> Recon
             return None
         found = reconcile(
             services.custody,
-            services.log_signer.verifier,
+            services.log_key,
             services.witness,
             without_witness=without_witness,
         )

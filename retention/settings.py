@@ -7,6 +7,8 @@
 | CASEVAULT_DATABASE_IDENTITY | entra: this process's Microsoft Entra token is the database's password | none |
 | CASEVAULT_DATABASE_CONNECTIONS | the most connections that one process opens | 20 |
 | CASEVAULT_LOG_ORIGIN | the audit log's name, in every checkpoint | casevault.local/log |
+| CASEVAULT_LOG_VERIFIER | the log's public key: with it this process reads no signing key | none: it signs |
+| CASEVAULT_RECEIPT_VERIFIER | the receipts' public key, to be set with the one above | none: it signs |
 | CASEVAULT_MAX_BUNDLE_SIZE | bytes | 64 GiB |
 | CASEVAULT_STAMP_QUOTA | bytes that a stamp's bundles and open uploads may have together | no quota |
 | CASEVAULT_CASE_QUOTA | bytes that a case's bundles and open uploads may have together | no quota |
@@ -77,11 +79,20 @@ class WitnessSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PublicKeys:
+    """What outsiders check the log and its receipts with."""
+
+    log: Verifier
+    receipts: Verifier
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything that assembly needs."""
+    """Everything that assembly needs. With `public_keys` a process signs nothing, and reads no key that signs."""
 
     state: Path
     log_origin: str = "casevault.local/log"
+    public_keys: PublicKeys | None = None
     development: bool = False
     limits: Limits = field(default_factory=Limits)
     disk_reserve: int = DISK_RESERVE
@@ -131,7 +142,7 @@ class Settings:
 
     @property
     def cosigner_name(self) -> str:
-        return self.witness.cosigner_name or f"{self.log_origin.rsplit('/', 1)[0]}/witness"
+        return self.witness.cosigner_name or _beside_log(self.log_origin, "witness")
 
     @property
     def log_folder(self) -> Path:
@@ -149,7 +160,7 @@ class Settings:
     @property
     def receipt_key_name(self) -> str:
         """The receipt key's name in notes: beside the log's."""
-        return f"{self.log_origin.rsplit('/', 1)[0]}/receipts"
+        return _beside_log(self.log_origin, "receipts")
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -168,9 +179,11 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         case_quota=_quota(environ, "CASEVAULT_CASE_QUOTA"),
     )
     triggers_file = environ.get("CASEVAULT_TRIGGERS_FILE")
+    origin = _origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log"))
     return Settings(
         state=Path(environ.get("CASEVAULT_STATE", "casevault-state")).resolve(),
-        log_origin=_origin(environ.get("CASEVAULT_LOG_ORIGIN", "casevault.local/log")),
+        log_origin=origin,
+        public_keys=_public_keys(environ, origin),
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
         disk_reserve=_number(environ, "CASEVAULT_DISK_RESERVE", DISK_RESERVE),
@@ -188,6 +201,37 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         witness=_witness(environ),
         telemetry=_telemetry(environ),
     )
+
+
+def _beside_log(origin: str, name: str) -> str:
+    return f"{origin.rsplit('/', 1)[0]}/{name}"
+
+
+def _public_keys(environ: Mapping[str, str], origin: str) -> PublicKeys | None:
+    log = _verifier(environ, "CASEVAULT_LOG_VERIFIER", origin)
+    receipts = _verifier(environ, "CASEVAULT_RECEIPT_VERIFIER", _beside_log(origin, "receipts"))
+    if log is None and receipts is None:
+        return None
+    if log is None or receipts is None:
+        raise SettingError(
+            "CASEVAULT_LOG_VERIFIER and CASEVAULT_RECEIPT_VERIFIER are set together, or neither of them"
+        )
+    return PublicKeys(log=log, receipts=receipts)
+
+
+def _verifier(environ: Mapping[str, str], name: str, of: str) -> Verifier | None:
+    key = environ.get(name) or None
+    try:
+        verifier = None if key is None else Verifier.parse(key)
+    except NoteError as error:
+        raise SettingError(
+            f"{name} is no verifier key, as `casevault audit keys` shows them: {error}"
+        ) from None
+    if verifier is not None and verifier.name != of:
+        raise SettingError(
+            f"{name} is the key of {verifier.name}; CASEVAULT_LOG_ORIGIN asks for that of {of}"
+        )
+    return verifier
 
 
 def _azure(environ: Mapping[str, str], limits: Limits) -> AzureSettings:

@@ -22,6 +22,7 @@ from intake_api.logs import RequestLog, note_routes
 from retention.actor import Role
 from retention.assembly import assemble, initialise
 from retention.clock import DevelopmentClock
+from retention.custody import receipts
 from retention.custody.context import Limits
 from retention.observing.observer import NOTHING, Observer
 from retention.settings import Settings
@@ -134,6 +135,7 @@ class Service:
         self.services.sequencer.run_once()
         report = sweep(self.custody)
         self.services.sequencer.run_once()
+        receipts.sign_waiting(self.custody.records, self.services.receipt_signer)
         return report
 
     def advance(self, by: timedelta) -> None:

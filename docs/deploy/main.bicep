@@ -50,6 +50,12 @@ param partnerClaim string = 'partner'
 @description('The audit log\'s name in every checkpoint. It can never be changed.')
 param logOrigin string
 
+@description('The log\'s public key, as `casevault init` prints it: the API holds no other. Needed with `image`.')
+param logVerifier string = ''
+
+@description('The receipts\' public key, as `casevault init` prints it.')
+param receiptVerifier string = ''
+
 @description('S3 bucket with Object Lock, in another cloud under another owner.')
 param witnessBucket string
 
@@ -137,7 +143,8 @@ module bundles 'modules/bundle-storage.bicep' = {
     location: location
     sku: storageSku
     addresses: administratorAddresses
-    services: [identities.outputs.apiPrincipalId, identities.outputs.clockPrincipalId]
+    apiId: identities.outputs.apiPrincipalId
+    clockId: identities.outputs.clockPrincipalId
     administratorsId: administratorsId
     workspaceId: auditWorkspace
     endpointSubnetId: network.outputs.endpointSubnetId
@@ -237,10 +244,6 @@ var custody = union(empty(otlpEndpoint) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: ot
   CASEVAULT_DATABASE_CONNECTIONS: '8'
   CASEVAULT_LOG_ORIGIN: logOrigin
   CASEVAULT_STAMP_DIRECTORY: stampDirectory
-  CASEVAULT_WITNESS_BUCKET: witnessBucket
-  CASEVAULT_WITNESS_ENDPOINT: witnessEndpoint
-  CASEVAULT_WITNESS_DAYS: string(witnessDays)
-  AWS_DEFAULT_REGION: witnessRegion
 })
 
 module api 'modules/api.bicep' = if (!empty(image)) {
@@ -261,6 +264,8 @@ module api 'modules/api.bicep' = if (!empty(image)) {
     audience: audience
     directoryClaim: directoryClaim
     partnerClaim: partnerClaim
+    logVerifier: logVerifier
+    receiptVerifier: receiptVerifier
     minReplicas: minReplicas
     maxReplicas: maxReplicas
   }
@@ -281,6 +286,10 @@ module clock 'modules/clock.bicep' = if (!empty(image)) {
     insightsName: monitoring.outputs.insightsName
     databaseHost: database.outputs.host
     custody: custody
+    witnessBucket: witnessBucket
+    witnessRegion: witnessRegion
+    witnessEndpoint: witnessEndpoint
+    witnessDays: witnessDays
     addresses: administratorAddresses
   }
 }

@@ -27,6 +27,7 @@ from intake_api.identity.development import IssuerKeyRefused
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError
 from retention.objects.errors import StoreError
+from retention.records.migrate import NotOurSchema
 from retention.settings import SettingError
 from retention.signing import SigningKeyRefused
 
@@ -49,6 +50,7 @@ MENDABLE = (
     NotOurTailError,
     RolledBackError,
     TreeDamagedError,
+    NotOurSchema,
     OperationalError,
     OSError,
 )

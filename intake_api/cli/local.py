@@ -21,7 +21,7 @@ from intake_api.cli.errors import CliError
 from intake_api.cli.printing import Column, say, show_item, show_json
 from retention import settings as custody_settings
 from retention.actor import Actor, Role
-from retention.assembly import Services, assemble, initialise, is_initialised
+from retention.assembly import Services, assemble, bring_up_to_date, initialise, is_initialised, public_keys
 from retention.custody.rekeying import rotate as rotate_key
 from retention.sequencing import sequence_once
 from retention.settings import Settings, from_environment
@@ -86,14 +86,20 @@ def init(state: Path, development: bool, as_json: bool) -> None:
 
     `casevault serve` does so by itself where it may. In Azure run this as an administrator before the first start, with
     the service's own settings, so that the service's identity need not be allowed to. Where there are records nothing
-    is made: a key that is missing then was lost, and a new one would open nothing.
+    is made: a key that is missing then was lost, and a new one would open nothing. The database is brought to this
+    program's version, and its roles get their rights: run it again with each new version whose service may not.
     """
     settings = from_environment(environment(state, development))
     made = initialise(settings)
+    bring_up_to_date(settings)
+    keys = public_keys(settings)
     if as_json:
-        show_json({"made": made})
-    else:
-        print("made: the service can be started" if made else "nothing to make: this service was made before")
+        show_json({"made": made, "log": keys.log.key, "receipts": keys.receipts.key})
+        return
+    print("made: the service can be started" if made else "nothing to make: this service was made before")
+    print("the database is of this program's version")
+    print(f"CASEVAULT_LOG_VERIFIER={keys.log.key}")
+    print(f"CASEVAULT_RECEIPT_VERIFIER={keys.receipts.key}")
 
 
 @click.command(

@@ -71,7 +71,7 @@ def _open_as_service(settings: Settings, keys: Path | None) -> Iterator[LocalLog
             "when its records are in PostgreSQL"
         )
     with closing(assemble(settings)) as services:
-        key = services.log_signer.verifier if keys is None else read_keys(keys)[0]
+        key = services.log_key if keys is None else read_keys(keys)[0]
         yield LocalLog(services.custody.records.read, services.custody.tiles, key)
 
 

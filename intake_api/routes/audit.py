@@ -114,8 +114,8 @@ def keys() -> Any:
     """The keys that checkpoints and receipts are checked with. Get them by another way too, and compare."""
     door = the_door()
     keys = {
-        "log": door.services.log_signer.verifier.key,
-        "receipts": door.services.custody.receipt_signer.verifier.key,
+        "log": door.services.log_key.key,
+        "receipts": door.services.receipt_key.key,
     }
     return keys if door.cosigning is None else {**keys, "witness": door.cosigning.verifier.key}
 

@@ -16,7 +16,6 @@ from typing import Any, TypedDict, TypeVar
 
 from sqlalchemy import Row
 
-from audit.checkpoint import Signer
 from audit.entry import Action, Detail, Entry, Outcome
 from audit.tiles import TileStore
 from retention.actor import WITHHELD, Actor, Role
@@ -71,7 +70,6 @@ class Custody:
     objects: ObjectStore
     keys: KeyStore
     wrapper: KeyWrapper
-    receipt_signer: Signer
     tiles: TileStore
     gate: Gate
     triggers: Triggers

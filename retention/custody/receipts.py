@@ -2,29 +2,36 @@
 
 - A receipt's body is canonical JSON. Its SHA-256 stands in the leaf of the entry that it belongs to, so an inclusion
   proof of that leaf proves that this very body was logged. How it is checked: `retention.receipt`.
-- The signature is a C2SP signed note over the body, by the service's receipt key; Ed25519 is deterministic, so the
-  receipt handed out tomorrow is the one of today.
-- A receipt is handed out when its entry is in the tree and under a checkpoint: seconds after the fact.
+- The signature is a C2SP signed note over the body, by the service's receipt key. The clock signs, beside the log: who
+  answers callers holds no key. It signs only a body whose hash the leaf names, and keeps the note with the receipt.
+- A receipt is handed out once it is signed and its entry is in the tree, under a checkpoint: seconds after the fact.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from audit.checkpoint import Checkpoint, sign_note
+from audit.checkpoint import Checkpoint, Signer, sign_note
 from audit.entry import canonical
-from audit.log import LoggedEntry, latest_note, read_entry
+from audit.log import LoggedEntry, UnknownEntryError, latest_note, read_entry
 from audit.proofs import prove_inclusion
 from retention.custody.context import Custody
-from retention.errors import Conflict, NotFound
-from retention.records.tables import receipts
-from retention.records.unit_of_work import Transaction
+from retention.errors import Conflict, NotFound, Unavailable
+from retention.receipt import body_hash
+from retention.records.tables import UNSIGNED, receipts
+from retention.records.unit_of_work import Records, Transaction
+
+LOG = logging.getLogger(__name__)
+SIGNED_AT_ONCE = 500
+_NOT_SIGNED = ""
+"""The note of a receipt whose body is not the one that its entry names: no signature is ever given for it."""
 
 
 def body(fields: Mapping[str, Any]) -> str:
@@ -49,9 +56,45 @@ def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
             raise NotFound("there is no receipt (yet): it is issued when the work is proven", kind="receipt")
         logged = read_entry(reads, row.entry_id)
         note = latest_note(reads)
-    proven = prove(custody, logged, note)
-    signed = sign_note(row.body + "\n", custody.receipt_signer)
-    return {"receipt": json.loads(row.body), "note": signed, **proven}
+    if row.note is None:
+        raise Conflict("the receipt is not signed yet; ask again in a few seconds", reason="not-sequenced")
+    if row.note == _NOT_SIGNED:
+        raise Unavailable(
+            f"the receipt of {subject_id} on record is not the one that the log names: it was changed, and is not "
+            "signed; tell whoever runs the service",
+            reason="receipt-differs",
+        )
+    return {"receipt": json.loads(row.body), "note": row.note, **prove(custody, logged, note)}
+
+
+def sign_waiting(records: Records, signer: Signer, most: int = SIGNED_AT_ONCE) -> int:
+    """Sign up to `most` receipts that have no signature yet; how many were looked at. For the clock, and repeatable."""
+    waiting = select(receipts).where(UNSIGNED).order_by(receipts.c.issued_at).limit(most)
+    with records.read() as reads:
+        rows = reads.execute(waiting).all()
+        bound = {row.subject_id for row in rows if _is_bound(reads, row)}
+    notes = [
+        {
+            "of": row.subject_id,
+            "signed": sign_note(row.body + "\n", signer) if row.subject_id in bound else _NOT_SIGNED,
+        }
+        for row in rows
+    ]
+    for row in rows:
+        if row.subject_id not in bound:
+            LOG.error("the receipt of %s is not the one that the log names: it is not signed", row.subject_id)
+    if notes:
+        of = update(receipts).where(receipts.c.subject_id == bindparam("of"), UNSIGNED)
+        records.write(lambda tx: tx.change(of.values(note=bindparam("signed")), notes))
+    return len(notes)
+
+
+def _is_bound(reads: Connection, row: Row[Any]) -> bool:
+    try:
+        details = read_entry(reads, row.entry_id).fields.get("details", {})
+    except UnknownEntryError:
+        return False
+    return bool(details.get("receipt") == body_hash(row.body))
 
 
 def prove(custody: Custody, logged: LoggedEntry, note: str | None) -> dict[str, str]:

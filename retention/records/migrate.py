@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import ProgrammingError
+
+from retention.records.rights import give_rights
 
 if TYPE_CHECKING:
     from alembic.config import Config
 
+_INSUFFICIENT_PRIVILEGE = "42501"
 _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
@@ -43,12 +47,34 @@ def newest_version() -> str:
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
-def upgrade(engine: Engine) -> None:
-    """Bring the database to the newest version; does nothing when it is there."""
-    if current_version(engine) != newest_version():
-        from alembic import command
+class NotOurSchema(RuntimeError):
+    """The database is of an older version, and this process's role may not change it."""
 
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to the newest version; does nothing when it is there. NotOurSchema."""
+    found, newest = current_version(engine), newest_version()
+    if found == newest:
+        return
+    from alembic import command
+
+    try:
         command.upgrade(alembic_config(engine), "head")
+    except ProgrammingError as error:
+        if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        raise NotOurSchema(
+            f"the database is of version {found or 'none'}, not {newest}, and this process's role may not change the "
+            "schema: let an administrator run `casevault init` with this version of the program"
+        ) from None
+    with engine.begin() as connection:
+        give_rights(connection)
+
+
+def give_rights_anew(engine: Engine) -> None:
+    """Give the doors' roles what they need, for the schema's owner: they may have been made after the schema was."""
+    with engine.begin() as connection:
+        give_rights(connection)
 
 
 def downgrade(engine: Engine, version: str) -> None:

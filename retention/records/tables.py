@@ -172,6 +172,7 @@ upload_links = Table(
 WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 UNUSED = text("partial AND state = 'received'")
 FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
+UNSIGNED = text("note IS NULL")
 IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
 SCRUBBED = text("checked_at IS NOT NULL AND state IN ('complete', 'damaged')")
 DAMAGED = text("state = 'damaged'")
@@ -430,6 +431,9 @@ receipts = Table(
     Column("body", Text, nullable=False),
     Column("entry_id", String, nullable=False),
     Column("issued_at", Moment, nullable=False),
+    # The body as a signed note; the clock signs.
+    Column("note", Text),
+    Index("ix_receipts_unsigned", "issued_at", sqlite_where=UNSIGNED, postgresql_where=UNSIGNED),
 )
 
 trusted_time = Table(

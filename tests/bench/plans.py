@@ -404,7 +404,6 @@ def filled(server: PostgresServer, bundles: int, entries: int) -> Iterator[Servi
             objects=StrictObjectStore(),
             keys=StrictKeyStore(),
             wrapper=MemoryKeyWrapper(),
-            receipt_signer=Signer("casevault.test/receipts", bytes(32)),
             tiles=tiles,
             gate=LogGate(records, tiles, LocalWitness(Path(folder) / "witness"), signer.verifier),
             triggers=Triggers({}),

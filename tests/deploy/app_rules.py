@@ -89,7 +89,7 @@ def memory_and_connections_suffice(site: Site) -> Iterator[str]:
     uploads = 2 * int(settings["CASEVAULT_THREADS"]) * PART_OF_A_BUFFER  # the API's and the Blob endpoint's
     if uploads > memory * 3 // 4:
         yield f"uploads may take {uploads >> 20} MiB of {memory >> 20}"
-    processes = 3 * template["scale"]["maxReplicas"]  # API, Blob endpoint, clock
+    processes = 2 * template["scale"]["maxReplicas"]  # API, Blob endpoint
     instances = site.clock.properties["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"]
     wanted = (processes + instances) * int(settings["CASEVAULT_DATABASE_CONNECTIONS"])
     size = site.one("Microsoft.DBforPostgreSQL/flexibleServers").body["sku"]["name"]

@@ -15,6 +15,7 @@ from croniter import croniter
 
 from functions import settings as clock_module
 from intake_api import settings as api_module
+from intake_api.settings import ClockIs
 from retention.azure_settings import AzureSettings
 from retention.settings import SettingError
 from tests.deploy.site import ROOT, Site
@@ -57,14 +58,20 @@ def the_program_takes_the_settings(site: Site, file: Path) -> Iterator[str]:
     for door, custody in (("the API", api.custody), ("the clock", clock.custody)):
         if custody.has_local_parts:
             yield f"{door} keeps something in a folder that nobody keeps"
-        if custody.development or custody.witness.bucket is None:
-            yield f"{door} has no witness, or is a rehearsal"
+        if custody.development:
+            yield f"{door} is a rehearsal"
         if not custody.database_by_token:
             yield f"{door} has no identity for the database"
+    if clock.custody.witness.bucket is None or clock.custody.public_keys is not None:
+        yield "the clock has no witness, or no key that signs"
+    if api.custody.witness.bucket is not None:
+        yield "the API is told of the witness, which is the clock's"
+    if api.custody.public_keys is None or api.clock is not ClockIs.FUNCTIONS:
+        yield "the API has a clock, or would sign"
     if api.issuer is None or api.blob_listen is None or api.certificate is None:
         yield "the API has no issuer, no Blob endpoint or no certificate"
-    same = replace(api.custody, state=clock.custody.state, database_url=clock.custody.database_url)
-    if same != clock.custody:
+    own = {name: getattr(clock.custody, name) for name in ("state", "database_url", "public_keys", "witness")}
+    if replace(api.custody, **own) != clock.custody:
         yield "the two doors to custody are set differently"
 
 
@@ -80,16 +87,20 @@ def both_doors_have_what_production_needs(site: Site) -> Iterator[str]:
         "CASEVAULT_DATABASE_URL",
         "CASEVAULT_DATABASE_IDENTITY",
         "CASEVAULT_LOG_ORIGIN",
-        "CASEVAULT_WITNESS_BUCKET",
         "CASEVAULT_STATE",
         "AZURE_CLIENT_ID",
-        "AWS_DEFAULT_REGION",
     }
-    for door, settings in (("API", site.api_settings), ("clock", site.clock_settings)):
-        for name in sorted(name for name in needed if not settings.get(name)):
+    witness = {"CASEVAULT_WITNESS_BUCKET", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    for door, settings, names in (
+        ("API", site.api_settings, needed | {"CASEVAULT_LOG_VERIFIER", "CASEVAULT_RECEIPT_VERIFIER"}),
+        ("clock", site.clock_settings, needed | witness),
+    ):
+        for name in sorted(name for name in names if not settings.get(name)):
             yield f"the {door} has no {name}"
+    for name in sorted(name for name in witness if name in site.api_settings):
+        yield f"the API has {name}, which is the clock's"
     secrets = {item["name"] for item in site.container["env"] if "secretRef" in item}
-    if secrets != {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}:
+    if secrets:
         yield f"the API's secrets in its environment are {sorted(secrets)}"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import tree_sitter_bicep
 from tree_sitter import Language, Parser
 
+from audit.checkpoint import Signer
 from tests.deploy.bicep import Deployment, Resource, Template, deploy, named
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -24,6 +25,8 @@ FILLED_IN: Mapping[str, Any] = {
     "issuer": "https://login.microsoftonline.com/44444444-4444-4444-4444-444444444444/v2.0",
     "audience": "55555555-5555-5555-5555-555555555555",
     "logOrigin": "example.com/log",
+    "logVerifier": Signer("example.com/log", bytes(32)).verifier.key,
+    "receiptVerifier": Signer("example.com/receipts", bytes(32)).verifier.key,
     "witnessBucket": "casevault-witness",
     "witnessRegion": "eu-central-1",
     "otlpEndpoint": "https://collector.example.com",

@@ -1,4 +1,4 @@
-"""database.sql on a real server: an administrator makes the schema, both doors use it, nobody else gets in."""
+"""database.sql on a real server: an administrator makes the schema, each door has its rights, nobody else gets in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import ProgrammingError
 
-from retention.records.migrate import current_version, upgrade
+from retention.records.migrate import NotOurSchema, current_version, downgrade, give_rights_anew, upgrade
 from retention.records.postgres_engine import postgres_engine
 from tests.deploy.site import ROOT
 from tests.servers.postgres import PostgresServer
@@ -77,17 +78,47 @@ def test_what_the_administrator_makes_belongs_to_the_services_role(migrated: Pos
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_each_door_sees_the_schema_and_may_bring_it_to_a_newer_version(
-    migrated: PostgresServer, door: str
-) -> None:
+def test_each_door_sees_the_schema_and_may_not_change_it(migrated: PostgresServer, door: str) -> None:
     opened = engine(migrated, door)
     assert current_version(opened) is not None
-    upgrade(opened)
-    with opened.begin() as connection:
-        connection.execute(text("CREATE TABLE newer (id int)"))
-        connection.execute(text("DROP TABLE newer"))
+    upgrade(opened)  # nothing to do
+    for statement in (
+        "CREATE TABLE newer (id int)",
+        "DROP TABLE bundles",
+        "ALTER TABLE bundles ADD newer int",
+    ):
+        with opened.connect() as connection, pytest.raises(ProgrammingError):
+            connection.execute(text(statement))
     opened.dispose()
     assert rows(migrated, door, "SELECT count(*) FROM bundles") == [(0,)]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_a_door_on_an_older_schema_says_who_brings_it_up_to_date(server: PostgresServer, door: str) -> None:
+    owner, opened = engine(server, ADMINISTRATORS), engine(server, door)
+    upgrade(owner)
+    downgrade(owner, "0003")
+    try:
+        with pytest.raises(NotOurSchema, match="administrator run `casevault init`"):
+            upgrade(opened)
+    finally:
+        upgrade(owner)
+        owner.dispose()
+        opened.dispose()
+    assert rows(server, door, "SELECT count(*) FROM receipts") == [(0,)]
+
+
+def test_roles_that_were_made_after_the_schema_get_their_rights_by_init(server: PostgresServer) -> None:
+    owner = engine(server, ADMINISTRATORS)
+    upgrade(owner)
+    with owner.begin() as connection:
+        connection.execute(
+            text("REVOKE ALL ON ALL TABLES IN SCHEMA public FROM casevault_api, casevault_clock")
+        )
+    give_rights_anew(owner)
+    owner.dispose()
+    for door in DOORS:
+        assert rows(server, door, "SELECT count(*) FROM audit_entries") == [(0,)]
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -52,7 +52,7 @@ def start(state: Path, clock: FakeClock | None = None, injector: Injector | None
     services = assemble(settings(state))
     clock = clock or FakeClock()
     custody = dataclasses.replace(services.custody, clock=clock, triggers=services.custody.triggers)
-    world = World(state, custody, clock, services.log_signer)
+    world = World(state, custody, clock, services.log_signer, services.receipt_signer)
     if injector is not None:
         world.custody = dataclasses.replace(
             custody,

@@ -206,7 +206,7 @@ def assert_erasure_completes(world: World, bundle: str) -> None:
     sweep(world.custody)
     world.sequence()
     document = receipts.hand_out(world.custody, erasure.id)
-    checked = check(document, world.custody.receipt_signer.verifier, world.log_signer.verifier)
+    checked = check(document, world.receipt_signer.verifier, world.log_signer.verifier)
     assert [item["bundle"] for item in checked.fields["bundles"]] == [bundle]
     assert_gone(world, bundle)
 

@@ -110,6 +110,7 @@ def test_only_the_timer_for_it_speaks_to_witnesses_that_others_run(
     with scripted(answer(b""), reads=False) as server:
         asked = {"CASEVAULT_COSIGNERS": f"{key} {server.url.replace('http:', 'https:')}"}
         worker = start_worker(app_root, {**past.app_settings, **asked})
+        assert worker.index() == ""
         for timer in sorted(TIMERS - {"cosign"}):
             assert worker.run_timer(timer).ok
         assert server.heads == []

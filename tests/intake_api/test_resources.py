@@ -198,7 +198,7 @@ def test_sensitive_data_is_reported_and_gone_with_a_receipt(service: Service) ->
     assert (response.status_code, reported["cause"], reported["scope"]) == (202, "sensitive-data", "bundle")
     service.tick()
     document = service.done("GET", f"/erasures/{reported['confirmation']}/receipt", ENGINEER)
-    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    keys = service.services.receipt_signer.verifier, service.services.log_signer.verifier
     assert check(document, *keys).fields["cause"] == "sensitive-data"
     assert service.done("GET", f"/bundles/{rest}", OPERATOR)["state"] == "complete"
     whole = service.done("POST", f"/cases/{CASE}/report", ENGINEER, json=body)
@@ -229,7 +229,7 @@ def test_an_abandoned_upload_is_erased_like_anything_else_with_a_receipt(service
     assert (stone["state"], stone["erased_cause"]) == ("erased", "upload-expired")
     (erasure,) = pages(service, "/erasures", OPERATOR)
     document = service.done("GET", f"/erasures/{erasure['confirmation']}/receipt", OPERATOR)
-    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    keys = service.services.receipt_signer.verifier, service.services.log_signer.verifier
     listed = check(document, *keys).fields["bundles"]
     assert [(item["bundle"], item["size"]) for item in listed] == [(bundle, 4)]
 
@@ -268,7 +268,7 @@ def test_an_intake_receipt_is_checked_offline(service: Service) -> None:
     assert service.call("GET", f"/bundles/{bundle}/receipt", OPERATOR).status_code == 404
     service.tick()
     document = service.done("GET", f"/bundles/{bundle}/receipt", OPERATOR)
-    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    keys = service.services.receipt_signer.verifier, service.services.log_signer.verifier
     assert check(document, *keys).fields["bundle"] == bundle
 
 
@@ -355,7 +355,7 @@ def test_an_erasure_is_confirmed_at_once_and_proven_soon(service: Service) -> No
     proven = service.done("GET", path, OPERATOR)
     assert (proven["state"], bool(proven["proven_at"])) == ("proven", True)
     document = service.done("GET", f"{path}/receipt", OPERATOR)
-    keys = service.custody.receipt_signer.verifier, service.services.log_signer.verifier
+    keys = service.services.receipt_signer.verifier, service.services.log_signer.verifier
     assert check(document, *keys).fields["confirmation"] == erasure["confirmation"]
     assert pages(service, "/erasures", OPERATOR) == [proven]
 

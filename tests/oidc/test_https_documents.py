@@ -149,7 +149,7 @@ def test_an_address_that_leads_nowhere_is_unavailable(address: str) -> None:
 
 
 def test_nobody_there_is_unavailable(server: Server) -> None:
-    with pytest.raises(DocumentUnavailable, match="ConnectionError"):
+    with pytest.raises(DocumentUnavailable, match="ConnectionRefusedError"):
         HttpsDocuments(server.authorities).get("https://127.0.0.1:1/object")
 
 

@@ -44,7 +44,10 @@ class Installation:
         services = assemble(self.settings)
         try:
             custody = dataclasses.replace(services.custody, clock=self.clock)
-            yield services, World(self.settings.state, custody, self.clock, services.log_signer)
+            yield (
+                services,
+                World(self.settings.state, custody, self.clock, services.log_signer, services.receipt_signer),
+            )
         finally:
             services.close()
 

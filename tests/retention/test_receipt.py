@@ -43,7 +43,7 @@ def documents(world: World) -> list[Document]:
 
 
 def checked(world: World, document: Document) -> Any:
-    return check(document, world.custody.receipt_signer.verifier, world.log_signer.verifier)
+    return check(document, world.receipt_signer.verifier, world.log_signer.verifier)
 
 
 def test_the_receipts_hold_and_travel_as_json(world: World, documents: list[Document]) -> None:
@@ -79,7 +79,7 @@ FORGERIES: dict[str, tuple[str, Callable[[World, Document, Document], Document]]
     ),
     "another size, signed by us": (
         "another receipt's",
-        lambda w, d, o: resign({**d, "receipt": {**d["receipt"], "size": 1}}, w.custody.receipt_signer),
+        lambda w, d, o: resign({**d, "receipt": {**d["receipt"], "size": 1}}, w.receipt_signer),
     ),
     "another's leaf": ("another receipt's", lambda w, d, o: {**d, "leaf": o["leaf"]}),
     "another's note": ("not the text", lambda w, d, o: {**d, "note": o["note"]}),

@@ -110,7 +110,7 @@ def test_it_has_a_receipt_again_that_an_outsider_can_check(installation: Install
         assert erasure.cause == "restored"
         assert erasure.proven_at is not None
         receipt = hand_out(world.custody, erasure.id)
-        check(receipt, world.custody.receipt_signer.verifier, services.log_signer.verifier)
+        check(receipt, world.receipt_signer.verifier, services.log_signer.verifier)
         assert erased in str(receipt)
 
 

@@ -27,6 +27,7 @@ from sqlalchemy.engine import URL
 
 from retention.records.migrate import upgrade
 from retention.records.postgres_engine import postgres_engine
+from retention.records.rights import API, CLOCK
 
 _MEMORY = Path("/dev/shm")
 _FAST = {"fsync": "off", "full_page_writes": "off"}
@@ -139,10 +140,10 @@ class PostgresServer:
         """How psycopg reaches a database by the socket."""
         return f"host={self.folder} port={self.port} user=postgres dbname={database}"
 
-    def url(self, database: str) -> str:
+    def url(self, database: str, user: str = "postgres") -> str:
         """The same for casevault."""
         query = {"host": str(self.folder), "port": str(self.port)}
-        return URL.create("postgresql", "postgres", database=database, query=query).render_as_string(False)
+        return URL.create("postgresql", user, database=database, query=query).render_as_string(False)
 
     def tcp_url(self, database: str, port: int | None = None, **query: str) -> str:
         """By loopback, with the password."""
@@ -180,6 +181,8 @@ def shared_server() -> PostgresServer:
     """One quick server for all tests of this run."""
     server = PostgresServer()
     atexit.register(server.remove)
+    for role, door in ((API, "api"), (CLOCK, "clock")):
+        server.admin(f"CREATE ROLE {role} NOLOGIN", f"CREATE ROLE {door} LOGIN IN ROLE {role}")
     return server
 
 

@@ -32,6 +32,11 @@ param directoryClaim string
 
 param partnerClaim string
 
+@description('Public keys of the log and of receipts.')
+param logVerifier string
+
+param receiptVerifier string
+
 param minReplicas int
 
 param maxReplicas int
@@ -51,23 +56,14 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
   name: vaultName
 }
 
-var witnessSecrets = {
-  AWS_ACCESS_KEY_ID: 'casevault-witness-access-key-id'
-  AWS_SECRET_ACCESS_KEY: 'casevault-witness-secret-access-key'
-}
-
 module readers 'secret-readers.bicep' = {
   name: 'api-secrets'
   params: {
     vaultName: vaultName
     principalId: identity.properties.principalId
     secretNames: [
-      'casevault-log-signing-key'
-      'casevault-receipt-signing-key'
       'casevault-link-signing-key'
       certificateSecret
-      witnessSecrets.AWS_ACCESS_KEY_ID
-      witnessSecrets.AWS_SECRET_ACCESS_KEY
     ]
   }
 }
@@ -86,6 +82,10 @@ var settings = union(custody, {
   CASEVAULT_DIRECTORY_CLAIM: directoryClaim
   CASEVAULT_PARTNER_CLAIM: partnerClaim
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
+  // It signs nothing: the function app is the clock, and holds the keys.
+  CASEVAULT_CLOCK: 'functions'
+  CASEVAULT_LOG_VERIFIER: logVerifier
+  CASEVAULT_RECEIPT_VERIFIER: receiptVerifier
   CASEVAULT_THREADS: '48'
   CASEVAULT_DRAIN_SECONDS: '20'
   CASEVAULT_STOP_SECONDS: '30'
@@ -139,16 +139,6 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
           keyVaultUrl: '${vault.properties.vaultUri}secrets/${certificateSecret}'
           identity: identity.id
         }
-        {
-          name: witnessSecrets.AWS_ACCESS_KEY_ID
-          keyVaultUrl: '${vault.properties.vaultUri}secrets/${witnessSecrets.AWS_ACCESS_KEY_ID}'
-          identity: identity.id
-        }
-        {
-          name: witnessSecrets.AWS_SECRET_ACCESS_KEY
-          keyVaultUrl: '${vault.properties.vaultUri}secrets/${witnessSecrets.AWS_SECRET_ACCESS_KEY}'
-          identity: identity.id
-        }
       ]
     }
     template: {
@@ -158,10 +148,7 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
           name: 'casevault'
           image: image
           resources: { cpu: 2, memory: '4Gi' }
-          env: concat(
-            map(items(settings), setting => { name: setting.key, value: setting.value }),
-            map(items(witnessSecrets), secret => { name: secret.key, secretRef: secret.value })
-          )
+          env: map(items(settings), setting => { name: setting.key, value: setting.value })
           volumeMounts: [
             { volumeName: 'state', mountPath: stateFolder }
             { volumeName: 'tls', mountPath: '/run/casevault' }

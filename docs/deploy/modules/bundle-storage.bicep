@@ -11,8 +11,11 @@ param sku string
 @description('Addresses that may come from outside. Empty: private endpoints alone.')
 param addresses array
 
-@description('Principal ids of the API and the clock.')
-param services array
+@description('Principal id of the API.')
+param apiId string
+
+@description('Principal id of the clock.')
+param clockId string
 
 param administratorsId string
 
@@ -61,6 +64,7 @@ resource blobs 'Microsoft.Storage/storageAccounts/blobServices@2025-06-01' = {
 }
 
 var containerNames = ['casevault-bundles', 'casevault-data-keys', 'casevault-log']
+var logContainerName = containerNames[2]
 
 module containers 'container.bicep' = [
   for containerName in containerNames: {
@@ -68,7 +72,9 @@ module containers 'container.bicep' = [
     params: {
       accountName: account.name
       name: containerName
-      services: services
+      // The clock alone writes the log; whoever answers callers reads it.
+      writers: containerName == logContainerName ? [clockId] : [apiId, clockId]
+      readers: containerName == logContainerName ? [apiId] : []
       administratorsId: administratorsId
     }
     dependsOn: [blobs]
@@ -113,4 +119,4 @@ module endpoint 'private-endpoint.bicep' = {
 output url string = account.properties.primaryEndpoints.blob
 output bundleContainer string = containerNames[0]
 output dataKeyContainer string = containerNames[1]
-output logContainer string = containerNames[2]
+output logContainer string = logContainerName

@@ -25,6 +25,14 @@ param databaseHost string
 @description('Settings that the API has as well.')
 param custody object
 
+param witnessBucket string
+
+param witnessRegion string
+
+param witnessEndpoint string
+
+param witnessDays int
+
 @description('Addresses that may publish. Empty: nobody from outside.')
 param addresses array
 
@@ -52,7 +60,6 @@ module readers 'secret-readers.bicep' = {
     secretNames: [
       'casevault-log-signing-key'
       'casevault-receipt-signing-key'
-      'casevault-link-signing-key'
       'casevault-witness-access-key-id'
       'casevault-witness-secret-access-key'
     ]
@@ -64,6 +71,10 @@ var settings = union(custody, {
   AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: '/tmp/casevault'
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
+  AWS_DEFAULT_REGION: witnessRegion
+  CASEVAULT_WITNESS_BUCKET: witnessBucket
+  CASEVAULT_WITNESS_ENDPOINT: witnessEndpoint
+  CASEVAULT_WITNESS_DAYS: string(witnessDays)
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
   CASEVAULT_SEQUENCE_SCHEDULE: '*/10 * * * * *'
   CASEVAULT_WITNESS_SCHEDULE: '5/15 * * * * *'

@@ -5,12 +5,16 @@ param accountName string
 @description('Name of the container.')
 param name string
 
-@description('Principal ids of the API and the clock.')
-param services array
+@description('Principal ids that read, write and delete.')
+param writers array
+
+@description('Principal ids that read.')
+param readers array
 
 param administratorsId string
 
 var roles = loadJsonContent('../roles.json')
+var reader = subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Reader'])
 var contributor = subscriptionResourceId('Microsoft.Authorization/roleDefinitions', roles['Storage Blob Data Contributor'])
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' existing = {
@@ -28,14 +32,26 @@ resource container 'Microsoft.Storage/storageAccounts/blobServices/containers@20
   properties: { publicAccess: 'None' }
 }
 
-resource forServices 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
-  for principal in services: {
+resource forWriters 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principal in writers: {
     name: guid(container.id, principal, 'Storage Blob Data Contributor')
     scope: container
     properties: {
       principalId: principal
       principalType: 'ServicePrincipal'
       roleDefinitionId: contributor
+    }
+  }
+]
+
+resource forReaders 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
+  for principal in readers: {
+    name: guid(container.id, principal, 'Storage Blob Data Reader')
+    scope: container
+    properties: {
+      principalId: principal
+      principalType: 'ServicePrincipal'
+      roleDefinitionId: reader
     }
   }
 ]

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.retention.custody.world import World, local_world, postgres_records, strict_world
+from tests.retention.custody.world import World, local_world, postgres_doors, strict_world
 
 
 @contextmanager
 def _on_postgres() -> Iterator[World]:
-    with postgres_records() as records, strict_world(records) as world:
+    """Every verb with the rights that the API's role has, and no others."""
+    with postgres_doors() as (api, clock), strict_world(api, clock) as world:
         yield world
 
 

@@ -26,7 +26,7 @@ def test_the_confirmation_is_given_at_once_and_the_receipt_when_the_erasure_is_p
     assert soon.value.reason == "not-sequenced"
     world.sequence()
     document = receipts.hand_out(world.custody, erasure.id)
-    checked = check(document, world.custody.receipt_signer.verifier, world.log_signer.verifier)
+    checked = check(document, world.receipt_signer.verifier, world.log_signer.verifier)
     assert checked.fields["confirmation"] == erasure.confirmation
     assert [item["bundle"] for item in checked.fields["bundles"]] == [bundle]
     found = erasing.find_erasure(world.custody, world.operator, erasure.confirmation.replace("-", " "))
@@ -215,7 +215,7 @@ def test_sensitive_data_is_erased_at_once_and_alone_on_an_engineers_report(stric
     assert (strict.state(found), strict.state(other)) == ("erased", "complete")
     strict.sequence()
     document = receipts.hand_out(strict.custody, erasure.id)
-    checked = check(document, strict.custody.receipt_signer.verifier, strict.log_signer.verifier)
+    checked = check(document, strict.receipt_signer.verifier, strict.log_signer.verifier)
     assert checked.fields["cause"] == "sensitive-data"
     again = erasing.report_bundle(strict.custody, strict.engineer, found, REASON)
     assert again.confirmation == erasure.confirmation

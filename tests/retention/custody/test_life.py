@@ -47,7 +47,7 @@ def test_the_life_of_a_bundle_from_the_case_to_the_erasure_receipt(world: World)
     erasure = erasing.list_erasures(world.custody, world.operator, None, 1).items[0]
     for subject, fields in ((bundle, {"size": len(CONTENT)}), (erasure.id, {"case": NUMBER})):
         document = receipts.hand_out(world.custody, subject)
-        checked = check(document, world.custody.receipt_signer.verifier, world.log_signer.verifier)
+        checked = check(document, world.receipt_signer.verifier, world.log_signer.verifier)
         assert fields.items() <= checked.fields.items()
 
 

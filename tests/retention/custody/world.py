@@ -28,7 +28,17 @@ from audit.verify import verify_database
 from audit.witness_local import LocalWitness
 from retention.actor import Actor, Role
 from retention.bundle import Collection, CollectionType, Triggers
-from retention.custody import cases, collecting, completing, consenting, granting, reading, receiving, stamps
+from retention.custody import (
+    cases,
+    collecting,
+    completing,
+    consenting,
+    granting,
+    reading,
+    receipts,
+    receiving,
+    stamps,
+)
 from retention.custody.context import Custody
 from retention.custody.people import Directory
 from retention.errors import Conflict
@@ -100,6 +110,21 @@ def postgres_records() -> Iterator[PostgresRecords]:
         shared_server().drop(database)
 
 
+@contextmanager
+def postgres_doors() -> Iterator[tuple[PostgresRecords, PostgresRecords]]:
+    """The records of a new database as the API's role and as the clock's role may use them."""
+    database = new_schema()
+    doors = tuple(
+        PostgresRecords(postgres_engine(shared_server().url(database, door))) for door in ("api", "clock")
+    )
+    try:
+        yield doors[0], doors[1]
+    finally:
+        for records in doors:
+            records.close()
+        shared_server().drop(database)
+
+
 @dataclass
 class World:
     """Custody, the people around it, and short ways to do the usual."""
@@ -108,7 +133,9 @@ class World:
     custody: Custody
     clock: FakeClock
     log_signer: Signer
+    receipt_signer: Signer
     uploads: receiving.Uploads = field(default_factory=receiving.Uploads)
+    clock_records: Records | None = None
 
     def __post_init__(self) -> None:
         self.directory = Directory(self.custody)
@@ -238,7 +265,9 @@ class World:
 
     def sequence(self) -> None:
         tiles = self.custody.tiles
-        Sequencer(self.custody.records.engine, tiles, self.log_signer, self.clock).run_once()
+        records = self.clock_records or self.custody.records
+        Sequencer(records.engine, tiles, self.log_signer, self.clock).run_once()
+        receipts.sign_waiting(records, self.receipt_signer)
 
     def log_problems(self) -> list[object]:
         with self.custody.records.read() as reads:
@@ -256,20 +285,21 @@ def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records |
         objects=objects,
         keys=keys,
         wrapper=MemoryKeyWrapper(),
-        receipt_signer=Signer("casevault.test/receipts", bytes(range(32))),
         tiles=tiles,
         gate=LogGate(records, tiles, LocalWitness(folder / "witness"), log_signer.verifier),
         triggers=Triggers({TRIGGER: "A fault"}),
     )
-    return World(folder, custody, clock, log_signer)
+    return World(folder, custody, clock, log_signer, Signer("casevault.test/receipts", bytes(range(32))))
 
 
 @contextmanager
-def strict_world(records: Records | None = None) -> Iterator[World]:
-    """A world on the strict fakes: a call that no correct custody makes fails the test. Records: SQLite, or these."""
+def strict_world(records: Records | None = None, clock_records: Records | None = None) -> Iterator[World]:
+    """A world on the strict fakes: a call that no correct custody makes fails the test. Records: SQLite, or these; the
+    log is sequenced on `clock_records`, if they are others."""
     folder = Path(tempfile.mkdtemp(dir=QUICK))
     objects, keys = StrictObjectStore(), StrictKeyStore()
     world = build(folder, objects, keys, records)
+    world.clock_records = clock_records
     try:
         yield world
     finally:

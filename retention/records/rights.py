@@ -1,0 +1,107 @@
+"""Who may do what in the database (PostgreSQL): one decision for each table, held by the server and not by the program.
+
+Three roles, made by docs/deploy/database.sql; nobody logs in as one of them:
+  casevault        owns the schema: administrators, who bring it to a newer version
+  casevault_api    who answers callers: adds entries, changes no leaf, no tree, no checkpoint, no receipt's signature
+  casevault_clock  the sequencer and the sweep: numbers leaves, keeps the tree, signs
+
+Rules:
+- A table that has no decision here is nobody's but the owner's, and a test fails (`undecided`).
+- Rights are given anew, and all others taken, whenever the schema is brought to a version: a column that a version adds
+  has no rights of its own until it is decided.
+- Where the two roles do not exist (one role for everything, as on one machine) nothing is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sqlalchemy import Connection, text
+
+from audit.log import WRITTEN
+from audit.tables import metadata as audit_tables
+from retention.records.tables import metadata as record_tables
+
+API, CLOCK = "casevault_api", "casevault_clock"
+VERSION_TABLE = "alembic_version"
+
+
+class Rights(NamedTuple):
+    """What each role may do with a table, as GRANT has it; a column list where not all of it."""
+
+    api: tuple[str, ...]
+    clock: tuple[str, ...]
+
+
+_READ = ("SELECT",)
+_ADD = ("SELECT", "INSERT")
+_ADD_AND_CHANGE = ("SELECT", "INSERT", "UPDATE")
+_ENTRY = ", ".join(f'"{name}"' for name in WRITTEN)
+
+RIGHTS: Mapping[str, Rights] = {
+    # The log. An entry is added; its leaf is never changed, by nobody.
+    "audit_entries": Rights(
+        api=("SELECT", f"INSERT ({_ENTRY})", "UPDATE (particulars, salt, redacted_at)"),  # redaction
+        clock=("SELECT", "INSERT", "UPDATE (leaf_index, particulars, salt, redacted_at)"),
+    ),
+    "audit_tree": Rights(api=_READ, clock=_ADD_AND_CHANGE),
+    "audit_checkpoints": Rights(api=_READ, clock=_ADD),
+    "receipts": Rights(
+        api=("SELECT", "INSERT (subject_id, kind, body, entry_id, issued_at)"),
+        clock=("SELECT", "INSERT", "UPDATE (note)"),
+    ),
+    # Who there is, and what they may: what ends something is one column.
+    "actors": Rights(api=("SELECT", "INSERT", "UPDATE (name)"), clock=_READ),
+    "tenants": Rights(api=_ADD, clock=_READ),
+    "stamps": Rights(api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"), clock=_READ),
+    "proactive_consents": Rights(api=_ADD, clock=_READ),
+    "cases": Rights(api=("SELECT", "INSERT", "UPDATE (state)"), clock=_READ),
+    "case_events": Rights(api=_ADD, clock=_READ),
+    "assignments": Rights(api=("SELECT", "INSERT", "UPDATE (unassigned_at)"), clock=_READ),
+    "upload_links": Rights(api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=_READ),
+    "consents": Rights(api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=_READ),
+    "consent_bundles": Rights(api=_ADD, clock=_READ),
+    "grants": Rights(
+        api=("SELECT", "INSERT", "UPDATE (ended_at, end_cause)"),
+        clock=("SELECT", "UPDATE (ended_at, end_cause)"),  # a restore ends them, an erasure too
+    ),
+    # Bundles come through the one and go through the other; either may begin an erasure.
+    "bundles": Rights(api=_ADD_AND_CHANGE, clock=("SELECT", "UPDATE")),
+    "concatenations": Rights(api=_ADD, clock=_READ),
+    "parts": Rights(api=("SELECT", "INSERT", "DELETE"), clock=("SELECT", "INSERT", "DELETE")),
+    "staged_blocks": Rights(api=("SELECT", "INSERT", "UPDATE", "DELETE"), clock=("SELECT", "DELETE")),
+    "erasures": Rights(
+        api=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
+        clock=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
+    ),
+    "erasure_bundles": Rights(api=_ADD, clock=_ADD),
+    VERSION_TABLE: Rights(api=_READ, clock=_READ),
+}
+
+
+def undecided() -> set[str]:
+    """Tables of the program without a decision, and decisions without a table."""
+    tables = {VERSION_TABLE, *record_tables.tables, *audit_tables.tables}
+    return tables ^ set(RIGHTS)
+
+
+def give_rights(connection: Connection) -> None:
+    """Give both roles what is decided here, and take what is not; for the owner, in its transaction."""
+    if connection.dialect.name != "postgresql" or not _has_roles(connection):
+        return
+    both = f"{API}, {CLOCK}"
+    run = connection.exec_driver_sql
+    run("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    run(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {both}, PUBLIC")
+    run(f"REVOKE ALL ON ALL SEQUENCES IN SCHEMA public FROM {both}, PUBLIC")
+    run(f"GRANT USAGE ON SCHEMA public TO {both}")
+    run(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {both}")
+    for table, rights in RIGHTS.items():
+        for role, allowed in ((API, rights.api), (CLOCK, rights.clock)):
+            run(f"GRANT {', '.join(allowed)} ON {table} TO {role}")
+
+
+def _has_roles(connection: Connection) -> bool:
+    found = text("SELECT count(*) FROM pg_roles WHERE rolname IN (:api, :clock)")
+    return connection.execute(found, {"api": API, "clock": CLOCK}).scalar() == 2
