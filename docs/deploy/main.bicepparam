@@ -13,6 +13,9 @@ param issuer = 'https://login.microsoftonline.com/00000000-0000-0000-0000-000000
 // The API's own application: no client signs in by it, so no ID token names it.
 param audience = '00000000-0000-0000-0000-000000000000'
 param logOrigin = 'casevault.example.com/log'
+// The second deployment: what `casevault init` prints.
+param logVerifier = ''
+param receiptVerifier = ''
 param witnessBucket = 'casevault-witness'
 param witnessRegion = 'eu-central-1'
 param auditWorkspaceId = ''

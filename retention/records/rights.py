@@ -53,6 +53,7 @@ RIGHTS: Mapping[str, Rights] = {
     ),
     # Who there is, and what they may: what ends something is one column.
     "actors": Rights(api=("SELECT", "INSERT", "UPDATE (name)"), clock=_READ),
+    "partners": Rights(api=_ADD, clock=_READ),
     "tenants": Rights(api=_ADD, clock=_READ),
     "stamps": Rights(api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"), clock=_READ),
     "proactive_consents": Rights(api=_ADD, clock=_READ),
