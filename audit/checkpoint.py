@@ -38,14 +38,18 @@ class Verifier:
     """A public key and its name; `key` is its text form `name+hash+base64`, to be handed to outsiders."""
 
     KIND: ClassVar[bytes] = b"\x01"  # Ed25519 over the text of the note
+    KEY_BYTES: ClassVar[int] = 32
+    ALGORITHM: ClassVar[str] = "Ed25519"
 
     name: str
     public_key: bytes
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if len(self.public_key) != 32:
-            raise NoteError("an Ed25519 public key has 32 bytes")
+        if len(self.public_key) != self.KEY_BYTES:
+            raise NoteError(
+                f"an {self.ALGORITHM} public key has {self.KEY_BYTES} bytes, this one {len(self.public_key)}"
+            )
 
     @property
     def key_id(self) -> bytes:

@@ -1,9 +1,11 @@
-"""Cosignatures (C2SP tlog-cosignature, Ed25519): a witness's word that it saw this checkpoint extend all before. Pure.
+"""Cosignatures (C2SP tlog-cosignature): a witness's word that it saw this checkpoint extend all before. Pure.
 
-- A signature line of a note, of kind 0x04: a POSIX time (uint64, big-endian) and an Ed25519 signature over
-  `cosignature/v1`, `time <decimal>`, and the note's whole text.
-- `open_note` opens a note by a `CosignatureVerifier` as by any other key. The message does not bind the witness's
-  name, so one key serves one name.
+- A signature line of a note: a POSIX time (uint64, big-endian) and a signature. `open_note` opens a note by a
+  `CosignatureVerifier` as by any other key.
+- Kind 0x04, Ed25519 over `cosignature/v1`, `time <decimal>`, and the note's whole text. The message does not bind the
+  witness's name, so one key serves one name.
+- Kind 0x06, ML-DSA-44 (FIPS 204) over a `cosigned_message`: it binds the witness's name, the log's origin, the tree's
+  size and root. It says nothing of extension lines, so a checkpoint that has any is not taken for cosigned by it.
 """
 
 from __future__ import annotations
@@ -13,17 +15,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import ClassVar
 
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PublicKey
+
 from audit.checkpoint import (
+    Checkpoint,
     NoteError,
     Signer,
     Verifier,
+    from_base64,
     open_note,
     parse_signature,
     signature_line,
     split_note,
 )
 
-_TIME = struct.Struct(">Q")
+_TIME, _RANGE = struct.Struct(">Q"), struct.Struct(">QQ")
+_LABEL = b"subtree/v1\n\0"
 _MAX_TIME = 2**63 - 1
 
 
@@ -32,14 +40,42 @@ class CosignatureVerifier(Verifier):
     """A witness's public key and name."""
 
     KIND: ClassVar[bytes] = b"\x04"
+    SIGNATURE_BYTES: ClassVar[int] = 64
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
-        if len(signature) != _TIME.size + 64:
+        if len(signature) != _TIME.size + self.SIGNATURE_BYTES:
             return False
         (seconds,) = _TIME.unpack_from(signature)
         # Zero says that the time means nothing: a witness of checkpoints always gives one.
-        timed = 0 < seconds <= _MAX_TIME and _message(message, seconds)
-        return bool(timed) and Verifier(self.name, self.public_key).verifies(timed, signature[_TIME.size :])
+        return 0 < seconds <= _MAX_TIME and self._signed(message, seconds, signature[_TIME.size :])
+
+    def _signed(self, text: bytes, seconds: int, signature: bytes) -> bool:
+        return Verifier(self.name, self.public_key).verifies(_message(text, seconds), signature)
+
+
+@dataclass(frozen=True, slots=True)
+class MldsaCosignatureVerifier(CosignatureVerifier):
+    """The same of a witness that signs by ML-DSA-44."""
+
+    KIND: ClassVar[bytes] = b"\x06"
+    KEY_BYTES: ClassVar[int] = 1312
+    SIGNATURE_BYTES: ClassVar[int] = 2420
+    ALGORITHM: ClassVar[str] = "ML-DSA-44"
+
+    def _signed(self, text: bytes, seconds: int, signature: bytes) -> bool:
+        try:
+            message = _cosigned_message(self.name, seconds, Checkpoint.parse(text.decode()))
+            MLDSA44PublicKey.from_public_bytes(self.public_key).verify(signature, message)
+        except (InvalidSignature, NoteError):
+            return False
+        return True
+
+
+def parse_witness_key(key: str) -> CosignatureVerifier:
+    """A witness's key of either kind, from its text form; NoteError."""
+    kinds = {kind.KIND: kind for kind in (CosignatureVerifier, MldsaCosignatureVerifier)}
+    found = from_base64(key.split("+", 2)[-1])[:1]
+    return kinds.get(found, CosignatureVerifier).parse(key)
 
 
 class Cosigner:
@@ -78,6 +114,25 @@ def cosigned_at(note: str, verifier: CosignatureVerifier) -> datetime:
         return datetime.fromtimestamp(max(times), UTC)
     except (ValueError, OverflowError):
         raise NoteError("the cosignature's time is no time") from None
+
+
+def _cosigned_message(name: str, seconds: int, checkpoint: Checkpoint) -> bytes:
+    """What a witness of kind 0x06 signs; NoteError where it can sign no such thing."""
+    if checkpoint.extensions:
+        raise NoteError("an ML-DSA-44 cosignature says nothing of a checkpoint's extension lines")
+    named, origin = name.encode(), checkpoint.origin.encode()
+    if not len(named) < 256 > len(origin):
+        raise NoteError("a cosigned message names a witness and a log in 255 bytes each at most")
+    return b"".join(
+        (
+            _LABEL,
+            bytes([len(named)]) + named,
+            _TIME.pack(seconds),
+            bytes([len(origin)]) + origin,
+            _RANGE.pack(0, checkpoint.size),
+            checkpoint.root,
+        )
+    )
 
 
 def _message(text: bytes, seconds: int) -> bytes:

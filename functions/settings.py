@@ -11,7 +11,7 @@
 | CASEVAULT_TIDY_SCHEDULE | when the stores are searched for what dead writers left | 0 30 2 * * * |
 | CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
 
-- A schedule has the six fields of the Functions host, seconds first, UTC.
+- A schedule has the six fields of the Functions host, seconds first, UTC, and fires some time: `schedules.py`.
 - Where the app setting exists, the trigger names it (`%CASEVAULT_ERASE_QUEUE%`) and the host resolves it; where it does
   not, the default stands: a forgotten setting must not stop the clock.
 - The settings of custody are `retention.settings`.
@@ -24,6 +24,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from functions.schedules import BadSchedule, check_schedule
 from retention import settings as custody_settings
 from retention.settings import SettingError
 
@@ -44,7 +45,6 @@ DEFAULTS: Mapping[str, str] = {
 }
 # Queue names have 3 to 63 characters; seven are kept for the poison queue's suffix.
 _QUEUE = re.compile(r"(?=.{3,56}$)[a-z0-9]+(-[a-z0-9]+)*")
-_SCHEDULE = re.compile(r"[0-9A-Za-z*/,-]+( [0-9A-Za-z*/,-]+){5}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,8 +92,10 @@ def _expression(environ: Mapping[str, str], name: str) -> str:
     if value is None:
         return DEFAULTS[name]
     if name.endswith("_SCHEDULE"):
-        if not _SCHEDULE.fullmatch(value):
-            raise SettingError(f"{name} must be six fields, seconds first, such as {DEFAULTS[name]!r}")
+        try:
+            check_schedule(value)
+        except BadSchedule as error:
+            raise SettingError(f"{name} is {value!r}: {error}; such as {DEFAULTS[name]!r} would do") from None
     elif not _QUEUE.fullmatch(value):
         raise SettingError(f"{name} must be 3 to 56 of a-z, 0-9 and single hyphens between them")
     return f"%{name}%"

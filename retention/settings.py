@@ -45,7 +45,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from audit.checkpoint import NoteError, Verifier
-from audit.cosignature import CosignatureVerifier
+from audit.cosignature import parse_witness_key
 from audit.cosigners import Cosignatory
 from retention.azure_settings import AzureSettings, azure_from_environment
 from retention.bundle import Triggers
@@ -284,7 +284,7 @@ def _cosigner_name(name: str | None) -> str | None:
 def _cosigner(text: str) -> Cosignatory:
     key, _, url = text.strip().partition(" ")
     try:
-        verifier = CosignatureVerifier.parse(key)
+        verifier = parse_witness_key(key)
     except NoteError as error:
         raise SettingError(f"CASEVAULT_COSIGNERS has a key that cannot be used: {error}") from None
     if not url.strip().startswith("https://"):

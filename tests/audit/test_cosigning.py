@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,13 @@ from audit.checkpoint import (
     sign_checkpoint,
     sign_note,
 )
-from audit.cosignature import CosignatureVerifier, Cosigner, cosigned_at
+from audit.cosignature import (
+    CosignatureVerifier,
+    Cosigner,
+    MldsaCosignatureVerifier,
+    cosigned_at,
+    parse_witness_key,
+)
 from audit.cosigned_local import LocalCosignedStore
 from audit.cosigners import PAUSE, Cosignatory, Cosigners
 from audit.cosigning import MAX_REQUEST_BYTES, Answer, Request, Verdict, WitnessCore
@@ -421,3 +428,88 @@ def test_the_routes_answer_as_the_specification_says(log: Any, core: WitnessCore
     } == {status: status for status in bodies}
     assert client.get("/add-checkpoint").status_code == 405
     assert client.get("/nobody/checkpoint").status_code == 404
+
+
+MLDSA = MLDSA44PrivateKey.from_seed_bytes(bytes(range(32)))
+MLDSA_KEY = MldsaCosignatureVerifier("witness.test/pq", MLDSA.public_key().public_bytes_raw())
+CHECKPOINT = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
+
+
+def mldsa_line(text: str, seconds: int, name: str = "witness.test/pq", start: int = 0) -> str:
+    """A cosignature of kind 0x06, put together from the specification's words."""
+    origin, size, root = text.split("\n")[:3]
+    message = b"subtree/v1\n\x00"
+    message += bytes([len(name)]) + name.encode() + seconds.to_bytes(8, "big")
+    message += bytes([len(origin)]) + origin.encode()
+    message += start.to_bytes(8, "big") + int(size).to_bytes(8, "big") + base64.b64decode(root)
+    key_id = hashlib.sha256(b"witness.test/pq\n\x06" + MLDSA.public_key().public_bytes_raw()).digest()[:4]
+    raw = key_id + seconds.to_bytes(8, "big") + MLDSA.sign(message)
+    return f"\u2014 witness.test/pq {base64.b64encode(raw).decode()}\n"
+
+
+def test_a_cosignature_by_ml_dsa_44_opens_the_note_and_tells_the_time() -> None:
+    note = f"{CHECKPOINT}\n{mldsa_line(CHECKPOINT, 1679315147)}"
+    assert open_note(note, MLDSA_KEY) == CHECKPOINT
+    assert cosigned_at(note, MLDSA_KEY) == datetime.fromtimestamp(1679315147, UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (CHECKPOINT.replace("163", "164"), mldsa_line(CHECKPOINT, 7)),
+        (CHECKPOINT.replace("sofa", "sofas"), mldsa_line(CHECKPOINT, 7)),
+        (CHECKPOINT.replace("CsUY", "CsUZ"), mldsa_line(CHECKPOINT, 7)),
+        (CHECKPOINT, mldsa_line(CHECKPOINT, 7, name="witness.test/other")),
+        (CHECKPOINT, mldsa_line(CHECKPOINT, 7, start=1)),
+        (CHECKPOINT, mldsa_line(CHECKPOINT, 0)),
+        (CHECKPOINT + "an extension\n", mldsa_line(CHECKPOINT, 7)),
+        ("no checkpoint\n", mldsa_line(CHECKPOINT, 7)),
+    ],
+)
+def test_it_holds_for_its_log_its_tree_its_witness_and_its_time_only(text: str, line: str) -> None:
+    with pytest.raises(NoteError, match="is wrong"):
+        open_note(f"{text}\n{line}", MLDSA_KEY)
+
+
+def test_every_byte_of_it_counts() -> None:
+    raw = base64.b64decode(mldsa_line(CHECKPOINT, 7).split(" ")[2])
+    for at in (11, 12, 1200, len(raw) - 1):
+        forged = base64.b64encode(raw[:at] + bytes([raw[at] ^ 1]) + raw[at + 1 :]).decode()
+        with pytest.raises(NoteError, match="is wrong"):
+            open_note(f"{CHECKPOINT}\n\u2014 witness.test/pq {forged}\n", MLDSA_KEY)
+    for short in (raw[:-1], raw + b"\0"):
+        line = base64.b64encode(short).decode()
+        with pytest.raises(NoteError, match="is wrong"):
+            open_note(f"{CHECKPOINT}\n\u2014 witness.test/pq {line}\n", MLDSA_KEY)
+
+
+def test_a_witnesss_key_is_read_by_its_kind() -> None:
+    assert parse_witness_key(MLDSA_KEY.key) == MLDSA_KEY
+    assert parse_witness_key(COSIGNER.verifier.key) == COSIGNER.verifier
+    for wrong, said in (
+        (OTHER_KEY.verifier.key, "not of kind 04"),
+        ("a+b", "not base64"),
+        (MLDSA_KEY.key.replace("witness.test", "witness.best"), "hash does not match"),
+        (f"w+00000000+{base64.b64encode(bytes([6]) + bytes(32)).decode()}", "1312 bytes, this one 32"),
+    ):
+        with pytest.raises(NoteError, match=said):
+            parse_witness_key(wrong)
+
+
+def test_a_witness_by_ml_dsa_44_cosigns_our_log_beside_one_by_ed25519(log: Any, core: WitnessCore) -> None:
+    log.grow([5])
+
+    def post(url: str, body: bytes) -> Reply:
+        if "pq" in url:
+            text = body.decode().partition("\n\n")[2].rpartition("\n\n")[0] + "\n"
+            return Reply(200, "", mldsa_line(text, int(NOW.timestamp())).encode())
+        return Reply(200, "", core.add_checkpoint(body).lines.encode())
+
+    asked = [
+        Cosignatory("https://pq.test", MLDSA_KEY),
+        Cosignatory("https://w1.test", COSIGNER.verifier),
+    ]
+    assert Cosigners(asked, log.tiles, post).publish(note_of(log), NOW).refused == {}
+    published = log.tiles.get(COSIGNED_PATH).decode()
+    for verifier in (MLDSA_KEY, COSIGNER.verifier):
+        assert cosigned_at(published, verifier) == NOW

@@ -49,6 +49,12 @@ def test_a_schedule_that_has_not_six_fields_is_refused(name: str, schedule: str)
         from_environment({name: schedule})
 
 
+@pytest.mark.parametrize("schedule", ["0 0 0 30 2 *", "0 0 0 31 4,6,9,11 *", "0 0 0 * * 7", "0 60 * * * *"])
+def test_a_schedule_that_never_fires_or_that_the_host_refuses_is_named(schedule: str) -> None:
+    with pytest.raises(SettingError, match="CASEVAULT_SWEEP_SCHEDULE"):
+        from_environment({"CASEVAULT_SWEEP_SCHEDULE": schedule})
+
+
 @pytest.mark.parametrize("name", sorted(DEFAULTS))
 def test_every_default_would_be_accepted_as_a_setting(name: str) -> None:
     from_environment({name: DEFAULTS[name]})
