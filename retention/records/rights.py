@@ -52,7 +52,13 @@ RIGHTS: Mapping[str, Rights] = {
         clock=("SELECT", "INSERT", "UPDATE (note)"),
     ),
     # Who there is, and what they may: what ends something is one column.
-    "actors": Rights(api=("SELECT", "INSERT", "UPDATE (name)"), clock=_READ),
+    "actors": Rights(
+        api=("SELECT", "INSERT", "UPDATE (issuer, subject, name)"),
+        clock=(
+            "SELECT",
+            "UPDATE (issuer, subject, name)",
+        ),  # a person who was forgotten, once more after a restore
+    ),
     "partners": Rights(api=_ADD, clock=_READ),
     "tenants": Rights(api=_ADD, clock=_READ),
     "stamps": Rights(api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"), clock=_READ),
@@ -64,8 +70,8 @@ RIGHTS: Mapping[str, Rights] = {
     "consents": Rights(api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=_READ),
     "consent_bundles": Rights(api=_ADD, clock=_READ),
     "grants": Rights(
-        api=("SELECT", "INSERT", "UPDATE (ended_at, end_cause)"),
-        clock=("SELECT", "UPDATE (ended_at, end_cause)"),  # a restore ends them, an erasure too
+        api=("SELECT", "INSERT", "UPDATE (reason, ended_at, end_cause)"),  # a reason is redacted
+        clock=("SELECT", "UPDATE (reason, ended_at, end_cause)"),  # a restore ends them, an erasure too
     ),
     # Bundles come through the one and go through the other; either may begin an erasure.
     "bundles": Rights(api=_ADD_AND_CHANGE, clock=("SELECT", "UPDATE")),
@@ -77,6 +83,7 @@ RIGHTS: Mapping[str, Rights] = {
         clock=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
     ),
     "erasure_bundles": Rights(api=_ADD, clock=_ADD),
+    "trusted_time": Rights(api=_READ, clock=_ADD_AND_CHANGE),
     VERSION_TABLE: Rights(api=_READ, clock=_READ),
 }
 
