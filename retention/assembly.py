@@ -218,7 +218,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
         keys=keys,
         wrapper=wrapper,
         tiles=tiles,
-        gate=LogGate(records, tiles, witness, log_signer.verifier),
+        gate=LogGate(records, tiles, witness, public.log),
         triggers=read_triggers(settings),
         limits=settings.limits,
         observer=observer,

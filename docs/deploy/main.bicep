@@ -244,6 +244,10 @@ var custody = union(empty(otlpEndpoint) ? {} : { OTEL_EXPORTER_OTLP_ENDPOINT: ot
   CASEVAULT_DATABASE_CONNECTIONS: '8'
   CASEVAULT_LOG_ORIGIN: logOrigin
   CASEVAULT_STAMP_DIRECTORY: stampDirectory
+  CASEVAULT_WITNESS_BUCKET: witnessBucket
+  CASEVAULT_WITNESS_ENDPOINT: witnessEndpoint
+  CASEVAULT_WITNESS_DAYS: string(witnessDays)
+  AWS_DEFAULT_REGION: witnessRegion
 })
 
 module api 'modules/api.bicep' = if (!empty(image)) {
@@ -286,10 +290,6 @@ module clock 'modules/clock.bicep' = if (!empty(image)) {
     insightsName: monitoring.outputs.insightsName
     databaseHost: database.outputs.host
     custody: custody
-    witnessBucket: witnessBucket
-    witnessRegion: witnessRegion
-    witnessEndpoint: witnessEndpoint
-    witnessDays: witnessDays
     addresses: administratorAddresses
   }
 }

@@ -59,7 +59,9 @@ def upgrade(engine: Engine) -> None:
     from alembic import command
 
     try:
-        command.upgrade(alembic_config(engine), "head")
+        config = alembic_config(engine)
+        config.attributes["newest"] = True  # the doors' rights are those of the newest version
+        command.upgrade(config, "head")
     except ProgrammingError as error:
         if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
             raise
@@ -67,8 +69,6 @@ def upgrade(engine: Engine) -> None:
             f"the database is of version {found or 'none'}, not {newest}, and this process's role may not change the "
             "schema: let an administrator run `casevault init` with this version of the program"
         ) from None
-    with engine.begin() as connection:
-        give_rights(connection)
 
 
 def give_rights_anew(engine: Engine) -> None:

@@ -62,15 +62,15 @@ def the_program_takes_the_settings(site: Site, file: Path) -> Iterator[str]:
             yield f"{door} is a rehearsal"
         if not custody.database_by_token:
             yield f"{door} has no identity for the database"
-    if clock.custody.witness.bucket is None or clock.custody.public_keys is not None:
-        yield "the clock has no witness, or no key that signs"
-    if api.custody.witness.bucket is not None:
-        yield "the API is told of the witness, which is the clock's"
+        if custody.witness.bucket is None:
+            yield f"{door} has no witness"
+    if clock.custody.public_keys is not None:
+        yield "the clock has no key that signs"
     if api.custody.public_keys is None or api.clock is not ClockIs.FUNCTIONS:
         yield "the API has a clock, or would sign"
     if api.issuer is None or api.blob_listen is None or api.certificate is None:
         yield "the API has no issuer, no Blob endpoint or no certificate"
-    own = {name: getattr(clock.custody, name) for name in ("state", "database_url", "public_keys", "witness")}
+    own = {name: getattr(clock.custody, name) for name in ("state", "database_url", "public_keys")}
     if replace(api.custody, **own) != clock.custody:
         yield "the two doors to custody are set differently"
 
@@ -87,21 +87,21 @@ def both_doors_have_what_production_needs(site: Site) -> Iterator[str]:
         "CASEVAULT_DATABASE_URL",
         "CASEVAULT_DATABASE_IDENTITY",
         "CASEVAULT_LOG_ORIGIN",
+        "CASEVAULT_WITNESS_BUCKET",
+        "AWS_DEFAULT_REGION",
         "CASEVAULT_STATE",
         "AZURE_CLIENT_ID",
     }
-    witness = {"CASEVAULT_WITNESS_BUCKET", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    witness = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
     for door, settings, names in (
         ("API", site.api_settings, needed | {"CASEVAULT_LOG_VERIFIER", "CASEVAULT_RECEIPT_VERIFIER"}),
         ("clock", site.clock_settings, needed | witness),
     ):
         for name in sorted(name for name in names if not settings.get(name)):
             yield f"the {door} has no {name}"
-    for name in sorted(name for name in witness if name in site.api_settings):
-        yield f"the API has {name}, which is the clock's"
-    secrets = {item["name"] for item in site.container["env"] if "secretRef" in item}
-    if secrets:
-        yield f"the API's secrets in its environment are {sorted(secrets)}"
+    secrets = {item["name"]: item["secretRef"] for item in site.container["env"] if "secretRef" in item}
+    if secrets.keys() != witness or not all("witness-reader" in secret for secret in secrets.values()):
+        yield f"the API's secrets in its environment are {sorted(secrets.values())}"
 
 
 def the_containers_are_those_of_the_program(site: Site) -> Iterator[str]:

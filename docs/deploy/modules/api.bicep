@@ -56,6 +56,12 @@ resource vault 'Microsoft.KeyVault/vaults@2024-11-01' existing = {
   name: vaultName
 }
 
+// Whether the log is the newest is asked of the witness before anything is opened: by credentials that only read there.
+var witnessSecrets = {
+  AWS_ACCESS_KEY_ID: 'casevault-witness-reader-access-key-id'
+  AWS_SECRET_ACCESS_KEY: 'casevault-witness-reader-secret-access-key'
+}
+
 module readers 'secret-readers.bicep' = {
   name: 'api-secrets'
   params: {
@@ -64,6 +70,8 @@ module readers 'secret-readers.bicep' = {
     secretNames: [
       'casevault-link-signing-key'
       certificateSecret
+      witnessSecrets.AWS_ACCESS_KEY_ID
+      witnessSecrets.AWS_SECRET_ACCESS_KEY
     ]
   }
 }
@@ -139,6 +147,16 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
           keyVaultUrl: '${vault.properties.vaultUri}secrets/${certificateSecret}'
           identity: identity.id
         }
+        {
+          name: witnessSecrets.AWS_ACCESS_KEY_ID
+          keyVaultUrl: '${vault.properties.vaultUri}secrets/${witnessSecrets.AWS_ACCESS_KEY_ID}'
+          identity: identity.id
+        }
+        {
+          name: witnessSecrets.AWS_SECRET_ACCESS_KEY
+          keyVaultUrl: '${vault.properties.vaultUri}secrets/${witnessSecrets.AWS_SECRET_ACCESS_KEY}'
+          identity: identity.id
+        }
       ]
     }
     template: {
@@ -148,7 +166,10 @@ resource app 'Microsoft.App/containerApps@2025-07-01' = {
           name: 'casevault'
           image: image
           resources: { cpu: 2, memory: '4Gi' }
-          env: map(items(settings), setting => { name: setting.key, value: setting.value })
+          env: concat(
+            map(items(settings), setting => { name: setting.key, value: setting.value }),
+            map(items(witnessSecrets), secret => { name: secret.key, secretRef: secret.value })
+          )
           volumeMounts: [
             { volumeName: 'state', mountPath: stateFolder }
             { volumeName: 'tls', mountPath: '/run/casevault' }

@@ -25,14 +25,6 @@ param databaseHost string
 @description('Settings that the API has as well.')
 param custody object
 
-param witnessBucket string
-
-param witnessRegion string
-
-param witnessEndpoint string
-
-param witnessDays int
-
 @description('Addresses that may publish. Empty: nobody from outside.')
 param addresses array
 
@@ -71,10 +63,6 @@ var settings = union(custody, {
   AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: '/tmp/casevault'
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
-  AWS_DEFAULT_REGION: witnessRegion
-  CASEVAULT_WITNESS_BUCKET: witnessBucket
-  CASEVAULT_WITNESS_ENDPOINT: witnessEndpoint
-  CASEVAULT_WITNESS_DAYS: string(witnessDays)
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
   CASEVAULT_SEQUENCE_SCHEDULE: '*/10 * * * * *'
   CASEVAULT_WITNESS_SCHEDULE: '5/15 * * * * *'

@@ -8,6 +8,7 @@ from alembic import context
 from sqlalchemy import text
 
 from audit.tables import metadata as audit_metadata
+from retention.records.rights import give_rights
 from retention.records.tables import metadata
 
 _FIRST = {
@@ -29,3 +30,5 @@ with engine.begin() as connection:
         transactional_ddl=True,
     )
     context.run_migrations()
+    if context.config.attributes.get("newest"):
+        give_rights(connection)
