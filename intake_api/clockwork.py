@@ -3,7 +3,7 @@
 First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before. A witness
 that does not answer holds up the sequence beat alone, which asks it again; whether anything is opened, see
 `retention.log_gate`.
-Then six beats, each in a thread of its own, so that none waits for another's long work:
+Then seven beats, each in a thread of its own, so that none waits for another's long work:
   time       whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   new audit entries into the tree, a signed checkpoint (P3)
   witness    checkpoints and tiles to where somebody else keeps them (P3)

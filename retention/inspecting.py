@@ -119,7 +119,7 @@ def log(adapters: Adapters) -> str:
 
 def _stopped_log(adapters: Adapters) -> str | None:
     """Why no more of the log can be signed before the records are reconciled; None when nothing is in the way."""
-    tiles, key = adapters.tiles(), _log_key(adapters).verifier
+    tiles, key = adapters.tiles(), _log_key(adapters)
     heal = "a clock that runs does it within a minute, or run: casevault reconcile"
     with _records(adapters) as records:
         missing = missing_tiles(records.engine, tiles, key)
@@ -140,7 +140,7 @@ def _stopped_log(adapters: Adapters) -> str | None:
 
 def reading(adapters: Adapters) -> str:
     """Something may be opened: the records are as new as the log's copies."""
-    key, now = _log_key(adapters).verifier, adapters.clock().now()
+    key, now = _log_key(adapters), adapters.clock().now()
     with _records(adapters) as records:
         gate = LogGate(records, adapters.tiles(), adapters.witness(adapters.settings.log_origin), key)
         try:
