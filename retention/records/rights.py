@@ -83,6 +83,7 @@ RIGHTS: Mapping[str, Rights] = {
         clock=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
     ),
     "erasure_bundles": Rights(api=_ADD, clock=_ADD),
+    "scrubs": Rights(api=_READ, clock=_ADD_AND_CHANGE),
     "trusted_time": Rights(api=_READ, clock=_ADD_AND_CHANGE),
     VERSION_TABLE: Rights(api=_READ, clock=_READ),
 }
