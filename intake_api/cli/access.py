@@ -14,8 +14,9 @@ from intake_api.cli.client import Client, segment
 from intake_api.cli.commands import MOMENT, PATH, Command, with_json, with_limit
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.errors import CliError
+from intake_api.cli.output import Output
 from intake_api.cli.printing import Column, say, show_item, show_items, size, when
-from intake_api.cli.receipts import hold_writable, wait_for_erasure, write_receipt
+from intake_api.cli.receipts import wait_for_erasure, write_receipt
 from retention.bundle import CollectionType
 from retention.grants import LONGEST, SHORTEST
 
@@ -220,8 +221,7 @@ def carry_erasure(
     """Have a case or a bundle erased by way of `what`, once the user is sure; wait for the proof if that is wanted."""
     if (case is None) == (bundle is None):
         raise click.UsageError("say what to erase: either --case or --bundle")
-    if receipt is not None:
-        hold_writable(receipt)
+    place = None if receipt is None else Output.at(receipt)
     data = f"case {case}" if case else f"bundle {bundle}"
     if not yes:
         if not sys.stdin.isatty():
@@ -230,11 +230,11 @@ def carry_erasure(
             raise CliError("nothing was erased")
     path = f"/cases/{segment(case)}" if case else f"/bundles/{segment(bundle or '')}"
     erasure = client.post(f"{path}/{what}", {"reason": reason})
-    if wait or receipt is not None:
+    if wait or place is not None:
         say(f"confirmation number {erasure['confirmation']}; waiting for the proof ...")
         _, document = wait_for_erasure(client, erasure["confirmation"], pinned_keys(client, keys))
-        if receipt is not None:
-            write_receipt(document, receipt)
+        if place is not None:
+            write_receipt(document, place)
         erasure = client.get(f"/erasures/{segment(erasure['confirmation'])}")
         say("the receipt holds: signed, and in the log")
     return dict(erasure)

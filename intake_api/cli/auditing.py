@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import click
 
@@ -16,9 +13,10 @@ from audit.entry import Action, Outcome
 from audit.export import EXPORTS
 from audit.times import rfc3339
 from intake_api.cli.client import Client
-from intake_api.cli.commands import MOMENT, PATH, Group, with_json, with_limit
+from intake_api.cli.commands import MOMENT, Group, with_json, with_limit
 from intake_api.cli.connection import connected, parse_keys
-from intake_api.cli.errors import CliError
+from intake_api.cli.fetching import copy_body
+from intake_api.cli.output import Output, with_output
 from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
 from intake_api.cli.redacting import redact
 from intake_api.cli.replaying import overdue, unaccounted
@@ -99,55 +97,36 @@ def entries(client: Client, limit: int, as_json: bool, **chosen: Any) -> None:
 
 @audit.command("export", examples=("casevault audit export --format ocsf --since -30d -o october.jsonl",))
 @click.option("--format", "form", type=click.Choice(list(EXPORTS)), default="jsonl", show_default=True)
-@click.option("-o", "--output", type=PATH, help="File to write.  [default: stdout]")
+@with_output("File to write.  [default: stdout]")
 @_filters
 @connected
-def export(client: Client, form: str, output: Path | None, **chosen: Any) -> None:
+def export(client: Client, form: str, output: Path | None, force: bool, **chosen: Any) -> None:
     """Export entries, oldest first: JSON Lines (can be checked against the tree), CSV, or OCSF for a SIEM."""
+    place = Output.at(output, force=force)
     answer = client.call("GET", "/audit/export", params={"format": form, **_query(chosen)}, stream=True)
-    with _text_target(output) as target:
-        for piece in answer.iter_content(1 << 16):
-            target.buffer.write(piece)  # bytes as they came: CSV has its own line ends
-
-
-_STDOUT = Path("-")
-
-
-@contextmanager
-def _text_target(output: Path | None) -> Iterator[TextIO]:
-    if output is None or output == _STDOUT:
-        yield sys.stdout
-        sys.stdout.flush()
-        return
-    part = output.with_name(f".{output.name}.{os.getpid()}.part")
-    try:
-        part.touch(mode=0o600, exist_ok=False)  # it may name people
-        with part.open("w", encoding="utf-8") as target:
-            yield target
-        part.replace(output)
-    except OSError as error:
-        raise CliError(f"{output} cannot be written: {error.strerror}") from None
-    finally:
-        part.unlink(missing_ok=True)
+    with place.writing() as target:
+        copy_body(answer, target)  # bytes as they came: CSV has its own line ends
 
 
 @audit.command("keys", examples=("casevault audit keys -o keys.json",))
-@click.option("-o", "--output", type=PATH, help="File to write.  [default: stdout]")
+@with_output("File to write.  [default: stdout]")
 @connected
-def keys_command(client: Client, output: Path | None) -> None:
-    """Take the service's public keys, to keep and to pass as --keys: the log's and the receipts'."""
+def keys_command(client: Client, output: Path | None, force: bool) -> None:
+    """Take the service's public keys, to keep and to pass as --keys: the log's and the receipts'.
+
+    Keys that you keep are better not replaced: take the new ones under another name, and compare the two.
+    """
+    place = Output.at(output, force=force)
     document = client.get("/audit/keys")
     parse_keys(document, "/audit/keys")
     if output is None:
         show_json(document)
         return
-    if output != _STDOUT and output.exists():
-        raise CliError(
-            f"{output} exists: keep it, or take the new keys under another name and compare the two"
-        )
-    with _text_target(output) as target:
-        target.write(f'{{"log": "{document["log"]}", "receipts": "{document["receipts"]}"}}\n')
-    say(f"{output}: compare it with what the service's owner publishes elsewhere")
+    pinned = {name: document[name] for name in ("log", "receipts")}
+    with place.writing() as target:
+        target.write(f"{json.dumps(pinned)}\n".encode())
+    if not place.streams:
+        say(f"{output}: compare it with what the service's owner publishes elsewhere")
 
 
 audit.add_command(verify)

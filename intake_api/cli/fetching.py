@@ -11,21 +11,21 @@ import hashlib
 import json
 import os
 import re
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO
 
 import click
 import requests
 
 from intake_api.cli.client import PAGE, TRIES, Client, pause_before, segment
-from intake_api.cli.commands import PATH, Command, ResumableCommand, with_json, with_limit
+from intake_api.cli.commands import Command, ResumableCommand, with_json, with_limit
 from intake_api.cli.connection import connected
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.output import Named, Output, Target, with_output
 from intake_api.cli.printing import Column, moment, say, show_items, size
 from intake_api.cli.progress import transfer
 from intake_api.cli.tus import Progress
@@ -34,14 +34,7 @@ PIECE = 1 << 16
 """A cut loses what came of the piece that it cut."""
 _RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
 _DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
-_STDOUT = Path("-")
 _LINES = "application/jsonl"
-
-
-class Target(Protocol):
-    """What is written to."""
-
-    def write(self, piece: bytes, /) -> object: ...
 
 
 def content_path(bundle: str, inside: str | None) -> str:
@@ -53,8 +46,8 @@ def content_path(bundle: str, inside: str | None) -> str:
     return f"/bundles/{segment(bundle)}/files/{'/'.join(segment(part) for part in inside.split('/'))}"
 
 
-def fetch_whole(client: Client, bundle: str, target: Path) -> str:
-    """The whole bundle into `target`, resumed where an earlier try was cut; its SHA-256."""
+def fetch_whole(client: Client, bundle: str, output: Output) -> str:
+    """The whole bundle into a file, resumed where an earlier try was cut; its SHA-256."""
     path = content_path(bundle, None)
     try:
         head = client.call("HEAD", path)
@@ -66,35 +59,35 @@ def fetch_whole(client: Client, bundle: str, target: Path) -> str:
     if promised is None:
         raise CliError("the service names no SHA-256 for this bundle")
     sha256 = promised[1]
-    part = target.with_name(f".{target.name}.{sha256[:16]}.part")
+    part = output.real.with_name(f".{output.real.name}.{sha256[:16]}.part")
     with _private(part) as file, transfer("fetching", length) as done:
         for attempt in range(1, TRIES + 1):
             file.seek(0, os.SEEK_END)
             if file.tell() == length:
                 break
             try:
-                _rest(client, path, etag, file, done)
+                _rest(client, path, etag, file, output, done)
             except Unreachable as error:
                 if attempt == TRIES:
                     raise why_cut(client, bundle, str(error)) from None
                 client.sleep(pause_before(attempt))
         _hold_to(file, length, sha256, part)
         os.fsync(file.fileno())
-    part.replace(target)
+    output.settle(part)
     return sha256
 
 
-def _rest(client: Client, path: str, etag: str, file: BinaryIO, done: Progress) -> None:
+def _rest(client: Client, path: str, etag: str, file: BinaryIO, output: Output, done: Progress) -> None:
     start = file.tell()
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
     answer = client.call("GET", path, headers=headers, stream=True)
     if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
         start = file.seek(0)
         file.truncate()
-    _copy(answer, file, done, start)
+    copy_body(answer, Named(file, output.named), done, start)
 
 
-def _copy(answer: requests.Response, target: Target, done: Progress | None = None, start: int = 0) -> int:
+def copy_body(answer: requests.Response, target: Target, done: Progress | None = None, start: int = 0) -> int:
     """The body into `target`; how many bytes. Unreachable when it was cut."""
     copied = 0
     try:
@@ -135,19 +128,19 @@ def _private(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def fetch_piece(client: Client, bundle: str, inside: str | None, span: str | None, target: Path) -> int:
-    """A range, or one file inside a bundle, into `target`; how many bytes."""
-    path = content_path(bundle, inside)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+def fetch_piece(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> int:
+    """A range, or one file inside a bundle, into a file; how many bytes."""
+    answer = _piece(client, content_path(bundle, inside), span)
+    with output.writing() as target, _told_why(client, bundle):
+        return copy_body(answer, target)
+
+
+@contextmanager
+def _told_why(client: Client, bundle: str) -> Iterator[None]:
     try:
-        with _private(part) as file:
-            copied = _copy(_piece(client, path, span), file)
-        part.replace(target)
+        yield
     except Unreachable as error:
         raise why_cut(client, bundle, str(error)) from None
-    finally:
-        part.unlink(missing_ok=True)
-    return copied
 
 
 def _piece(client: Client, path: str, span: str | None) -> requests.Response:
@@ -156,25 +149,23 @@ def _piece(client: Client, path: str, span: str | None) -> requests.Response:
 
 
 class _Hashing:
-    """Passes bytes on to stdout, and keeps their digest."""
+    """Passes bytes on, and keeps their digest."""
 
-    def __init__(self) -> None:
+    def __init__(self, target: Target) -> None:
         self.digest = hashlib.sha256()
+        self._target = target
 
     def write(self, piece: bytes) -> None:
         self.digest.update(piece)
-        sys.stdout.buffer.write(piece)
+        self._target.write(piece)
 
 
-def to_stdout(client: Client, bundle: str, inside: str | None, span: str | None) -> None:
-    """The same to a pipe, which has the bytes before the last one is checked: then the exit code says so."""
+def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> None:
+    """The same into a stream, which has the bytes before the last one is checked: then the exit code says so."""
     answer = _piece(client, content_path(bundle, inside), span)
-    passed = _Hashing()
-    try:
-        _copy(answer, passed)
-    except Unreachable as error:
-        raise why_cut(client, bundle, str(error)) from None
-    sys.stdout.buffer.flush()
+    with output.writing() as target, _told_why(client, bundle):
+        passed = _Hashing(target)
+        copy_body(answer, passed)
     whole = inside is None and answer.status_code == HTTPStatus.OK
     if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
         raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
@@ -258,13 +249,10 @@ _EXAMPLES = (
 @click.command(cls=ResumableCommand, examples=_EXAMPLES)
 @click.argument("bundle")
 @click.argument("inside", metavar="[PATH]", required=False)
-@click.option(
-    "-o", "--output", type=PATH, help="File to write; - is stdout.  [default: the bundle's or file's name]"
-)
+@with_output("File to write; - is stdout.  [default: the bundle's or file's name]")
 @click.option(
     "--range", "span", metavar="A-B", callback=_span, help="Only these bytes, counted from 0, B included."
 )
-@click.option("--force", is_flag=True, help="Replace a file that exists.")
 @connected
 def fetch(
     client: Client, bundle: str, inside: str | None, output: Path | None, span: str | None, force: bool
@@ -276,16 +264,13 @@ def fetch(
     """
     if inside is not None and span is not None:
         raise click.UsageError("--range is of the whole bundle's bytes: a file inside it is fetched whole")
-    if output == _STDOUT:
-        to_stdout(client, bundle, inside, span)
-        return
-    target = output or Path(_plain_name(client, bundle, inside))
-    if target.exists() and not force:
-        raise CliError(f"{target} exists; choose another name with -o, or replace it with --force")
-    if inside is None and span is None:
-        say(f"{target}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
+    target = Output.at(output or Path(_plain_name(client, bundle, inside)), force=force)
+    if target.streams:
+        fetch_into(client, bundle, inside, span, target)
+    elif inside is None and span is None:
+        say(f"{target.named}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
     else:
-        say(f"{target}: {fetch_piece(client, bundle, inside, span, target)} bytes")
+        say(f"{target.named}: {fetch_piece(client, bundle, inside, span, target)} bytes")
 
 
 def _plain_name(client: Client, bundle: str, inside: str | None) -> str:

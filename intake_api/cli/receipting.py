@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from intake_api.cli.client import Client
-from intake_api.cli.commands import FILE, PATH, Group, with_json
+from intake_api.cli.commands import FILE, Group, with_json
 from intake_api.cli.connection import connected, keys_option, pinned_keys, read_keys
 from intake_api.cli.errors import CliError
+from intake_api.cli.output import STDOUT, Output, with_output
 from intake_api.cli.parcels import digest
 from intake_api.cli.printing import Column, moment, say, show_item, show_json, size
 from intake_api.cli.receipts import checked, read_receipt, receipt_path, write_receipt
@@ -46,16 +47,21 @@ _SHOW_EXAMPLES = (
 
 @receipts.command("show", examples=_SHOW_EXAMPLES)
 @click.argument("subject", metavar="BUNDLE|CONFIRMATION")
-@click.option("-o", "--output", type=PATH, help="Keep the receipt in this file.")
+@with_output("Keep the receipt in this file; - is stdout.")
 @with_json
 @keys_option
 @connected
-def show(client: Client, subject: str, output: Path | None, as_json: bool, keys: Path | None) -> None:
+def show(
+    client: Client, subject: str, output: Path | None, force: bool, as_json: bool, keys: Path | None
+) -> None:
     """Take the receipt of a bundle's intake, or of an erasure by its confirmation number, and check it."""
+    place = Output.at(output, force=force)
     document = client.get(receipt_path(subject))
     found = checked(document, pinned_keys(client, keys))
     if output is not None:
-        write_receipt(document, output)
+        write_receipt(document, place)
+        if place.named == STDOUT:
+            return  # the receipt is the answer
     if as_json:
         show_json(document)
     else:

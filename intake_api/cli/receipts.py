@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from audit.checkpoint import Verifier
 from intake_api.cli.client import Client, segment
 from intake_api.cli.errors import CliError, ServiceProblem
+from intake_api.cli.output import Output
 from retention.receipt import ERASURE, INTAKE, Checked, ReceiptBroken, check
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
@@ -104,19 +104,10 @@ def wait_until(client: Client, done: Callable[[], bool], what: str) -> None:
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
-def hold_writable(path: Path) -> None:
-    """CliError when no receipt could be kept there: said before the work, which cannot be undone."""
-    folder = path.absolute().parent
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise CliError(f"the receipt cannot be written to {path}: no such folder, or not yours to write")
-
-
-def write_receipt(document: Mapping[str, Any], path: Path) -> None:
+def write_receipt(document: Mapping[str, Any], place: Output) -> None:
     """Keep it as a file."""
-    try:
-        path.write_text(json.dumps(document, ensure_ascii=False, indent=2) + "\n", "utf-8")
-    except OSError as error:
-        raise CliError(f"the receipt cannot be written to {path}: {error.strerror}") from None
+    with place.writing() as target:
+        target.write(f"{json.dumps(document, ensure_ascii=False, indent=2)}\n".encode())
 
 
 def read_receipt(path: Path) -> dict[str, Any]:

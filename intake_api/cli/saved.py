@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from intake_api.cli.errors import CliError
+from intake_api.cli.output import Output
 from intake_api.cli.parcels import READ_AT_ONCE, Parcel, digest
 
 FORMAT = "casevault-saved-bundle-v1"
@@ -39,48 +38,44 @@ class Saved:
         return self.bundle.with_name(self.bundle.name + ENDING)
 
 
-def save(what: Parcel, target: Path, collection: Mapping[str, str], progress: Callable[[int], None]) -> Saved:
-    """Write both files; nothing is overwritten, and what is there is whole."""
+def save(
+    what: Parcel,
+    target: Path,
+    collection: Mapping[str, str],
+    progress: Callable[[int], None],
+    *,
+    force: bool = False,
+) -> Saved:
+    """Write both files; nothing is overwritten without `force`, and what is there is whole."""
+    bundle = Output.at(target, force=force)
+    if bundle.streams:
+        raise CliError(
+            f"{target} is no file: a saved bundle is two files that stay together, name one with -o"
+        )
+    if target.exists() and what.path.samefile(target):
+        raise CliError(f"{target} is what is to be saved: name another file with -o")
+    second = target.with_name(target.name + ENDING)
+    manifest = Output.at(second, force=force)
     hashing = hashlib.sha256()
     size = 0
-
-    def copied() -> Iterator[bytes]:
-        nonlocal size
-        with what.path.open("rb") as source:
-            while piece := source.read(READ_AT_ONCE):
-                hashing.update(piece)
-                size += len(piece)
-                progress(size)
-                yield piece
-
-    for path in (target, target.with_name(target.name + ENDING)):
-        if path.exists():
-            raise CliError(f"{path} is there already: name another file with -o")
-    _write(target, copied())
+    with bundle.writing() as out, what.path.open("rb") as source:
+        while piece := source.read(READ_AT_ONCE):
+            hashing.update(piece)
+            size += len(piece)
+            progress(size)
+            out.write(piece)
+        if force:  # the older one describes the older bundle
+            second.unlink(missing_ok=True)
     made = Saved(target, size, hashing.hexdigest(), dict(collection))
     told = {"format": FORMAT, "size": size, "sha256": made.sha256, "collection": made.collection}
     text = json.dumps(told, ensure_ascii=False, indent=2) + "\n"
     try:
-        _write(made.manifest, [text.encode()])
+        with manifest.writing() as out:
+            out.write(text.encode())
     except BaseException:
-        target.unlink()
+        bundle.real.unlink()
         raise
     return made
-
-
-def _write(path: Path, pieces: Iterable[bytes]) -> None:
-    fresh = path.with_name(path.name + ".part")
-    try:
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-            for piece in pieces:
-                out.write(piece)
-            out.flush()
-            os.fsync(out.fileno())
-        fresh.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            fresh.unlink()
-        raise
 
 
 def find_saved(source: Path) -> Saved | None:

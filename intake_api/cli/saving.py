@@ -8,8 +8,9 @@ from typing import Any
 
 import click
 
-from intake_api.cli.commands import PATH, Command, with_json
+from intake_api.cli.commands import Command, with_json
 from intake_api.cli.declaring import check_declared, collection_options, declared
+from intake_api.cli.output import with_output
 from intake_api.cli.parcels import parcel
 from intake_api.cli.printing import Column, show_item, size
 from intake_api.cli.progress import transfer
@@ -29,10 +30,10 @@ _EXAMPLES = (
 
 @click.command(cls=Command, examples=_EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path, exists=True))
-@click.option("-o", "--output", type=PATH, help="The bundle's file.  [default: its own name, here]")
+@with_output("The bundle's file.  [default: its own name, here]")
 @collection_options
 @with_json
-def save(source: Path, output: Path | None, as_json: bool, **options: Any) -> None:
+def save(source: Path, output: Path | None, force: bool, as_json: bool, **options: Any) -> None:
     """Save logs as a bundle that can be sent later, from another machine.
 
     For stamps without a connection: it needs no service. Beside the bundle, byte for byte as it will be sent, a second
@@ -43,7 +44,7 @@ def save(source: Path, output: Path | None, as_json: bool, **options: Any) -> No
         collection = declared(what.name, options, now)
         check_declared(collection, what.size, now)
         with transfer("saving", what.size) as progress:
-            saved = save_parcel(what, output or Path(what.name), collection, progress)
+            saved = save_parcel(what, output or Path(what.name), collection, progress, force=force)
     answer = {
         "bundle": str(saved.bundle),
         "manifest": str(saved.manifest),

@@ -20,10 +20,11 @@ from intake_api.cli.connection import DEFAULT_SERVER, connected, keys_option, pi
 from intake_api.cli.declaring import collection_options, declared
 from intake_api.cli.errand import Errand
 from intake_api.cli.errors import CliError
+from intake_api.cli.output import Output
 from intake_api.cli.pace import Pace
 from intake_api.cli.parcels import digest, parcel
 from intake_api.cli.printing import Column, say, show_item, size_of
-from intake_api.cli.receipts import hold_to, hold_writable, wait_for_intake, words, write_receipt
+from intake_api.cli.receipts import hold_to, wait_for_intake, words, write_receipt
 from intake_api.cli.remembered import Remembered
 from intake_api.cli.saved import Saved, find_saved, proven
 
@@ -102,8 +103,7 @@ def send(
     """
     if no_wait and receipt is not None:
         raise click.UsageError("--receipt and --no-wait exclude each other: a receipt has to be waited for")
-    if receipt is not None:
-        hold_writable(receipt)
+    kept = None if receipt is None else Output.at(receipt)
     if link is not None and options["stamp"]:
         raise click.UsageError("--stamp and --link exclude each other: a link is for one stamp already")
     through = Link.parse(link) if link is not None else None
@@ -120,13 +120,13 @@ def send(
         place = Remembered.place(folder, where, what.identity, same)
         it = Errand(client, what, metadata, same, place, pace, connections, saved is not None, not no_digest)
         if through is not None:
-            answer = _with_link(it, through, keys, receipt, wait=not no_wait)
+            answer = _with_link(it, through, keys, kept, wait=not no_wait)
         else:
-            answer = _with_token(it, keys, receipt, wait=not no_wait)
+            answer = _with_token(it, keys, kept, wait=not no_wait)
     show_item(answer, _SHOWN, as_json)
 
 
-def _with_token(it: Errand, keys: Path | None, receipt: Path | None, *, wait: bool) -> dict[str, Any]:
+def _with_token(it: Errand, keys: Path | None, kept: Output | None, *, wait: bool) -> dict[str, Any]:
     bundle, sha256 = with_token.deliver(it)
     answer = {"bundle": bundle, "size": it.what.size}
     if not wait:
@@ -135,13 +135,13 @@ def _with_token(it: Errand, keys: Path | None, receipt: Path | None, *, wait: bo
     own = sha256 or digest(it.what.path)
     found, document = wait_for_intake(it.client, bundle, pinned_keys(it.client, keys))
     hold_to(found.fields, bundle, it.what.size, own)
-    if receipt is not None:
-        write_receipt(document, receipt)
+    if kept is not None:
+        write_receipt(document, kept)
     return {**answer, "sha256": own, "checked": words(found)}
 
 
 def _with_link(
-    it: Errand, link: Link, keys: Path | None, receipt: Path | None, *, wait: bool
+    it: Errand, link: Link, keys: Path | None, kept: Output | None, *, wait: bool
 ) -> dict[str, Any]:
     blob, bundle, sha256 = through_link.deliver(it, link)
     answer = {"bundle": bundle, "size": it.what.size}
@@ -153,10 +153,10 @@ def _with_link(
     known = keys is not None or it.client.server != DEFAULT_SERVER
     found = through_link.receive(blob, pinned_keys(it.client, keys) if known else None)
     if found is None:
-        if receipt is not None:
+        if kept is not None:
             raise CliError(f"sent, but there is no receipt to keep: {through_link.NO_RECEIPT}")
         return {**answer, "sha256": own, "checked": through_link.NO_RECEIPT}
     hold_to(found.fields, bundle, it.what.size, own)
-    if receipt is not None:
-        write_receipt(found.document, receipt)
+    if kept is not None:
+        write_receipt(found.document, kept)
     return {**answer, "sha256": own, "checked": found.held}

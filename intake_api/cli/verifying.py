@@ -25,6 +25,7 @@ from intake_api.cli.commands import PATH, Command, with_json
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.errors import CliError, plain
 from intake_api.cli.local_log import local_settings, open_local_log, with_database
+from intake_api.cli.output import Output
 from intake_api.cli.printing import say, show_json
 from retention.adapters import Adapters
 from retention.settings import Settings, WitnessSettings
@@ -124,7 +125,8 @@ def verify(
             whole = MirroredLog(WitnessTiles(witness, kept.newest), seen.key) if alone else log
             found = _Found.of_witness(hold_to_witness(whole, witness, kept), witness.place)
         if not found.problems and checkpoint is not None:
-            checkpoint.write_bytes(seen.tiles.get(CHECKPOINT_PATH))
+            with Output.at(checkpoint, force=True).writing() as target:
+                target.write(seen.tiles.get(CHECKPOINT_PATH))
     found.show(as_json)
 
 

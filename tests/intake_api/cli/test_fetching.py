@@ -17,11 +17,12 @@ from intake_api.cli.fetching import (
     PIECE,
     _plain_name,
     content_path,
+    fetch_into,
     fetch_piece,
     fetch_whole,
     list_files,
-    to_stdout,
 )
+from intake_api.cli.output import Output
 from tests.intake_api.cli.serving import Answer, Asked
 
 CONTENT = random.Random(5).randbytes(300_000)
@@ -56,7 +57,7 @@ def test_wherever_it_is_cut_it_goes_on_and_less_than_a_piece_comes_twice(
     client, _ = connect(store)
     target = tmp_path_factory.mktemp("fetched") / "b.zip"
     target.with_name(f".b.zip.{SHA256[:16]}.part").write_bytes(CONTENT[:kept])
-    assert fetch_whole(client, "bun_x", target) == SHA256
+    assert fetch_whole(client, "bun_x", Output.at(target)) == SHA256
     assert target.read_bytes() == CONTENT
     assert store.served <= len(CONTENT) - kept + breaks * (PIECE - 1)
     assert [path.name for path in target.parent.iterdir()] == ["b.zip"]
@@ -65,22 +66,22 @@ def test_wherever_it_is_cut_it_goes_on_and_less_than_a_piece_comes_twice(
 def test_other_bytes_than_the_service_names_are_not_kept(connect: Any, tmp_path: Path) -> None:
     client, _ = connect(Store([], CONTENT[:-1] + b"?"))
     with pytest.raises(CliError, match="SHA-256 differs"):
-        fetch_whole(client, "bun_x", tmp_path / "b.zip")
+        fetch_whole(client, "bun_x", Output.at(tmp_path / "b.zip"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_in_a_pipe_other_bytes_end_with_an_error(connect: Any, capfdbinary: Any) -> None:
     client, _ = connect(Store([]))
-    to_stdout(client, "bun_x", None, None)
+    fetch_into(client, "bun_x", None, None, Output.at(None))
     client, _ = connect(Store([], CONTENT[:-1] + b"?"))
     with pytest.raises(CliError, match="SHA-256 differs"):
-        to_stdout(client, "bun_x", None, None)
+        fetch_into(client, "bun_x", None, None, Output.at(None))
 
 
 def test_a_piece_that_was_cut_leaves_no_file(connect: Any, tmp_path: Path) -> None:
     client, _ = connect(Store([1000]))
     with pytest.raises(CliError, match="was cut"):
-        fetch_piece(client, "bun_x", "a.log", None, tmp_path / "a.log")
+        fetch_piece(client, "bun_x", "a.log", None, Output.at(tmp_path / "a.log"))
     assert list(tmp_path.iterdir()) == []
 
 

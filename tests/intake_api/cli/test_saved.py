@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from intake_api.cli import saved as saving
+from intake_api.cli import output
 from intake_api.cli.errors import CliError
 from intake_api.cli.main import run
 from intake_api.cli.saved import ENDING, find_saved, proven
@@ -52,7 +52,7 @@ def test_the_same_folder_is_saved_as_the_same_bundle(logs: Path, here: Path) -> 
 def test_nothing_is_overwritten(logs: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (here / "node-7.zip").write_bytes(b"something else")
     assert run(["save", str(logs), "--case", CASE]) == 1
-    assert "is there already" in capsys.readouterr().err
+    assert "node-7.zip exists: choose another name" in capsys.readouterr().err
     assert (here / "node-7.zip").read_bytes() == b"something else"
     assert run(["save", str(here / "node-7.zip"), "--case", CASE]) == 1  # nor itself
 
@@ -106,7 +106,7 @@ def test_a_disk_that_fails_leaves_nothing_half(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", full)
+    monkeypatch.setattr(output.os, "fsync", full)
     assert run(["save", str(logs), "--case", CASE, "-o", "out.zip"]) == 1
     assert "No space left" in capsys.readouterr().err
     assert not list(here.glob("out.zip*"))
