@@ -165,7 +165,7 @@ def test_a_download_that_damage_cut_says_so(connect: Any, tmp_path: Path) -> Non
 
     client, _ = connect(Damaged([1000]))
     with pytest.raises(CliError, match="not what was sealed"):
-        fetch_piece(client, "bun_x", None, None, tmp_path / "b.zip")
+        fetch_piece(client, "bun_x", None, None, Output.at(tmp_path / "b.zip"))
     client, _ = connect(Damaged([1000]))
     with pytest.raises(CliError, match="not what was sealed"):
-        to_stdout(client, "bun_x", None, None)
+        fetch_into(client, "bun_x", None, None, Output.at(None))
