@@ -10,7 +10,8 @@ outside it. Rules:
 - A witness that has not answered in this process shuts reading. An administrator may waive it, for a time, by an entry
   (`witness.waived`) that every process finds in the log. It counts until its time is over or the witness has answered a
   process that reconciles (`witness.resumed`), whichever is first; what the published log knows is waived by nobody.
-- Intake, erasure, the log and its reading ask nothing here.
+- Destruction by a deadline asks here as well (`sweep.begin_due`). Intake, erasure on demand, the log and its reading
+  ask nothing.
 
 Cost of a read: one look at `audit_tree`, in the transaction that reads anyway.
 """
@@ -37,6 +38,7 @@ from audit.witness import Witness, WitnessError, WitnessUnavailableError
 from retention.errors import Unavailable
 from retention.records.unit_of_work import Reads, Records
 
+LOG_BEHIND = "log-behind"
 FRESH_SECONDS = 2.0
 PATIENCE_SECONDS = 5.0
 _SIZE = select(audit_tree.c.size)
@@ -93,7 +95,7 @@ class LogGate:
             raise Unavailable(
                 f"the records hold {size} entries of a log of {least}: a back-up was restored. Nothing is opened until "
                 "they are reconciled; the clock does it, or `casevault reconcile`",
-                reason="log-behind",
+                reason=LOG_BEHIND,
             )
         if size > self._least:
             self._least = size

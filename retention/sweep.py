@@ -5,6 +5,8 @@ Rules:
 - Bounded and resumable: every call does at most what it is told to, and the next goes on from the records. Running it
   twice, late, or in several places at once changes nothing but time.
 - What two clocks agree on is the time that counts here (`retention.trusted_time`): one that jumped destroys nothing.
+- No deadline counts while the records may be older than the log (`retention.log_gate`): a reopening or a claim may be
+  missing in them, and what is destroyed does not come back. What was asked for on demand goes on.
 - The index finds what may be due; `retention.deadline` decides again from the history before anything is erased.
 - On-demand erasures go ahead of scheduled ones. What cannot be done now waits for its next try (`custody.failed_work`)
   behind all that was never tried, so however much fails stops nothing else.
@@ -34,6 +36,7 @@ from retention.custody.failed_work import note_failure
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError, Unavailable
+from retention.log_gate import LOG_BEHIND
 from retention.objects.errors import KeyDestroyed, PartMissing, StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
@@ -86,10 +89,18 @@ class SweepReport:
 
 
 def begin_due(custody: Custody, limit: int = BATCH) -> int:
-    """Begin the erasure of up to `limit` bundles whose deadline has come; how many. 0 if another sweeper is at it."""
+    """Begin the erasure of up to `limit` bundles whose deadline has come; how many.
+
+    0 if another sweeper is at it, or while the records may be older than the log.
+    """
     now, sure = custody.clock.now(), custody.clock.sure()
+    try:
+        least = custody.gate.ask(now)
+    except Unavailable as shut:
+        return _held_back(shut)
 
     def work(tx: Transaction, limit: int) -> int:
+        custody.gate.check(tx, least)
         over = bundles.c.due_at <= sure, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[tuple[Row[Any], Reason]] = []
@@ -101,7 +112,17 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
         scheduled.begin(tx, due, now)
         return len(due)
 
-    return _in_turn(custody, work, limit)
+    try:
+        return _in_turn(custody, work, limit)
+    except Unavailable as shut:
+        if shut.reason != LOG_BEHIND:
+            raise
+        return _held_back(shut)
+
+
+def _held_back(shut: Unavailable) -> int:
+    LOG.warning("no erasure is begun by a deadline now (%s): %s", shut.reason, shut.message)
+    return 0
 
 
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:

@@ -258,6 +258,41 @@ def test_database_and_log_of_before_open_only_with_the_witness_or_by_decision(
         log_is_good(services)
 
 
+@pytest.mark.parametrize("log", [True, False], ids=["the log too", "the records alone"])
+def test_no_deadline_counts_in_records_that_may_lack_a_reopening(
+    installation: Installation, log: bool
+) -> None:
+    with installation.service() as (services, world):
+        world.open_case()
+        bundle, other = world.upload(CONTENT), world.upload(CONTENT)
+        world.close_case()
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        installation.clock.move(DAY)
+        cases.reopen_case(world.custody, world.case_system, NUMBER)
+        publish(services)
+    installation.restore(log=log)
+    installation.clock.move(90 * DAY)
+    if log:
+        take_away(installation)
+    with installation.service() as (services, world):
+        erasing.request_bundle_erasure(world.custody, world.operator, other)
+        assert sweep(world.custody).begun == 0
+        assert (world.state(bundle), world.state(other)) == ("complete", "erased")
+    if log:
+        bring_back(installation)
+    with installation.service() as (services, world):
+        reconciled(services, world)
+        assert sweep(world.custody).begun == 0
+        assert world.state(bundle) == "complete"
+        world.close_case()
+        forget(services)
+        publish(services)
+        installation.clock.move(90 * DAY)
+        assert sweep(world.custody).begun == 1
+
+
 def forget(services: Services) -> None:
     """As when the time is over for which the gate relies on what it saw."""
     gate = services.custody.gate
