@@ -101,6 +101,9 @@ class Action(StrEnum):
     LEAVES_SHOWN = "leaves.shown"
     REQUEST_FAILED = "request.failed"
     STORE_SCRUBBED = "store.scrubbed"
+    ACCESS_BOUND = "access.bound"
+    DATABASE_ALTERED = "database.altered"
+    ENTRY_LOST = "entry.lost"
 
 
 class Outcome(StrEnum):

@@ -88,6 +88,9 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.LEAVES_SHOWN: (_API_ACTIVITY, 2),
     Action.REQUEST_FAILED: (_API_ACTIVITY, 2),
     Action.STORE_SCRUBBED: (_DATASTORE, 1),
+    Action.ACCESS_BOUND: (_ENTITY_MANAGEMENT, 3),
+    Action.DATABASE_ALTERED: (_ENTITY_MANAGEMENT, 3),
+    Action.ENTRY_LOST: (_ENTITY_MANAGEMENT, 3),
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

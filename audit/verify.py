@@ -56,6 +56,10 @@ class Verdict:
         return not self.problems
 
 
+class LogBrokenError(RuntimeError):
+    """The log does not hold together; the text says where."""
+
+
 class _Signed(NamedTuple):
     size: int
     root: bytes
@@ -213,6 +217,24 @@ def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Fi
                 findings.add(size, None, what)
         if not rows:
             return
+
+
+def signed_leaves(tiles: TileSource, verifier: Verifier) -> Iterator[tuple[int, bytes]]:
+    """Every leaf under the published checkpoint, from its tiles alone, with its index; none when nothing was published.
+
+    Believe them only at the end: LogBrokenError when the checkpoint is not signed or does not follow from the leaves.
+    """
+    findings = Findings()
+    note = _read_published(tiles)
+    published = None if note is None else _open_published(note, verifier, findings)
+    rebuild = Rebuild(None, 0, findings)
+    for index, leaf in enumerate(_mirrored(tiles, published.size if published else 0, findings)):
+        rebuild.add(leaf)
+        yield index, leaf
+    if published is not None and rebuild.root() != published.root:
+        findings.add(rebuild.size, None, "the published checkpoint does not follow from the leaves")
+    if problems := findings.in_order():
+        raise LogBrokenError(problems[0].what)
 
 
 def _read_published(tiles: TileSource) -> str | None:

@@ -28,6 +28,7 @@ from intake_api.deaf import stop_hearing
 from intake_api.idle import Connections
 from intake_api.logs import RequestLog, note_routes
 from intake_api.metrics import observer_of
+from intake_api.problems import log_unexpected
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
@@ -49,6 +50,7 @@ class Stoppable(Protocol):
 REPLACED = signal.SIGUSR1
 """Another worker is ready: accept no more, a stop follows."""
 WATCH_SECONDS = 1.0
+WATCH_LOG_SECONDS = 3.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
 LONGEST_PAUSE = 5.0
@@ -73,6 +75,7 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals, stopping))
     in_background("counts", lambda: write_counts(door.services.custody, stopping))
     in_background("readiness", lambda: announce(settings, authority))
+    in_background("log-watch", lambda: watch_log(door.services))
     end_with_parent(settings.stop_seconds)
     return written_to_the_end(RequestLog(LastReadFirst(app), observer), door.services)
 
@@ -83,10 +86,34 @@ def written_to_the_end(served: RequestLog, services: Services) -> RequestLog:
 
     def end() -> None:
         served.wait_until_ended(LAST_SECONDS)
+        wait_until_signed(services, LAST_SECONDS)
         services.close()
 
     Finalize(None, end, exitpriority=10)
     return served
+
+
+def watch_log(services: Services) -> None:
+    """Follow the entries of this process's openings into the signed tree, and look at what else is in the database."""
+    custody = services.custody
+    while True:
+        time.sleep(WATCH_LOG_SECONDS)
+        try:
+            custody.openings.look(custody.records, custody.tiles, services.log_key)
+            custody.schema.look(custody.records, 0)
+        except Exception as error:  # the next look tells again
+            log_unexpected(error, "log-watch")
+
+
+def wait_until_signed(services: Services, seconds: float) -> None:
+    """Give the openings of a process that ends some time to come into the signed tree; say how many have not."""
+    custody, until = services.custody, time.monotonic() + seconds
+    with suppress(Exception):  # what does not answer any more says nothing of what was written
+        while len(custody.openings) and time.monotonic() < until:
+            custody.openings.look(custody.records, custody.tiles, services.log_key)
+            time.sleep(STOP_BEAT)
+    if left := len(custody.openings):
+        LOG.warning("%d openings are in the log and not signed yet: nobody follows them any more", left)
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:

@@ -19,11 +19,14 @@ from audit.cosignature import Cosigner
 from audit.cosigners import Cosigners
 from audit.cosigning import WitnessCore
 from audit.folders import alone_in
+from audit.gaps import RowGaps
 from audit.mirror import Mirror, witnessed_size
 from audit.sequencer import Sequencer
 from audit.witness import Witness
 from retention.adapters import Adapters
+from retention.binding import Binding
 from retention.clock import Clock
+from retention.custody.binding import is_marked, mark_bound
 from retention.custody.context import Custody
 from retention.custody.people import Directory
 from retention.custody.rules import tell_rules
@@ -38,9 +41,12 @@ from retention.observing.observer import NOTHING, Observer
 from retention.observing.parts import KEYS, OBJECTS, WRAPPER, WatchedRecords, watched
 from retention.observing.state import State
 from retention.records.migrate import current_version, give_rights_anew, upgrade
+from retention.records.schema import refuse_foreign
 from retention.records.tables import upload_links
+from retention.records.unit_of_work import Records
 from retention.settings import PublicKeys, Settings, read_triggers
 from retention.signing import (
+    BINDING_KEY,
     COSIGNING_KEY,
     LINK_KEY,
     LOG_KEY,
@@ -52,6 +58,15 @@ from retention.signing import (
 from retention.timekeeping import Timekeeper
 
 LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Alterations:
+    """What this process has found done to the database behind the service's back (sequencing.py)."""
+
+    gaps: RowGaps = field(default_factory=RowGaps)
+    missing_rows: int = 0
+    told: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +97,9 @@ class Services:
     timekeeper: Timekeeper
     reconciled: Event = field(default_factory=Event)
     """Set once this process has held the records against log and key store (sequencing.py)."""
+    bound: Event = field(default_factory=Event)
+    """Set once this process has seen that the records are bound, or that they cannot be (sequencing.py)."""
+    alterations: Alterations = field(default_factory=Alterations)
     observer: Observer = NOTHING
 
     def signs(self) -> Signing:
@@ -138,6 +156,7 @@ def initialise(settings: Settings) -> bool:
     """
     adapters = Adapters(settings)
     if _is_initialised(adapters):
+        _make_binding_key(adapters)
         return False
     if settings.has_local_parts:
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -151,6 +170,7 @@ def initialise(settings: Settings) -> bool:
             signing.make_missing(name)
         records = adapters.records()
         upgrade(records.engine)
+        mark_bound(records, Binding(signing.read(BINDING_KEY)), adapters.clock().now())
         records.close()
     return True
 
@@ -168,6 +188,18 @@ def bring_up_to_date(settings: Settings) -> None:
         give_rights_anew(records.engine)
     finally:
         records.close()
+
+
+def _make_binding_key(adapters: Adapters) -> None:
+    """The key that binds records from before there was one, while nothing is bound with another."""
+    with _taking_turns(adapters):
+        records = adapters.records()
+        try:
+            upgrade(records.engine)
+            if not is_marked(records):
+                adapters.signing_keys().make_missing(BINDING_KEY)
+        finally:
+            records.close()
 
 
 @contextmanager
@@ -200,7 +232,9 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
     _check_key(wrapper, keys)
     records = adapters.records()
     upgrade(records.engine)
+    refuse_foreign(records)
     link_keys = _link_keys(settings, signing, records.engine) if links else LinkKeys(None)
+    binding = _binding(settings, signing, records)
     witness = adapters.witness(settings.log_origin)
     if observer is not NOTHING:
         records = WatchedRecords(records, observer)
@@ -217,6 +251,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
         objects=objects,
         keys=keys,
         wrapper=wrapper,
+        binding=binding,
         tiles=tiles,
         gate=LogGate(records, tiles, witness, public.log),
         triggers=read_triggers(settings),
@@ -300,6 +335,20 @@ def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> Link
     if issued is None and settings.azure.signing_vault_url is None:
         signing.make_missing(LINK_KEY)
     return LinkKeys(signing.read(LINK_KEY))
+
+
+def _binding(settings: Settings, signing: SigningKeys, records: Records) -> Binding:
+    """The key that binds the records. A state folder from before there was one gets its file here."""
+    marked = is_marked(records)
+    if not marked and settings.azure.signing_vault_url is None:
+        signing.make_missing(BINDING_KEY)
+    binding = Binding(signing.read(BINDING_KEY))
+    if marked and not is_marked(records, binding):
+        raise SigningKeyRefused(
+            f"the {BINDING_KEY} is not the one that these records were bound with, or their `binding` was altered: put "
+            "back what belongs there"
+        )
+    return binding
 
 
 def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:

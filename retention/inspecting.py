@@ -8,23 +8,29 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 
 from audit.adopt import recorded_size
 from audit.checkpoint import NoteError, Signer, Verifier, open_checkpoint
 from audit.copies import published_checkpoint
 from audit.cosigners import Cosigners
+from audit.gaps import RowGaps
 from audit.mirror import Mirror, newest_kept
 from audit.repair import missing_tiles
 from audit.tiles import CHECKPOINT_PATH, TileMissingError
 from retention.adapters import Adapters
+from retention.binding import Binding
+from retention.custody.altered import find_altered
+from retention.custody.binding import is_marked
 from retention.envelope.keys import DataKey
 from retention.errors import Unavailable
 from retention.ids import Kind, new_id
 from retention.log_gate import LogGate, check_now, live_waiver
 from retention.observing.state import measure
 from retention.records.inspecting import describe, inspect_database, isolation, time_at
+from retention.records.schema import inspect_schema
 from retention.records.unit_of_work import Records
-from retention.signing import COSIGNING_KEY, LINK_KEY, LOG_KEY, SIGNING_KEYS
+from retention.signing import BINDING_KEY, COSIGNING_KEY, LINK_KEY, LOG_KEY, SIGNING_KEYS
 from retention.timekeeping import Sources, doubt, read_mark
 from retention.trusted_time import SLACK
 
@@ -33,6 +39,7 @@ MOST_UNSEQUENCED = timedelta(minutes=1)
 MOST_LAG = timedelta(minutes=5)
 """Half of what is promised: a checkpoint is witnessed before it is ten minutes old."""
 MOST_PENDING = timedelta(hours=1)
+MOST_TOLD = 20
 
 Look = Callable[[Adapters], str]
 
@@ -64,6 +71,38 @@ def database(adapters: Adapters) -> str:
         return f"{describe(records.engine)}, newest version, durable, {kept_apart}{skew}"
 
 
+def schema(adapters: Adapters) -> str:
+    """Nothing in the database but what the service made; an administrator's own index is told."""
+    with _records(adapters) as records, records.read() as reads:
+        found = inspect_schema(reads)
+    if found.foreign:
+        raise NotWell(f"{'; '.join(found.foreign)}: remove it, and find out who put it there")
+    more = f"; besides, {'; '.join(found.indexes)}" if found.indexes else ""
+    return f"as the service made it{more}"
+
+
+def access(adapters: Adapters) -> str:
+    """What allows a read is as the service wrote it, and no row of the log was deleted."""
+    binding = Binding(adapters.signing_keys().read(BINDING_KEY))
+    with _records(adapters) as records:
+        if not is_marked(records, binding):
+            raise NotWell(
+                f"these records are not bound with this {BINDING_KEY}: the clock binds those from before at its first "
+                "round; if it says that it cannot, they were altered or restored"
+            )
+        found = list(islice(find_altered(records, binding, adapters.clock().now()), MOST_TOLD))
+        with records.read() as reads:
+            missing = RowGaps().look(reads)
+    if missing:
+        found.append(f"{missing} rows of the log were deleted: see what `casevault audit verify` says")
+    if found:
+        raise NotWell(
+            f"{'; '.join(found)}: nothing is opened by these; put back what was changed, or end the access to a case "
+            "with `casevault rebind`"
+        )
+    return "who may read what is as the service wrote it"
+
+
 def object_store(adapters: Adapters) -> str:
     """Bundles can be written and erased; the account's clock is ours."""
     objects, _ = adapters.stores()
@@ -91,7 +130,7 @@ def key_encryption_key(adapters: Adapters) -> str:
 def signing_keys(adapters: Adapters) -> str:
     """All that this process needs are there, and closed to others."""
     keys = adapters.signing_keys()
-    needed = SIGNING_KEYS if adapters.settings.public_keys is None else (LINK_KEY,)
+    needed = SIGNING_KEYS if adapters.settings.public_keys is None else (LINK_KEY, BINDING_KEY)
     for name in needed:
         keys.read(name)
     if adapters.settings.cosigned_folder.exists():
@@ -234,6 +273,8 @@ def _apart(adapters: Adapters, others: Sources) -> Iterator[tuple[str, timedelta
 
 LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
     "database": (database, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
+    "schema": (schema, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
+    "access": (access, ("CASEVAULT_DATABASE", "CASEVAULT_SIGNING", "CASEVAULT_STATE")),
     "bundles": (object_store, ("CASEVAULT_BLOB", "CASEVAULT_STATE")),
     "data keys": (key_store, ("CASEVAULT_BLOB", "CASEVAULT_DATA_KEY", "CASEVAULT_STATE")),
     "key": (key_encryption_key, ("CASEVAULT_KEY", "CASEVAULT_STATE")),

@@ -39,8 +39,9 @@ from audit.times import rfc3339
 from audit.witness import Witness, WitnessUnavailableError
 from retention.actor import CLOCK, Actor
 from retention.bundle import LIVE, BundleState
+from retention.custody.access import ACTS
 from retention.custody.context import Custody, entry
-from retention.custody.ending import end_grants
+from retention.custody.ending import bind_anew, end_grants
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.proving import METHOD
 from retention.custody.redacting import redact_again
@@ -184,14 +185,16 @@ def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
     size = recorded_size(engine)
     if copy is None or copy.checkpoint.size <= size:
         return Reconciliation()
-    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE})
+    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *ACTS})
+    touched = {leaf["case"] for leaf in told if leaf["action"] in ACTS and "case" in leaf}
 
     def announce(tx: Transaction) -> tuple[int, dict[str, int]]:
-        again = replay(tx, told)
+        bind_anew(tx, custody.binding, CLOCK, touched, now)  # checked now, bound as the replay leaves it
+        again = replay(tx, custody.binding, told)
         done = [f"{times} {action}" for action, times in sorted(again.items())]
         details: dict[str, Detail] = {"from": size, "to": copy.checkpoint.size, "repeated": done}
         tx.audit(entry(CLOCK, Action.LOG_ADOPTED, now, details=details))
-        return end_grants(tx, CLOCK, true(), RESTORED, now), again
+        return end_grants(tx, custody.binding, CLOCK, true(), RESTORED, now), again
 
     ended, again = custody.records.write(announce)
     gone = (leaf["bundle"] for leaf in told if leaf["action"] in _GONE and leaf["outcome"] == Outcome.SUCCESS)

@@ -21,6 +21,7 @@ from sqlalchemy import select
 
 from audit.entry import Action, Outcome
 from audit.times import parse_rfc3339
+from retention.binding import BUNDLE, Binding
 from retention.bundle import LIVE
 from retention.case import TRANSITIONS, CaseEvent, CaseEventKind, CaseState
 from retention.custody.cases import mark_unassigned, record_step
@@ -36,33 +37,33 @@ Leaf = Mapping[str, Any]
 """The fields of a leaf, as `audit.entry.parse_leaf` gives them."""
 
 
-def replay(tx: Transaction, told: Sequence[Leaf]) -> dict[str, int]:
+def replay(tx: Transaction, binding: Binding, told: Sequence[Leaf]) -> dict[str, int]:
     """Do the acts of these leaves again, in their order; how many of each action changed the records."""
     done: Counter[str] = Counter()
     for leaf in told:
         again = REPLAYED.get(Action(leaf["action"]))
         if again is not None and leaf["outcome"] == Outcome.SUCCESS:
-            done[leaf["action"]] += bool(again(tx, leaf, parse_rfc3339(leaf["at"])))
+            done[leaf["action"]] += bool(again(tx, leaf, parse_rfc3339(leaf["at"]), binding))
     return {action: times for action, times in done.items() if times}
 
 
-def _consent_revoked(tx: Transaction, leaf: Leaf, at: datetime) -> int:
+def _consent_revoked(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
     return mark_consent_revoked(tx, leaf["subject"], at)
 
 
-def _unassigned(tx: Transaction, leaf: Leaf, at: datetime) -> int:
+def _unassigned(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
     return mark_unassigned(tx, leaf["case"], leaf["subject"], at)
 
 
-def _link_revoked(tx: Transaction, leaf: Leaf, at: datetime) -> int:
+def _link_revoked(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
     return mark_link_revoked(tx, leaf["subject"], at)
 
 
-def _deregistered(tx: Transaction, leaf: Leaf, at: datetime) -> int:
+def _deregistered(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
     return mark_deregistered(tx, leaf["subject"], at)
 
 
-def _proactive_set(tx: Transaction, leaf: Leaf, at: datetime) -> bool:
+def _proactive_set(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> bool:
     stamp = leaf["subject"]
     of_stamp = proactive_consents.c.stamp_id == stamp
     shown = select(proactive_consents.c.row).where(of_stamp, proactive_consents.c.set_at >= at)
@@ -73,8 +74,8 @@ def _proactive_set(tx: Transaction, leaf: Leaf, at: datetime) -> bool:
     return True
 
 
-def _stepped(kind: CaseEventKind, detail: str) -> Callable[[Transaction, Leaf, datetime], bool]:
-    def again(tx: Transaction, leaf: Leaf, at: datetime) -> bool:
+def _stepped(kind: CaseEventKind, detail: str) -> Callable[[Transaction, Leaf, datetime, Binding], bool]:
+    def again(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> bool:
         case = tx.execute(select(cases).where(cases.c.id == leaf["case"])).first()
         if case is None or (CaseState(case.state), kind) not in TRANSITIONS:
             return False
@@ -88,7 +89,7 @@ def _stepped(kind: CaseEventKind, detail: str) -> Callable[[Transaction, Leaf, d
     return again
 
 
-def _held(tx: Transaction, leaf: Leaf, _at: datetime) -> bool:
+def _held(tx: Transaction, leaf: Leaf, _at: datetime, binding: Binding) -> bool:
     """A move names the case that the bundle left; a claim none."""
     of_bundle = bundles.c.id == leaf["bundle"], bundles.c.state.in_(LIVE)
     bundle = tx.execute(select(bundles).where(*of_bundle)).first()
@@ -96,11 +97,13 @@ def _held(tx: Transaction, leaf: Leaf, _at: datetime) -> bool:
         return False
     if tx.execute(select(cases.c.id).where(cases.c.id == leaf["case"])).first() is None:
         return False
-    put_in_case(tx, bundle, leaf["case"])
+    if not binding.holds_row(BUNDLE, bundle):  # altered: what it says is not believed, nor bound
+        return False
+    put_in_case(tx, binding, bundle, leaf["case"])
     return True
 
 
-REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime], int]] = {
+REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]] = {
     Action.CONSENT_REVOKED: _consent_revoked,
     Action.CASE_UNASSIGNED: _unassigned,
     Action.CASE_CLOSED: _stepped(CaseEventKind.CLOSED, "closed_at"),

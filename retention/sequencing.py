@@ -1,9 +1,12 @@
-"""The clock's first step, whichever clock it is: reconcile, then sequence, then sign the receipts that wait (P7).
+"""The clock's first step, whichever clock it is: reconcile, then sequence, then sign the receipts that wait (P7); then
+look for what was done to the database behind the service's back (P3).
 
 - A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database, or
   the store of tiles, was restored under it.
 - One process at a time reconciles. The others do not wait: nothing is sequenced by them until their turn, which finds
   nothing left to do.
+- Records from before there was a key to bind them are bound once, when the log that proves them is signed.
+- What is foreign in the schema, or missing from the log's rows, is an entry, once for each finding of a process.
 - ForkedError, NotOurTailError: two histories. Nothing is sequenced; somebody must look.
 - WitnessUnavailableError: nothing is sequenced until the witness answers. Late can be made good, forked not.
 """
@@ -13,9 +16,13 @@ from __future__ import annotations
 import logging
 
 from audit.checkpoint import Checkpoint
+from audit.entry import Action, Outcome
 from audit.sequencer import RolledBackError, TilesBehindError
+from retention.actor import CLOCK
 from retention.assembly import Services
 from retention.custody import receipts
+from retention.custody.binding import bind_from_log, is_bound_for_good, is_marked, remember_bound
+from retention.custody.context import entry
 from retention.custody.rules import tell_rules
 from retention.reconcile import Reconciliation, reconcile
 from retention.records.alone import alone
@@ -36,7 +43,55 @@ def sequence_once(services: Services) -> Checkpoint | None:
             return None
         checkpoint = signing.sequencer.run_once()
     receipts.sign_waiting(services.custody.records, signing.receipts)
+    look_for_alterations(services)
+    bind_once(services)
     return checkpoint
+
+
+def look_for_alterations(services: Services) -> tuple[str, ...]:
+    """What is foreign in the schema, and how many rows of the log are missing; a new finding is an entry."""
+    custody, seen = services.custody, services.alterations
+    found = list(custody.schema.look(custody.records).foreign)
+    with custody.records.read() as reads:
+        seen.missing_rows += seen.gaps.look(reads)
+    if seen.missing_rows:
+        found.append(f"{seen.missing_rows} rows of the log were deleted")
+    new = [one for one in found if one not in seen.told]
+    if new:
+        seen.told.update(new)
+        LOG.critical("the database was altered: %s", "; ".join(new))
+        now = custody.clock.now()
+        noted = entry(
+            CLOCK,
+            Action.DATABASE_ALTERED,
+            now,
+            outcome=Outcome.FAILED,
+            reason="altered",
+            details={"count": len(new)},
+            particulars={"findings": "; ".join(new)[:4000]},
+        )
+        custody.records.write(lambda tx: tx.audit(noted))
+    return tuple(found)
+
+
+def bind_once(services: Services) -> None:
+    """Bind records from before there was a key for it; whoever finds them bound leaves the mark beside the tiles."""
+    if services.bound.is_set():
+        return
+    custody = services.custody
+    if is_marked(custody.records, custody.binding):
+        remember_bound(custody)
+    elif is_bound_for_good(custody.tiles):
+        LOG.critical("the records have lost their mark of being bound: they were altered, or are from before")
+    else:
+        with alone(custody.records.engine) as mine:
+            if not mine or (found := bind_from_log(custody, services.log_key)) is None:
+                return
+        facts = {"bound": dict(found.bound), "unproven": len(found.unproven)}
+        LOG.warning("bound the records of before from the log", extra={"facts": facts})
+        for name in found.unproven:
+            LOG.critical("no entry of the log proves %s: nothing is opened by it", name)
+    services.bound.set()
 
 
 def reconcile_once(services: Services) -> bool:

@@ -1,4 +1,5 @@
-"""Signing keys: one for the log's checkpoints, one for receipts, one that upload links' keys are derived from.
+"""Signing keys: one for the log's checkpoints, one for receipts, one that upload links' keys are derived from, one that
+binds what allows a read to the service (`retention.binding`).
 
 Each is a seed of 32 bytes, written in hex. It is made when the service is, once, and never made again: a new key in the
 place of a lost one would sign what nobody can compare with what was signed before. Here they are local files, mode
@@ -18,9 +19,10 @@ from audit.checkpoint import Signer
 
 SEED_BYTES = 32
 LOG_KEY, RECEIPT_KEY, LINK_KEY = "log-signing-key", "receipt-signing-key", "link-signing-key"
+BINDING_KEY = "binding-key"
 COSIGNING_KEY = "cosigning-key"
 """What others' checkpoints are cosigned with, where that is offered."""
-SIGNING_KEYS = (LOG_KEY, RECEIPT_KEY, LINK_KEY)
+SIGNING_KEYS = (LOG_KEY, RECEIPT_KEY, LINK_KEY, BINDING_KEY)
 
 
 class SigningKeyRefused(Exception):

@@ -109,7 +109,7 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
             due = [(bundle, said.reason) for bundle, said in decided if isinstance(said, Erase)]
             # Where the index was wrong it is put right, so a page of such rows never hides those behind it.
             refresh_due(tx, bundles.c.id.in_([b.id for b, said in decided if not isinstance(said, Erase)]))
-        scheduled.begin(tx, due, now)
+        scheduled.begin(tx, custody.binding, due, now)
         return len(due)
 
     try:

@@ -61,7 +61,13 @@ casevault.under("For engineers", fetching.files, fetching.fetch)
 casevault.under("For the case system and the administrator", cases.cases, cases.tenants)
 casevault.under("For auditors, and for anybody who wants to check", auditing.audit, receipting.receipts)
 casevault.under(
-    "On the service's own machine", local.init, local.sweep, reconciling.reconcile, local.keys, local.time
+    "On the service's own machine",
+    local.init,
+    local.sweep,
+    reconciling.reconcile,
+    reconciling.rebind,
+    local.keys,
+    local.time,
 )
 
 

@@ -1,4 +1,5 @@
-"""`casevault reconcile`: the records held against log, key store and object store, by command.
+"""`casevault reconcile`: the records held against log, key store and object store, by command; `casevault rebind`: a
+case whose access was altered, begun anew.
 
 It does what the clock does at each start and nothing else, so it may be run at any time, beside a running service too.
 Two options go further, as the administrator who asks: --erase-unrecorded destroys what can neither be read nor
@@ -21,6 +22,7 @@ from intake_api.cli.errors import CliError
 from intake_api.cli.local import administrator, local_services, with_development
 from intake_api.cli.printing import Column, Item, say, show_item
 from retention.assembly import Services
+from retention.custody.binding import end_unproven
 from retention.reconcile import LONGEST_WAIVER, Reconciliation, erase_unrecorded, waive_witness
 from retention.sequencing import reconcile_now
 
@@ -146,6 +148,26 @@ def reconcile(
         say("the witness answers: nothing was waived")
     for line in _advice(found, erased):
         say(line)
+
+
+@click.command(cls=Command, examples=("casevault rebind 2603010050001234 --state /var/lib/casevault",))
+@click.argument("number", metavar="CASE")
+@with_state
+@with_development
+@with_json
+def rebind(number: str, state: Path, development: bool, as_json: bool) -> None:
+    """End every assignment, grant and consent of a case, and bind its records anew.
+
+    For a case of which `casevault doctor` says that the access to it is not what was bound: its records were altered
+    outside the service, or are of a back-up, and nothing of it opens. First look at the row of the case itself: its
+    number, customer and state are taken as they stand. Afterwards the case system assigns, the customer consents and
+    engineers grant themselves access anew.
+    """
+    with closing(local_services(state, development)) as services:
+        ended = end_unproven(services.custody, administrator(services), number)
+    if ended is None:
+        raise CliError(f"there is no case {number}")
+    show_item({"case": number, "ended": ended}, (("Case", "case"), ("Ended", "ended")), as_json)
 
 
 def _erase(services: Services, found: Reconciliation) -> int:

@@ -8,7 +8,7 @@ from html import escape
 
 from flask import Response, g, jsonify
 from sqlalchemy import text
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from audit.tiles import CHECKPOINT_PATH, TileMissingError
 from intake_api.calling import custody, the_door
@@ -17,6 +17,7 @@ from intake_api.problem_codes import PROBLEMS
 from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.custody.context import Custody
+from retention.custody.opening import EntryNotKept
 from retention.errors import Unavailable
 from retention.inspecting import MOST_UNSEQUENCED
 from retention.log_gate import check_now
@@ -40,8 +41,16 @@ def _log(parts: Custody) -> None:
         check_now(parts.gate, parts.records, parts.clock.now())
 
 
+def _unaltered(parts: Custody) -> None:
+    with suppress(SQLAlchemyError, OSError):  # that it does not answer, `database` tells
+        parts.schema.require(parts.records)
+    if parts.openings.lost:
+        raise EntryNotKept
+
+
 _CHECKS: dict[str, Callable[[Custody], object]] = {
     "database": _database,
+    "unaltered": _unaltered,
     "object_store": lambda parts: parts.objects.check(),
     "key_store": lambda parts: parts.keys.check(),
     "log": _log,

@@ -9,7 +9,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -18,9 +18,11 @@ from sqlalchemy import Row, and_, insert, select, true, update
 from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
+from retention.binding import Binding
 from retention.bundle import LIVE
 from retention.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
 from retention.custody import scheduled
+from retention.custody.access import begin, changing, ending
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.ending import end_grants, end_links
 from retention.custody.people import actor_id
@@ -45,6 +47,10 @@ from retention.records.visibility import visible_cases
 _ACTIONS = {
     CaseEventKind.CLOSED: (Action.CASE_CLOSED, "closed_at"),
     CaseEventKind.REOPENED: (Action.CASE_REOPENED, "reopened_at"),
+}
+_CHANGES: dict[CaseEventKind, Callable[[Transaction, Binding, str, datetime], object]] = {
+    CaseEventKind.CLOSED: ending,
+    CaseEventKind.REOPENED: changing,
 }
 
 
@@ -76,6 +82,7 @@ def open_case(
         }
         tx.change(insert(cases).values(row))
         _record(tx, id_, event)
+        begin(tx, custody.binding, id_, now)
         tx.audit(
             entry(
                 actor,
@@ -113,8 +120,9 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
             return refuse(tx, actor, action, now, denied, **about_case(case))
         event = next_event(case_history(tx, case.id), kind, at or now, now)
+        _CHANGES[kind](tx, custody.binding, case.id, now)
         if kind is CaseEventKind.REOPENED:
-            _begin_due(tx, case, event.effective_at, now, sure)
+            _begin_due(tx, custody.binding, case, event.effective_at, now, sure)
         state = record_step(tx, case, event)
         tx.audit(
             entry(
@@ -127,13 +135,15 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
             )
         )
         if state is CaseState.CLOSED:
-            end_grants(tx, actor, grants.c.case_id == case.id, "case-closed", now)
+            end_grants(tx, custody.binding, actor, grants.c.case_id == case.id, "case-closed", now)
         return tx.execute(select(cases).where(cases.c.id == case.id)).one()
 
     return commit(custody, work)
 
 
-def _begin_due(tx: Transaction, case: Row[Any], at: datetime, now: datetime, sure: datetime) -> None:
+def _begin_due(
+    tx: Transaction, binding: Binding, case: Row[Any], at: datetime, now: datetime, sure: datetime
+) -> None:
     """What was due before the case was reopened goes, even when the sweep is late: 90 days is a maximum (P4).
 
     Whether it was due must be sure: nothing is destroyed early, and no deadline is cancelled that has come.
@@ -145,7 +155,7 @@ def _begin_due(tx: Transaction, case: Row[Any], at: datetime, now: datetime, sur
             "whether this case's data was due by then depends on a clock that is in doubt; reopen it again later",
             reason="time-doubted",
         )
-    scheduled.begin(tx, [(bundle, due(bundle_history(tx, bundle))[1]) for bundle in held], now)
+    scheduled.begin(tx, binding, [(bundle, due(bundle_history(tx, bundle))[1]) for bundle in held], now)
 
 
 def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:
@@ -160,6 +170,7 @@ def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: st
             return refuse(tx, actor, Action.CASE_ASSIGNED, now, denied, **about_case(case))
         if case.state != CaseState.OPEN:
             raise Conflict("engineers are assigned to open cases only; reopen it first", reason="case-closed")
+        changing(tx, custody.binding, case.id, now)
         engineer = actor_id(tx, custody, issuer, subject)
         if not tx.execute(select(assignments.c.row).where(_live(case.id, engineer))).first():
             tx.change(insert(assignments).values(case_id=case.id, actor_id=engineer, assigned_at=now))
@@ -188,6 +199,7 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
             return unseen(tx, actor, Action.CASE_UNASSIGNED, now, "case", number)
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
             return refuse(tx, actor, Action.CASE_UNASSIGNED, now, denied, **about_case(case))
+        ending(tx, custody.binding, case.id, now)
         engineer = actor_id(tx, custody, issuer, subject)
         if mark_unassigned(tx, case.id, engineer, now):
             tx.audit(
@@ -201,7 +213,7 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
                 )
             )
         theirs = and_(grants.c.case_id == case.id, grants.c.actor_id == engineer)
-        end_grants(tx, actor, theirs, "unassigned", now)
+        end_grants(tx, custody.binding, actor, theirs, "unassigned", now)
         issued = and_(upload_links.c.case_id == case.id, upload_links.c.created_by == engineer)
         end_links(tx, actor, issued, "unassigned", now)
         return None

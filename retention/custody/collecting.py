@@ -21,8 +21,10 @@ from sqlalchemy import Row, and_, insert, select, update
 
 from audit.entry import Action, Detail
 from retention.actor import Actor, Role
+from retention.binding import BUNDLE, Binding
 from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
+from retention.custody.access import check_placed, check_row, put_in, read_access
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.quotas import Room, exceeded, room
 from retention.deadline import BundleHistory, Erase, decide, due
@@ -31,7 +33,7 @@ from retention.grants import Denied
 from retention.ids import Kind, new_id
 from retention.objects.errors import StoreFull
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import bundle_history, case_history, find_bundle, is_assigned, refresh_due
+from retention.records.queries import bundle_history, case_history, find_bundle, refresh_due
 from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
@@ -219,6 +221,9 @@ def insert_bundle(
         "expires_at": custody.limits.upload_kept_until(now, now),
         "offset": 0,
         "due_at": due(history)[0],
+        "tag": custody.binding.tag(
+            BUNDLE, id_, stamp.tenant_id, stamp.id, case_id, False
+        ),  # as binding.COLUMNS
         **(more or {}),
     }
     tx.change(insert(bundles).values(row))
@@ -251,16 +256,19 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
         ).first()
         if case is None or case.tenant_id != bundle.tenant_id:
             return unseen(tx, actor, Action.BUNDLE_CLAIMED, now, "case", case_number)
-        if denied := _may_claim(tx, actor, case):
+        if denied := _may_claim(tx, custody.binding, actor, case):
             return refuse(tx, actor, Action.BUNDLE_CLAIMED, now, denied, **about_case(case), bundle=bundle_id)
         refuse_if_erased(bundle)
+        check_row(custody.binding, BUNDLE, bundle)
+        check_placed(tx, bundle_id, bundle.case_id)
         if bundle.case_id is not None:
             raise Conflict("a case holds this bundle already", reason="claimed")
         if isinstance(
             decide(bundle_history(tx, bundle), now), Erase
         ):  # P9 holds also while the sweep is late
             raise Conflict("its 90 days are over: it is about to be erased", reason="bundle-due")
-        tx.change(update(bundles).where(bundles.c.id == bundle_id).values(case_id=case.id))
+        put = put_in(custody.binding, bundle, case.id)
+        tx.change(update(bundles).where(bundles.c.id == bundle_id).values(put))
         refresh_due(tx, bundles.c.id == bundle_id)
         tx.audit(entry(actor, Action.BUNDLE_CLAIMED, now, **about_case(case), bundle=bundle_id))
         return tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
@@ -268,12 +276,13 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
     return commit(custody, work)
 
 
-def _may_claim(tx: Transaction, actor: Actor, case: Row[Any]) -> Denied | None:
+def _may_claim(tx: Transaction, binding: Binding, actor: Actor, case: Row[Any]) -> Denied | None:
     if denied := lacks_role(actor, Role.SUPPORT_ENGINEER):
         return denied
-    if not is_assigned(tx, case.id, actor.id):
+    access = read_access(tx, binding, case.id)
+    if not access.facts(actor).assigned:
         return Denied("not-assigned", "you are not assigned to this case")
-    if case.state != CaseState.OPEN:
+    if access.state is not CaseState.OPEN:
         return Denied("case-closed", "the case is closed; it takes no more bundles by claim")
     return None
 

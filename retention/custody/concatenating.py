@@ -25,10 +25,12 @@ from sqlalchemy import Row, insert, select
 
 from audit.entry import Action
 from retention.actor import Actor
+from retention.binding import BUNDLE
 from retention.bundle import BundleState, Collection, check_collection
+from retention.custody.access import Altered, check_row
 from retention.custody.collecting import announce, sender
 from retention.custody.completing import opener, read_manifest
-from retention.custody.context import Custody, Turned, commit, entry, refuse
+from retention.custody.context import Custody, Turned, alarmed, commit, entry, refuse
 from retention.custody.quotas import exceeded, room
 from retention.custody.receiving import UploadSession, open_session
 from retention.custody.taking_over import may_write
@@ -74,6 +76,9 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
             "created_at": now,
             "expires_at": custody.limits.upload_kept_until(now, now),
             "due_at": now + RETENTION,
+            "tag": custody.binding.tag(
+                BUNDLE, id_, stamp.tenant_id, stamp.id, None, True
+            ),  # as binding.COLUMNS
             **_NO_COLLECTION,
             **dict.fromkeys(("logs_start", "logs_end", "time_collected"), now),
         }
@@ -114,7 +119,7 @@ def concatenate(
         final = _create_final(custody, actor, collection, partial_ids, case_number, stamp_id)
     if final.state == BundleState.RECEIVING:
         with open_session(custody, uploads, actor, final.id, final.offset) as session:
-            _seal_again(custody, session, partial_ids)
+            _seal_again(custody, session, final, partial_ids)
     return may_write(custody, actor, final.id)
 
 
@@ -157,6 +162,7 @@ def _create_final(
             return final
         for number, partial_id in enumerate(partial_ids):
             partial = tx.execute(select(bundles).where(bundles.c.id == partial_id)).one()
+            check_row(custody.binding, BUNDLE, partial)
             if partial.stamp_id != final.stamp_id:
                 raise Conflict("the partial uploads are another stamp's", reason="another-stamp")
             if _complete(partial) and final_of(tx, partial_id):
@@ -176,9 +182,11 @@ def _complete(partial: Row[Any]) -> Row[Any]:
     return partial
 
 
-def _seal_again(custody: Custody, session: UploadSession, partial_ids: Sequence[str]) -> None:
+def _seal_again(
+    custody: Custody, session: UploadSession, final: Row[Any], partial_ids: Sequence[str]
+) -> None:
     try:
-        for piece in _pieces(custody, partial_ids, session.position):
+        for piece in _pieces(custody, final, partial_ids, session.position):
             session.feed(piece)
     except TakenOver:
         session.park()  # the same request again goes on from here
@@ -191,12 +199,24 @@ def _seal_again(custody: Custody, session: UploadSession, partial_ids: Sequence[
     session.park()
 
 
-def _pieces(custody: Custody, partial_ids: Sequence[str], skip: int) -> Iterator[bytes]:
+def _pieces(custody: Custody, final: Row[Any], partial_ids: Sequence[str], skip: int) -> Iterator[bytes]:
     """The plaintext of the partial uploads end to end, from byte `skip` on."""
     for partial_id in partial_ids:
+        with alarmed():
+            _check_part_of(custody, final, partial_id)
         manifest = read_manifest(custody, partial_id)
         from_ = min(skip, manifest.length)
         skip -= from_
         if from_ < manifest.length:
             with opener(custody, manifest) as sealed:
                 yield from sealed.read(from_, manifest.length - from_)
+
+
+def _check_part_of(custody: Custody, final: Row[Any], partial_id: str) -> None:
+    """Altered unless it is a partial upload of the same stamp, by its bound row: nothing else is opened here (P2)."""
+    with custody.records.read() as reads:
+        partial = reads.execute(select(bundles).where(bundles.c.id == partial_id)).one()
+    check_row(custody.binding, BUNDLE, partial)
+    check_row(custody.binding, BUNDLE, final)
+    if not partial.partial or partial.stamp_id != final.stamp_id:
+        raise Altered(f"bundle {partial_id} is no partial upload of the stamp that sent {final.id}")

@@ -15,6 +15,7 @@ from sqlalchemy import Row, and_, insert, or_, select, update
 from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
+from retention.custody.access import changing, ending
 from retention.custody.context import (
     Custody,
     Turned,
@@ -61,6 +62,7 @@ def give_consent(
         if denied := not_operator_of(actor, case.tenant_id):
             return refuse(tx, actor, Action.CONSENT_GIVEN, now, denied, **about_case(case))
         _check_scope(tx, case.id, scope)
+        changing(tx, custody.binding, case.id, now)
         named = None if scope is None else sorted(set(scope))
         row = {
             "id": id_,
@@ -105,9 +107,10 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
         if denied := not_operator_of(actor, consent.tenant_id):
             return refuse(tx, actor, Action.CONSENT_REVOKED, now, denied, **about(consent))
         if consent.revoked_at is None:
+            ending(tx, custody.binding, consent.case_id, now)
             mark_revoked(tx, consent_id, now)
             tx.audit(entry(actor, Action.CONSENT_REVOKED, now, **about(consent), subject=consent_id))
-            end_grants(tx, actor, grants.c.consent_id == consent_id, "consent-revoked", now)
+            end_grants(tx, custody.binding, actor, grants.c.consent_id == consent_id, "consent-revoked", now)
         return _consent(tx, consent_id)
 
     return commit(custody, work)

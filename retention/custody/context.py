@@ -9,7 +9,9 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, TypedDict, TypeVar
@@ -19,10 +21,13 @@ from sqlalchemy import Row
 from audit.entry import Action, Detail, Entry, Outcome
 from audit.tiles import TileStore
 from retention.actor import WITHHELD, Actor, Role
+from retention.binding import Binding
 from retention.bundle import Triggers
 from retention.case import NUMBER_PATTERN
 from retention.clock import Clock
+from retention.custody.access import Altered
 from retention.custody.counted import Counts
+from retention.custody.opening import Openings
 from retention.deadline import upload_expiry
 from retention.envelope.keys import KeyWrapper
 from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
@@ -31,9 +36,11 @@ from retention.ids import Kind, new_id
 from retention.log_gate import Gate
 from retention.objects.store import KeyStore, ObjectStore
 from retention.observing.observer import NOTHING, Observer
+from retention.records.schema import SchemaWatch
 from retention.records.unit_of_work import Records, Transaction
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 
 GIB = 1 << 30
 
@@ -70,10 +77,13 @@ class Custody:
     objects: ObjectStore
     keys: KeyStore
     wrapper: KeyWrapper
+    binding: Binding
     tiles: TileStore
     gate: Gate
     triggers: Triggers
     limits: Limits = field(default_factory=Limits)
+    openings: Openings = field(default_factory=Openings)
+    schema: SchemaWatch = field(default_factory=SchemaWatch)
     observer: Observer = NOTHING
     counts: Counts = field(default_factory=Counts)
 
@@ -96,14 +106,25 @@ PATIENCE = 120
 
 def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
     """Run `work`; its value once durable. Of a Turned the entry is written or counted, and the error raised."""
-    value = custody.records.write(work)
-    if isinstance(value, Turned):
-        counts = custody.counts.refusals
-        if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
-            value.error.again_after = counts.window
-        value.error.entered = True
-        raise value.error
-    return value
+    with alarmed():
+        value = custody.records.write(work)
+        if isinstance(value, Turned):
+            counts = custody.counts.refusals
+            if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
+                value.error.again_after = counts.window
+            value.error.entered = True
+            raise value.error
+        return value
+
+
+@contextmanager
+def alarmed() -> Iterator[None]:
+    """What is found altered in here is told to whoever runs the service; the caller is not told what it was."""
+    try:
+        yield
+    except Altered as error:
+        LOG.critical("the records were altered: %s", error.what)
+        raise
 
 
 class OfCase(TypedDict):

@@ -28,6 +28,7 @@ from sqlalchemy import Row, and_, false, insert, or_, select, update
 
 from audit.entry import Action
 from retention.actor import Actor, Role
+from retention.binding import Binding
 from retention.bundle import LIVE, BundleState
 from retention.custody.context import (
     Custody,
@@ -97,7 +98,9 @@ def _of_case(custody: Custody, actor: Actor, number: str, reason: str, decide: _
         before = _last(tx, erasures.c.case_id == case.id, erasures.c.scope == CASE)
         if before is not None and _covers(tx, before, held):
             return _hastened(tx, actor, before, cause, reason, now)
-        return start(tx, actor, held, case.tenant_id, case.id, CASE, cause, now, reason=reason)
+        begun = start(tx, actor, held, case.tenant_id, case.id, CASE, cause, now, reason=reason)
+        end_with_case(tx, custody.binding, actor, case.id, now)
+        return begun
 
     return commit(custody, work)
 
@@ -201,7 +204,8 @@ def start(
 ) -> Row[Any]:
     """Begin the erasure of `held` in this transaction: from its commit on nothing opens them.
 
-    Bundles of `held` whose erasure is under way already are proven under this one too.
+    Bundles of `held` whose erasure is under way already are proven under this one too. When it is a whole case's, the
+    grants to it end: `end_with_case`.
     """
     held = [*held, *live_partials(tx, [bundle.id for bundle in held])]
     id_ = new_id(Kind.ERASURE)
@@ -233,10 +237,13 @@ def start(
         _begin(tx, actor, held, id_, cause, now)
     else:
         prove(tx, id_, now)
-    if scope == CASE:
-        end_grants(tx, actor, grants.c.case_id == case_id, "erased", now)
     row_now: Row[Any] = tx.execute(with_case().where(erasures.c.id == id_)).one()
     return row_now
+
+
+def end_with_case(tx: Transaction, binding: Binding, actor: Actor, case_id: str, now: datetime) -> None:
+    """End the grants to a case whose erasure has begun."""
+    end_grants(tx, binding, actor, grants.c.case_id == case_id, "erased", now)
 
 
 def _begin(

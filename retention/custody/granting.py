@@ -13,7 +13,7 @@ from sqlalchemy import Row, insert, or_, select, true
 from audit.entry import Action
 from audit.times import rfc3339
 from retention.actor import Actor, Role
-from retention.case import CaseState
+from retention.custody.access import changing, no_access
 from retention.custody.context import (
     Custody,
     Turned,
@@ -26,23 +26,11 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.ending import end_grants
-from retention.grants import NOT_ASSIGNED, CaseFacts, Denied, decide_grant
+from retention.grants import NOT_ASSIGNED, Denied, decide_grant
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
-from retention.records.queries import case_consents, is_assigned
 from retention.records.tables import actors, cases, grants
-from retention.records.unit_of_work import Reads, Transaction
-
-
-def case_facts(reads: Reads, case: Row[Any], actor: Actor) -> CaseFacts:
-    """What the rules need to know of this case and this actor."""
-    given = case_consents(reads, case.id) if actor.has(Role.PARTNER_ENGINEER) else ()
-    return CaseFacts(case.id, CaseState(case.state), is_assigned(reads, case.id, actor.id), given)
-
-
-def _no_case(reads: Reads, actor: Actor) -> CaseFacts:
-    """The facts of no case, looked for as those of one are."""
-    return CaseFacts("", CaseState.OPEN, is_assigned(reads, "", actor.id))
+from retention.records.unit_of_work import Transaction
 
 
 def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duration: timedelta) -> Row[Any]:
@@ -54,7 +42,10 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
         # Looked up without the visibility clause: an engineer who is not assigned is told just that. So they are where
         # there is no such case, by the same steps: which numbers there are is not theirs to know.
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
-        facts = _no_case(tx, actor) if case is None else case_facts(tx, case, actor)
+        if case is not None and actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
+            facts = changing(tx, custody.binding, case.id, now).facts(actor)
+        else:
+            facts = no_access(tx)
         if not actor.has(Role.SUPPORT_ENGINEER) and not (actor.has(Role.PARTNER_ENGINEER) and facts.assigned):
             return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
         decided = decide_grant(actor, facts, reason, duration, now)
@@ -109,7 +100,7 @@ def _end(custody: Custody, actor: Actor, grant_id: str, action: Action, cause: s
         denied = _may_end(actor, grant, action)
         if denied:
             return refuse(tx, actor, action, now, denied, **about(grant), subject=grant_id)
-        end_grants(tx, actor, grants.c.id == grant_id, cause, now, action)
+        end_grants(tx, custody.binding, actor, grants.c.id == grant_id, cause, now, action)
         return _grant(tx, grant_id)
 
     return commit(custody, work)

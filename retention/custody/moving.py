@@ -19,6 +19,8 @@ from sqlalchemy import Row, select, update
 
 from audit.entry import Action
 from retention.actor import Actor, Role
+from retention.binding import BUNDLE, Binding
+from retention.custody.access import check_placed, check_row, put_in, read_access
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.deadline import Erase, cap_after_move, case_deadline, decide
@@ -29,7 +31,6 @@ from retention.records.queries import (
     case_history,
     find_bundle,
     find_case,
-    is_assigned,
     refresh_due,
 )
 from retention.records.tables import bundles
@@ -47,15 +48,17 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
         case = find_case(tx, actor, case_number, now)
         if case is None or case.tenant_id != bundle.tenant_id:
             return unseen(tx, actor, Action.BUNDLE_MOVED, now, "case", case_number)
-        if denied := _may_move(tx, actor, bundle, case, reason):
+        if denied := _may_move(tx, custody.binding, actor, bundle, case, reason):
             ids = about_case(case)
             return refuse(
                 tx, actor, Action.BUNDLE_MOVED, now, denied, **ids, bundle=bundle_id, subject=bundle.case_id
             )
         refuse_if_erased(bundle)
+        check_row(custody.binding, BUNDLE, bundle)
+        check_placed(tx, bundle_id, bundle.case_id)
         _check_movable(tx, bundle, case, now)
         left = bundle.case_id
-        put_in_case(tx, bundle, case.id)
+        put_in_case(tx, custody.binding, bundle, case.id)
         tx.audit(
             entry(
                 actor,
@@ -72,18 +75,20 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
     return commit(custody, work)
 
 
-def put_in_case(tx: Transaction, bundle: Row[Any], case_id: str) -> None:
+def put_in_case(tx: Transaction, binding: Binding, bundle: Row[Any], case_id: str) -> None:
     """Let another case hold the bundle; the deadline of the one that it leaves, if any, stays its cap."""
-    values = {"case_id": case_id, "cap_at": cap_after_move(bundle_history(tx, bundle))}
+    values = {**put_in(binding, bundle, case_id), "cap_at": cap_after_move(bundle_history(tx, bundle))}
     tx.change(update(bundles).where(bundles.c.id == bundle.id).values(values))
     refresh_due(tx, bundles.c.id == bundle.id)
 
 
-def _may_move(tx: Transaction, actor: Actor, bundle: Row[Any], case: Row[Any], reason: str) -> Denied | None:
+def _may_move(
+    tx: Transaction, binding: Binding, actor: Actor, bundle: Row[Any], case: Row[Any], reason: str
+) -> Denied | None:
     if denied := lacks_role(actor, Role.SUPPORT_ENGINEER):
         return denied
     for case_id in (bundle.case_id, case.id):
-        if case_id is not None and not is_assigned(tx, case_id, actor.id):
+        if case_id is not None and not read_access(tx, binding, case_id).facts(actor).assigned:
             return Denied("not-assigned", "you have to be assigned to both cases")
     return check_reason(reason)
 

@@ -27,7 +27,9 @@ from sqlalchemy import insert, select, update
 
 from audit.entry import Action
 from retention.actor import OURS_ALONE, WITHHELD, Actor, Role
-from retention.custody.context import Custody, commit, refuse
+from retention.binding import ACTOR, PARTNER, STAMP, TENANT
+from retention.custody.access import check_row
+from retention.custody.context import Custody, alarmed, commit, refuse
 from retention.grants import Denied
 from retention.ids import Kind, new_id, one_spelling
 from retention.records.tables import actors, partners, stamps, tenants
@@ -37,16 +39,14 @@ from retention.records.unit_of_work import Transaction
 def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name: str | None = None) -> str:
     """The opaque id of `subject` at `issuer`, made now if it is new."""
     issuer, subject = one_spelling(issuer), one_spelling(subject)
-    row = tx.execute(
-        select(actors.c.id, actors.c.name).where(actors.c.issuer == issuer, actors.c.subject == subject)
-    ).first()
+    row = tx.execute(select(actors).where(actors.c.issuer == issuer, actors.c.subject == subject)).first()
     if row is None:
-        fresh = new_id(Kind.ACTOR)
-        now = custody.clock.now()
-        tx.change(
-            insert(actors).values(id=fresh, issuer=issuer, subject=subject, name=name, first_seen_at=now)
-        )
-        return fresh
+        fresh = {"id": new_id(Kind.ACTOR), "issuer": issuer, "subject": subject}
+        tag = custody.binding.tag_row(ACTOR, fresh)
+        more = {"name": name, "first_seen_at": custody.clock.now(), "tag": tag}
+        tx.change(insert(actors).values({**fresh, **more}))
+        return fresh["id"]
+    check_row(custody.binding, ACTOR, row)
     if name is not None and row.name != name:
         tx.change(update(actors).where(actors.c.id == row.id).values(name=name))
     return str(row.id)
@@ -54,11 +54,14 @@ def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name:
 
 def company_id(tx: Transaction, custody: Custody, partner: str) -> str:
     """The opaque id of a partner company, made now if it is new."""
-    known: str | None = tx.execute(select(partners.c.id).where(partners.c.name == partner)).scalar()
-    if known is None:
-        known = new_id(Kind.PARTNER)
-        tx.change(insert(partners).values(id=known, name=partner, first_seen_at=custody.clock.now()))
-    return known
+    row = tx.execute(select(partners).where(partners.c.name == partner)).first()
+    if row is None:
+        fresh = {"id": new_id(Kind.PARTNER), "name": partner}
+        more = {"first_seen_at": custody.clock.now(), "tag": custody.binding.tag_row(PARTNER, fresh)}
+        tx.change(insert(partners).values({**fresh, **more}))
+        return fresh["id"]
+    check_row(custody.binding, PARTNER, row)
+    return str(row.id)
 
 
 class Directory:
@@ -93,16 +96,19 @@ class Directory:
         directory, partner = (
             None if name_ is None else one_spelling(name_) for name_ in (directory, partner)
         )
-        tenant = self._tenant(directory)
-        withheld = self._withheld(roles, directory, tenant, partner)
-        held = roles - OURS_ALONE - frozenset(withheld)
+        with alarmed():
+            tenant = self._tenant(directory)
+            withheld = self._withheld(roles, directory, tenant, partner)
+            held = roles - OURS_ALONE - frozenset(withheld)
+            own, company = self._id(issuer, subject, name), self._company(held, partner)
+            stamp = self._stamp(subject, tenant) if Role.STAMP in held else None
         actor = Actor(
-            id=self._id(issuer, subject, name),
+            id=own,
             roles=held,
             tenant=tenant,
-            stamp=self._stamp(subject, tenant) if Role.STAMP in held else None,
+            stamp=stamp,
             partner=partner,
-            company=self._company(held, partner),
+            company=company,
             withheld=withheld,
             particulars={"subject": subject, **({"name": name} if name else {}), **particulars},
         )
@@ -147,9 +153,10 @@ class Directory:
         known = self._tenants.get(directory)
         if known is None:
             with self._custody.records.read() as reads:
-                known = reads.execute(select(tenants.c.id).where(tenants.c.directory == directory)).scalar()
-            if known is not None:
-                self._tenants[directory] = known
+                row = reads.execute(select(tenants).where(tenants.c.directory == directory)).first()
+            if row is not None:
+                check_row(self._custody.binding, TENANT, row)
+                known = self._tenants[directory] = str(row.id)
         return known
 
     def _stamp(self, subject: str, tenant: str | None) -> str | None:
@@ -160,10 +167,13 @@ class Directory:
         """
         own = [stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)]
         own += [stamps.c.tenant_id == tenant] if tenant is not None else []
-        first = select(stamps.c.id).where(*own).order_by(stamps.c.registered_at, stamps.c.id).limit(1)
+        first = select(stamps).where(*own).order_by(stamps.c.registered_at, stamps.c.id).limit(1)
         with self._custody.records.read() as reads:
-            found: str | None = reads.execute(first).scalar()
-        return found
+            row = reads.execute(first).first()
+        if row is None:
+            return None
+        check_row(self._custody.binding, STAMP, row)
+        return str(row.id)
 
     def _withheld(
         self, roles: frozenset[Role], directory: str | None, tenant: str | None, partner: str | None

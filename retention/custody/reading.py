@@ -1,10 +1,12 @@
 """Reading: the one way to plaintext (P2, P3).
 
 Order of writing:
-  decide (`retention.grants`) -> * entry `bundle.opened` durable -> data key unwrapped -> first plaintext byte
+  decide (`retention.grants`) -> * entry `bundle.opened` durable -> seen as it was written (`opening`) -> data key
+  unwrapped -> first plaintext byte
   the end of the read (bytes, complete or cut) is a second entry, `bundle.read-ended`
 - `_unseal` takes an Allowed, which only `retention.grants` makes: no door can reach plaintext around the decision.
 - Nothing is opened, and what is open is cut, while the records may be older than the log (`retention.log_gate`).
+- What is decided from is bound by the service's own key (`access`): a row that somebody else wrote opens nothing.
 - A grant that ends cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
 - The entry of the end says why a read ended early: WHY.
 - Damage that is met is looked for again at once (`completing.confirm_damage`): found twice, the bundle is damaged.
@@ -15,27 +17,40 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import Row, select
 from sqlalchemy.exc import DBAPIError
 
-from audit.entry import Action, Detail, Outcome
+from audit.entry import Action, Detail, Entry, Outcome
 from retention.actor import Actor
 from retention.archive import ArchiveError, NoSuchFile
+from retention.binding import BUNDLE
 from retention.bundle import BundleState
+from retention.custody.access import Altered, check_row, read_access
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import DAMAGE, confirm_damage, opener, read_manifest
-from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
-from retention.custody.granting import case_facts
+from retention.custody.context import (
+    Custody,
+    Turned,
+    about_bundle,
+    alarmed,
+    commit,
+    entry,
+    refuse,
+    turned,
+    unseen,
+)
+from retention.custody.opening import EntryNotKept, confirm, stands
 from retention.envelope.bundle_file import BundleOpener
 from retention.envelope.errors import EnvelopeError
 from retention.errors import Damaged, Erased, Passing, Refused, Unavailable
 from retention.grants import Allowed, Denied, decide_open
 from retention.objects.errors import KeyDestroyed, StoreError
-from retention.records.queries import case_by_id, find_bundle, hold, live_grants
-from retention.records.tables import bundles, consents, grants
-from retention.records.unit_of_work import Transaction
+from retention.records.queries import find_bundle, hold
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Reads, Transaction
 
 RECHECK_SECONDS = 2.0
 WHY: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
@@ -64,7 +79,7 @@ class OpenBundle:
         allowed: Allowed,
         bundle: Row[Any],
         spans: Sequence[Span],
-        opened: str,
+        opened: Entry,
     ) -> None:
         self.bundle = bundle
         self.spans = spans
@@ -148,27 +163,25 @@ class OpenBundle:
         least = self._custody.gate.ask(self._custody.clock.now())
         with self._custody.records.read() as reads:
             self._custody.gate.check(reads, least)
-            ended = reads.execute(
-                select(grants.c.ended_at).where(grants.c.id == self._allowed.grant.id)
-            ).scalar()
-            consent = self._allowed.consent
-            revoked = (
-                consent
-                and reads.execute(select(consents.c.revoked_at).where(consents.c.id == consent.id)).scalar()
-            )
-            held = select(bundles.c.state, bundles.c.case_id).where(bundles.c.id == self.bundle.id)
-            state, case = reads.execute(held).one()
-        if state == BundleState.DAMAGED:  # another reader, or the scrubbing, has found it
-            raise Damaged(self.bundle.id)
-        if (
-            ended is not None
-            or revoked is not None
-            or state != BundleState.COMPLETE
-            or case != self._allowed.case
-        ):
+            bundle = reads.execute(select(bundles).where(bundles.c.id == self.bundle.id)).one()
+            if bundle.state == BundleState.DAMAGED:  # another reader, or the scrubbing, has found it
+                raise Damaged(self.bundle.id)
+            with alarmed():
+                allowed = self._still_allowed(reads, bundle)
+        if not allowed:
             raise Refused(
                 "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
             )
+
+    def _still_allowed(self, reads: Reads, bundle: Row[Any]) -> bool:
+        custody, allowed = self._custody, self._allowed
+        if bundle.state != BundleState.COMPLETE or bundle.case_id != allowed.case:
+            return False
+        check_row(custody.binding, BUNDLE, bundle)
+        access = read_access(reads, custody.binding, allowed.case)
+        if not stands(reads, self._opened):
+            raise EntryNotKept
+        return access.has(allowed.grant, allowed.consent)
 
     def close(self, reason: str = "cut") -> None:
         """Let go, and write down how the read ended (`reason`: if it was not done). Repeating it does nothing."""
@@ -182,16 +195,8 @@ class OpenBundle:
 
     def _end(self, reason: str) -> None:
         now = self._custody.clock.now()
-        ended = entry(
-            self._actor,
-            Action.BUNDLE_READ_ENDED,
-            now,
-            outcome=Outcome.SUCCESS if self._complete else Outcome.FAILED,
-            reason=None if self._complete else reason,
-            **about_bundle(self.bundle),
-            subject=self._allowed.grant.id,
-            details={"bytes": self._delivered, "opened": self._opened},
-        )
+        why = None if self._complete else reason
+        ended = _ended(self._actor, self._opened, now, why, self._delivered)
         self._custody.records.write(lambda tx: tx.audit(ended))
 
 
@@ -207,18 +212,25 @@ def open_bundle(
     """Open a complete bundle under the actor's grant, to read the runs that `choose` names.
 
     NotFound, Refused (with an entry), Erased (the tombstone answers), Invalid (from `choose`).
-    Unavailable: the records may be older than the log.
+    Unavailable: the records may be older than the log; or records or log were altered (with an entry).
     """
     now = custody.clock.now()
+    custody.schema.require(custody.records)
     least = custody.gate.ask(now)
 
-    def work(tx: Transaction) -> tuple[Allowed, Row[Any], Sequence[Span], str] | Turned:
+    def work(tx: Transaction) -> tuple[Allowed, int, Row[Any], Sequence[Span], Entry] | Turned:
         custody.gate.check(tx, least)
         bundle = find_bundle(tx, actor, bundle_id, now)
         if bundle is None:
             return unseen(tx, actor, action, now, "bundle", bundle_id)
         refuse_if_erased(bundle)
-        decided = _decide(tx, actor, bundle, now)
+        try:
+            decided, version = _decide(tx, custody, actor, bundle, now)
+        except Altered as error:
+            ids = about_bundle(bundle)
+            return turned(
+                tx, error, entry(actor, action, now, outcome=Outcome.REFUSED, reason=error.reason, **ids)
+            )
         if isinstance(decided, Denied):
             return refuse(tx, actor, action, now, decided, **about_bundle(bundle))
         hold(tx, decided.grant.id, bundle_id)
@@ -233,23 +245,51 @@ def open_bundle(
             particulars=particulars,
         )
         tx.audit(opened)
-        return decided, bundle, spans, opened.id
+        return decided, version, bundle, spans, opened
 
-    allowed, bundle, spans, opened = commit(custody, work)  # * the entry is durable; plaintext may follow
+    allowed, version, bundle, spans, opened = commit(custody, work)  # * the entry is durable
+    custody.openings.follow(opened)
+    try:
+        with alarmed():
+            confirm(custody.records, custody.binding, opened, allowed.case, version)  # plaintext may follow
+    except (Altered, EntryNotKept) as error:
+        ended = _ended(actor, opened, custody.clock.now(), error.reason, 0)
+        custody.records.write(lambda tx: tx.audit(ended))
+        raise
     return OpenBundle(custody, actor, allowed, bundle, spans, opened)
 
 
-def _decide(tx: Transaction, actor: Actor, bundle: Row[Any], now: Any) -> Allowed | Denied:
+def _decide(
+    tx: Transaction, custody: Custody, actor: Actor, bundle: Row[Any], now: datetime
+) -> tuple[Allowed | Denied, int]:
+    """What the rules say, and the version of the access that they were asked of."""
     state = BundleState(bundle.state)
+    check_row(custody.binding, BUNDLE, bundle)
     if bundle.case_id is None:
-        return decide_open(actor, None, bundle.id, state, (), now)
-    case = case_by_id(tx, bundle.case_id)
-    held = live_grants(tx, case.id, actor.id, now)
-    return decide_open(actor, case_facts(tx, case, actor), bundle.id, state, held, now)
+        return decide_open(actor, None, bundle.id, state, (), now), 0
+    access = read_access(tx, custody.binding, bundle.case_id)
+    decided = decide_open(actor, access.facts(actor), bundle.id, state, access.grants(actor), now)
+    return decided, access.version
+
+
+def _ended(actor: Actor, opened: Entry, now: datetime, reason: str | None, delivered: int) -> Entry:
+    """The entry of the end of a read; without a `reason` all was handed over."""
+    return entry(
+        actor,
+        Action.BUNDLE_READ_ENDED,
+        now,
+        outcome=Outcome.SUCCESS if reason is None else Outcome.FAILED,
+        reason=reason,
+        tenant=opened.tenant,
+        case=opened.case,
+        bundle=opened.bundle,
+        subject=opened.subject,
+        details={"bytes": delivered, "opened": opened.id},
+    )
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, Refused) and error.reason:
+    if isinstance(error, (Refused, Altered, EntryNotKept)) and error.reason:
         return error.reason
     return next((why for kinds, why in WHY if isinstance(error, kinds)), "error")
 

@@ -15,14 +15,15 @@ from typing import Any
 from sqlalchemy import Row
 
 from retention.actor import CLOCK
-from retention.custody.erasing import BUNDLE, CASE, start
+from retention.binding import Binding
+from retention.custody.erasing import BUNDLE, CASE, end_with_case, start
 from retention.deadline import Reason
 from retention.records.unit_of_work import Transaction
 
 _CAUSES = {Reason.CASE_CLOSED: "deadline", Reason.MOVED: "deadline", Reason.UNCLAIMED: "unclaimed"}
 
 
-def begin(tx: Transaction, due: Sequence[tuple[Row[Any], Reason]], now: datetime) -> None:
+def begin(tx: Transaction, binding: Binding, due: Sequence[tuple[Row[Any], Reason]], now: datetime) -> None:
     """Begin the erasure of bundles that are due, each for its reason."""
     ordered = sorted(due, key=lambda each: (each[0].case_id or "", each[1]))
     for (case_id, reason), found in groupby(ordered, key=lambda each: (each[0].case_id, each[1])):
@@ -31,3 +32,5 @@ def begin(tx: Transaction, due: Sequence[tuple[Row[Any], Reason]], now: datetime
         for group in [held] if whole else [[bundle] for bundle in held]:
             scope, cause = CASE if whole else BUNDLE, _CAUSES[reason]
             start(tx, CLOCK, group, group[0].tenant_id, case_id, scope, cause, now, on_demand=False)
+        if whole and case_id is not None:
+            end_with_case(tx, binding, CLOCK, case_id, now)

@@ -19,6 +19,7 @@ from sqlalchemy.exc import IntegrityError
 
 from audit.entry import Action
 from retention.actor import Actor, Role
+from retention.binding import STAMP, TENANT
 from retention.custody.context import (
     Custody,
     Turned,
@@ -45,6 +46,7 @@ def register_tenant(custody: Custody, actor: Actor, name: str, directory: str) -
         if denied := lacks_role(actor, Role.ADMINISTRATOR):
             return refuse(tx, actor, Action.TENANT_REGISTERED, now, denied)
         row = {"id": id_, "name": name, "directory": directory, "registered_at": now}
+        row["tag"] = custody.binding.tag_row(TENANT, row)
         _insert(tx, insert(tenants).values(row), f"the directory {directory!r} is registered already")
         tx.audit(
             entry(
@@ -89,6 +91,7 @@ def register_stamp(
             "proactive": proactive,
             "registered_at": now,
         }
+        row["tag"] = custody.binding.tag_row(STAMP, row)
         _insert(
             tx,
             insert(stamps).values(row),

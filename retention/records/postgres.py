@@ -69,8 +69,10 @@ class PostgresRecords:
         with self._writes.connect() as connection:  # rolls back on the way out, unless committed
             tx = Transaction(connection)
             value = work(tx)
+            tx.settle()
             log.append_rows(connection, tx.entries)
             _commit(connection, wrote=tx.changed or bool(tx.entries))
+            tx.committed()
             return value
 
     @contextmanager

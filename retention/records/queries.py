@@ -17,7 +17,6 @@ from retention.bundle import BundleState
 from retention.case import CaseEvent, CaseEventKind
 from retention.deadline import BundleHistory, due
 from retention.envelope.manifest import PartEntry
-from retention.grants import Consent, Grant
 from retention.records.tables import (
     Moment,
     assignments,
@@ -26,7 +25,6 @@ from retention.records.tables import (
     cases,
     concatenations,
     consent_bundles,
-    consents,
     grants,
     parts,
 )
@@ -38,14 +36,7 @@ _ASSIGNED = select(assignments.c.row).where(
     assignments.c.actor_id == bindparam("actor"),
     assignments.c.unassigned_at.is_(None),
 )
-_LIVE_GRANTS = select(grants).where(
-    grants.c.actor_id == bindparam("actor"),
-    grants.c.case_id == bindparam("case"),
-    grants.c.expires_at > bindparam("now"),
-    grants.c.ended_at.is_(None),
-)
 _PARTS = select(parts).where(parts.c.bundle_id == bindparam("bundle")).order_by(parts.c.number)
-_CASE = select(cases).where(cases.c.id == bindparam("case"))
 _HOLD = (
     select(bundles.c.id, grants.c.id)
     .join_from(bundles, grants, grants.c.case_id == bundles.c.case_id)
@@ -104,11 +95,6 @@ def live_partials(reads: Reads, final_ids: Sequence[str]) -> Sequence[Row[Any]]:
     ).all()
 
 
-def case_by_id(reads: Reads, case_id: str) -> Row[Any]:
-    """The case that a record names: it is there."""
-    return reads.execute(_CASE, {"case": case_id}).one()
-
-
 def hold(reads: Reads, grant_id: str, bundle_id: str) -> None:
     """Let nobody end the grant, or begin to erase the bundle, before this transaction is over (PostgreSQL).
 
@@ -152,34 +138,10 @@ def refresh_due(tx: Transaction, which: Any) -> None:
         tx.change(update(bundles).where(bundles.c.id == bundle.id).values(due_at=at))
 
 
-def case_consents(reads: Reads, case_id: str) -> list[Consent]:
-    """Every consent ever given for a case."""
-    rows = reads.execute(select(consents).where(consents.c.case_id == case_id)).all()
-    return [
-        Consent(
-            row.id,
-            case_id,
-            row.partner,
-            None if row.whole_case else consent_scope(reads, row.id),
-            row.expires_at,
-            row.revoked_at,
-        )
-        for row in rows
-    ]
-
-
 def consent_scope(reads: Reads, consent_id: str) -> frozenset[str]:
     """The bundles that a consent names."""
     statement = select(consent_bundles.c.bundle_id).where(consent_bundles.c.consent_id == consent_id)
     return frozenset(reads.execute(statement).scalars())
-
-
-def live_grants(reads: Reads, case_id: str, actor_id: str, now: datetime) -> list[Grant]:
-    """The actor's grants for the case that have neither ended nor expired."""
-    rows = reads.execute(_LIVE_GRANTS, {"case": case_id, "actor": actor_id, "now": now})
-    return [
-        Grant(row.id, row.case_id, row.actor_id, row.expires_at, row.ended_at, row.consent_id) for row in rows
-    ]
 
 
 def bundle_parts(reads: Reads, bundle_id: str) -> Sequence[PartEntry]:

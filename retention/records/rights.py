@@ -53,15 +53,20 @@ RIGHTS: Mapping[str, Rights] = {
     ),
     # Who there is, and what they may: what ends something is one column.
     "actors": Rights(
-        api=("SELECT", "INSERT", "UPDATE (issuer, subject, name)"),
+        api=("SELECT", "INSERT", "UPDATE (issuer, subject, name, tag)"),
         clock=(
             "SELECT",
-            "UPDATE (issuer, subject, name)",
+            "UPDATE (issuer, subject, name, tag)",
         ),  # a person who was forgotten, once more after a restore
     ),
-    "partners": Rights(api=_ADD, clock=_READ),
-    "tenants": Rights(api=_ADD, clock=_READ),
-    "stamps": Rights(api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"), clock=_READ),
+    # The clock binds records from before there was a key for it, once.
+    "partners": Rights(api=_ADD, clock=("SELECT", "UPDATE (tag)")),
+    "tenants": Rights(api=_ADD, clock=("SELECT", "UPDATE (tag)")),
+    "stamps": Rights(
+        api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"), clock=("SELECT", "UPDATE (tag)")
+    ),
+    "case_access": Rights(api=_ADD_AND_CHANGE, clock=_ADD_AND_CHANGE),
+    "binding": Rights(api=_READ, clock=_ADD),
     "proactive_consents": Rights(api=_ADD, clock=_READ),
     "cases": Rights(api=("SELECT", "INSERT", "UPDATE (state)"), clock=_READ),
     "case_events": Rights(api=_ADD, clock=_READ),

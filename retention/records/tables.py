@@ -5,6 +5,8 @@ Rules:
 - Nothing is deleted but parts and blocks of an erased bundle, and blocks that a commit used or dropped: ended grants,
   revoked consents and tombstones stay listed.
 - No key material stands here, wrapped or not (P7).
+- `tag`: what binds a row to the service (`retention.binding`); rows from before there were tags have none until they
+  are bound.
 - `bundles.due_at` repeats what `retention.deadline` computes, so that the sweep can find the due by an index; the
   decision to erase is made from the history again.
 """
@@ -16,6 +18,7 @@ from datetime import datetime
 from sqlalchemy import (
     BigInteger,
     Boolean,
+    CheckConstraint,
     Column,
     Dialect,
     ForeignKey,
@@ -62,6 +65,7 @@ actors = Table(
     Column("subject", String, nullable=False),
     Column("name", String),
     Column("first_seen_at", Moment, nullable=False),
+    Column("tag", String),
     Index("ux_actors_subject", "issuer", "subject", unique=True),
 )
 
@@ -71,6 +75,7 @@ partners = Table(
     Column("id", String, primary_key=True),
     Column("name", String, nullable=False, unique=True),
     Column("first_seen_at", Moment, nullable=False),
+    Column("tag", String),
 )
 
 tenants = Table(
@@ -80,6 +85,7 @@ tenants = Table(
     Column("name", String, nullable=False),
     Column("directory", String, nullable=False, unique=True),
     Column("registered_at", Moment, nullable=False),
+    Column("tag", String),
 )
 
 stamps = Table(
@@ -92,6 +98,7 @@ stamps = Table(
     Column("proactive", Boolean, nullable=False),
     Column("registered_at", Moment, nullable=False),
     Column("deregistered_at", Moment),
+    Column("tag", String),
     # One live registration of a subject by each customer; a deregistered stamp may be registered anew.
     Index(
         "ux_stamps_subject",
@@ -145,6 +152,26 @@ assignments = Table(
     Column("unassigned_at", Moment),
     Index("ix_assignments_case", "case_id", "actor_id"),
     Index("ix_assignments_actor", "actor_id", "case_id"),
+)
+
+# Everything that lets somebody read the case, bound: one row a case, written by every act that changes it.
+case_access = Table(
+    "case_access",
+    metadata,
+    Column("case_id", ForeignKey("cases.id"), primary_key=True),
+    Column("version", BigInteger, nullable=False),
+    Column("as_of", Moment, nullable=False),
+    Column("entry_id", String, nullable=False),
+    Column("tag", String, nullable=False),
+)
+
+# One row: these records are bound. Its absence is believed only of a log that says the same.
+binding = Table(
+    "binding",
+    metadata,
+    Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
+    Column("bound_at", Moment, nullable=False),
+    Column("tag", String, nullable=False),
 )
 
 upload_links = Table(
@@ -225,6 +252,7 @@ bundles = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("failure", String),
     Column("next_try_at", Moment),
+    Column("tag", String),
     Index("ix_bundles_case", "case_id", "state"),
     Index("ix_bundles_tenant", "tenant_id", "time_collected", "id"),
     Index("ix_bundles_collected", "time_collected", "id"),
@@ -379,6 +407,13 @@ grants = Table(
     Column("end_cause", String),
     Index("ix_grants_case", "case_id", "granted_at", "id"),
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
+    Index(
+        "ix_grants_live",
+        "case_id",
+        "expires_at",
+        sqlite_where=text("ended_at IS NULL"),
+        postgresql_where=text("ended_at IS NULL"),
+    ),
     Index(
         "ix_grants_consent",
         "consent_id",

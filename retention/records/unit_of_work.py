@@ -24,7 +24,7 @@ from datetime import datetime
 from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
-from sqlalchemy import Connection, CursorResult, Engine, Executable, Result, Select, text
+from sqlalchemy import CompoundSelect, Connection, CursorResult, Engine, Executable, Result, Select, text
 
 from audit import log
 from audit.entry import Entry
@@ -55,10 +55,12 @@ class Transaction:
         self._connection = connection
         self.entries: list[log.EntryRow] = []
         self.changed = False
+        self._last: dict[str, Callable[[], None]] = {}
+        self._then: list[Callable[[], None]] = []
 
     def execute(self, statement: Executable, rows: Rows | Mapping[str, Any] | None = None) -> Result[Any]:
         """Run a statement (once for each of `rows`, or with the values given)."""
-        if not (self.changed or isinstance(statement, Select)):
+        if not (self.changed or isinstance(statement, (Select, CompoundSelect))):
             self._before_first_change()
             self.changed = True
         return self._connection.execute(statement, rows)
@@ -85,6 +87,28 @@ class Transaction:
             self.changed = True
         for entry_id in entry_ids:
             log.redact(self._connection, entry_id, at)
+
+    def at_end(self, name: str, do: Callable[[], None]) -> None:
+        """Have `do` run when the work has returned, before its entries are written; the first of a `name` counts."""
+        self._last.setdefault(name, do)
+
+    def has_at_end(self, name: str) -> bool:
+        """True when something of this `name` is to be done."""
+        return name in self._last
+
+    def settle(self) -> None:
+        """Do what was to be done at the end."""
+        for do in self._last.values():
+            do()
+
+    def then(self, do: Callable[[], None]) -> None:
+        """Have `do` run once this work is durable. It does not raise, and touches no database."""
+        self._then.append(do)
+
+    def committed(self) -> None:
+        """Do what was to be done then."""
+        for do in self._then:
+            do()
 
     def _before_first_change(self) -> None:
         """Where works share a transaction, the place to come back to."""
@@ -135,10 +159,11 @@ class Records(Protocol):
 class _Waiting(Generic[T]):
     """One thread's work in the queue, and what became of it. `wake` is held until it is done, or its turn to lead."""
 
-    __slots__ = ("done", "error", "value", "wake", "work")
+    __slots__ = ("done", "error", "tx", "value", "wake", "work")
 
     def __init__(self, work: Work[T]) -> None:
         self.work = work
+        self.tx: Transaction | None = None
         self.value: T | None = None
         self.error: BaseException | None = None
         self.done = False
@@ -199,6 +224,9 @@ class SqliteRecords:
                     _refuse_undone(self._writer, waiting.error)
                 log.append_rows(self._writer, entries)
             # * commit point: COMMIT has returned (synchronous=FULL), the group is durable
+            for waiting in group:
+                if waiting.tx is not None and waiting.error is None:
+                    waiting.tx.committed()
         except BaseException as error:  # the whole group is undone: every caller must hear of it
             self._drop_writer()
             for waiting in group:
@@ -232,9 +260,10 @@ def _refuse_undone(connection: Connection, error: BaseException | None) -> None:
 
 def _run(connection: Connection, waiting: _Waiting[Any]) -> list[log.EntryRow]:
     """Run one work inside the group; its entries, or none when it failed and was undone."""
-    tx = _Fenced(connection)
+    tx = waiting.tx = _Fenced(connection)
     try:
         waiting.value = waiting.work(tx)
+        tx.settle()
         return tx.keep()
     except Exception as error:
         waiting.error = error

@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, event, select, text, update
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -39,6 +39,7 @@ from audit.times import to_microseconds
 from audit.witness_local import LocalWitness
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
+from retention.binding import BUNDLE, Binding
 from retention.bundle import Collection, CollectionType, Triggers
 from retention.custody import (
     cases,
@@ -51,7 +52,9 @@ from retention.custody import (
     reading,
     taking_over,
 )
+from retention.custody.access import begin
 from retention.custody.context import Custody, entry
+from retention.custody.ending import bind_anew
 from retention.errors import Conflict, CustodyError
 from retention.log_gate import LogGate
 from retention.objects.errors import StoreError
@@ -59,6 +62,8 @@ from retention.records.migrate import upgrade
 from retention.records.pages import encode_cursor
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
 from tests.bench.filling import NOW, fill
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
 from tests.servers.postgres import PostgresServer
@@ -378,13 +383,13 @@ def new_server(*, in_memory: bool) -> PostgresServer:
 
 
 @contextlib.contextmanager
-def filled(server: PostgresServer, bundles: int, entries: int) -> Iterator[Service]:
+def filled(server: PostgresServer, bundle_count: int, entries: int) -> Iterator[Service]:
     """A service on a database of that size."""
     engine = postgres_engine(server.url("postgres"))
     upgrade(engine)
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL auto_explain.log_min_duration = -1"))
-        fill(connection, bundles, entries)
+        fill(connection, bundle_count, entries)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout = 0"))
         connection.execute(text("VACUUM ANALYZE"))
@@ -404,12 +409,33 @@ def filled(server: PostgresServer, bundles: int, entries: int) -> Iterator[Servi
             objects=StrictObjectStore(),
             keys=StrictKeyStore(),
             wrapper=MemoryKeyWrapper(),
+            binding=Binding(bytes(32)),
             tiles=tiles,
             gate=LogGate(records, tiles, LocalWitness(Path(folder) / "witness"), signer.verifier),
             triggers=Triggers({}),
         )
-        yield Service(custody, plans, bundles, entries, Sequencer(engine, tiles, signer, _Clock()))
+        _bind(custody)
+        yield Service(custody, plans, bundle_count, entries, Sequencer(engine, tiles, signer, _Clock()))
     engine.dispose()
+
+
+BOUND_CASES = 300
+
+
+def _bind(custody: Custody) -> None:
+    """Bind the cases that the verbs use, and their bundles: what is filled in by hand opens nothing."""
+    ids = [f"cas_{10 * turn + 9}" for turn in range(1, BOUND_CASES)]
+    key = custody.binding
+
+    def work(tx: Transaction) -> None:
+        for case_id in ids:
+            begin(tx, key, case_id, NOW)
+        bind_anew(tx, key, CLOCK, ids, NOW)
+        for row in tx.execute(select(bundles).where(bundles.c.case_id.in_(ids))).all():
+            tag = key.tag_row(BUNDLE, row)
+            tx.change(update(bundles).where(bundles.c.id == row.id).values(tag=tag))
+
+    custody.records.write(work)
 
 
 def observe(service: Service, name: str) -> Seen:

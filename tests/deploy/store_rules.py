@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from functions.settings import CONNECTION
-from retention.signing import LINK_KEY, SIGNING_KEYS
+from retention.signing import BINDING_KEY, LINK_KEY, SIGNING_KEYS
 from tests.deploy.bicep import Resource
 from tests.deploy.role_rules import grants
 from tests.deploy.site import Site
@@ -125,7 +125,7 @@ def the_key_never_leaves_and_its_use_is_logged(site: Site) -> Iterator[str]:
 def the_secrets_are_those_of_the_program_and_made_by_nobody_here(site: Site) -> Iterator[str]:
     may = grants(site)
     for key in SIGNING_KEYS:
-        wanted = {"API"} if key == LINK_KEY else {"clock"}
+        wanted = {LINK_KEY: {"API"}, BINDING_KEY: {"API", "clock"}}.get(key, {"clock"})
         readers = {who for role, who, where in may if where == f"secret `casevault-{key}`"}
         if readers != wanted:
             yield f"casevault-{key} is read by {sorted(readers)}, and is for {sorted(wanted)}"

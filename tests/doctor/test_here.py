@@ -22,6 +22,8 @@ from retention.actor import CLOCK
 from retention.assembly import assemble
 from retention.clock import DevelopmentClock
 from retention.custody.context import entry
+from retention.errors import Unavailable
+from retention.records.engine import sqlite_engine
 from retention.settings import from_environment
 from tests.doctor.conftest import Patient, bad, timed
 from tests.intake_api.cli.serving import Answer, Asked, Served
@@ -271,7 +273,8 @@ def test_a_part_that_hangs_is_given_up_and_hides_nothing(patient: Patient) -> No
         lines, seconds = timed(lambda: patient.examine("--patience", "2", CASEVAULT_DATABASE_URL=url))
     found = bad(lines)
     assert found["database"] == "no answer within 2 seconds: it hangs, or the line to it does"
-    assert {*found} == {"database", "reading", "witness", "clock", "time"}  # all that stands on it
+    standing = {"database", "schema", "access", "reading", "witness", "clock", "time"}
+    assert {*found} == standing  # all that stands on it
     assert seconds < 15
 
 
@@ -294,3 +297,24 @@ def test_a_folder_of_something_else_is_not_taken_for_a_service(patient: Patient)
 
 def test_where_no_service_is_set_up_only_the_way_to_one_is_looked_at(patient: Patient) -> None:
     assert {*patient.examine()} == {"this machine", "settings", "service"}
+
+
+def test_what_was_done_to_the_database_behind_the_services_back_is_named(patient: Patient) -> None:
+    patient.make()
+    engine = sqlite_engine(patient.state / "records.db")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE INDEX mine ON audit_entries (actor, action)")
+    lines = patient.examine()
+    assert bad(lines) == {}
+    assert "foreign index mine" in lines["schema"]["what"]
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER quiet AFTER INSERT ON audit_entries BEGIN DELETE FROM audit_entries; END"
+        )
+        connection.exec_driver_sql("INSERT INTO tenants VALUES ('ten_forged', 'X', 'x', 1, NULL)")
+    engine.dispose()
+    found = bad(patient.examine())
+    assert "foreign trigger quiet" in found["schema"]
+    assert "tenant ten_forged is not what was bound" in found["access"]
+    with pytest.raises(Unavailable, match="trigger quiet"):
+        assemble(from_environment({"CASEVAULT_STATE": str(patient.state), **patient.told}))

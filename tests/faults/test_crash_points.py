@@ -40,7 +40,7 @@ CALLS = {
     "records.write records.write records.read keys.get " + _PART + "records.write "
     "records.read " + _COMPLETE + "records.write",
     "complete": "records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
-    "open": "records.write records.read keys.get " + _READ + "records.write",
+    "open": "records.read records.write records.read records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
     "sweep": 3 * "records.read " + "records.write records.write records.write records.read records.read "
     "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read records.read "

@@ -26,7 +26,8 @@ OWN_DOCUMENT = "/openapi.json"
 
 def test_a_healthy_service_is_ready(empty: Service) -> None:
     assert empty.done("GET", "/healthz") == {"status": "ok"}
-    checks = {"database": "ok", "object_store": "ok", "key_store": "ok", "log": "ok", "key_file": "ok"}
+    parts = ("database", "unaltered", "object_store", "key_store", "log", "key_file")
+    checks = dict.fromkeys(parts, "ok")
     assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks, **FINE}
 
 
@@ -56,6 +57,19 @@ def test_a_missing_key_file_is_named(empty: Service) -> None:
     empty.settings.key_file.unlink()
     checks = empty.call("GET", "/readyz").get_json()["checks"]
     assert {name for name, said in checks.items() if said != "ok"} == {"key_file"}
+
+
+def test_a_database_that_was_altered_is_named(empty: Service) -> None:
+    with empty.custody.records.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE VIEW more AS SELECT 1")
+    checks = empty.call("GET", "/readyz").get_json()["checks"]
+    assert {name for name, said in checks.items() if said != "ok"} == {"unaltered"}
+
+
+def test_a_service_whose_log_lost_an_opening_is_not_ready(empty: Service) -> None:
+    empty.custody.openings.lost = 1
+    checks = empty.call("GET", "/readyz").get_json()["checks"]
+    assert {name for name, said in checks.items() if said != "ok"} == {"unaltered"}
 
 
 def test_a_database_that_fails_is_named(empty: Service, monkeypatch: pytest.MonkeyPatch) -> None:

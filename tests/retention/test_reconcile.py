@@ -26,7 +26,7 @@ from retention.errors import Erased, NotFound, Refused, Unavailable
 from retention.receipt import check
 from retention.reconcile import Reconciliation, erase_unrecorded, reconcile
 from retention.records.tables import bundles, parts
-from retention.signing import LOG_KEY, RECEIPT_KEY
+from retention.signing import BINDING_KEY, LOG_KEY, RECEIPT_KEY
 from retention.sweep import sweep
 from retention.witnessing import witness_once
 from tests.retention.custody.world import DAY, REASON, World
@@ -277,6 +277,7 @@ def test_a_database_of_another_history_does_not_adopt_ours(
         world.open_case()
         services.sequencer.run_once()
     shutil.copy(other.settings.records_file, installation.settings.records_file)
+    shutil.copy(other.settings.state / BINDING_KEY, installation.settings.state / BINDING_KEY)
     with installation.service() as (services, world):
         with pytest.raises(NotOurTailError):
             again(services, world)

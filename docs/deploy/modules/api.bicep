@@ -69,6 +69,7 @@ module readers 'secret-readers.bicep' = {
     principalId: identity.properties.principalId
     secretNames: [
       'casevault-link-signing-key'
+      'casevault-binding-key'
       certificateSecret
       witnessSecrets.AWS_ACCESS_KEY_ID
       witnessSecrets.AWS_SECRET_ACCESS_KEY

@@ -52,6 +52,7 @@ module readers 'secret-readers.bicep' = {
     secretNames: [
       'casevault-log-signing-key'
       'casevault-receipt-signing-key'
+      'casevault-binding-key'
       'casevault-witness-access-key-id'
       'casevault-witness-secret-access-key'
     ]

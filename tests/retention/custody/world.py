@@ -27,6 +27,7 @@ from audit.tiles import LocalTileStore
 from audit.verify import verify_database
 from audit.witness_local import LocalWitness
 from retention.actor import Actor, Role
+from retention.binding import Binding
 from retention.bundle import Collection, CollectionType, Triggers
 from retention.custody import (
     cases,
@@ -287,6 +288,7 @@ def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records |
         wrapper=MemoryKeyWrapper(),
         tiles=tiles,
         gate=LogGate(records, tiles, LocalWitness(folder / "witness"), log_signer.verifier),
+        binding=Binding(bytes(32)),
         triggers=Triggers({TRIGGER: "A fault"}),
     )
     return World(folder, custody, clock, log_signer, Signer("casevault.test/receipts", bytes(range(32))))
