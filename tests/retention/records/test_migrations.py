@@ -143,6 +143,10 @@ def test_every_step_can_be_taken_back_and_taken_again_with_data_in_place(new_eng
     assert catalog(engine) == schema
     with engine.connect() as connection:
         after = contents(connection)
+    # What binds rows goes with its step: nothing opens until it is bound anew.
+    for found in (before, after):
+        del found["case_access"], found["binding"]
+    before, after = _without_tags(before), _without_tags(after)
     # Companies are known by the log again, by the same ids: those that a customer consented to.
     (oem,) = (row for row in before["partners"] if row[1] == "oem")
     assert [row[:2] for row in after.pop("partners")] == [oem[:2]]
@@ -153,6 +157,18 @@ def test_every_step_can_be_taken_back_and_taken_again_with_data_in_place(new_eng
     for each in (before, after):
         each["receipts"] = [row[:-1] for row in each["receipts"]]
     assert after == before
+
+
+def _without_tags(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[tuple[Any, ...]]]:
+    tags = {
+        table.name: [column.name for column in table.columns].index("tag")
+        for table in TABLES
+        if "tag" in table.c
+    }
+    return {
+        name: [row[: tags[name]] + row[tags[name] + 1 :] for row in rows] if name in tags else rows
+        for name, rows in found.items()
+    }
 
 
 def test_a_database_taken_back_to_base_is_empty_and_can_begin_anew(new_engine: MakeEngine) -> None:
