@@ -107,7 +107,7 @@ def _live() -> Any:
         no_time.label("ends"),
     ).where(a.case_id == of, a.unassigned_at.is_(None))
     granted: Select[Any] = select(
-        literal(_GRANT), g.id, g.actor_id, g.consent_id, g.reason, number(g.granted_at), number(g.expires_at)
+        literal(_GRANT), g.id, g.actor_id, g.consent_id, no_text, number(g.granted_at), number(g.expires_at)
     ).where(g.case_id == of, g.ended_at.is_(None), g.expires_at > as_of)
     given: Select[Any] = select(
         literal(_CONSENT),

@@ -35,6 +35,7 @@ from retention.case import CaseState
 from retention.custody.access import NEWEST_ACT, bind
 from retention.custody.context import Custody, about_case, entry
 from retention.custody.ending import end_grants
+from retention.ids import one_spelling
 from retention.records.queries import consent_scope
 from retention.records.tables import (
     actors,
@@ -374,7 +375,9 @@ def _particulars(reads: Reads, bound: _Bound) -> Mapping[str, str]:
     if row is None or row.particulars is None or row.salt is None:
         return {}
     found: Mapping[str, str] = json.loads(row.particulars)
-    return found if particulars_hash(row.salt, found) == said else {}
+    if particulars_hash(row.salt, found) != said:
+        return {}
+    return {name: one_spelling(value) for name, value in found.items()}  # as rows hold names
 
 
 def end_unproven(custody: Custody, actor: Actor, number: str) -> int | None:

@@ -29,6 +29,7 @@ from audit.log import redaction
 from audit.tables import audit_entries
 from audit.times import from_microseconds
 from retention.actor import Actor, Role
+from retention.binding import ACTOR, Binding
 from retention.custody.context import Custody, Turned, commit, entry, lacks_role, refuse, unseen
 from retention.errors import Conflict
 from retention.grants import Denied, check_reason
@@ -95,7 +96,7 @@ def redact_person(custody: Custody, actor: Actor, actor_id: str, reason: str) ->
             return before
         if why := _still_acts(tx, actor_id, now):
             raise Conflict(f"this person {why}: end that first", reason="still-acting")
-        _forget(tx, actor_id)
+        _forget(tx, custody.binding, actor_id)
         said = {"reason": reason.strip()}
         tx.audit(entry(actor, Action.ACTOR_REDACTED, now, subject=actor_id, particulars=said))
         return now
@@ -119,7 +120,7 @@ def redact_again(custody: Custody) -> int:
         if action == Action.ENTRY_REDACTED:
             count += custody.records.write(lambda tx, named=subject: _redact_named(tx, named, custody))  # type: ignore[misc]
         else:
-            custody.records.write(lambda tx, named=subject: _forget(tx, named))  # type: ignore[misc]
+            custody.records.write(lambda tx, named=subject: _forget(tx, custody.binding, named))  # type: ignore[misc]
             count += _redact_entries_of(custody, subject)
     if count:
         truncate_wal(custody.records.engine)
@@ -144,11 +145,12 @@ def _still_acts(tx: Transaction, actor_id: str, now: datetime) -> str | None:
     return "holds a live grant" if held else None
 
 
-def _forget(tx: Transaction, actor_id: str) -> None:
+def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
     """No issuer has an empty name, so no token ever finds this actor again."""
     nobody = {"issuer": "", "subject": actor_id, "name": None}
     known = actors.c.id == actor_id, actors.c.issuer != ""
-    tx.change(update(actors).where(*known).values(nobody))
+    tag = binding.tag_row(ACTOR, {"id": actor_id, **nobody})
+    tx.change(update(actors).where(*known).values({**nobody, "tag": tag}))
     written = grants.c.actor_id == actor_id, grants.c.reason != ""
     tx.change(update(grants).where(*written).values(reason=""))
 
