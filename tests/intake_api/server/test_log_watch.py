@@ -21,7 +21,7 @@ def _read_once(world: World) -> Any:
     world.assign(world.engineer)
     world.grant()
     world.read(bundle)
-    return SimpleNamespace(custody=world.custody, log_signer=world.log_signer)
+    return SimpleNamespace(custody=world.custody, log_key=world.log_signer.verifier)
 
 
 def test_a_process_that_ends_waits_until_its_openings_are_signed() -> None:

@@ -155,7 +155,7 @@ def test_what_ended_stays_ended(scene: Scene, name: str) -> None:
 
 
 def test_what_is_put_back_with_the_logs_rows_gone_is_found_by_the_log_check(scene: Scene) -> None:
-    """What is not held at once (N18): a process that has seen nothing, and the log's newest rows deleted as well. The
+    """What is not held at once (N19): a process that has seen nothing, and the log's newest rows deleted as well. The
     read has its entry, the sequencer signs nothing over the gap, and the walker says which leaf is gone."""
     world = scene.world
     kept = _access_rows(world)
