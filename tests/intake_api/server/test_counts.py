@@ -35,7 +35,7 @@ def strangers_and_engineers(service: Service, number: int) -> None:
     for _ in range(number):
         assert service.call("GET", "/stamps").status == 401
         answer = service.call("POST", "/cases/999999999999999/grants", kind, json.dumps(asked).encode())
-        assert answer.status == 404
+        assert answer.status == 403
 
 
 def test_a_stop_enters_what_was_counted(serving):
