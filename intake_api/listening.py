@@ -50,9 +50,17 @@ LOOK_SECONDS = 0.05
 
 
 class Server(MPServer):
-    """Granian's, which also stops when a process beside its worker has ended. `tls`: the certificate to use now."""
+    """Granian's, which also stops when a process beside its worker has ended.
 
-    def __init__(self, settings: ServerSettings, tls: Callable[[], TlsFiles]) -> None:
+    `tls`: the certificate to use now. `on_stop` is called when a stop was asked for.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        tls: Callable[[], TlsFiles],
+        on_stop: Callable[[], object] = lambda: None,
+    ) -> None:
         files = tls()
         super().__init__(
             "casevault",
@@ -70,7 +78,7 @@ class Server(MPServer):
             workers_kill_timeout=settings.stop_seconds,
             log_dictconfig=LOGGING,
         )
-        self._settings, self._tls = settings, tls
+        self._settings, self._tls, self._on_stop = settings, tls, on_stop
         self._draining = RawValue("b", 0)
         self._ready = RawValue("i", 0)  # the number of the last worker that was ready
         self._spawned = 0
@@ -96,6 +104,7 @@ class Server(MPServer):
         if self.interrupt_signal:
             self._hurry.set()
         self._draining.value = 1
+        self._on_stop()
         super().signal_handler_interrupt()  # type: ignore[no-untyped-call]
 
     def shutdown(self, exit_code: int = 0) -> None:

@@ -8,7 +8,8 @@ Rules:
 - Either child ending unasked ends the service with a code that is not 0: whatever started it starts it anew. So does
   an error of the parent itself, whenever it happens: what was started is stopped first, within the bounds of a stop.
 - Stop: the workers first, which keep what arrived; then the clock, which signs the last entries into the log.
-- Start: after the last child of the service before. Those whose parent was killed have `stop_seconds` to end.
+- Start: after the last child of the service before. Those whose parent was killed, or told to stop, have
+  `stop_seconds` to end; while it serves on, a second one is refused at once.
 - SIGHUP renews the workers, one after the other, without a gap (listening.py); the clock goes on.
 - Bounded: a head that is not complete within HEAD_SECONDS, a body that stalls, an answer that nobody takes, each end
   their connection; a stop that takes longer than `stop_seconds` ends by force, and a resume loses less than one part.
@@ -41,7 +42,7 @@ from intake_api import clockwork
 from intake_api.listening import Server
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, kill_children, leave_terminal_group
-from intake_api.settings import ClockIs, ServerSettings
+from intake_api.settings import SERVING, ClockIs, ServerSettings
 from intake_api.tls import TlsFiles, local_certificate, read_pair
 from intake_api.worker import load
 from retention.assembly import assemble, initialise, is_initialised
@@ -58,9 +59,9 @@ def serve(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. SettingError when it cannot be begun."""
     _initialise(settings)
     tls = partial(_tls_files, settings)
-    with _alone(settings), _meeting_place(settings) as settings:
+    with _alone(settings) as lock, _meeting_place(settings) as settings:
         _try_out(settings, tls)
-        server = Server(settings, tls)
+        server = Server(settings, tls, on_stop=lambda: fcntl.lockf(lock, fcntl.LOCK_UN))
         beside = _beside(settings, tls)
         patience, code = settings.stop_seconds + OWN_CHILDREN_SECONDS, 0
         try:
@@ -202,40 +203,59 @@ def _stop(process: multiprocessing.Process, patience: float) -> int:
 
 
 @contextmanager
-def _alone(settings: ServerSettings) -> Iterator[None]:
+def _alone(settings: ServerSettings) -> Iterator[int]:
     """One service a state folder, one an address: the server's socket option would let a second one share both."""
     settings.custody.state.mkdir(
         mode=0o700, parents=True, exist_ok=True
     )  # whose other parts are all in Azure
-    descriptor = os.open(
-        settings.custody.state / "serving.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-    )
+    descriptor = os.open(settings.custody.state / SERVING, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _lock(descriptor, settings)
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, settings.local_address.encode())  # found by commands on this machine
         listens = [(served.host, served.port) for served in (settings, settings.for_blobs()) if served]
         for host, port in (*listens, *([settings.metrics_listen] if settings.metrics_listen else [])):
             _refuse_taken_address(host, port)
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
 
 def _lock(descriptor: int, settings: ServerSettings) -> None:
-    """All processes of a service hold the lock: the last to end frees it."""
+    """All processes of a service hold the lock: the last to end frees it.
+
+    Its parent alone holds another (fcntl(2): not inherited), until it is told to stop: while it does, nothing ends
+    that could be waited for.
+    """
     state, patience = settings.custody.state, settings.stop_seconds + OWN_CHILDREN_SECONDS
     give_up, waiting = time.monotonic() + patience, False
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > give_up:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            if time.monotonic() > give_up or _serves_on(descriptor):
                 raise SettingError(
                     f"another casevault serves {state}: stop it, or set CASEVAULT_STATE"
                 ) from None
+        else:
+            return
         if not waiting:
             LOG.warning("another casevault has %s; waiting %s seconds for it to end", state, patience)
             waiting = True
         time.sleep(LOOK_SECONDS)
+
+
+def _serves_on(descriptor: int) -> bool:
+    """Whether the parent of who holds the lock is there, and was not told to stop."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    fcntl.lockf(descriptor, fcntl.LOCK_UN)
+    return False
 
 
 def _refuse_taken_address(host: str, port: int) -> None:

@@ -42,6 +42,9 @@ from retention.settings import SettingError, Settings
 from retention.settings import from_environment as custody_from_environment
 
 AUDIENCE = "casevault"
+SERVING = "serving.lock"
+"""In the state folder: held by the processes that serve it, and tells where they listen."""
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, to be connected to
 
 
 class ClockIs(StrEnum):
@@ -132,6 +135,11 @@ class ServerSettings:
         return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
+    def local_address(self) -> str:
+        """The same as it can be connected to: of an address that stands for all, this machine's own."""
+        return _address(self.host, self.port)
+
+    @property
     def blob_origin(self) -> str | None:
         """The same of the Blob endpoint, as its callers write it; None where there is none."""
         served = self.for_blobs()
@@ -192,6 +200,25 @@ def _clock(environ: Mapping[str, str]) -> ClockIs:
     if text not in set(ClockIs):
         raise SettingError(f"CASEVAULT_CLOCK must be {' or '.join(ClockIs)}, not {text!r}")
     return ClockIs(text)
+
+
+def listening_from_environment(environ: Mapping[str, str]) -> str | None:
+    """Where a service with these variables listens, as callers on this machine write it; None where none says so."""
+    return _address(*_listen("CASEVAULT_LISTEN", text)) if (text := environ.get("CASEVAULT_LISTEN")) else None
+
+
+def kept_address(state: Path) -> str | None:
+    """Where the service of this state folder listens, or listened last; None where it has not said so."""
+    try:
+        told = (state / SERVING).read_text("ascii")
+    except (OSError, ValueError):
+        return None
+    return told if told.startswith("https://") else None
+
+
+def _address(host: str, port: int) -> str:
+    host = _EVERYWHERE.get(host, host)
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:

@@ -16,7 +16,7 @@ from intake_api.cli.client import Client
 from intake_api.cli.commands import MOMENT, Group, with_json, with_limit
 from intake_api.cli.connection import connected, parse_keys
 from intake_api.cli.fetching import copy_body
-from intake_api.cli.output import Output, with_output
+from intake_api.cli.output import STDOUT, Output, with_output
 from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
 from intake_api.cli.redacting import redact
 from intake_api.cli.replaying import overdue, unaccounted
@@ -99,19 +99,26 @@ def entries(client: Client, limit: int, as_json: bool, **chosen: Any) -> None:
 @click.option("--format", "form", type=click.Choice(list(EXPORTS)), default="jsonl", show_default=True)
 @with_output("File to write.  [default: stdout]")
 @_filters
+@with_json
 @connected
-def export(client: Client, form: str, output: Path | None, force: bool, **chosen: Any) -> None:
-    """Export entries, oldest first: JSON Lines (can be checked against the tree), CSV, or OCSF for a SIEM."""
+def export(client: Client, form: str, output: Path | None, force: bool, as_json: bool, **chosen: Any) -> None:
+    """Export entries, oldest first: JSON Lines (can be checked against the tree), CSV, or OCSF for a SIEM.
+
+    With --json and a file, what was written is told as JSON.
+    """
     place = Output.at(output, force=force)
     answer = client.call("GET", "/audit/export", params={"format": form, **_query(chosen)}, stream=True)
     with place.writing() as target:
-        copy_body(answer, target)  # bytes as they came: CSV has its own line ends
+        size = copy_body(answer, target)  # bytes as they came: CSV has its own line ends
+    if as_json and place.named != STDOUT:  # there the export itself is the answer
+        show_json({"file": str(place.named), "format": form, "bytes": size})
 
 
 @audit.command("keys", examples=("casevault audit keys -o keys.json",))
 @with_output("File to write.  [default: stdout]")
+@with_json
 @connected
-def keys_command(client: Client, output: Path | None, force: bool) -> None:
+def keys_command(client: Client, output: Path | None, force: bool, as_json: bool) -> None:
     """Take the service's public keys, to keep and to pass as --keys: the log's and the receipts'.
 
     Keys that you keep are better not replaced: take the new ones under another name, and compare the two.
@@ -119,8 +126,9 @@ def keys_command(client: Client, output: Path | None, force: bool) -> None:
     place = Output.at(output, force=force)
     document = client.get("/audit/keys")
     parse_keys(document, "/audit/keys")
-    if output is None:
+    if place.named == STDOUT or as_json:  # they are JSON either way
         show_json(document)
+    if place.named == STDOUT:
         return
     pinned = {name: document[name] for name in ("log", "receipts")}
     with place.writing() as target:

@@ -38,6 +38,11 @@ class Link:
     container: str
     query: str = field(repr=False)
 
+    @property
+    def name(self) -> str:
+        """Its id, as the API writes it."""
+        return self.container.rpartition("/")[2].replace("lnk-", "lnk_", 1)
+
     @classmethod
     def parse(cls, text: str) -> Link:
         """CliError says what is wrong with an address that lets nobody send."""

@@ -11,7 +11,7 @@ from audit.times import rfc3339
 from intake_api.cli.client import Client, segment
 from intake_api.cli.commands import MOMENT, Group, with_json, with_limit
 from intake_api.cli.connection import connected
-from intake_api.cli.printing import Column, Item, moment, say, show_item, show_items, when
+from intake_api.cli.printing import Column, Item, moment, say, show_item, show_items, show_json, when
 
 CASE: tuple[Column, ...] = (
     ("Case", "number"),
@@ -97,10 +97,13 @@ def open_case(client: Client, number: str, directory: str, at: datetime | None, 
 @click.argument("number")
 @click.argument("engineer")
 @click.option("--issuer", help="Who vouches for the engineer.  [default: the service's own issuer]")
+@with_json
 @connected
-def assign(client: Client, number: str, engineer: str, issuer: str | None) -> None:
+def assign(client: Client, number: str, engineer: str, issuer: str | None, as_json: bool) -> None:
     """Assign an engineer to a case. For the case system."""
     client.post(f"/cases/{segment(number)}/assignments", {"subject": engineer, "issuer": issuer})
+    if as_json:
+        show_json({"case": number, "engineer": engineer, "assigned": True})
     say(f"{engineer} is assigned to case {number}")
 
 
@@ -108,11 +111,14 @@ def assign(client: Client, number: str, engineer: str, issuer: str | None) -> No
 @click.argument("number")
 @click.argument("engineer")
 @click.option("--issuer", help="Who vouches for the engineer.  [default: the service's own issuer]")
+@with_json
 @connected
-def unassign(client: Client, number: str, engineer: str, issuer: str | None) -> None:
+def unassign(client: Client, number: str, engineer: str, issuer: str | None, as_json: bool) -> None:
     """Take an engineer off a case; their grants for it end at once. For the case system."""
     query = {"subject": engineer, **({"issuer": issuer} if issuer else {})}
     client.call("DELETE", f"/cases/{segment(number)}/assignments", params=query)
+    if as_json:
+        show_json({"case": number, "engineer": engineer, "assigned": False})
     say(f"{engineer} is not assigned to case {number}; their grants for it have ended")
 
 

@@ -2,7 +2,7 @@
 
 Rules:
 - A safe call (GET, HEAD) is repeated with back-off and jitter when the line breaks or the service is busy; any other
-  is sent once, for only its caller knows whether to repeat it.
+  is sent once, for only its caller knows whether to repeat it. A service that is down from the first is soon said so.
 - A token that the service no longer takes is renewed once, where its source can.
 - Redirects are not followed: the token goes to the server that was named and to no other.
 """
@@ -15,7 +15,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -30,8 +29,9 @@ from intake_api.identity.loopback import is_loopback_host
 
 CONNECT_SECONDS, ANSWER_SECONDS = 30, 300
 SILENT_SECONDS = 45
-TRIES = 5
+TRIES, TRIES_REFUSED = 5, 2
 BUSY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
+_TOO_LONG = frozenset({HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGE = 200
 _LONGEST_PAUSE = 30.0
@@ -71,6 +71,30 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
+class Items:
+    """A list of the service's, page by page. After the last one `more` tells whether the limit kept any back."""
+
+    def __init__(
+        self, get: Callable[[Mapping[str, object]], Any], params: Mapping[str, object], limit: int | None
+    ) -> None:
+        self._get, self._limit = get, limit
+        self._wanted = {name: value for name, value in params.items() if value is not None}
+        self.more = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        left = self._limit
+        cursor: dict[str, str] = {}
+        while True:
+            page = self._get({**self._wanted, **cursor, "limit": PAGE if left is None else min(PAGE, left)})
+            found = page["items"][:left]
+            self.more = bool(page.get("next")) or len(found) < len(page["items"])
+            yield from found
+            left = None if left is None else left - len(found)
+            if left == 0 or not page.get("next"):
+                return
+            cursor = {"cursor": page["next"]}
+
+
 class Client:
     """One service, as one caller. `tokens` is None for what needs no token."""
 
@@ -89,6 +113,7 @@ class Client:
         self._verify: str | bool = str(ca) if ca is not None else True
         if ca is not None and not ca.is_file():
             raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
+        self._answered = False
         self._session = requests.Session()
         # One idle connection is kept: with more places, one that broke leaves an empty place before the spare's.
         self._session.mount("https://", _Line(pool_maxsize=1))
@@ -123,19 +148,9 @@ class Client:
         said = {name: value for name, value in (body or {}).items() if value is not None}
         return _json(self.call("POST", path, json=said))
 
-    def items(self, path: str, limit: int | None = None, **params: object) -> Iterator[dict[str, Any]]:
+    def items(self, path: str, limit: int | None = None, **params: object) -> Items:
         """The items of a list, page by page, up to `limit`."""
-        return islice(self._pages(path, params, limit), limit)
-
-    def _pages(self, path: str, params: dict[str, object], limit: int | None) -> Iterator[dict[str, Any]]:
-        wanted = {name: value for name, value in params.items() if value is not None}
-        wanted["limit"] = min(PAGE, limit or PAGE)
-        while True:
-            page = self.get(path, wanted)
-            yield from page["items"]
-            if not page.get("next"):
-                return
-            wanted["cursor"] = page["next"]
+        return Items(lambda wanted: self.get(path, wanted), params, limit)
 
     def knock(self) -> None:
         """Use a connection, or make one, so that one stands ready; from any thread. CliError when none can be had."""
@@ -158,8 +173,9 @@ class Client:
         for attempt in range(1, tries + 1):
             try:
                 answer = self._authorised(method, path, asked)
-            except Unreachable:
-                if attempt == tries:
+            except Unreachable as error:
+                # Where nobody listened from the first there is nothing to wait for; a restart passes.
+                if attempt == (tries if self._answered or not error.refused else min(tries, TRIES_REFUSED)):
                     raise
                 self.sleep(pause_before(attempt))
                 continue
@@ -181,7 +197,7 @@ class Client:
 
     def _once(self, method: str, path: str, token: str | None, asked: Mapping[str, Any]) -> requests.Response:
         try:
-            return self._session.request(
+            answer = self._session.request(
                 method,
                 self.server + path,
                 auth=_Bearer(token),
@@ -193,6 +209,8 @@ class Client:
             )
         except (requests.exceptions.RequestException, HTTPError, OSError) as error:
             raise self._said(_innermost(error)) from None
+        self._answered = True
+        return answer
 
     def _said(self, cause: BaseException) -> CliError:
         """A certificate that does not hold stays so; any other break, within TLS too, may pass."""
@@ -200,6 +218,12 @@ class Client:
             return CliError(f"{self.server} could not prove who it is: {cause.verify_message} (see --ca)")
         if isinstance(cause, ssl.SSLError) and cause.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
             return CliError(f"{self._verify} holds no certificate: check --ca or CASEVAULT_CA")
+        if isinstance(cause, ConnectionRefusedError):
+            refused = Unreachable(
+                f"{self.server} cannot be reached: connection refused, nothing listens there (see --server)"
+            )
+            refused.refused = True
+            return refused
         text = getattr(cause, "strerror", None) or str(cause) or type(cause).__name__
         return Unreachable(f"{self.server} cannot be reached: {text}")
 
@@ -237,6 +261,8 @@ def _problem(answer: requests.Response) -> Mapping[str, Any]:
         problem = None
     if isinstance(problem, Mapping):
         return problem
+    if answer.status_code in _TOO_LONG:  # the server's own, before the service is asked
+        return {"detail": "what was asked for is too long for an address: shorten what the command was given"}
     return {"detail": f"the server answered {answer.status_code} {answer.reason}"}
 
 
@@ -245,6 +271,8 @@ def _innermost(error: BaseException) -> BaseException:
     while True:
         wrapped = (getattr(error, "reason", None), *error.args)
         inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
+        if inner is None and isinstance(error, HTTPError):  # urllib3 has the system's error as the cause only
+            inner = error.__cause__
         if inner is None:
             return error
         error = inner

@@ -151,13 +151,20 @@ PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 with_json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for scripts.")
-with_limit = click.option(
-    "--limit",
-    type=click.IntRange(0, 10**9),
-    default=DEFAULT_LIMIT,
-    show_default=True,
-    help="Show so many at most, newest first; 0 shows all.",
-)
+
+
+def with_limit_of(order: str) -> Callable[[FC], FC]:
+    """--limit, of a list in this order."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(0, 10**9),
+        default=DEFAULT_LIMIT,
+        show_default=True,
+        help=f"Show so many at most, {order}; 0 shows all. That there are more is said beside the list.",
+    )
+
+
+with_limit = with_limit_of("newest first")
 with_state = click.option(
     "--state",
     type=PATH,

@@ -1,8 +1,8 @@
 """From options and environment to a `Client`: which server, which CA, whose token, which keys.
 
-Nothing has to be set for a service in development on the same machine: its CA is found in its state folder
-(CASEVAULT_STATE), and --as takes a token from its development issuer. Anywhere else the server and a token are needed;
-the system's CAs count unless --ca names another.
+Nothing has to be set for a service in development on the same machine: its address and CA are found in its state
+folder (CASEVAULT_STATE), and --as takes a token from its development issuer. Anywhere else the server and a token are
+needed; the system's CAs count unless --ca names another.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from intake_api.cli.commands import FILE, PATH, shared
 from intake_api.cli.errors import CliError
 from intake_api.cli.printing import say
 from intake_api.cli.tokens import FetchedToken, GivenToken, Rehearsed, TokenSource, token_of_command
+from intake_api.settings import kept_address, listening_from_environment
 from retention.settings import from_environment
 
 DEFAULT_SERVER = "https://127.0.0.1:8443"
@@ -30,9 +31,7 @@ _OPTIONS = (
         "--server",
         envvar="CASEVAULT_SERVER",
         show_envvar=True,
-        default=DEFAULT_SERVER,
-        show_default=True,
-        help="Address of the service.",
+        help=f"Address of the service.  [default: that of a service on this machine, or {DEFAULT_SERVER}]",
     ),
     shared(
         "--ca",
@@ -66,13 +65,14 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(command)
     def wrapper(
         *args: Any,
-        server: str,
+        server: str | None,
         ca: Path | None,
         token: str | None,
         token_command: str | None,
         rehearsed: str | None,
         **rest: Any,
     ) -> Any:
+        server = server or local_server(rest.get("state"))
         ca = ca or local_ca(rest.get("state"))
         source = token_source(server, ca, token, token_command, rehearsed)
         return command(*args, client=Client(server, ca, source), **rest)
@@ -80,6 +80,12 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in reversed(_OPTIONS):
         wrapper = option(wrapper)
     return wrapper
+
+
+def local_server(state: Path | None) -> str:
+    """Where a service on this machine listens: as its settings say, or as it keeps it in its state folder."""
+    told = listening_from_environment(os.environ)
+    return told or kept_address(state or from_environment(os.environ).state) or DEFAULT_SERVER
 
 
 def local_ca(state: Path | None) -> Path | None:

@@ -66,6 +66,9 @@ class CliError(Exception):
 class Unreachable(CliError):
     """The service could not be talked to; nothing is known of what it did."""
 
+    refused = False
+    """Nobody listened."""
+
 
 class ServiceProblem(CliError):
     """The service's own answer (RFC 9457)."""

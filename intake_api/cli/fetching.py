@@ -21,12 +21,12 @@ from typing import Any, BinaryIO
 import click
 import requests
 
-from intake_api.cli.client import PAGE, TRIES, Client, pause_before, segment
-from intake_api.cli.commands import Command, ResumableCommand, with_json, with_limit
+from intake_api.cli.client import PAGE, TRIES, Client, Items, pause_before, segment
+from intake_api.cli.commands import Command, ResumableCommand, with_json, with_limit_of
 from intake_api.cli.connection import connected
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
-from intake_api.cli.output import Named, Output, Target, with_output
-from intake_api.cli.printing import Column, moment, say, show_items, size
+from intake_api.cli.output import STDOUT, Named, Output, Target, with_output
+from intake_api.cli.printing import Column, moment, say, show_items, show_json, size
 from intake_api.cli.progress import transfer
 from intake_api.cli.tus import Progress
 
@@ -160,29 +160,40 @@ class _Hashing:
         self._target.write(piece)
 
 
-def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> None:
+def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> int:
     """The same into a stream, which has the bytes before the last one is checked: then the exit code says so."""
     answer = _piece(client, content_path(bundle, inside), span)
     with output.writing() as target, _told_why(client, bundle):
         passed = _Hashing(target)
-        copy_body(answer, passed)
+        copied = copy_body(answer, passed)
     whole = inside is None and answer.status_code == HTTPStatus.OK
     if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
         raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
+    return copied
 
 
-def list_files(client: Client, bundle: str, limit: int | None) -> Iterator[dict[str, Any]]:
+def list_files(client: Client, bundle: str, limit: int | None) -> Items | Cut:
     """The files inside a bundle: all of them in one answer, which is one look in the audit log, or the first few."""
     path = f"/bundles/{segment(bundle)}/files"
     if limit is not None and limit <= PAGE:
-        yield from client.items(path, limit)
-        return
+        return client.items(path, limit)
     answer = client.call("GET", path, headers={"Accept": _LINES}, stream=True)
     if answer.headers.get("Content-Type") != _LINES:  # a service from before: by pages
         answer.close()
-        yield from client.items(path, limit)
-        return
-    yield from islice(_files(client, bundle, answer), limit)
+        return client.items(path, limit)
+    return Cut(_files(client, bundle, answer), limit)
+
+
+class Cut:
+    """The first `limit` of what is found. After the last one `more` tells whether that kept any back."""
+
+    def __init__(self, found: Iterator[dict[str, Any]], limit: int | None) -> None:
+        self._found, self._limit = found, limit
+        self.more = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from islice(self._found, self._limit)
+        self.more = next(self._found, None) is not None
 
 
 def _files(client: Client, bundle: str, answer: requests.Response) -> Iterator[dict[str, Any]]:
@@ -224,7 +235,7 @@ def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
 
 @click.command(cls=Command, examples=("casevault files bun_...", "casevault files bun_... --json --limit 0"))
 @click.argument("bundle")
-@with_limit
+@with_limit_of("as the bundle has them")
 @with_json
 @connected
 def files(client: Client, bundle: str, limit: int, as_json: bool) -> None:
@@ -253,24 +264,37 @@ _EXAMPLES = (
 @click.option(
     "--range", "span", metavar="A-B", callback=_span, help="Only these bytes, counted from 0, B included."
 )
+@with_json
 @connected
 def fetch(
-    client: Client, bundle: str, inside: str | None, output: Path | None, span: str | None, force: bool
+    client: Client,
+    bundle: str,
+    inside: str | None,
+    output: Path | None,
+    span: str | None,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Fetch a BUNDLE, or one file inside it (PATH). Needs a live grant; every read is logged.
 
     A whole bundle is checked against its SHA-256 before it gets its name, and a cut download goes on where it stopped
-    when the same command is run again.
+    when the same command is run again. With --json and a file, what was written is told as JSON.
     """
     if inside is not None and span is not None:
         raise click.UsageError("--range is of the whole bundle's bytes: a file inside it is fetched whole")
     target = Output.at(output or Path(_plain_name(client, bundle, inside)), force=force)
+    told: dict[str, object] = {"file": str(target.named), "bundle": bundle, "inside": inside, "range": span}
     if target.streams:
-        fetch_into(client, bundle, inside, span, target)
+        told["bytes"] = fetch_into(client, bundle, inside, span, target)
     elif inside is None and span is None:
-        say(f"{target.named}: complete, SHA-256 {fetch_whole(client, bundle, target)}")
+        told["sha256"] = fetch_whole(client, bundle, target)
+        told["bytes"] = target.real.stat().st_size
+        say(f"{target.named}: complete, SHA-256 {told['sha256']}")
     else:
-        say(f"{target.named}: {fetch_piece(client, bundle, inside, span, target)} bytes")
+        told["bytes"] = fetch_piece(client, bundle, inside, span, target)
+        say(f"{target.named}: {told['bytes']} bytes")
+    if as_json and target.named != STDOUT:  # there the bytes are the answer
+        show_json(told)
 
 
 def _plain_name(client: Client, bundle: str, inside: str | None) -> str:

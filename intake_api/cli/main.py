@@ -6,10 +6,13 @@ of ours.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 import click
 
@@ -73,11 +76,13 @@ casevault.under(
 
 def run(arguments: Sequence[str]) -> int:
     """The exit code of one command line."""
+    _stand_in_for_closed()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # None when closed; a name that its encoding lacks is no end
             stream.reconfigure(errors="backslashreplace")
     try:
         code = casevault.main(list(arguments), prog_name="casevault", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         print(error.format_message(), file=sys.stderr)
         return MISUSED
@@ -94,6 +99,9 @@ def run(arguments: Sequence[str]) -> int:
         _drop_stdout()
         return FAILED
     except MENDABLE as error:
+        if isinstance(error, OSError) and _of_stdout(error):
+            _drop_stdout()
+            return _end(f"standard output cannot be written: {error.strerror}", FAILED)
         return _end(said(error), FAILED)
     return code if isinstance(code, int) else 0
 
@@ -103,9 +111,46 @@ def _end(line: str, code: int) -> int:
     return code
 
 
+class _Closed(io.TextIOBase):
+    """Standard output where there is none: an answer that gets nowhere is a failure, not silence."""
+
+    encoding = "utf-8"
+
+    @property
+    def buffer(self) -> _Closed:
+        return self
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, _text: object, /) -> int:
+        raise OSError(errno.EBADF, "it is closed")
+
+
+def _stand_in_for_closed() -> None:
+    """Nothing that is opened later may become what others take for standard output, and nothing finds None there."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115 - as long as the process
+    if sys.stderr is None:  # print() would take standard output instead
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
+    if sys.stdout is None:
+        sys.stdout = _Closed()
+
+
+def _of_stdout(error: OSError) -> bool:
+    """What is written elsewhere names its file (output.py)."""
+    return error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
+
 def _drop_stdout() -> None:
-    """Whoever read us has gone: keep the interpreter from complaining about it at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    """Nobody reads us any more: keep the interpreter from complaining about it at exit."""
+    with suppress(io.UnsupportedOperation):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:

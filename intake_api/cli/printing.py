@@ -35,8 +35,14 @@ def show_json(value: object) -> None:
 
 
 def show_items(items: Iterable[Item], columns: Sequence[Column], as_json: bool, none: str) -> None:
-    """A list; `none` is said when it is empty."""
+    """A list; `none` is said when it is empty, and that there are more when the limit kept some back."""
     found = list(items)
+    _show_items(found, columns, as_json, none)
+    if getattr(items, "more", False):
+        say(f"{len(found)} are shown, there are more: --limit 0 shows all")
+
+
+def _show_items(found: Sequence[Item], columns: Sequence[Column], as_json: bool, none: str) -> None:
     if as_json:
         show_json(found)
         return

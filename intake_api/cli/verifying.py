@@ -7,6 +7,7 @@ What a witness keeps is read before the log, so that a log which grows meanwhile
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ from intake_api.cli.local_log import local_settings, open_local_log, with_databa
 from intake_api.cli.output import Output
 from intake_api.cli.printing import say, show_json
 from retention.adapters import Adapters
-from retention.settings import Settings, WitnessSettings
+from retention.settings import Settings, WitnessSettings, from_environment
 
 CONFIGURED = "configured"
 _BUCKET = "s3://"
@@ -51,9 +52,12 @@ class _Place:
     def open(self, key: Verifier, state: Path | None) -> Witness:
         """The witness of the log with this key."""
         if self.name == CONFIGURED:
-            if state is None:
-                raise CliError("name the witness: --witness FOLDER or --witness s3://BUCKET")
-            return Adapters(local_settings(state)).witness(key.name)
+            here = local_settings(state) if state is not None else from_environment(os.environ)
+            if not here.state.is_dir():
+                raise CliError(
+                    f"{here.state} is not here: name the witness, --witness FOLDER or --witness s3://BUCKET"
+                )
+            return Adapters(here).witness(key.name)
         if self.name.startswith(_BUCKET):
             place = WitnessSettings(
                 bucket=self.name.removeprefix(_BUCKET).rstrip("/"), endpoint=self.endpoint
@@ -78,7 +82,7 @@ class _Place:
     is_flag=False,
     flag_value=CONFIGURED,
     metavar="[FOLDER|s3://BUCKET]",
-    help="Hold the log against what its witness keeps; with --state alone, against the witness of its settings.",
+    help="Hold the log against what its witness keeps; alone, on the service's machine, the one of its settings.",
 )
 @click.option(
     "--witness-endpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 from dataclasses import asdict
@@ -11,12 +12,14 @@ import click
 
 from intake_api.cli.commands import PATH, Command, with_json
 from intake_api.cli.demo.cast import CASE, Life
-from intake_api.cli.demo.collecting import Collected, collect
+from intake_api.cli.demo.collecting import LARGEST_FILE, Collected, collect
 from intake_api.cli.demo.life import STEPS
 from intake_api.cli.demo.narrator import Narrator
 from intake_api.cli.demo.rehearsal import Stage, staged
+from intake_api.cli.errors import CliError
 from intake_api.cli.parcels import digest
 from intake_api.cli.printing import show_json, size_of
+from retention.settings import DISK_RESERVE
 
 DEFAULT_BYTES = 64 << 20
 LEAST_BYTES = 4 << 20
@@ -40,6 +43,7 @@ def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
     Collects this machine's own logs as a stamp would, and takes them through the real service: upload with a cut,
     sealing, access, reading, audit, the deadline, erasure, receipts. Nothing leaves this machine.
     """
+    _look_at_disk(state, wanted)
     narrator = Narrator(quiet=as_json)
     begun = time.monotonic()
     # The service starts while the logs are collected.
@@ -64,6 +68,25 @@ def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
         }
         kept = {"server": stage.settings.origin, "state": str(stage.state), "process": stage.child.pid}
         show_json({**told, "kept": kept if keep else None})
+
+
+def _look_at_disk(state: Path | None, wanted: int) -> None:
+    """CliError when the logs, and the service's sealed copy beside what it keeps free, would not fit."""
+    temporary = Path(tempfile.gettempdir())
+    folder = temporary if state is None else next(each for each in state.absolute().parents if each.is_dir())
+    sealed = wanted + LARGEST_FILE + DISK_RESERVE
+    needs: dict[int, tuple[Path, int]] = {}
+    for place, size in ((temporary, wanted + LARGEST_FILE), (folder, sealed)):
+        device = place.stat().st_dev
+        needs[device] = (place, size + needs.get(device, (place, 0))[1])
+    for place, size in needs.values():
+        free = shutil.disk_usage(place).free
+        if free < size:
+            raise CliError(
+                f"the demo of {size_of(wanted)} needs {size_of(size)} under {place}, of which the service keeps "
+                f"{size_of(DISK_RESERVE)} free, and {size_of(free)} are free: name less by --bytes, or another place "
+                "by --state and TMPDIR"
+            )
 
 
 def _collect(narrator: Narrator, stage: Stage, target: Path, wanted: int) -> Life:

@@ -186,6 +186,21 @@ def test_an_export_that_was_cut_is_said_to_be_the_lines_fault_and_kept_nowhere(
     assert "was cut" in capsys.readouterr().err and list(here.glob("*log*")) == []
 
 
+def test_a_closed_or_full_standard_output_is_a_failure_in_one_line(here: Path) -> None:
+    """A shell closes the stream: the interpreter itself then starts without it."""
+    for words, redirection, said in (
+        ("--help", ">&-", "standard output cannot be written: it is closed"),
+        ("--help", ">/dev/full", "standard output cannot be written: No space left on device"),
+        ("init", ">&-", "standard output cannot be written: it is closed"),
+        ("erase --case 1", "<&-", "add --yes"),
+        ("--version", "2>&-", ""),
+    ):
+        command = f"exec {sys.executable} -m intake_api.cli {words} {redirection}"
+        ran = subprocess.run(["/bin/sh", "-c", command], capture_output=True, text=True, env=_with_path())
+        assert "Traceback" not in ran.stderr and ran.stderr.count("\n") <= 1, ran.stderr
+        assert said in ran.stderr and ran.returncode == (1 if said else 0), (words, redirection, ran)
+
+
 def test_every_command_with_an_output_can_be_forced_and_its_receipt_can_not() -> None:
     def leaves(group: click.Group) -> list[click.Command]:
         inner = [leaves(c) if isinstance(c, click.Group) else [c] for c in group.commands.values()]
