@@ -52,6 +52,11 @@ def local_certificate(folder: Path, now: datetime) -> TlsFiles:
     """The files in `folder`, made or renewed where that is due."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca_file, ca_key_file, server_file = folder / "ca.pem", folder / "ca-key.pem", folder / "server.pem"
+    for holding in (ca_key_file, server_file):
+        if holding.exists() and holding.stat().st_mode & 0o077:
+            raise OSError(
+                f"{holding} can be read by others: run `chmod 600` on it, or delete it for a new key"
+            )
     authority = _read(ca_file, ca_key_file)
     if authority is None or not _is_fresh(authority.certificate, now):
         authority = _make_authority(now)

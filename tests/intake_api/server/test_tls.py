@@ -128,3 +128,15 @@ def test_two_that_start_at_once_leave_files_that_can_be_used_at_the_next_start(t
     files = local_certificate(tmp_path, NOW)
     client = ssl.create_default_context(cafile=files.authority)
     _handshake(_server(files.certificate, files.key), client, "localhost")
+
+
+@pytest.mark.parametrize("name", ["ca-key.pem", "server.pem"])
+def test_a_key_that_others_can_read_is_refused_as_other_keys_are(tmp_path, name):
+    local_certificate(tmp_path, NOW)
+    before = (tmp_path / name).read_bytes()
+    (tmp_path / name).chmod(0o640)
+    with pytest.raises(OSError, match=f"{name} can be read by others: run `chmod 600`"):
+        local_certificate(tmp_path, NOW)
+    assert (tmp_path / name).read_bytes() == before
+    (tmp_path / name).chmod(0o600)
+    local_certificate(tmp_path, NOW)
