@@ -1,11 +1,13 @@
 """How this service speaks to a key vault: connections, patience, and what its refusals say.
 
-Throttling (429, with Retry-After) and passing faults are waited out, for a minute in all. Whatever is asked of a vault
-here may be repeated: wrapping again, and setting a secret to the same value again, do no harm.
+Throttling (429, with Retry-After) and passing faults are waited out, for a minute in all; of each pause a part is
+random, so that processes which were turned away together do not come back together. Whatever is asked of a vault here
+may be repeated: wrapping again, and setting a secret to the same value again, do no harm.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +21,7 @@ from azure.core.rest import HttpRequest, HttpResponse
 TRIES = 6
 LONGEST_PAUSE = 20.0
 TOTAL_SECONDS = 60
+JITTER = 0.5
 
 
 class VaultPatience(RetryPolicy[HttpRequest, HttpResponse]):
@@ -42,7 +45,10 @@ class VaultPatience(RetryPolicy[HttpRequest, HttpResponse]):
         self, settings: dict[str, Any], transport: object, response: PipelineResponse[Any, Any] | None = None
     ) -> None:
         asked = self.get_retry_after(response) if response is not None else None
-        self._wait(min(LONGEST_PAUSE, self.get_backoff_time(settings) if asked is None else asked))
+        least = (
+            self.get_backoff_time(settings) / 2 if asked is None else asked
+        )  # never before the vault wants it
+        self._wait(min(LONGEST_PAUSE, least * random.uniform(1, 1 + JITTER)))  # noqa: S311 - not a secret
 
 
 def vault_options(patience: VaultPatience | None = None) -> dict[str, Any]:

@@ -139,7 +139,8 @@ def test_rewrapping_waits_out_a_throttling_vault(
     fresh = wrapper.rotate(world.clock.now())
     vault.faults.extend([Fault(429, headers={"Retry-After": "5"})] * 3)
     assert rewrap_all(world.custody, world.administrator).rewrapped == 3
-    assert waits == [5, 5, 5]
+    assert len(waits) == 3 and all(5 <= wait <= 7.5 for wait in waits)
+    assert len(set(waits)) == 3  # jitter: not all come back at once
     assert {world.custody.keys.get(bundle).kek_id for bundle in bundles} == {fresh}
 
 

@@ -108,7 +108,7 @@ def test_a_throttling_vault_is_given_the_time_it_asks_for(
         [Fault(429, headers={"Retry-After": "3"}), Fault(429, headers={"Retry-After": "3600"})]
     )
     wrapper.unwrap(wrapped, B)
-    assert waits == [3, LONGEST_PAUSE]
+    assert 3 <= waits[0] <= 4.5 and waits[1:] == [LONGEST_PAUSE]
 
 
 @pytest.mark.parametrize("fault", [Fault(429), Fault(503), Fault(500), Fault()], ids=repr)

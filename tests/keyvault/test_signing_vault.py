@@ -102,7 +102,7 @@ def test_throttling_and_cut_lines_are_waited_out(
 ) -> None:
     vault.faults.extend([Fault(429, headers={"Retry-After": "4"}), Fault(), Fault(503)])
     assert signing.read(LOG_KEY) == SEED
-    assert waits[0] == 4
+    assert 4 <= waits[0] <= 6
 
 
 def test_what_is_missing_is_made_once_and_kept_as_it_was_made(vault: Vault, signing: SigningSecrets) -> None:
