@@ -3,6 +3,7 @@
 Rules:
 - A header that is no byte range at all is ignored, as section 14.2 says: the whole is answered.
 - If-Range: the ranges hold only for this very content (strong comparison, section 13.1.5); otherwise the whole.
+- Of empty content a range from its first byte on, or a suffix, is the whole: Content-Range cannot say it.
 - Ranges that begin past the end are left out; when none is left, the request is unsatisfiable.
 - More than MOST_RANGES, or more than MOST_OVERLAPS that lie over each other, are refused (section 14.2: such a request
   costs more than it is worth). Those that touch or overlap are answered as one; otherwise their order is kept.
@@ -37,7 +38,7 @@ def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> li
     if header is None or (if_range is not None and if_range.strip() != etag):
         return None
     specs = _parse(header)
-    if specs is None:
+    if specs is None or (not size and all(not first for first, _ in specs)):
         return None
     if len(specs) > MOST_RANGES:
         raise Unsatisfiable("too-many-ranges", f"at most {MOST_RANGES} ranges are answered at once")

@@ -136,8 +136,8 @@ def _refuse(errors: Mapping[str, str]) -> None:
 
 
 def _size_errors(c: Collection, max_size: int) -> dict[str, str]:
-    if c.size < 1:
-        return {"size": "must be at least 1 byte: an empty bundle holds nothing to look at"}
+    if c.size < 0:
+        return {"size": "must not be negative"}
     if c.size > max_size:
         return {"size": f"must not be more than {max_size} bytes"}
     return {}

@@ -58,6 +58,8 @@ OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
     ("PUT", True, ""): Operation("put-blob", _PUT, blobs.put_blob),
     ("PUT", True, "block"): Operation("put-block", _PUT, blobs.put_block),
     ("PUT", True, "blocklist"): Operation("put-block-list", _PUT, blobs.put_block_list),
+    ("PUT", True, "metadata"): Operation("set-blob-metadata", _PUT, blobs.change),
+    ("PUT", True, "properties"): Operation("set-blob-properties", _PUT, blobs.change),
     ("GET", True, "blocklist"): Operation("get-block-list", "r", blobs.get_block_list),
     ("GET", True, "receipt"): Operation("get-receipt", "r", blobs.receipt),
     ("HEAD", True, ""): Operation("get-blob-properties", "r", blobs.properties),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Row
@@ -44,16 +45,18 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     if call.headers.get("x-ms-blob-type") != "BlockBlob":
         raise BlobError("UnsupportedHeader", HeaderName="x-ms-blob-type")
     _refuse_others(call)
-    body = _announced(call, MAX_BLOB)
+    body = bodies.Announced(call.headers, MAX_BLOB)
     _check_new(call, through)
     declared, facts = _told(call)
+    if body.length == 0:
+        told = body.take(shared.body(call), bodies.Dropped(), shared.stall_seconds)
+        return _made(committing.commit_blocks(through, call.blob, [], declared, facts), told)
     with staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
         told = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
     if "Content-MD5" in told:  # what was checked stays with the blob, unless its sender set another
         facts["properties"].setdefault("Content-MD5", told["Content-MD5"])
-    bundle = committing.commit_one(through, block, call.blob, declared, facts)
-    return Response(status=201, headers={**version_headers(bundle), **told, **_ENCRYPTED})
+    return _made(committing.commit_one(through, block, call.blob, declared, facts), told)
 
 
 def put_block(shared: Shared, call: Call, through: Through) -> Response:
@@ -62,7 +65,9 @@ def put_block(shared: Shared, call: Call, through: Through) -> Response:
     if "blockid" not in call.query:
         raise BlobError("MissingRequiredQueryParameter", QueryParameterName="blockid")
     block_id = check_block_id(call.query["blockid"])
-    body = _announced(call, MAX_BLOCK)
+    body = bodies.Announced(call.headers, MAX_BLOCK)
+    if body.length == 0:
+        raise BlobError("InvalidHeaderValue", HeaderName="Content-Length", Reason="a block is not empty")
     # The collection is the list's to say; what comes with a block already is refused before the other bytes come.
     declared, _ = _told(call)
     with staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared) as block:
@@ -87,8 +92,7 @@ def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
         if error.reason == "blob-complete" and "If-None-Match" in call.headers:
             raise BlobError("BlobAlreadyExists") from None
         raise
-    sums = {"x-ms-content-crc64": bodies.crc64_of(document)}
-    return Response(status=201, headers={**version_headers(bundle), **sums, **_ENCRYPTED})
+    return _made(bundle, {"x-ms-content-crc64": bodies.crc64_of(document)})
 
 
 def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
@@ -143,22 +147,23 @@ def receipt(_shared: Shared, call: Call, through: Through) -> Response:
 
 
 def delete(_shared: Shared, call: Call, through: Through) -> Response:
-    """Delete Blob: only one that was begun and never committed."""
+    """Delete Blob: only one that was begun and never committed, or an empty one."""
     committing.give_up_blob(through, call.blob)
     return Response(status=202)
 
 
+def change(_shared: Shared, call: Call, through: Through) -> Response:
+    """Set Blob Metadata or Properties: what `touch` asks for. What stands beside a sealed blob stays as it is."""
+    committing.get_blob(through, call.blob)
+    raise BlobError("BlobImmutableDueToPolicy", Reason="what was sent with a blob stays with it")
+
+
+def _made(bundle: Row[Any], told: Mapping[str, str]) -> Response:
+    return Response(status=201, headers={**version_headers(bundle), **told, **_ENCRYPTED})
+
+
 def shown_time(bundle: Row[Any]) -> str:
     return version_headers(bundle)["Last-Modified"]
-
-
-def _announced(call: Call, most: int) -> bodies.Announced:
-    body = bodies.Announced(call.headers, most)
-    if body.length == 0:
-        raise BlobError(
-            "InvalidHeaderValue", HeaderName="Content-Length", Reason="an empty bundle is not taken"
-        )
-    return body
 
 
 def _refuse_others(call: Call, *more: str) -> None:
@@ -168,12 +173,12 @@ def _refuse_others(call: Call, *more: str) -> None:
 
 
 def _check_new(call: Call, through: Through) -> None:
-    """The request's conditions, and that there is no such blob yet: before its bytes move."""
+    """The request's conditions, and that there is no such blob yet but an empty one: before its bytes move."""
     found = _find(call, through)
     whole = found is not None and found.state != BundleState.STAGING
     etag, modified = (etag_of(found), modified_of(found)) if found is not None and whole else (None, None)
     headers.check_conditions(call.headers, etag, modified, reading=False)
-    if whole:
+    if found is not None and whole and not staging.is_empty(found):
         raise BlobError("BlobImmutableDueToPolicy")
 
 

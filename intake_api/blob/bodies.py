@@ -81,7 +81,9 @@ class _Gathered:
         self.content += piece
 
 
-class _Dropped:
+class Dropped:
+    """A sink for what nobody wants."""
+
     def feed(self, piece: bytes) -> None:
         pass
 
@@ -130,7 +132,7 @@ def discard(environ: WSGIEnvironment, most: int, stall_seconds: float) -> None:
     length = environ.get("CONTENT_LENGTH", "")
     if length.isascii() and length.isdigit() and 0 < int(length) <= most and "HTTP_EXPECT" not in environ:
         with suppress(CustodyError):  # too many wait: then it goes unheard
-            pump(environ["wsgi.input"], int(length), _Dropped(), stall_seconds)
+            pump(environ["wsgi.input"], int(length), Dropped(), stall_seconds)
 
 
 def crc64_of(content: bytes) -> str:

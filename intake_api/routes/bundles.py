@@ -43,7 +43,8 @@ def put(declared: dict[str, Any], bundle: str) -> Any:
     upload = collecting.create_upload(
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
     )
-    bodies.take(upload.id, 0, size, f"/uploads/{upload.id}")
+    if size:
+        bodies.take(upload.id, 0, size, f"/uploads/{upload.id}")
     stored = collecting.get_bundle(custody(), caller(), upload.id)
     return stored, 201, {"Location": f"/bundles/{upload.id}"}
 

@@ -25,6 +25,7 @@ from retention.binding import BUNDLE, Binding
 from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
 from retention.custody.access import check_placed, check_row, put_in, read_access
+from retention.custody.completing import finish_upload
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.quotas import Room, exceeded, room
 from retention.deadline import BundleHistory, Erase, decide, due
@@ -58,7 +59,8 @@ def create_upload(
 ) -> Row[Any]:
     """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own.
 
-    `deferred`: the size is told with the bytes; the collection's counts for nothing until then.
+    `deferred`: the size is told with the bytes; the collection's counts for nothing until then. An empty bundle is
+    received with its announcement.
     """
     refuse_when_full(custody)
     now = custody.clock.now()
@@ -68,7 +70,12 @@ def create_upload(
     else:
         check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
     more = {"deferred": deferred}
-    return commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
+    made = commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
+    if deferred or collection.size:
+        return made
+    finish_upload(custody, actor, made.id)  # no byte of it will ever come
+    with custody.records.read() as reads:
+        return reads.execute(select(bundles).where(bundles.c.id == made.id)).one()
 
 
 def check_upload(

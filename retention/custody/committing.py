@@ -4,6 +4,8 @@ Rules:
 - A commit is one transaction: it names the parts in the list's order, gives the bundle its size and its collection, and
   forgets every other block. `completing.finish_upload` follows, as after the last byte of any upload; when the process
   dies in between, the sweep does it.
+- The empty list makes an empty blob, and drops what was staged under its name: as in Azure, whoever finds another
+  client's blocks there starts the name over so.
 - Committing the same list again answers as the first time did: a client whose answer was lost asks again.
 """
 
@@ -24,7 +26,7 @@ from retention.custody.collecting import check_deadline
 from retention.custody.completing import finish_upload
 from retention.custody.context import Turned, commit, entry
 from retention.custody.erasing import BUNDLE, start
-from retention.custody.staging import ONE_SHOT, StagedBlock, Through, find_blob, plan
+from retention.custody.staging import ONE_SHOT, StagedBlock, Through, begin_blob, find_blob, is_empty, plan
 from retention.errors import Conflict, NotFound, TooLarge
 from retention.records.queries import refresh_due
 from retention.records.tables import bundles, parts, staged_blocks
@@ -55,12 +57,18 @@ class Blocks:
 def commit_blocks(
     through: Through, blob_name: str, wanted: Sequence[Wanted], declared: Declared, facts: Mapping[str, Any]
 ) -> Row[Any]:
-    """Make the listed blocks, in this order, the blob; `facts` is what the sender wants told with it."""
+    """Make the listed blocks, in this order, the blob; `facts` is what the sender wants told with it. None listed: an
+    empty blob."""
 
     def work(tx: Transaction) -> str | Turned:
         bundle = find_blob(tx, through.link.row.id, blob_name)
-        if bundle is None:
+        if bundle is None and wanted:
             raise Conflict("there is no such block", reason="block-list")
+        if bundle is None:
+            begun = begin_blob(tx, through, blob_name, declared)
+            if isinstance(begun, Turned):
+                return begun
+            bundle = begun
         if bundle.state != BundleState.STAGING:
             return _same_again(tx, bundle, wanted)
         return _commit(tx, through, bundle, wanted, declared, facts)
@@ -138,8 +146,8 @@ def _choose(tx: Transaction, bundle_id: str, wanted: Sequence[Wanted]) -> list[R
     held = {row.block_id: row for row in staged}
     ids = [block_id for kind, block_id in wanted if kind is not BlockKind.COMMITTED]
     known = [held[block_id] for block_id in ids if block_id in held]
-    if not known or len(known) != len(wanted) or len(set(ids)) != len(ids):
-        raise Conflict("the list names no block, one that is not there, or one twice", reason="block-list")
+    if len(known) != len(wanted) or len(set(ids)) != len(ids):
+        raise Conflict("the list names a block that is not there, or one twice", reason="block-list")
     return known
 
 
@@ -161,7 +169,8 @@ def _place(tx: Transaction, bundle_id: str, chosen: Sequence[Row[Any]], now: dat
             }
         )
         offset += block.length
-    tx.change(insert(parts), rows)
+    if rows:
+        tx.change(insert(parts), rows)
     tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
 
 
@@ -223,14 +232,15 @@ def list_blobs(
 
 
 def give_up_blob(through: Through, blob_name: str) -> None:
-    """Erase a blob that was never committed. Conflict when it is complete: that is the customer's erasure."""
+    """Erase a blob that was never committed, or an empty one. Conflict when it is complete: that is the customer's
+    erasure."""
     now = through.custody.clock.now()
 
     def work(tx: Transaction) -> None:
         found = find_blob(tx, through.link.row.id, blob_name)
         if found is None:
             raise NotFound("there is no such blob", kind="blob")
-        if found.state != BundleState.STAGING:
+        if found.state != BundleState.STAGING and not is_empty(found):
             raise Conflict("this blob is complete", reason="blob-complete")
         of_bundle = {"tenant": found.tenant_id, "case": found.case_id, "bundle": found.id}
         terminated = entry(through.actor, Action.UPLOAD_TERMINATED, now, **of_bundle)

@@ -13,6 +13,7 @@ read or by the scrubbing (`scrubbing`), is damaged too; the scrubbing alone make
 has the SHA-256 that its receipt states.
 An upload of which a part is gone before it was whole is damaged too, and erased: nobody can complete it.
 A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
+An empty bundle has no parts: nothing is sealed or stored of it, and all the rest is as for any other.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from retention.deadline import due
 from retention.envelope.bundle_file import BundleOpener
 from retention.envelope.errors import SealBroken, WrappedKeyBroken
 from retention.envelope.format import NAME
+from retention.envelope.keys import DataKey
 from retention.envelope.manifest import Manifest
 from retention.objects.errors import KeyDestroyed, PartMissing
 from retention.receipt import INTAKE, body_hash
@@ -129,6 +131,10 @@ def read_manifest(custody: Custody, bundle_id: str) -> Manifest:
 def opener(custody: Custody, manifest: Manifest) -> BundleOpener:
     """Opens the stored bundle. Only the read-back and `reading` (which demands an Allowed) call this."""
     bundle_id = manifest.bundle_id
+    if not manifest.parts:  # nothing was sealed, so there may be no key: any opens nothing
+        return BundleOpener(
+            DataKey.generate(), manifest, lambda part_id: custody.objects.open_part(bundle_id, part_id)
+        )
     key = custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
     return BundleOpener(key, manifest, lambda part_id: custody.objects.open_part(bundle_id, part_id))
 

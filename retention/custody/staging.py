@@ -6,6 +6,8 @@ Order of writing
 - A block is one part. Nothing is copied at the commit: the list only gives the parts their places.
 - A block id that comes again replaces the earlier block.
 - A blob is begun by its first block and complete once, never overwritten; its name is free again when it is erased.
+- An empty blob, which holds nothing, gives way: what is sent under its name begins its erasure, in the same commit.
+  Clients make one before they send (pyarrow) or to start a name over (rclone).
 - Only the blobs of one's own link exist. Nothing here can open a bundle.
 - Without a commit a blob is kept for the upload's lifetime after the log was last told that blocks come, once in a step
   of that lifetime (`deadline.must_tell`), and never longer than other uploads; then erased like anything else.
@@ -29,6 +31,7 @@ from retention.actor import Actor
 from retention.bundle import BundleState, Collection, CollectionType, check_unsized
 from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased
 from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
+from retention.custody.erasing import BUNDLE, start
 from retention.custody.linking import UploadLink
 from retention.custody.manifests import destroy_if_gone
 from retention.custody.quotas import exceeded, room
@@ -221,7 +224,12 @@ def _check_same_length(reads: Reads, bundle_id: str, block_id: str) -> None:
     clients = staged_blocks.c.bundle_id == bundle_id, ~staged_blocks.c.block_id.startswith(ONE_SHOT)
     other = reads.execute(select(staged_blocks.c.block_id).where(*clients).limit(1)).scalar()
     if other is not None and len(other) != len(block_id):
-        raise Conflict("the block ids of a blob are equally long", reason="block-id-length")
+        raise Conflict(
+            f"this blob has uncommitted blocks, of another client perhaps, with ids of {len(other)} characters, and "
+            f"this id has {len(block_id)}: all ids of a blob are equally long. To start the name over, commit an empty "
+            "block list, put an empty blob, or delete it (permission d)",
+            reason="block-id-length",
+        )
 
 
 def begin_block(
@@ -265,9 +273,9 @@ def _find_or_begin(through: Through, blob_name: str, declared: Declared) -> Row[
     custody, link = through.custody, through.link
     with custody.records.read() as reads:
         found = find_blob(reads, link.row.id, blob_name)
-    if found is None:
+    if found is None or is_empty(found):
         try:
-            found = commit(custody, lambda tx: _begin(tx, through, blob_name, declared))
+            found = commit(custody, lambda tx: begin_blob(tx, through, blob_name, declared))
         except IntegrityError:  # two first blocks at once: the other one began it
             with custody.records.read() as reads:
                 found = find_blob(reads, link.row.id, blob_name)
@@ -280,15 +288,31 @@ def _find_or_begin(through: Through, blob_name: str, declared: Declared) -> Row[
     return found
 
 
-def _begin(tx: Transaction, through: Through, blob_name: str, declared: Declared) -> Row[Any] | Turned:
+def is_empty(blob: Row[Any]) -> bool:
+    """True of a blob that was made whole without a byte."""
+    return bool(blob.state != BundleState.STAGING and blob.size == 0)
+
+
+def begin_blob(tx: Transaction, through: Through, blob_name: str, declared: Declared) -> Row[Any] | Turned:
+    """The record of a blob whose blocks are to come; an empty one of its name gives way."""
     now, id_ = through.custody.clock.now(), new_id(Kind.BUNDLE)
+    before = find_blob(tx, through.link.row.id, blob_name)
+    if before is not None and not is_empty(before):
+        return before  # somebody began it meanwhile
     planned = plan(tx, through, blob_name, declared, now, 0)
     if isinstance(planned, Turned):
         return planned
     collection, case_id = planned
+    if before is not None:
+        give_way(tx, through, before, "empty-replaced", now)
     more = {"state": BundleState.STAGING, "link_id": through.link.row.id, "blob_name": blob_name}
     stamp = through.link.stamp
     return insert_bundle(tx, through.custody, id_, through.actor, stamp, case_id, collection, now, more)
+
+
+def give_way(tx: Transaction, through: Through, blob: Row[Any], cause: str, now: datetime) -> None:
+    """Begin the erasure of a blob whose own sender has no use for it: its name is free from this commit on."""
+    start(tx, through.actor, [blob], blob.tenant_id, blob.case_id, BUNDLE, cause, now, on_demand=False)
 
 
 def plan(

@@ -35,7 +35,7 @@ from retention.custody.context import (
 )
 from retention.custody.quotas import Room, exceeded, room
 from retention.deadline import must_tell
-from retention.errors import Conflict, Erased, Invalid, OffsetMismatch, TooLarge
+from retention.errors import Conflict, Erased, OffsetMismatch, TooLarge
 from retention.grants import Denied
 from retention.records.queries import find_upload, partials_of
 from retention.records.tables import bundles
@@ -123,8 +123,6 @@ def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
         raise Conflict(f"{bundle.offset} bytes have come already", reason="length-below-offset")
     if told > most:
         raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
-    if told < 1 and not bundle.partial:
-        raise Invalid("an empty bundle holds nothing to look at", {"size": "must be at least 1 byte"})
     return {"size": told, "deferred": False}
 
 

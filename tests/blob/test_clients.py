@@ -94,6 +94,11 @@ def one_request(case: Case) -> None:
     case.check(content)
 
 
+def empty_file(case: Case) -> None:
+    case.driver.send(case.url, NAME, b"")
+    assert case.check(b"")["size"] == 0
+
+
 def in_blocks(case: Case) -> None:
     content = case.content(257 * MIB if case.client == AZ else 6 * MIB + 17)  # az: from 256 MiB on
     case.driver.send(case.url, NAME, content, blocks=True)
@@ -109,7 +114,7 @@ def with_metadata(case: Case) -> None:
 
 def whole_folder(case: Case) -> None:
     folder = case.folder / "logs"
-    contents = {"logs/a.zip": b"a", "logs/node 1/ü.zip": case.content()}
+    contents = {"logs/a.zip": b"a", "logs/empty.log": b"", "logs/node 1/ü.zip": case.content()}
     for name, content in contents.items():
         (case.folder / name).parent.mkdir(parents=True, exist_ok=True)
         (case.folder / name).write_bytes(content)
@@ -256,8 +261,9 @@ def given_up(case: Case) -> None:
 
 ROWS: Mapping[str, tuple[Callable[[Case], None], tuple[str, ...]]] = {
     "one request": (one_request, ALL),
+    "an empty file": (empty_file, ALL),
     "in blocks, in parallel": (in_blocks, ALL),
-    "a folder with folders in it": (whole_folder, (AZCOPY, AZ)),
+    "a folder with folders and an empty file in it": (whole_folder, (AZCOPY, AZ)),
     "metadata": (with_metadata, ALL),
     "listed": (listed, ALL),
     "listed by folder (delimiter)": (listed_by_folder, (*SDKS, AZ)),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from retention.envelope.keys import WrappedKey
-from tests.service import AUDITOR, COLLEAGUE, ENGINEER, OPERATOR, OTHER_OPERATOR, STAMP, Service
+from tests.service import AUDITOR, COLLEAGUE, ENGINEER, OPERATOR, OTHER_OPERATOR, STAMP, Service, collection
 
 CONTENT = bytes(range(256)) * 40
 
@@ -194,3 +194,23 @@ def test_a_key_that_a_newer_version_wrote_is_no_damage(
     assert (response.status_code, response.get_json()["reason"]) == (503, "newer-framing")
     monkeypatch.undo()
     assert read(service, bundle).data == CONTENT
+
+
+def test_an_empty_bundle_is_read_as_nothing_and_holds_no_files(service: Service) -> None:
+    service.assign(ENGINEER)
+    service.grant()
+    query = {**collection(), "roles": ""}
+    del query["filename"]
+    sent = service.call(
+        "PUT", "/bundles/empty.log", STAMP, query_string=query, environ_overrides={"CONTENT_LENGTH": "0"}
+    )
+    assert sent.status_code == 201, sent.data
+    service.tick()
+    bundle = sent.get_json()["id"]
+    for more in ({}, {"Range": "bytes=0-"}):
+        whole = read(service, bundle, **more)
+        assert (whole.status_code, whole.data, whole.headers["Content-Length"]) == (200, b"", "0")
+    outside = read(service, bundle, Range="bytes=5-9")
+    assert (outside.status_code, outside.headers["Content-Range"]) == (416, "bytes */0")
+    listed = service.call("GET", f"/bundles/{bundle}/files", ENGINEER)
+    assert (listed.status_code, listed.get_json()["type"]) == (422, "/problems/not-an-archive")

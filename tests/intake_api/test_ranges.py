@@ -96,6 +96,17 @@ def test_nothing_inside_is_unsatisfiable(header: str) -> None:
     assert told.value.reason == "outside"
 
 
+@pytest.mark.parametrize("header", ["bytes=0-", "bytes=0-99", "bytes=-5", "bytes=0-0,-1"])
+def test_of_empty_content_what_begins_with_it_is_all_of_it(header: str) -> None:
+    assert wanted(header, None, ETAG, 0) is None
+
+
+@pytest.mark.parametrize("header", ["bytes=1-", "bytes=0-0,5-6"])
+def test_of_empty_content_no_byte_can_be_asked_for(header: str) -> None:
+    with pytest.raises(Unsatisfiable):
+        wanted(header, None, ETAG, 0)
+
+
 def test_numbers_of_any_length_are_read() -> None:
     assert wanted(f"bytes=0-{'9' * 500}", None, ETAG, SIZE) == [(0, SIZE)]
     assert wanted(f"bytes=-{'9' * 500}", None, ETAG, SIZE) == [(0, SIZE)]

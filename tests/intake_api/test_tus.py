@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -55,6 +56,32 @@ def test_the_server_says_what_it_speaks(service: Service) -> None:
     }
     assert response.headers["Tus-Checksum-Algorithm"].split(",") == ["sha1", "sha256", "crc32c"]
     assert response.headers["Tus-Max-Size"] == "68719476736"  # 64 GiB, as the documents say
+
+
+def test_an_empty_upload_is_complete_with_its_creation(service: Service) -> None:
+    created = create(service, 0)
+    assert (created.status_code, created.headers["Upload-Offset"]) == (201, "0")
+    assert "Upload-Expires" not in created.headers
+    service.tick()
+    id_ = created.headers["Location"].rsplit("/", 1)[1]
+    bundle = service.done("GET", f"/bundles/{id_}", OPERATOR)
+    assert (bundle["state"], bundle["size"]) == ("complete", 0)
+    assert bundle["sha256"] == hashlib.sha256(b"").hexdigest()
+    receipt = service.done("GET", f"/bundles/{id_}/receipt", OPERATOR)["receipt"]
+    assert (receipt["size"], receipt["sha256"]) == (0, bundle["sha256"])
+    assert offset_of(service, created.headers["Location"]) == 0
+
+
+def test_a_length_told_later_can_be_none_at_all(service: Service) -> None:
+    headers = {**tus(0, collection()), "Upload-Defer-Length": "1"}
+    del headers["Upload-Length"]
+    location = service.call("POST", "/uploads", STAMP, headers=headers).headers["Location"]
+    told = {**V, "Content-Type": OFFSET_BYTES, "Upload-Offset": "0", "Upload-Length": "0"}
+    sent = service.call("PATCH", location, STAMP, headers=told, environ_overrides={"CONTENT_LENGTH": "0"})
+    assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, "0")
+    service.tick()
+    bundle = service.done("GET", f"/bundles/{location.rsplit('/', 1)[1]}", OPERATOR)
+    assert (bundle["state"], bundle["size"]) == ("complete", 0)
 
 
 def test_an_upload_is_created_sent_and_complete(service: Service) -> None:

@@ -63,9 +63,9 @@ def test_from_every_live_state_there_is_a_way_to_erasing_and_from_there_only_to_
 
 
 @pytest.mark.parametrize(
-    ("size", "wrong"), [(0, True), (-1, True), (1, False), (MAX, False), (MAX + 1, True)]
+    ("size", "wrong"), [(-1, True), (0, False), (1, False), (MAX, False), (MAX + 1, True)]
 )
-def test_a_size_is_one_byte_to_the_most(size: int, wrong: bool) -> None:
+def test_a_size_is_none_to_the_most(size: int, wrong: bool) -> None:
     assert wrong_fields(size=size) == ({"size"} if wrong else set())
 
 
@@ -156,7 +156,7 @@ def test_a_proactive_collection_has_a_known_trigger(trigger: str | None, known: 
 
 
 def test_a_refused_trigger_comes_with_the_list_and_all_wrong_fields_at_once() -> None:
-    bad = replace(GOOD, type=CollectionType.PROACTIVE, trigger="x", size=0, file_name="/")
+    bad = replace(GOOD, type=CollectionType.PROACTIVE, trigger="x", size=-1, file_name="/")
     with pytest.raises(Invalid) as refused:
         check_collection(bad, TRIGGERS, MAX, NOW)
     assert set(refused.value.errors) == {"trigger", "size", "file_name"}

@@ -119,6 +119,12 @@ def one_request(sending: Sending) -> None:
     sending.check(sending.run(chunk=64 * MIB))
 
 
+def empty_file(sending: Sending) -> None:
+    sending.content = b""
+    (sending.folder / "logs.zip").write_bytes(b"")
+    sending.check(sending.run())
+
+
 def parallel(sending: Sending) -> None:
     sending.check(sending.run(parallel=3))
 
@@ -193,6 +199,7 @@ def token_renewed(sending: Sending) -> None:
 ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "many small requests": (small_chunks, (TUS_JS, UPPY, TUSPY)),
     "one request": (one_request, (TUS_JS, UPPY, TUSPY)),
+    "an empty file": (empty_file, (TUS_JS, UPPY)),
     "bytes with the creation": (with_creation, (TUS_JS, UPPY)),
     "PATCH as an overridden POST": (overridden, (TUS_JS, UPPY)),
     "parallel uploads, concatenated": (parallel, (TUS_JS, UPPY)),

@@ -48,6 +48,8 @@ class Sender:
         full = "&".join(filter(None, (query, self.sas if sas is None else sas)))
         built = EnvironBuilder(path, method=method, query_string=full, data=data, headers=headers or {})
         made = built.get_environ()
+        if data == b"":
+            made["CONTENT_LENGTH"] = "0"  # werkzeug leaves it out
         made.update({"wsgi.url_scheme": "https", "REMOTE_ADDR": "192.0.2.7", **environ})
         body, status, told = run_wsgi_app(self.endpoint, made, buffered=True)
         return TestResponse(body, status, told, Request(made))

@@ -274,9 +274,9 @@ def test_metadata_that_names_a_case_is_held_to_the_link(by: Sender) -> None:
 
 def test_sizes_are_told_and_bounded(by: Sender) -> None:
     kind = {"x-ms-blob-type": "BlockBlob"}
-    assert code(by.call("PUT", headers=kind, CONTENT_LENGTH="0")) == (400, "InvalidHeaderValue")
     assert code(by.call("PUT", headers=kind, CONTENT_LENGTH="5242880001")) == (413, "RequestBodyTooLarge")
     block = f"comp=block&blockid={quote(block_id(1))}"
+    assert code(by.call("PUT", query=block, CONTENT_LENGTH="0")) == (400, "InvalidHeaderValue")
     assert code(by.call("PUT", query=block, CONTENT_LENGTH="4194304001")) == (413, "RequestBodyTooLarge")
     assert code(by.call("PUT", headers=kind, CONTENT_LENGTH="-1")) == (400, "InvalidHeaderValue")
     chunked = {**kind, "Transfer-Encoding": "chunked"}
@@ -355,11 +355,78 @@ def test_the_md5_that_a_blob_came_with_stays_with_it(by: Sender) -> None:
     assert "Content-MD5" not in by.call("HEAD", "c").headers
 
 
-def test_a_list_of_no_blocks_makes_no_blob(by: Sender) -> None:
-    assert code(by.commit()) == (400, "InvalidBlockList")
+@pytest.mark.parametrize("how", ["put", "list"])
+def test_an_empty_blob_is_an_empty_bundle(by: Sender, how: str) -> None:
+    for _ in range(2):  # an answer that was lost
+        sent = by.put("e.log", b"") if how == "put" else by.commit(blob="e.log")
+        assert sent.status_code == 201
+    shown = by.call("HEAD", "e.log")
+    assert (shown.status_code, shown.headers["Content-Length"]) == (200, "0")
+    (bundle,) = bundles(by)
+    assert (bundle["file_name"], bundle["state"], bundle["size"]) == ("e.log", "complete", 0)
+    assert bundle["sha256"] == hashlib.sha256(b"").hexdigest()
+    assert by.call("GET", "e.log", "comp=receipt").status_code == 200
+    assert b"<Content-Length>0</Content-Length>" in by.call("GET", None, "restype=container&comp=list").data
+
+
+def test_an_empty_blobs_sum_is_checked(by: Sender) -> None:
+    wrong = base64.b64encode(hashlib.md5(b"x", usedforsecurity=False).digest()).decode()
+    assert code(by.put("e.log", b"", **{"Content-MD5": wrong})) == (400, "Md5Mismatch")
+    assert code(by.call("HEAD", "e.log")) == (404, "BlobNotFound")
+    right = base64.b64encode(hashlib.md5(b"", usedforsecurity=False).digest()).decode()
+    assert by.put("e.log", b"", **{"Content-MD5": right}).headers["Content-MD5"] == right
+
+
+@pytest.mark.parametrize("how", ["put", "blocks"])
+def test_an_empty_blob_gives_way_to_what_is_sent_under_its_name(by: Sender, how: str) -> None:
+    """pyarrow, and what starts a name over, make an empty blob first."""
+    assert by.put("a.zip", b"").status_code == 201
+    assert code(by.put("a.zip", b"logs", **{"If-None-Match": "*"})) == (409, "BlobAlreadyExists")
+    if how == "put":
+        assert by.put("a.zip", b"logs").status_code == 201
+    else:
+        assert by.stage(1, b"logs").status_code == 201
+        assert by.commit(1).status_code == 201
+    found = bundles(by)
+    assert sorted((bundle["state"], bundle["size"]) for bundle in found) == [("complete", 4), ("erased", 0)]
+    assert code(by.put("a.zip", b"")) == (409, "BlobImmutableDueToPolicy")
+    assert code(by.commit()) == (409, "BlobImmutableDueToPolicy")
+
+
+def test_an_empty_list_starts_a_name_over(by: Sender) -> None:
+    """As in Azure: rclone does so when another client's uncommitted blocks are in its way."""
+    by.stage(1, b"another client's")
+    other = quote(base64.b64encode(b"longer-than-five").decode())
+    refused = by.call("PUT", "a.zip", f"comp=block&blockid={other}", b"x")
+    assert code(refused) == (400, "InvalidBlobOrBlock")
+    reason = tree(refused.data).findtext("Reason") or ""
+    assert "8 characters" in reason and "has 24" in reason and "empty block list" in reason
+    assert by.commit().status_code == 201
+    assert by.call("PUT", "a.zip", f"comp=block&blockid={other}", b"x").status_code == 201
+    listed = f"<BlockList><Latest>{base64.b64encode(b'longer-than-five').decode()}</Latest></BlockList>"
+    assert by.call("PUT", "a.zip", "comp=blocklist", listed.encode()).status_code == 201
+
+
+def test_an_empty_blob_is_deleted_by_who_may(service: Service) -> None:
+    by = sender(service, permissions="rcwd")
+    by.put("a.zip", b"")
+    assert by.call("DELETE").status_code == 202
+    assert code(by.call("HEAD")) == (404, "BlobNotFound")
+    assert by.put("a.zip").status_code == 201
+    assert code(by.call("DELETE")) == (409, "BlobImmutableDueToPolicy")
+
+
+@pytest.mark.parametrize("comp", ["metadata", "properties"])
+def test_what_stands_beside_a_sealed_blob_is_not_changed(by: Sender, comp: str) -> None:
+    """What `touch` and the like ask for."""
+    assert code(by.call("PUT", "a.zip", f"comp={comp}", b"", {"x-ms-meta-a": "b"})) == (404, "BlobNotFound")
     by.stage(1, b"x")
-    assert code(by.commit()) == (400, "InvalidBlockList")
-    assert by.commit(1).status_code == 201
+    assert code(by.call("PUT", "a.zip", f"comp={comp}", b"")) == (404, "BlobNotFound")
+    by.commit(1)
+    by.put("e.log", b"")
+    for name in ("a.zip", "e.log"):
+        answer = by.call("PUT", name, f"comp={comp}", b"", {"x-ms-meta-mtime": "2026-01-01"})
+        assert code(answer) == (409, "BlobImmutableDueToPolicy")
 
 
 def test_a_link_makes_and_removes_no_container(service: Service) -> None:

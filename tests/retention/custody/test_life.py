@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from retention.custody import erasing, receipts, receiving
+from retention.custody import collecting, erasing, receipts, receiving
 from retention.errors import Erased, OffsetMismatch, Refused
 from retention.receipt import check
 from retention.sweep import sweep
@@ -49,6 +49,46 @@ def test_the_life_of_a_bundle_from_the_case_to_the_erasure_receipt(world: World)
         document = receipts.hand_out(world.custody, subject)
         checked = check(document, world.receipt_signer.verifier, world.log_signer.verifier)
         assert fields.items() <= checked.fields.items()
+
+
+def test_the_life_of_an_empty_bundle_is_as_any_other(world: World) -> None:
+    """Nothing of it is sealed or stored; its records, entries and receipts are whole."""
+    world.open_case()
+    bundle = world.announce(0)
+    assert (world.state(bundle), list(world.custody.objects.list_bundles())) == ("received", [])
+    assert sweep(world.custody).verified == 1
+    assert world.row(bundle).sha256 == hashlib.sha256(b"").hexdigest()
+    world.assign(world.engineer)
+    with pytest.raises(Refused, match="no live grant"):
+        world.read(bundle)
+    world.grant()
+    assert world.read(bundle) == b""
+    erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    assert sweep(world.custody).erased == 1
+    with pytest.raises(Erased):
+        world.read(bundle)
+    world.sequence()
+    assert world.log_problems() == []
+    erasure = erasing.list_erasures(world.custody, world.operator, None, 1).items[0]
+    for subject in (bundle, erasure.id):
+        document = receipts.hand_out(world.custody, subject)
+        check(document, world.receipt_signer.verifier, world.log_signer.verifier)
+
+
+def test_an_empty_bundle_whose_process_died_at_its_creation_is_completed_by_the_sweep(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise MemoryError
+
+    world.open_case()
+    monkeypatch.setattr(collecting, "finish_upload", die)
+    with pytest.raises(MemoryError):
+        world.announce(0)
+    (begun,) = [leaf["bundle"] for leaf in world.leaves() if leaf["action"] == "upload.created"]
+    assert world.state(begun) == "receiving"
+    assert sweep(world.custody).verified == 1
+    assert world.state(begun) == "complete"
 
 
 def test_a_full_part_starts_the_next_and_all_of_them_are_the_bundle(

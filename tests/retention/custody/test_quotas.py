@@ -68,7 +68,7 @@ def test_a_preflight_answers_as_the_creation_would_and_makes_nothing(strict: Wor
     before = len(world.entries())
     left(world, 10)
     assert len(world.entries()) == before, "nothing was refused, nothing was made"
-    for size, kind in ((11, QuotaExceeded), (0, Invalid)):
+    for size, kind in ((11, QuotaExceeded), (world.custody.limits.max_bundle_size + 1, Invalid)):
         for call in (lambda: left(world, size), lambda: world.announce(size)):  # noqa: B023 - called at once
             with pytest.raises(kind):
                 call()

@@ -142,7 +142,6 @@ def test_whatever_was_staged_the_commit_is_the_last_of_each_id_in_the_lists_orde
 @pytest.mark.parametrize(
     "wanted",
     [
-        [],
         [(L, "ZZ")],
         [(L, "AA"), (L, "ZZ")],
         [(L, "AA"), (L, "AA")],
@@ -188,6 +187,37 @@ def test_a_complete_blob_takes_no_block_and_no_other_list(world: World) -> None:
         with pytest.raises(Conflict) as caught:
             attempt()
         assert caught.value.reason == "blob-complete"
+
+
+def test_an_empty_list_drops_what_was_staged_and_what_comes_next_takes_the_name(world: World) -> None:
+    world.open_case()
+    by = through(world)
+    stage(by, "AA", b"another client's")
+    empty = commit(by)
+    assert (empty.state, empty.size) == ("received", 0)
+    assert world.custody.objects.remains(empty.id) == [], "what was staged is gone"
+    assert commit(by).id == empty.id  # an answer that was lost
+    stage(by, "AAAA", b"longer ids")
+    assert world.state(empty.id) == "erasing"
+    whole = commit(by, "AAAA")
+    assert whole.id != empty.id
+    assert read(world, whole.id) == b"longer ids"
+    sweep.sweep(world.custody)
+    assert (world.state(empty.id), world.state(whole.id)) == ("erased", "complete")
+    with pytest.raises(Conflict) as caught:
+        commit(by)
+    assert caught.value.reason == "blob-complete"
+    world.sequence()
+    assert world.log_problems() == []
+
+
+def test_what_is_refused_under_an_empty_blobs_name_leaves_it(strict: World) -> None:
+    strict.open_case()
+    by = through(strict)
+    empty = commit(by)
+    with pytest.raises(CustodyError):
+        staging.begin_block(by, Stoppable(), NAME, "AA", 1, Declared(case="999999999999999"))
+    assert strict.state(empty.id) == "received"
 
 
 def test_block_ids_of_a_blob_are_equally_long(strict: World) -> None:

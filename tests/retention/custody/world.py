@@ -231,9 +231,7 @@ class World:
         return consenting.give_consent(self.custody, self.operator, NUMBER, partner, until, scope)
 
     def open(self, bundle: str, actor: Actor | None = None) -> reading.OpenBundle:
-        return reading.open_bundle(
-            self.custody, actor or self.engineer, bundle, lambda row: [(0, row.size)] if row.size else []
-        )
+        return reading.open_bundle(self.custody, actor or self.engineer, bundle, lambda row: [(0, row.size)])
 
     def read(self, bundle: str, actor: Actor | None = None) -> bytes:
         opened = self.open(bundle, actor)
