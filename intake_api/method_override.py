@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
+_OF_A_BODY = ("content-length", "content-type")
 _OVERRIDABLE = frozenset({"PATCH", "DELETE", "HEAD"})
 
 
@@ -22,4 +23,14 @@ class MethodOverride:
         upload = environ.get("PATH_INFO", "").startswith("/uploads/")
         if upload and environ["REQUEST_METHOD"] == "POST" and meant in _OVERRIDABLE:
             environ["REQUEST_METHOD"] = meant
+            if meant == "HEAD":  # on the line it is a POST: its answer has the length of what is sent, none
+                return self._app(environ, _bodiless(start_response))
         return self._app(environ, start_response)
+
+
+def _bodiless(start_response: StartResponse) -> StartResponse:
+    def start(status: str, headers: list[tuple[str, str]], *more: Any) -> Any:
+        kept = [(name, value) for name, value in headers if name.lower() not in _OF_A_BODY]
+        return start_response(status, [*kept, ("Content-Length", "0")], *more)
+
+    return start

@@ -189,6 +189,14 @@ def test_a_post_can_stand_for_the_method_it_names(service: Service) -> None:
     assert (response.status_code, response.headers["Upload-Offset"]) == (204, "4")
 
 
+def test_a_head_that_comes_as_a_post_frames_no_body(service: Service) -> None:
+    response = service.call(
+        "POST", "/uploads/bun_none", STAMP, headers={**V, "X-HTTP-Method-Override": "HEAD"}
+    )
+    assert (response.status_code, response.data, response.headers["Content-Length"]) == (404, b"", "0")
+    assert "Content-Type" not in response.headers
+
+
 def test_a_method_is_overridden_on_uploads_alone(service: Service) -> None:
     response = service.call("POST", "/stamps/x", OPERATOR, headers={"X-HTTP-Method-Override": "DELETE"})
     assert response.status_code == 405

@@ -369,6 +369,12 @@ def test_an_empty_blob_is_an_empty_bundle(by: Sender, how: str) -> None:
     assert b"<Content-Length>0</Content-Length>" in by.call("GET", None, "restype=container&comp=list").data
 
 
+def test_a_head_that_fails_has_no_body_and_no_type_of_one(by: Sender) -> None:
+    answer = by.call("HEAD", "nothing-here")
+    assert (answer.status_code, answer.data) == (404, b"")
+    assert "Content-Type" not in answer.headers
+
+
 def test_an_empty_blobs_sum_is_checked(by: Sender) -> None:
     wrong = base64.b64encode(hashlib.md5(b"x", usedforsecurity=False).digest()).decode()
     assert code(by.put("e.log", b"", **{"Content-MD5": wrong})) == (400, "Md5Mismatch")
