@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from audit.folders import alone_in, make_folder
-from audit.tiles import LocalTileStore, TileMissingError
+from audit.folders import alone_in, make_folder, replace_file
 
 
 class LocalCosignedStore:
@@ -19,20 +18,22 @@ class LocalCosignedStore:
     def __init__(self, folder: Path) -> None:
         make_folder(folder)
         self._folder = folder
-        self._files = LocalTileStore(folder)
 
     def last(self, origin: str) -> str | None:
         try:
-            return self._files.get(origin_hash(origin)).decode()
-        except TileMissingError:
+            return self._file(origin).read_text()
+        except FileNotFoundError:
             return None
 
     def swap(self, origin: str, before: str | None, after: str) -> bool:
         with alone_in(self._folder):
             if self.last(origin) != before:
                 return False
-            self._files.put(origin_hash(origin), after.encode())
+            replace_file(self._file(origin), after.encode())
         return True
+
+    def _file(self, origin: str) -> Path:
+        return self._folder / origin_hash(origin)
 
 
 def origin_hash(origin: str) -> str:

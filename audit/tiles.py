@@ -16,14 +16,13 @@ import contextlib
 import os
 import re
 import struct
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Protocol
 
 from audit.checkpoint import NoteError, claimed_size
-from audit.folders import alone_in, make_folder, sync_folder
+from audit.folders import alone_in, make_folder, replace_file
 from audit.merkle import HASH_BYTES, node_hash, root
 
 TILE_HEIGHT = 8
@@ -217,7 +216,7 @@ class LocalTileStore:
     def put(self, path: str, data: bytes) -> None:
         with self._alone():
             refuse_change(path, self._stored(path), data, lambda: self._stored(CHECKPOINT_PATH))
-            self._write(path, data)
+            replace_file(self._folder / path, data, 0o600 if path in NOTES else 0o400)
 
     def _stored(self, path: str) -> bytes | None:
         try:
@@ -231,25 +230,6 @@ class LocalTileStore:
         make_folder(self._folder)
         with alone_in(self._folder):
             yield
-
-    def _write(self, path: str, data: bytes) -> None:
-        target = self._folder / path
-        make_folder(target.parent)
-        # mkstemp: a name of its own and mode 0600, in the same folder so that the rename is atomic.
-        mode = 0o600 if path in NOTES else 0o400
-        descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fchmod(descriptor, mode)
-                os.fsync(descriptor)
-            Path(temporary).replace(target)
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                Path(temporary).unlink()
-            raise
-        sync_folder(target.parent)
 
     def check(self) -> None:
         probe = self._folder / f".probe-{os.urandom(8).hex()}"

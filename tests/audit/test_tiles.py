@@ -7,11 +7,13 @@ import stat
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from audit.folders import replace_file
 from audit.merkle import leaf_hash, node_hash, root
 from audit.tiles import (
     LocalTileStore,
@@ -150,18 +152,17 @@ def test_a_writer_that_is_suspended_cannot_write_over_what_another_published(
 ) -> None:
     """It holds the lock from its look at what is there to its write, so the other one waits, and comes after it."""
     looked, goes_on = threading.Event(), threading.Event()
-    write = LocalTileStore._write
 
-    def suspended(store: LocalTileStore, path: str, data: bytes) -> None:
+    def suspended(*args: Any) -> None:
         looked.set()
         goes_on.wait(60)
-        write(store, path, data)
+        replace_file(*args)
 
-    monkeypatch.setattr(LocalTileStore, "_write", suspended)
+    monkeypatch.setattr("audit.tiles.replace_file", suspended)
     first = threading.Thread(target=LocalTileStore(tmp_path).put, args=("tile/0/000.p/5", b"of before"))
     first.start()
     assert looked.wait(60)
-    monkeypatch.setattr(LocalTileStore, "_write", write)
+    monkeypatch.setattr("audit.tiles.replace_file", replace_file)
 
     def publish() -> None:
         other = LocalTileStore(tmp_path)
