@@ -35,7 +35,7 @@ from sqlalchemy.types import BigInteger, String
 
 from audit.entry import Outcome
 from audit.tables import ACCESS_ACTS, PLACING_ACTS, audit_entries
-from audit.times import from_microseconds
+from audit.times import from_microseconds, to_microseconds
 from retention.actor import Actor, Role
 from retention.binding import BUNDLE, CASE, Binding
 from retention.case import CaseState
@@ -191,6 +191,13 @@ class Altered(Unavailable):
 
 def read_access(reads: Reads, binding: Binding, case_id: str) -> Access:
     """Who may read the case, under its tag. Altered when it is not what was bound, or older than what was seen."""
+    access = _under_tag(reads, binding, case_id)
+    if access.version < binding.seen(case_id):
+        raise Altered(f"the access to case {case_id} is an earlier one, put back")
+    return access
+
+
+def _under_tag(reads: Reads, binding: Binding, case_id: str) -> Access:
     held = reads.execute(_HEADER, {"case": case_id}).one()
     if held.tag is None:
         raise Altered(f"the access to case {case_id} is not bound")
@@ -198,8 +205,6 @@ def read_access(reads: Reads, binding: Binding, case_id: str) -> Access:
     facts = _facts(held, held.version, held.as_of, held.entry_id, rows)
     if not binding.holds(held.tag, CASE, *facts):
         raise Altered(f"the access to case {case_id} is not what was bound")
-    if held.version < binding.seen(case_id):
-        raise Altered(f"the access to case {case_id} is an earlier one, put back")
     return Access(case_id, held.tenant_id, CaseState(held.state), held.version, held.entry_id, rows)
 
 
@@ -231,20 +236,40 @@ def ending(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> No
         tx.at_end(case_id, lambda: None)
 
 
+def restored(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> None:
+    """As `ending`, for a case of records that the log proves to be of a back-up: what is older than what was seen is
+    meant to be. It gets a version beyond all that any process can have seen."""
+    try:
+        check_newest(tx, _under_tag(tx, binding, case_id))
+    except Altered:
+        tx.at_end(case_id, lambda: None)
+    else:
+        beyond = max(binding.seen(case_id), to_microseconds(now))
+        tx.at_end(case_id, lambda: bind(tx, binding, case_id, now, beyond=beyond))
+
+
 def begin(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> None:
     """As `changing`, for a case that has just been made."""
     tx.at_end(case_id, lambda: bind(tx, binding, case_id, now))
 
 
-def bind(tx: Transaction, binding: Binding, case_id: str, now: datetime, entry_id: str | None = None) -> None:
-    """Bind what now lets somebody read the case, under the last entry of this work (or `entry_id`). Without one nothing
-    has changed."""
+def bind(
+    tx: Transaction,
+    binding: Binding,
+    case_id: str,
+    now: datetime,
+    entry_id: str | None = None,
+    *,
+    beyond: int = 0,
+) -> None:
+    """Bind what now lets somebody read the case, under the last entry of this work (or `entry_id`), at a version above
+    the last and `beyond`. Without an entry nothing has changed."""
     entry_id = entry_id or _last_act(tx, case_id)
     if entry_id is None:
         return
     held = tx.execute(_HEADER, {"case": case_id}).one()
     as_of = max(now, held.as_of or now)
-    version = (held.version or 0) + 1
+    version = max(held.version or 0, beyond) + 1
     facts = _facts(held, version, as_of, entry_id, _rows(tx, case_id, as_of))
     values = {"version": version, "as_of": as_of, "entry_id": entry_id, "tag": binding.tag(CASE, *facts)}
     own = case_access.c.case_id == case_id

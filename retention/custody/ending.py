@@ -11,7 +11,7 @@ from sqlalchemy import select, update
 from audit.entry import Action
 from retention.actor import Actor
 from retention.binding import Binding
-from retention.custody.access import ending
+from retention.custody.access import ending, restored
 from retention.custody.context import about, about_case, entry
 from retention.records.tables import cases, grants, upload_links
 from retention.records.unit_of_work import Transaction
@@ -20,11 +20,11 @@ from retention.records.unit_of_work import Transaction
 def bind_anew(
     tx: Transaction, binding: Binding, actor: Actor, case_ids: Iterable[str], now: datetime
 ) -> None:
-    """Bind these cases as they stand, by an entry each: for what comes after acts that the records have lost. Those
-    that were altered stay unbound."""
+    """Bind these cases as they stand at the end of this work, by an entry each: for records that have lost acts which
+    the log knows. Those that were altered stay unbound."""
     known = tx.execute(select(cases).where(cases.c.id.in_(sorted(case_ids)))).all()
     for case in known:
-        ending(tx, binding, case.id, now)
+        restored(tx, binding, case.id, now)
         tx.audit(entry(actor, Action.ACCESS_BOUND, now, **about_case(case)))
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from retention.actor import Actor, Role
 from retention.binding import Binding
 from retention.custody.altered import find_altered
 from retention.errors import CustodyError
+from retention.records.postgres_engine import postgres_engine
 from tests.retention.custody.conftest import _made as made
 from tests.retention.custody.world import OTHER_NUMBER, World, but
+from tests.servers.postgres import shared_server
 
 CONTENT = b"PLAINTEXT-MARKER of the customer\n" * 50
 
@@ -30,11 +32,12 @@ class Scene:
     """In the same case, and not in the scope of the partner's consent."""
     named: dict[str, str]
     """What statements may name: ids by short names."""
+    owner: Engine
     keys_asked: list[str] = field(default_factory=list)
 
     def attack(self, *statements: str) -> None:
-        """Write the database as its owner."""
-        with self.world.custody.records.engine.begin() as connection:
+        """Write the database as its owner: whatever rights the service's own roles have."""
+        with self.owner.begin() as connection:
             for statement in statements:
                 wanted = {name: value for name, value in self.named.items() if f":{name}" in statement}
                 connection.execute(text(statement), wanted)
@@ -83,6 +86,10 @@ class _Blind:
         pass
 
 
+def _as_owner(engine: Engine) -> Engine:
+    return postgres_engine(shared_server().url(str(engine.url.database)))
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def scene(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Scene]:
     with made(request.param, tmp_path) as world:
@@ -111,4 +118,7 @@ def scene(request: pytest.FixtureRequest, tmp_path: Any) -> Iterator[Scene]:
             "tenant": world.tenant,
             "other_tenant": world.other_tenant,
         }
-        yield Scene(world, mallory, bundle, unnamed, named)
+        engine = world.custody.records.engine
+        owner = engine if request.param == "sqlite" else _as_owner(engine)
+        yield Scene(world, mallory, bundle, unnamed, named, owner)
+        owner.dispose()

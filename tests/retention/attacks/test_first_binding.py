@@ -41,14 +41,16 @@ class Before:
         self.clock = FakeClock()
         initialise(self.settings)
         services = self.start()
-        self.world = World(self.settings.state, services.custody, self.clock, services.log_signer)
+        self.world = World(
+            self.settings.state, services.custody, self.clock, services.log_signer, services.receipt_signer
+        )
         self.world.open_case()
         self.bundle = self.world.upload(CONTENT)
         self.world.assign(self.world.engineer, self.world.partner)
         self.world.consent(scope=[self.bundle])
         self.world.grant()
         self.world.grant(self.world.partner)
-        services.sequencer.run_once()
+        services.signs().sequencer.run_once()
         services.close()
         self.write(*UNBOUND)
         (self.settings.state / BINDING_KEY).unlink()

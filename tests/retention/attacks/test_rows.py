@@ -10,9 +10,11 @@ from sqlalchemy import text
 
 from audit.gaps import RowGaps
 from audit.sequencer import TreeDamagedError
+from retention.actor import CLOCK
 from retention.custody import cases, collecting, concatenating, consenting, granting, moving
 from retention.custody.access import ALTERED, Altered
 from retention.custody.binding import end_unproven
+from retention.custody.ending import bind_anew
 from retention.errors import NotFound as CustodyNotFound
 from retention.errors import Refused, Unavailable
 from tests.retention.attacks.conftest import CONTENT, Scene
@@ -142,11 +144,11 @@ def test_what_ended_stays_ended(scene: Scene, name: str) -> None:
     world = scene.world
     actor = {"erin": world.engineer, "pat": world.partner}[who]
     assert scene.tried(actor, scene.bundle) == CONTENT
-    kept = _access_rows(world)
+    kept = _access_rows(scene)
     end(world, scene)
     scene.attack(*un_end.split("; "))
     assert not isinstance(scene.tried(actor, scene.bundle), bytes)
-    _put_back(world, kept)
+    _put_back(scene, kept)
     refused = scene.tried(actor, scene.bundle)
     assert isinstance(refused, Altered), "an older tag, put back"
     refused = scene.tried(actor, scene.bundle, scene.another_process())
@@ -158,14 +160,14 @@ def test_what_is_put_back_with_the_logs_rows_gone_is_found_by_the_log_check(scen
     """What is not held at once (N19): a process that has seen nothing, and the log's newest rows deleted as well. The
     read has its entry, the sequencer signs nothing over the gap, and the walker says which leaf is gone."""
     world = scene.world
-    kept = _access_rows(world)
+    kept = _access_rows(scene)
     _release(world, scene)
     world.sequence()
     scene.attack(
         "UPDATE grants SET ended_at = NULL, end_cause = NULL WHERE id = :grant",
         "DELETE FROM audit_entries WHERE action = 'grant.released'",
     )
-    _put_back(world, kept)
+    _put_back(scene, kept)
     assert isinstance(scene.tried(world.engineer, scene.bundle), Altered), "this process remembers"
     assert scene.tried(world.engineer, scene.bundle, scene.another_process()) == CONTENT
     assert "bundle.opened" in {leaf["action"] for leaf in world.leaves()}
@@ -217,10 +219,28 @@ def test_a_case_is_begun_anew_by_an_administrator_with_nobody_in_it(scene: Scene
     assert end_unproven(world.custody, world.administrator, "no such case") is None
 
 
+def test_records_of_a_back_up_are_bound_beyond_what_any_process_has_seen(scene: Scene) -> None:
+    """After a restore under running processes: those that have seen later versions believe what was reconciled."""
+    world, other = scene.world, scene.another_process()
+    case, now = scene.named["case"], world.clock.now()
+    kept = _access_rows(scene)
+    for process in (world, other):
+        process.custody.binding.remember(case, 50)
+    assert isinstance(scene.tried(world.engineer, scene.bundle, other), Altered)
+    world.custody.records.write(lambda tx: bind_anew(tx, world.custody.binding, CLOCK, [case], now))
+    assert scene.tried(world.engineer, scene.bundle, other) == CONTENT
+    assert scene.tried(world.engineer, scene.bundle) == CONTENT
+    _put_back(scene, kept)
+    assert isinstance(scene.tried(world.engineer, scene.bundle), Altered)
+    scene.attack(ASSIGN)
+    world.custody.records.write(lambda tx: bind_anew(tx, world.custody.binding, CLOCK, [case], now))
+    assert isinstance(scene.tried(world.engineer, scene.bundle), Altered), "what was altered is not bound"
+
+
 def test_a_bundle_put_back_into_the_case_that_it_left_is_not_opened_there(scene: Scene) -> None:
     world = scene.world
     world.assign(world.engineer, number=OTHER_NUMBER)
-    before = dict(_rows(world, "SELECT id, tag FROM bundles"))[scene.bundle]
+    before = dict(_rows(scene, "SELECT id, tag FROM bundles"))[scene.bundle]
     moving.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
     scene.named["before"] = before
     scene.attack("UPDATE bundles SET case_id = :case, tag = :before WHERE id = :bundle")
@@ -322,17 +342,17 @@ def test_an_expired_grant_is_not_brought_back_by_a_clock_that_goes_back(scene: S
     assert isinstance(scene.tried(world.engineer, scene.bundle), Refused)
 
 
-def _access_rows(world: World) -> list[Any]:
-    return _rows(world, "SELECT case_id, version, as_of, entry_id, tag FROM case_access")
+def _access_rows(scene: Scene) -> list[Any]:
+    return _rows(scene, "SELECT case_id, version, as_of, entry_id, tag FROM case_access")
 
 
-def _put_back(world: World, kept: list[Any]) -> None:
+def _put_back(scene: Scene, kept: list[Any]) -> None:
     again = "UPDATE case_access SET version = :v, as_of = :a, entry_id = :e, tag = :t WHERE case_id = :c"
-    with world.custody.records.engine.begin() as connection:
+    with scene.owner.begin() as connection:
         for case, version, as_of, entry, tag in kept:
             connection.execute(text(again), {"c": case, "v": version, "a": as_of, "e": entry, "t": tag})
 
 
-def _rows(world: World, query: str) -> list[Any]:
-    with world.custody.records.engine.connect() as connection:
+def _rows(scene: Scene, query: str) -> list[Any]:
+    with scene.owner.connect() as connection:
         return [tuple(row) for row in connection.execute(text(query))]
