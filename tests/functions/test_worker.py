@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from audit.entry import Action, Outcome
 from functions.message import write_message
 from retention.bundle import BundleState
 from retention.ids import Kind, new_id
-from tests.functions.state import Past, count, erased, services_on, states
+from tests.functions.state import Past, count, erased, move_clock, services_on, states
 from tests.functions.worker.client import StartWorker, Worker
 from tests.servers.scripted import answer, scripted
 
@@ -178,6 +179,8 @@ def test_an_erasure_that_fails_is_left_to_the_queue_and_entered_when_the_queue_g
 
     (key / "in-the-way").rmdir()
     key.rmdir()
+    with services_on(past.app_settings) as services:
+        move_clock(services, timedelta(minutes=15))  # its next try has come
     assert message in worker.run_timer("sweep").outputs["erase"]  # the work is not lost
     assert worker.deliver("erase", message).ok
     with services_on(past.app_settings) as services:
