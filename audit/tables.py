@@ -109,10 +109,12 @@ Index("ix_audit_entries_unsequenced", _entry.row, sqlite_where=_unsequenced, pos
 
 # What changes who may read: the newest of a case, or of a bundle, is looked up at every read (what is not numbered yet
 # is newer; entries put back after a restore have their old numbers). The query says the same words as the index.
+CHANGING_ACCESS = (
+    *("access.bound", "case.assigned", "case.closed", "case.opened", "case.reopened", "case.unassigned"),
+    *("consent.given", "consent.revoked", "grant.ended", "grant.given", "grant.released", "grant.revoked"),
+)
 ACCESS_ACTS = text(
-    "outcome = 'success' AND action IN ('access.bound', 'case.assigned', 'case.closed', 'case.opened', "
-    "'case.reopened', 'case.unassigned', 'consent.given', 'consent.revoked', 'grant.ended', 'grant.given', "
-    "'grant.released', 'grant.revoked')"
+    "outcome = 'success' AND action IN (" + ", ".join(f"'{action}'" for action in CHANGING_ACCESS) + ")"
 )
 PLACING_ACTS = text("outcome = 'success' AND action IN ('bundle.claimed', 'bundle.moved')")
 Index(

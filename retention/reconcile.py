@@ -34,12 +34,11 @@ from audit.copies import Copy, longest_copy, published_checkpoint
 from audit.entry import Action, Detail, Entry, Outcome, parse_leaf
 from audit.mirror import newest_kept
 from audit.repair import missing_tiles, repair_tiles
-from audit.tables import audit_entries
+from audit.tables import CHANGING_ACCESS, audit_entries
 from audit.times import rfc3339
 from audit.witness import Witness, WitnessUnavailableError
 from retention.actor import CLOCK, Actor
 from retention.bundle import LIVE, BundleState
-from retention.custody.access import ACTS
 from retention.custody.context import Custody, entry
 from retention.custody.ending import bind_anew, end_grants
 from retention.custody.erasing import BUNDLE, start
@@ -185,8 +184,8 @@ def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
     size = recorded_size(engine)
     if copy is None or copy.checkpoint.size <= size:
         return Reconciliation()
-    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *ACTS})
-    touched = {leaf["case"] for leaf in told if leaf["action"] in ACTS and "case" in leaf}
+    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *CHANGING_ACCESS})
+    touched = {leaf["case"] for leaf in told if leaf["action"] in CHANGING_ACCESS and "case" in leaf}
 
     def announce(tx: Transaction) -> tuple[int, dict[str, int]]:
         bind_anew(tx, custody.binding, CLOCK, touched, now)  # checked now, bound as the replay leaves it

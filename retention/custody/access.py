@@ -34,7 +34,7 @@ from sqlalchemy import (
 from sqlalchemy.types import BigInteger, String
 
 from audit.entry import Outcome
-from audit.tables import ACCESS_ACTS, PLACING_ACTS, audit_entries
+from audit.tables import ACCESS_ACTS, CHANGING_ACCESS, PLACING_ACTS, audit_entries
 from audit.times import from_microseconds, to_microseconds
 from retention.actor import Actor, Role
 from retention.binding import BUNDLE, CASE, Binding
@@ -55,7 +55,6 @@ from retention.records.unit_of_work import Reads, Transaction
 ALTERED = "access-altered"
 _ASSIGNMENT, _GRANT, _CONSENT, _SCOPE = range(4)
 _ACTION, _OUTCOME, _CASE = 4, 5, 8  # places in an EntryRow
-ACTS = frozenset(str(ACCESS_ACTS).split("(", 1)[1].rstrip(")").replace("'", "").split(", "))
 
 _HEADER = (
     select(
@@ -328,6 +327,10 @@ def _facts(
 
 def _last_act(tx: Transaction, case_id: str) -> str | None:
     for row in reversed(tx.entries):
-        if row[_CASE] == case_id and row[_ACTION] in ACTS and row[_OUTCOME] == Outcome.SUCCESS.value:
+        if (
+            row[_CASE] == case_id
+            and row[_ACTION] in CHANGING_ACCESS
+            and row[_OUTCOME] == Outcome.SUCCESS.value
+        ):
             return str(row[0])
     return None
