@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -67,7 +68,7 @@ def _asking(witness: Served, key: str) -> dict[str, str]:
     return {
         "CASEVAULT_LOG_ORIGIN": ORIGIN,
         "CASEVAULT_COSIGNERS": f"{key} {witness.server}/witness/",
-        "REQUESTS_CA_BUNDLE": str(witness.ca),  # a certificate of the web's authorities needs nothing here
+        "CASEVAULT_COSIGNERS_CA": str(witness.ca),
     }
 
 
@@ -150,7 +151,8 @@ def test_a_rolled_back_log_gets_no_cosignature_and_its_keeper_hears_why(pair: Pa
             if "no cosignature" in log.read_text():
                 break
             time.sleep(0.1)
-        assert f"knows a log of {cosigned} entries and this one has" in log.read_text()
+        known = re.search(r"knows a log of (\d+) entries and this one has", log.read_text())
+        assert known is not None and int(known[1]) >= cosigned  # or cosigned again meanwhile
         assert _text(again, "/audit/checkpoint.cosigned") == ""
         assert _text(again, "/audit/checkpoint") != ""
 
