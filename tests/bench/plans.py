@@ -24,7 +24,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, select, text, update
+from sqlalchemy import Engine, Table, event, or_, select, text, update
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -39,7 +39,7 @@ from audit.times import to_microseconds
 from audit.witness_local import LocalWitness
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
-from retention.binding import BUNDLE, Binding
+from retention.binding import ACTOR, BUNDLE, TENANT, Binding
 from retention.bundle import Collection, CollectionType, Triggers
 from retention.custody import (
     cases,
@@ -62,7 +62,7 @@ from retention.records.migrate import upgrade
 from retention.records.pages import encode_cursor
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
-from retention.records.tables import bundles
+from retention.records.tables import actors, bundles, tenants
 from retention.records.unit_of_work import Transaction
 from tests.bench.filling import NOW, fill
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
@@ -145,6 +145,8 @@ def _nodes(plan: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 class _Clock:
     def now(self) -> Any:
         return NOW
+
+    sure = now
 
 
 @dataclass
@@ -423,17 +425,25 @@ BOUND_CASES = 300
 
 
 def _bind(custody: Custody) -> None:
-    """Bind the cases that the verbs use, and their bundles: what is filled in by hand opens nothing."""
-    ids = [f"cas_{10 * turn + 9}" for turn in range(1, BOUND_CASES)]
-    key = custody.binding
+    """Bind what the verbs use of cases, bundles and people: what is filled in by hand opens nothing."""
+    used = [10 * turn + 9 for turn in range(1, BOUND_CASES)]
+    ids, key = [f"cas_{case}" for case in used], custody.binding
+    unclaimed = bundles.c.id.in_([f"bun_{5 * case + 4}" for case in used])
+    people = actors.c.id.in_([f"act_{turn}" for turn in range(BOUND_CASES)])
+    bound: tuple[tuple[str, Table, Any], ...] = (
+        (BUNDLE, bundles, or_(bundles.c.case_id.in_(ids), unclaimed)),
+        (ACTOR, actors, people),
+        (TENANT, tenants, tenants.c.id == "ten_3"),
+    )
 
     def work(tx: Transaction) -> None:
         for case_id in ids:
             begin(tx, key, case_id, NOW)
         bind_anew(tx, key, CLOCK, ids, NOW)
-        for row in tx.execute(select(bundles).where(bundles.c.case_id.in_(ids))).all():
-            tag = key.tag_row(BUNDLE, row)
-            tx.change(update(bundles).where(bundles.c.id == row.id).values(tag=tag))
+        for kind, table, which in bound:
+            for row in tx.execute(select(table).where(which)).all():
+                tag = key.tag_row(kind, row)
+                tx.change(update(table).where(table.c.id == row.id).values(tag=tag))
 
     custody.records.write(work)
 

@@ -21,7 +21,7 @@ from audit.tables import audit_entries
 from retention.actor import CLOCK, Actor, Role
 from retention.assembly import Services
 from retention.custody import erasing, granting
-from retention.custody.receipts import hand_out
+from retention.custody.receipts import hand_out, sign_waiting
 from retention.errors import Erased, NotFound, Refused, Unavailable
 from retention.receipt import check
 from retention.reconcile import Reconciliation, erase_unrecorded, reconcile
@@ -106,6 +106,7 @@ def test_it_has_a_receipt_again_that_an_outsider_can_check(installation: Install
         again(services, world)
         sweep(world.custody)
         publish(services)
+        sign_waiting(world.custody.records, world.receipt_signer)
         (erasure,) = erasing.list_erasures(world.custody, world.operator, None, 10).items
         assert erasure.cause == "restored"
         assert erasure.proven_at is not None
