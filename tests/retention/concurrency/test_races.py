@@ -88,9 +88,7 @@ class _Snapshots(PostgresRecords):
 @pytest.mark.parametrize(
     "name",
     [
-        "grant, close",
-        "grant, unassign",
-        "partner's grant, revoke the consent",
+        # Not those of grants: what binds a case is one row that both sides write, so less isolation finds them too.
         "announce, close",
         "claim, close",
         "erase an empty case, erase it",

@@ -53,13 +53,13 @@ def test_a_batch_that_always_loses_is_begun_in_smaller_ones(
     made = due_bundles(world)
     begin, sizes = sweeping.scheduled.begin, []
 
-    def meet(tx: Any, due: Any, now: Any) -> None:
+    def meet(tx: Any, binding: Any, due: Any, now: Any) -> None:
         """Somebody changes one of them meanwhile, whenever several are begun at once."""
         sizes.append(len(due))
         if len(due) > 1:
             touched = update(bundles).where(bundles.c.id == due[0][0].id).values(writer="somebody")
             world.custody.records.write(lambda other: other.change(touched))
-        begin(tx, due, now)
+        begin(tx, binding, due, now)
 
     monkeypatch.setattr(sweeping.scheduled, "begin", meet)
     begun = 0
