@@ -52,7 +52,8 @@ def machines(azure: LocalAzure, tmp_path_factory: pytest.TempPathFactory) -> Ite
     """Two, started at once on what an administrator has made."""
     folder = tmp_path_factory.mktemp("machines")
     made = casevault("init", environ=environment_of(azure.environment, CASEVAULT_STATE=str(folder / "none")))
-    assert (made.returncode, made.stdout) == (0, "made: the service can be started\n"), made.stderr
+    assert made.returncode == 0, made.stderr
+    assert made.stdout.startswith("made: the service can be started\n")
     assert not (folder / "none").exists()
     with ExitStack() as stack:
         issuer = stack.enter_context(closing(LocalIssuer(folder)))
