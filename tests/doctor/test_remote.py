@@ -60,7 +60,7 @@ def test_a_sound_database_and_then_one_that_stopped(patient: Patient, postgres: 
     assert "durable, serializable, its clock within" in lines["database"]["what"]
     postgres.stop()
     found = bad(patient.examine())
-    assert {*found} == {"database", "witness", "clock", "time"}
+    assert {*found} == {"database", "schema", "access", "reading", "witness", "clock", "time"}
     assert "the database does not answer" in found["database"]
 
 

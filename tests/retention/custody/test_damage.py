@@ -20,7 +20,7 @@ from retention.objects.errors import PartMissing, StoreUnavailable
 from retention.records.tables import parts
 from retention.sweep import sweep
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
-from tests.retention.custody.world import World, but, strict_world
+from tests.retention.custody.world import World, but, owned, strict_world
 
 CONTENT = bytes(range(256)) * 8
 
@@ -119,7 +119,8 @@ def swap_parts(world: World, bundle: str) -> None:
 
 def alter_the_record(world: World, bundle: str) -> None:
     wrong = update(parts).where(parts.c.bundle_id == bundle, parts.c.number == 0).values(digest="00" * 32)
-    world.custody.records.write(lambda tx: tx.change(wrong))
+    with owned(world.custody.records) as engine, engine.begin() as connection:
+        connection.execute(wrong)
 
 
 def give_it_another_bundles_key(world: World, bundle: str) -> None:

@@ -14,7 +14,7 @@ from retention.custody import collecting, erasing, granting, moving, reading
 from retention.custody.proving import record_erased
 from retention.records.migrate import downgrade, upgrade
 from retention.records.tables import metadata
-from tests.retention.custody.world import HOUR, NUMBER, OTHER_NUMBER, World
+from tests.retention.custody.world import HOUR, NUMBER, OTHER_NUMBER, World, owned
 
 NAME, INSIDE, FILE = "Zwetschge-logs.zip", "Mirabelle.zip!/Quitte", "Mirabelle.zip!/Quitte/Hagebutte.log"
 MOVED, GRANTED, ERASED = (
@@ -125,7 +125,8 @@ def test_what_was_erased_before_this_was_so_is_forgotten_at_the_upgrade(strict: 
             own = update(audit_entries).where(audit_entries.c.entry_id == entry)
             connection.execute(own.values(particulars=told, salt=salt, redacted_at=None))
     assert NAME in beside(strict)
-    downgrade(strict.custody.records.engine, "0009")
-    upgrade(strict.custody.records.engine)
+    with owned(strict.custody.records) as engine:
+        downgrade(engine, "0009")
+        upgrade(engine)
     assert {row.entry_id for row in strict.entries() if row.redacted_at is not None} == forgotten
     assert "Kept-name.zip" in beside(strict) and not any(word in everything(strict) for word in GOES)

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Engine, Row, select
 
 from audit.checkpoint import Signer
 from audit.entry import parse_leaf
@@ -51,6 +51,7 @@ from retention.records.engine import sqlite_engine
 from retention.records.migrate import upgrade
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
+from retention.records.rights import give_rights
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Records, SqliteRecords
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
@@ -124,6 +125,21 @@ def postgres_doors() -> Iterator[tuple[PostgresRecords, PostgresRecords]]:
         for records in doors:
             records.close()
         shared_server().drop(database)
+
+
+@contextmanager
+def owned(records: Records) -> Iterator[Engine]:
+    """These records' database as its owner has it; the doors' roles have their rights again at the end."""
+    if records.engine.dialect.name == "sqlite":
+        yield records.engine
+        return
+    engine = postgres_engine(shared_server().url(str(records.engine.url.database)))
+    try:
+        yield engine
+        with engine.begin() as connection:
+            give_rights(connection)
+    finally:
+        engine.dispose()
 
 
 @dataclass
