@@ -29,7 +29,8 @@ from retention.ids import Kind, new_id
 from retention.objects.errors import PartMissing
 from retention.records.tables import bundles
 
-TRIES = 3
+TRIES = 8
+"""A try is lost when another completion of the bundle comes between, and each completes once: more do not meet."""
 
 
 def complete_objects(custody: Custody, manifest: Manifest) -> None:

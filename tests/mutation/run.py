@@ -3,7 +3,7 @@
     pip install '.[test,mutation]'
     python -m tests.mutation.run --seed 1 --count 100
 
-- Not part of the suite: it takes hours. docs/benchmarks.md has the newest figure and its seed.
+- Not part of the suite: it takes hours.
 - Each mutant gets a copy of the tree. Tests nearest to the module run first; the first one that fails, and fails
   again when it is run alone, kills the mutant.
 - What was looked at and changes nothing is listed in `unchanged.txt`, with the reason, and does not count.
