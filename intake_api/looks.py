@@ -24,6 +24,8 @@ from retention.custody.context import entry
 
 SHOWN, LISTED = Action.RECORD_SHOWN, Action.RECORDS_LISTED
 _TELLING = frozenset({404, 409, 410, 416})
+_INSIDE = frozenset({"path", "inside"})
+"""Names of files in a bundle. They go with it (`custody.proving`), so they stand in entries of reads alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,9 +175,9 @@ def _note(
     action: Action, outcome: Outcome, reason: str | None, details: Mapping[str, Any], about: dict[str, Any]
 ) -> None:
     actor, parts = caller(), custody()
-    asked = "&".join(
-        [*map(str, (request.view_args or {}).values()), *(f"{k}={v}" for k, v in request.args.items())]
-    )
+    named = {name: value for name, value in (request.view_args or {}).items() if name not in _INSIDE}
+    more = (f"{name}={value}" for name, value in request.args.items() if name not in _INSIDE)
+    asked = "&".join([*map(str, named.values()), *more])
     noted = entry(
         actor,
         action,

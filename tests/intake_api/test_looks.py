@@ -283,3 +283,19 @@ def test_what_one_person_looks_at_is_bounded(service: Service) -> None:
     assert len(shown) == MOST_LOOKED_AT
     many = [e for e in looks_of(service, Action.RECORDS_LISTED) if e["actor"] == actor.id]
     assert [entry["details"] for entry in many] == [{"of": "many"}]
+
+
+def test_what_a_file_inside_a_bundle_is_called_stands_in_no_entry_that_outlives_it(service: Service) -> None:
+    """Of a file that is not there, and of an erased bundle: the name would not go with the bundle (see `proving`)."""
+    bundle = service.complete(b"not an archive")
+    service.grant()
+    path = f"/bundles/{bundle}/files"
+    assert service.call("GET", f"{path}/patient-list.txt", ENGINEER).status_code in (404, 422)
+    service.done("POST", f"/bundles/{bundle}/erasures", OPERATOR, json={})
+    service.tick()
+    for asked in (f"{path}/patient-list.txt", f"{path}?inside=patient-list.zip"):
+        assert service.call("GET", asked, ENGINEER).status_code == 410
+    service.services.custody.counts.flush(service.custody.records, service.clock.now(), everything=True)
+    told = looks_of(service, Action.REQUEST_FAILED)
+    assert bundle in str(told)
+    assert "patient-list" not in str(told)
