@@ -71,7 +71,8 @@ class TileStore(TileSource, Protocol):
     def put(self, path: str, data: bytes) -> None: ...
 
     def check(self) -> None:
-        """`TilesUnavailableError` unless the store answers and, as far as this process may write, takes a tile."""
+        """`TilesUnavailableError` unless the checkpoint can be read (there may be none yet) and, in a local folder, a
+        tile be written."""
 
 
 def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
@@ -235,10 +236,11 @@ class LocalTileStore:
         probe = self._folder / f".probe-{os.urandom(8).hex()}"
         try:
             make_folder(self._folder)
+            self._stored(CHECKPOINT_PATH)
             probe.write_bytes(bytes(_PROBE))  # its bytes too: a full disk still makes names
         except OSError as error:
             raise TilesUnavailableError(
-                f"tiles cannot be written to {self._folder}: {error.strerror}"
+                f"tiles cannot be kept in {self._folder}: {error.strerror}"
             ) from error
         finally:
             with contextlib.suppress(OSError):

@@ -11,6 +11,7 @@ Then seven beats, each in a thread of its own, so that none waits for another's 
   erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
              emptied, so that no deleted value lingers there (P7)
   read back  what was received, to its receipt (P1)
+  scrub      all that is stored, read back again and again (P1)
 
 Rules:
 - Work is derived from state; a beat that is killed anywhere is made good by the next.

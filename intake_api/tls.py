@@ -14,7 +14,6 @@ Rules:
 
 from __future__ import annotations
 
-import os
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -26,6 +25,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from audit.folders import replace_file
 
 LOOPBACK_NETWORKS = ("127.0.0.0/8", "::1/128")
 AUTHORITY_LIFE = timedelta(days=3650)
@@ -60,14 +61,14 @@ def local_certificate(folder: Path, now: datetime) -> TlsFiles:
     authority = _read(ca_file, ca_key_file)
     if authority is None or not _is_fresh(authority.certificate, now):
         authority = _make_authority(now)
-        _write(ca_key_file, _key_pem(authority.key), 0o600)
-        _write(
+        replace_file(ca_key_file, _key_pem(authority.key), 0o600)
+        replace_file(
             ca_file, _certificate_pem(authority.certificate), 0o644
         )  # last: before it the pair does not match
     server = _read(server_file, server_file)
     if server is None or not _is_fresh(server.certificate, now) or not _is_issued_by(server, authority):
         server = _make_server(authority, now)
-        _write(server_file, _key_pem(server.key) + _certificate_pem(server.certificate), 0o600)
+        replace_file(server_file, _key_pem(server.key) + _certificate_pem(server.certificate), 0o600)
     return TlsFiles(server_file, server_file, ca_file)
 
 
@@ -209,18 +210,3 @@ def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def _certificate_pem(certificate: x509.Certificate) -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM)
-
-
-def _write(path: Path, content: bytes, mode: int) -> None:
-    """Whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise

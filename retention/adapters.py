@@ -7,14 +7,13 @@ folder. Their libraries are imported where they are needed, so that the embedded
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from functools import cached_property
 from urllib.parse import urlsplit
 
 from audit.cosigned_local import LocalCosignedStore
 from audit.cosigning import CosignedStore
-from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileMissingError, TileStore
+from audit.tiles import LocalTileStore, TileStore
 from audit.witness import Witness
 from audit.witness_local import LocalWitness
 from retention.azure_connections import AzureConnections
@@ -86,8 +85,7 @@ class Adapters:
         from audit.tiles_azure import AzureTileStore
 
         tiles = AzureTileStore(self._azure.blobs.get_container_client(settings.azure.log_container))
-        with suppress(TileMissingError):  # a log that has just been begun
-            tiles.get(CHECKPOINT_PATH)
+        tiles.check()
         return tiles
 
     def make_containers(self) -> None:

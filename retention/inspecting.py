@@ -11,13 +11,12 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 
 from audit.adopt import recorded_size
-from audit.checkpoint import NoteError, Signer, Verifier, open_checkpoint
+from audit.checkpoint import NoteError, Signer, Verifier
 from audit.copies import published_checkpoint
 from audit.cosigners import Cosigners
 from audit.gaps import RowGaps
 from audit.mirror import Mirror, newest_kept
 from audit.repair import missing_tiles
-from audit.tiles import CHECKPOINT_PATH, TileMissingError
 from retention.adapters import Adapters
 from retention.binding import Binding
 from retention.custody.altered import find_altered
@@ -141,16 +140,14 @@ def signing_keys(adapters: Adapters) -> str:
 def log(adapters: Adapters) -> str:
     """The published checkpoint is signed by the log's key."""
     try:
-        note = adapters.tiles().get(CHECKPOINT_PATH).decode(errors="replace")
-    except TileMissingError:
-        return "nothing was signed yet"
-    try:
-        checkpoint = open_checkpoint(note, _log_key(adapters))
+        checkpoint = published_checkpoint(adapters.tiles(), _log_key(adapters))
     except NoteError as error:
         raise NotWell(
             f"the published checkpoint does not verify with {LOG_KEY}: {error}; put the log's own key back, and see "
             "CASEVAULT_LOG_ORIGIN"
         ) from None
+    if checkpoint is None:
+        return "nothing was signed yet"
     if stopped := _stopped_log(adapters):
         raise NotWell(stopped)
     return f"{checkpoint.size} entries under a signed checkpoint"

@@ -28,14 +28,15 @@ from sqlalchemy import select
 
 from audit.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
 from audit.copies import longest_copy, published_checkpoint
-from audit.entry import Action, Outcome, parse_leaf
+from audit.entry import Action
 from audit.mirror import ForkedError, newest_kept
 from audit.sequencer import TreeDamagedError
-from audit.tables import audit_checkpoints, audit_entries, audit_tree
+from audit.tables import audit_checkpoints, audit_tree
 from audit.tiles import TileSource, TilesUnavailableError
 from audit.times import parse_rfc3339
 from audit.witness import Witness, WitnessError, WitnessUnavailableError
 from retention.errors import Unavailable
+from retention.records.queries import newest_leaf
 from retention.records.unit_of_work import Reads, Records
 
 LOG_BEHIND = "log-behind"
@@ -170,15 +171,7 @@ def check_now(gate: Gate, records: Records, now: datetime) -> int:
 
 def live_waiver(reads: Reads, now: datetime) -> datetime | None:
     """Until when an administrator's waiver of the witness counts; None when there is none, or none any more."""
-    said = Action.WITNESS_WAIVED.value, Action.WITNESS_RESUMED.value
-    newest = (
-        select(audit_entries.c.leaf)
-        .where(audit_entries.c.action.in_(said), audit_entries.c.outcome == Outcome.SUCCESS.value)
-        .order_by(audit_entries.c.row.desc())
-        .limit(1)
-    )
-    leaf = reads.execute(newest).scalar()
-    fields = None if leaf is None else parse_leaf(leaf)
+    fields = newest_leaf(reads, Action.WITNESS_WAIVED, Action.WITNESS_RESUMED)
     if fields is None or fields["action"] != Action.WITNESS_WAIVED:
         return None
     begun, until = parse_rfc3339(fields["at"]), parse_rfc3339(fields["details"]["until"])

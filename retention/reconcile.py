@@ -31,7 +31,7 @@ from sqlalchemy import func, select, true
 from audit.adopt import adopt, read_tail, recorded_size
 from audit.checkpoint import Verifier
 from audit.copies import Copy, longest_copy, published_checkpoint
-from audit.entry import Action, Detail, Entry, Outcome, parse_leaf
+from audit.entry import Action, Detail, Entry, Outcome
 from audit.mirror import newest_kept
 from audit.repair import missing_tiles, repair_tiles
 from audit.tables import CHANGING_ACCESS, audit_entries
@@ -48,6 +48,7 @@ from retention.errors import Invalid, Unavailable
 from retention.grants import check_reason
 from retention.log_gate import live_waiver
 from retention.objects.errors import KeyDestroyed, KeyMissing
+from retention.records.queries import newest_leaf
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
 from retention.replay import REPLAYED, replay
@@ -154,11 +155,10 @@ def _repair_tiles(custody: Custody, log_key: Verifier) -> int:
         return 0
     details: dict[str, Detail] = {"from": missing.start, "to": missing.newest.size}
     rebuilt = entry(CLOCK, Action.TILES_REBUILT, custody.clock.now(), details=details)
-    last = select(audit_entries.c.leaf).where(audit_entries.c.action == Action.TILES_REBUILT)
 
     def announce(tx: Transaction) -> None:
-        said = tx.execute(last.order_by(audit_entries.c.row.desc()).limit(1)).scalar()
-        if said is None or parse_leaf(said).get("details") != details:  # not again for a try after a crash
+        said = newest_leaf(tx, Action.TILES_REBUILT)
+        if said is None or said.get("details") != details:  # not again for a try after a crash
             tx.audit(rebuilt)
 
     custody.records.write(announce)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.checkpoint import Signer
+from audit.folders import sync_folder
 
 SEED_BYTES = 32
 LOG_KEY, RECEIPT_KEY, LINK_KEY = "log-signing-key", "receipt-signing-key", "link-signing-key"
@@ -68,11 +69,7 @@ def create_signing_key(path: Path) -> None:
         os.link(fresh, path)
     finally:
         fresh.unlink()
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(path.parent)
 
 
 def load_signing_key(path: Path, name: str) -> Signer:

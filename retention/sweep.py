@@ -169,40 +169,21 @@ def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: i
             limit = max(1, limit // SMALLER)
 
 
-def pending_erasures(
-    custody: Custody, limit: int, after: tuple[str, str] | None = None
-) -> list[tuple[str, str]]:
-    """Up to `limit` (erasure id, bundle id) waiting to be erased that never failed: on-demand first, then by age.
-
-    `after` goes on behind an earlier answer's last row.
-    """
+def pending_erasures(custody: Custody, limit: int) -> list[tuple[str, str]]:
+    """Up to `limit` (erasure id, bundle id) waiting to be erased that never failed: on-demand first, then by age."""
     untried = bundles.c.state == BundleState.ERASING, bundles.c.failures == 0
     going = and_(erasures.c.proven_at.is_(None), *untried)
     joined = (
-        select(erasures.c.id, bundles.c.id.label("bundle_id"), erasures.c.on_demand, erasures.c.requested_at)
+        select(erasures.c.id, bundles.c.id.label("bundle_id"))
         .join_from(erasures, erasure_bundles)
         .join(bundles, bundles.c.id == erasure_bundles.c.bundle_id)
         .where(going)
     )
     with custody.records.read() as reads:
-        if after is not None:
-            mark = reads.execute(select(erasures).where(erasures.c.id == after[0])).one()
-            joined = joined.where(_behind(mark, after[1]))
         ordered = joined.order_by(
             erasures.c.on_demand.desc(), erasures.c.requested_at, erasures.c.id, bundles.c.id
         ).limit(limit)
         return [(row.id, row.bundle_id) for row in reads.execute(ordered)]
-
-
-def _behind(mark: Row[Any], bundle_id: str) -> Any:
-    e = erasures.c
-    same = and_(e.on_demand == mark.on_demand, e.requested_at == mark.requested_at)
-    return or_(
-        and_(mark.on_demand, ~e.on_demand) if mark.on_demand else False,
-        and_(e.on_demand == mark.on_demand, e.requested_at > mark.requested_at),
-        and_(same, e.id > mark.id),
-        and_(same, e.id == mark.id, bundles.c.id > bundle_id),
-    )
 
 
 def failed_erasures(custody: Custody, limit: int, *, early: bool = False) -> list[str]:

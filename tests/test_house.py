@@ -70,9 +70,6 @@ ADAPTERS = frozenset(
 FOR_A_CHILD = {"intake_api/cli/demo/rehearsal.py", "intake_api/cli/local.py"}
 """They read no setting: they make the environment of a process that they start."""
 OUTSIDERS = {
-    "audit/cosigned_local.py": {
-        "LocalTileStore"
-    },  # an adapter made of another: cosigned notes beside the tiles
     "intake_api/cli/local_log.py": {"LocalTileStore"},  # checks a log's mirror: a folder, and no service
 }
 

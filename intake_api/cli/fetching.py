@@ -128,13 +128,6 @@ def _private(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def fetch_piece(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> int:
-    """A range, or one file inside a bundle, into a file; how many bytes."""
-    answer = _piece(client, content_path(bundle, inside), span)
-    with output.writing() as target, _told_why(client, bundle):
-        return copy_body(answer, target)
-
-
 @contextmanager
 def _told_why(client: Client, bundle: str) -> Iterator[None]:
     try:
@@ -161,14 +154,15 @@ class _Hashing:
 
 
 def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> int:
-    """The same into a stream, which has the bytes before the last one is checked: then the exit code says so."""
+    """What is asked for, into a file or a stream; how many bytes. A file that fails its check gets no name; a stream
+    has the bytes before: then the exit code says so."""
     answer = _piece(client, content_path(bundle, inside), span)
     with output.writing() as target, _told_why(client, bundle):
         passed = _Hashing(target)
         copied = copy_body(answer, passed)
-    whole = inside is None and answer.status_code == HTTPStatus.OK
-    if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
-        raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
+        whole = inside is None and answer.status_code == HTTPStatus.OK
+        if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
+            raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
     return copied
 
 
@@ -284,15 +278,14 @@ def fetch(
         raise click.UsageError("--range is of the whole bundle's bytes: a file inside it is fetched whole")
     target = Output.at(output or Path(_plain_name(client, bundle, inside)), force=force)
     told: dict[str, object] = {"file": str(target.named), "bundle": bundle, "inside": inside, "range": span}
-    if target.streams:
-        told["bytes"] = fetch_into(client, bundle, inside, span, target)
-    elif inside is None and span is None:
+    if inside is None and span is None and not target.streams:
         told["sha256"] = fetch_whole(client, bundle, target)
         told["bytes"] = target.real.stat().st_size
         say(f"{target.named}: complete, SHA-256 {told['sha256']}")
     else:
-        told["bytes"] = fetch_piece(client, bundle, inside, span, target)
-        say(f"{target.named}: {told['bytes']} bytes")
+        told["bytes"] = fetch_into(client, bundle, inside, span, target)
+        if not target.streams:
+            say(f"{target.named}: {told['bytes']} bytes")
     if as_json and target.named != STDOUT:  # there the bytes are the answer
         show_json(told)
 

@@ -16,6 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from audit.folders import replace_file
 from intake_api.cli.errors import CliError
 
 UPLOADS = "/uploads/"
@@ -79,14 +80,7 @@ class Remembered:
     def keep(self, begun: Begun) -> None:
         """Durable before the first byte is sent."""
         try:
-            self.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = self.file.with_suffix(".new")
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as out:
-                json.dump(asdict(begun), out)
-                out.flush()
-                os.fsync(out.fileno())
-            fresh.replace(self.file)
+            replace_file(self.file, json.dumps(asdict(begun)).encode())
         except OSError as error:
             raise CliError(
                 f"the upload cannot be remembered in {self.file.parent}: {error.strerror}"

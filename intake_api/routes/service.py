@@ -10,7 +10,6 @@ from flask import Response, g, jsonify
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from audit.tiles import CHECKPOINT_PATH, TileMissingError
 from intake_api.calling import custody, the_door
 from intake_api.calls import CallRefused
 from intake_api.problem_codes import PROBLEMS
@@ -34,8 +33,6 @@ def _database(parts: Custody) -> None:
 
 
 def _log(parts: Custody) -> None:
-    with suppress(TileMissingError):  # nothing was signed yet
-        parts.tiles.get(CHECKPOINT_PATH)
     parts.tiles.check()
     with suppress(DBAPIError, OSError):  # another check tells of the database
         check_now(parts.gate, parts.records, parts.clock.now())

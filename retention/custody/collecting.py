@@ -228,11 +228,10 @@ def insert_bundle(
         "expires_at": custody.limits.upload_kept_until(now, now),
         "offset": 0,
         "due_at": due(history)[0],
-        "tag": custody.binding.tag(
-            BUNDLE, id_, stamp.tenant_id, stamp.id, case_id, False
-        ),  # as binding.COLUMNS
+        "partial": False,
         **(more or {}),
     }
+    row["tag"] = custody.binding.tag_row(BUNDLE, row)
     tx.change(insert(bundles).values(row))
     tx.audit(
         entry(

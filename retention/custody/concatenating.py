@@ -76,12 +76,11 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
             "created_at": now,
             "expires_at": custody.limits.upload_kept_until(now, now),
             "due_at": now + RETENTION,
-            "tag": custody.binding.tag(
-                BUNDLE, id_, stamp.tenant_id, stamp.id, None, True
-            ),  # as binding.COLUMNS
+            "case_id": None,
             **_NO_COLLECTION,
             **dict.fromkeys(("logs_start", "logs_end", "time_collected"), now),
         }
+        row["tag"] = custody.binding.tag_row(BUNDLE, row)
         tx.change(insert(bundles).values(row))
         tx.audit(
             entry(

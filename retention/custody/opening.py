@@ -20,11 +20,12 @@ from typing import Any
 from sqlalchemy import bindparam, select
 
 from audit import log
-from audit.checkpoint import NoteError, Verifier, open_checkpoint
+from audit.checkpoint import NoteError, Verifier
+from audit.copies import published_checkpoint
 from audit.entry import Action, Entry, Outcome
 from audit.merkle import leaf_hash
 from audit.tables import audit_entries
-from audit.tiles import CHECKPOINT_PATH, TILE_WIDTH, TileError, TileMissingError, TileReader, TileStore
+from audit.tiles import TILE_WIDTH, TileError, TileMissingError, TileReader, TileStore
 from retention.actor import CLOCK
 from retention.binding import Binding
 from retention.custody.access import NEWEST_ACT, NEWEST_PLACE, Altered, refuse_earlier
@@ -140,8 +141,8 @@ class _Tree:
             return False
 
     def _open(self) -> tuple[int, TileReader]:
-        note = self._tiles.get(CHECKPOINT_PATH).decode(errors="replace")
-        size = open_checkpoint(note, self._log_key).size
+        published = published_checkpoint(self._tiles, self._log_key)
+        size = 0 if published is None else published.size
         self._reader = size, TileReader(self._tiles, size)
         return self._reader
 

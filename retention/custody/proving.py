@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, delete, select, update
+from sqlalchemy import Row, bindparam, delete, select, update
 
 from audit.entry import Action, Entry
+from audit.log import redaction
 from audit.tables import audit_entries
 from audit.times import rfc3339
 from retention.actor import CLOCK, Actor
@@ -70,7 +71,10 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
     tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))
     tx.change(delete(parts).where(parts.c.bundle_id == bundle_id))
     tx.change(delete(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
-    tx.redact(_naming(tx, bundle_id), now)
+    if named := _naming(tx, bundle_id):
+        tx.change(
+            redaction([audit_entries.c.entry_id == bindparam("of")], now), [{"of": id_} for id_ in named]
+        )
     under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
     for erasure_id in tx.execute(under).scalars().all():
         details = {"cause": bundle.erased_cause, "size": bundle.offset, "method": METHOD}

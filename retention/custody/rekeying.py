@@ -22,10 +22,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import select
-
-from audit.entry import Action, Detail, Outcome, parse_leaf
-from audit.tables import audit_entries
+from audit.entry import Action, Detail, Outcome
 from retention.actor import Actor
 from retention.custody.context import Custody, entry
 from retention.envelope.errors import (
@@ -36,6 +33,7 @@ from retention.envelope.errors import (
 )
 from retention.envelope.keys import RotatingKeyWrapper
 from retention.objects.errors import KeyDestroyed, KeyMissing, StoreError
+from retention.records.queries import newest_leaf
 
 KEYS_LEFT = "keys-left"
 _NAMED = 100  # ids in one entry: a leaf is bounded
@@ -93,10 +91,9 @@ def _switch(custody: Custody, wrapper: RotatingKeyWrapper, actor: Actor) -> bool
 
 def _last(custody: Custody) -> Mapping[str, Any]:
     """The details of the newest entry of a rotation."""
-    rotations = select(audit_entries.c.leaf).where(audit_entries.c.action == Action.KEY_ROTATED)
     with custody.records.read() as reads:
-        leaf = reads.execute(rotations.order_by(audit_entries.c.row.desc()).limit(1)).scalar()
-    return parse_leaf(leaf).get("details", {}) if leaf else {}
+        newest = newest_leaf(reads, Action.KEY_ROTATED)
+    return newest.get("details", {}) if newest else {}
 
 
 def rewrap_all(custody: Custody, actor: Actor) -> Rotation:

@@ -11,23 +11,14 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from sqlalchemy import select
-
-from audit.entry import Action, Detail, parse_leaf
-from audit.tables import audit_entries
+from audit.entry import Action, Detail
 from retention.actor import CLOCK
 from retention.custody.context import Custody, Limits, entry
 from retention.custody.reading import RECHECK_SECONDS
 from retention.deadline import RETENTION
 from retention.grants import LONGEST, SHORTEST
+from retention.records.queries import newest_leaf
 from retention.records.unit_of_work import Transaction
-
-_NEWEST = (
-    select(audit_entries.c.leaf)
-    .where(audit_entries.c.action == Action.RULES_SET)
-    .order_by(audit_entries.c.row.desc())
-    .limit(1)
-)
 
 
 def rules_of(limits: Limits) -> dict[str, Detail]:
@@ -59,8 +50,8 @@ def tell_rules(custody: Custody) -> bool:
     rules, now = rules_of(custody.limits), custody.clock.now()
 
     def work(tx: Transaction) -> bool:
-        newest = tx.execute(_NEWEST).scalar()
-        if newest is not None and parse_leaf(newest).get("details") == rules:
+        newest = newest_leaf(tx, Action.RULES_SET)
+        if newest is not None and newest.get("details") == rules:
             return False
         tx.audit(entry(CLOCK, Action.RULES_SET, now, details=rules))
         return True

@@ -5,13 +5,15 @@ Those on the way to plaintext are put together once, not at every read: building
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, cast
 
 from sqlalchemy import Row, Select, bindparam, select, update
 
+from audit.entry import Action, parse_leaf
+from audit.tables import audit_entries
 from retention.actor import Actor, Role
 from retention.bundle import BundleState
 from retention.case import CaseEvent, CaseEventKind
@@ -37,6 +39,12 @@ _ASSIGNED = select(assignments.c.row).where(
     assignments.c.unassigned_at.is_(None),
 )
 _PARTS = select(parts).where(parts.c.bundle_id == bindparam("bundle")).order_by(parts.c.number)
+_NEWEST_LEAF = (
+    select(audit_entries.c.leaf)
+    .where(audit_entries.c.action.in_(bindparam("actions", expanding=True)))
+    .order_by(audit_entries.c.row.desc())
+    .limit(1)
+)
 _HOLD = (
     select(bundles.c.id, grants.c.id)
     .join_from(bundles, grants, grants.c.case_id == bundles.c.case_id)
@@ -150,3 +158,9 @@ def bundle_parts(reads: Reads, bundle_id: str) -> Sequence[PartEntry]:
     return [
         PartEntry(row.part_id, row.offset, row.length, bytes.fromhex(row.digest), row.framing) for row in rows
     ]
+
+
+def newest_leaf(reads: Reads, *actions: Action) -> Mapping[str, Any] | None:
+    """The fields of the newest entry of one of these actions; None if there is none."""
+    leaf = reads.execute(_NEWEST_LEAF, {"actions": list(actions)}).scalar()
+    return None if leaf is None else parse_leaf(leaf)

@@ -20,7 +20,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from datetime import datetime
 from enum import IntEnum
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -79,14 +78,6 @@ class Transaction:
         """Add entries to this commit."""
         # One that has no leaf fails its own work here, not the group's commit.
         self.entries.extend([log.row_of(entry) for entry in entries])
-
-    def redact(self, entry_ids: Sequence[str], at: datetime) -> None:
-        """Destroy what stands beside these entries, with this commit; their leaves stay."""
-        if entry_ids and not self.changed:
-            self._before_first_change()
-            self.changed = True
-        for entry_id in entry_ids:
-            log.redact(self._connection, entry_id, at)
 
     def at_end(self, name: str, do: Callable[[], None]) -> None:
         """Have `do` run when the work has returned, before its entries are written; the first of a `name` counts."""

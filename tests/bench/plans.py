@@ -246,9 +246,7 @@ def _claim(s: Service) -> Any:
 
 
 def _erase_one(s: Service) -> Any:
-    found = sweep.pending_erasures(s.custody, 1)[0]
-    more = sweep.pending_erasures(s.custody, 200, found)
-    for _erasure, bundle in [found, *more[:3]]:
+    for _erasure, bundle in sweep.pending_erasures(s.custody, 201)[:4]:
         s.custody.records.write(lambda tx, bundle=bundle: proving.record_erased(tx, bundle, NOW))
 
 

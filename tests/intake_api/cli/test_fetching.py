@@ -18,7 +18,6 @@ from intake_api.cli.fetching import (
     _plain_name,
     content_path,
     fetch_into,
-    fetch_piece,
     fetch_whole,
     list_files,
 )
@@ -81,7 +80,7 @@ def test_in_a_pipe_other_bytes_end_with_an_error(connect: Any, capfdbinary: Any)
 def test_a_piece_that_was_cut_leaves_no_file(connect: Any, tmp_path: Path) -> None:
     client, _ = connect(Store([1000]))
     with pytest.raises(CliError, match="was cut"):
-        fetch_piece(client, "bun_x", "a.log", None, Output.at(tmp_path / "a.log"))
+        fetch_into(client, "bun_x", "a.log", None, Output.at(tmp_path / "a.log"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -165,7 +164,7 @@ def test_a_download_that_damage_cut_says_so(connect: Any, tmp_path: Path) -> Non
 
     client, _ = connect(Damaged([1000]))
     with pytest.raises(CliError, match="not what was sealed"):
-        fetch_piece(client, "bun_x", None, None, Output.at(tmp_path / "b.zip"))
+        fetch_into(client, "bun_x", None, None, Output.at(tmp_path / "b.zip"))
     client, _ = connect(Damaged([1000]))
     with pytest.raises(CliError, match="not what was sealed"):
         fetch_into(client, "bun_x", None, None, Output.at(None))
