@@ -196,6 +196,14 @@ def read_access(reads: Reads, binding: Binding, case_id: str) -> Access:
     return access
 
 
+def read_newest_access(reads: Reads, binding: Binding, case_id: str) -> Access:
+    """The same for an act that goes by it: also Altered when the log knows of a later act on the case. (A read asks the
+    log after its entry, in `opening.confirm`.)"""
+    access = read_access(reads, binding, case_id)
+    check_newest(reads, access)
+    return access
+
+
 def _under_tag(reads: Reads, binding: Binding, case_id: str) -> Access:
     held = reads.execute(_HEADER, {"case": case_id}).one()
     if held.tag is None:
@@ -218,8 +226,7 @@ def no_access(reads: Reads) -> CaseFacts:
 def changing(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> Access:
     """Called by an act before it changes who may read the case: what is bound, checked (Altered). At the end of the
     work the case is bound anew."""
-    access = read_access(tx, binding, case_id)
-    check_newest(tx, access)
+    access = read_newest_access(tx, binding, case_id)
     tx.at_end(case_id, lambda: bind(tx, binding, case_id, now))
     return access
 

@@ -13,7 +13,7 @@ from sqlalchemy import Row, Table, or_, select
 from retention.binding import ACTOR, BUNDLE, PARTNER, STAMP, TENANT, Binding
 from retention.bundle import LIVE
 from retention.case import CaseState
-from retention.custody.access import Altered, check_newest, check_placed, check_row, read_access
+from retention.custody.access import Altered, check_placed, check_row, read_newest_access
 from retention.records.tables import (
     actors,
     assignments,
@@ -44,7 +44,7 @@ def find_altered(records: Records, binding: Binding, now: datetime) -> Iterator[
     for case_id in _reachable(records, now):
         with records.read() as reads:
             try:
-                check_newest(reads, read_access(reads, binding, case_id))
+                read_newest_access(reads, binding, case_id)
             except Altered as error:
                 yield error.what
 

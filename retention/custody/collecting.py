@@ -24,7 +24,7 @@ from retention.actor import Actor, Role
 from retention.binding import BUNDLE, Binding
 from retention.bundle import BundleState, Collection, CollectionType, check_collection, check_unsized
 from retention.case import CaseState
-from retention.custody.access import check_placed, check_row, put_in, read_access
+from retention.custody.access import check_placed, check_row, put_in, read_newest_access
 from retention.custody.completing import finish_upload
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.quotas import Room, exceeded, room
@@ -285,7 +285,7 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
 def _may_claim(tx: Transaction, binding: Binding, actor: Actor, case: Row[Any]) -> Denied | None:
     if denied := lacks_role(actor, Role.SUPPORT_ENGINEER):
         return denied
-    access = read_access(tx, binding, case.id)
+    access = read_newest_access(tx, binding, case.id)
     if not access.facts(actor).assigned:
         return Denied("not-assigned", "you are not assigned to this case")
     if access.state is not CaseState.OPEN:

@@ -21,7 +21,9 @@ from typing import Any
 from sqlalchemy import Row, delete, func, insert, select, update
 
 from audit.entry import Action
+from retention import binding
 from retention.bundle import BundleState, Collection
+from retention.custody.access import check_row, put_in
 from retention.custody.collecting import check_deadline
 from retention.custody.completing import finish_upload
 from retention.custody.context import Turned, commit, entry
@@ -114,7 +116,10 @@ def _commit(
     case_id = bundle.case_id or case_id  # a case that claimed it meanwhile keeps it
     check_deadline(tx, case_id, now)
     _place(tx, bundle.id, chosen, now)
-    row = {**_collected(collection), "case_id": case_id, "state": BundleState.RECEIVING, "offset": size}
+    row = {**_collected(collection), "state": BundleState.RECEIVING, "offset": size}
+    if case_id != bundle.case_id and case_id is not None:
+        check_row(through.custody.binding, binding.BUNDLE, bundle)
+        row |= put_in(through.custody.binding, bundle, case_id)
     of = bundles.c.id == bundle.id
     tx.change(update(bundles).where(of).values({**row, "size": size, "blob_facts": json.dumps(dict(facts))}))
     refresh_due(tx, of)

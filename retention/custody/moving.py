@@ -20,7 +20,7 @@ from sqlalchemy import Row, select, update
 from audit.entry import Action
 from retention.actor import Actor, Role
 from retention.binding import BUNDLE, Binding
-from retention.custody.access import check_placed, check_row, put_in, read_access
+from retention.custody.access import check_placed, check_row, put_in, read_newest_access
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.deadline import Erase, cap_after_move, case_deadline, decide
@@ -88,7 +88,7 @@ def _may_move(
     if denied := lacks_role(actor, Role.SUPPORT_ENGINEER):
         return denied
     for case_id in (bundle.case_id, case.id):
-        if case_id is not None and not read_access(tx, binding, case_id).facts(actor).assigned:
+        if case_id is not None and not read_newest_access(tx, binding, case_id).facts(actor).assigned:
             return Denied("not-assigned", "you have to be assigned to both cases")
     return check_reason(reason)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -248,6 +249,30 @@ def test_a_bundle_put_back_into_the_case_that_it_left_is_not_opened_there(scene:
     assert any(scene.bundle in one for one in scene.found())
     with pytest.raises(Altered):
         moving.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
+
+
+@pytest.mark.parametrize("verb", ["move", "claim"])
+def test_whoever_was_assigned_once_takes_no_bundle_along_in_a_process_that_has_seen_nothing(
+    scene: Scene, verb: str
+) -> None:
+    """It would be bound to the other case by the service itself, and read there under a good grant."""
+    world, number = scene.world, NUMBER if verb == "move" else OTHER_NUMBER
+    loose = world.upload(b"of no case", None)
+    world.assign(scene.mallory, number=number)
+    kept = _access_rows(scene)
+    world.unassign(scene.mallory, number)
+    scene.attack(
+        "UPDATE assignments SET unassigned_at = NULL WHERE actor_id = :mallory",
+        "UPDATE grants SET ended_at = NULL, end_cause = NULL WHERE id = :mallorys",
+    )
+    _put_back(scene, kept)
+    fresh = scene.another_process().custody
+    if verb == "move":
+        act = partial(moving.move_bundle, fresh, scene.mallory, scene.bundle, OTHER_NUMBER, REASON)
+    else:
+        act = partial(collecting.claim_bundle, fresh, scene.mallory, loose, OTHER_NUMBER)
+    with pytest.raises(Altered):
+        act()
 
 
 def test_a_bundle_taken_from_its_case_is_not_claimed(scene: Scene) -> None:

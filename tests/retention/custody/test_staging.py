@@ -486,6 +486,14 @@ def test_a_stamps_link_brings_proactive_bundles_and_on_demand_ones_for_a_case_it
     assert on_demand.case_id is not None
 
 
+def test_a_blob_whose_case_comes_with_the_list_is_read_in_that_case(strict: World) -> None:
+    strict.open_case()
+    by = stamp_through(strict)
+    stage(by, "AA", b"a")
+    bundle = commit(by, "AA", declared=Declared(case=NUMBER))
+    assert read(strict, bundle.id) == b"a"
+
+
 def test_a_case_that_claims_a_blob_before_its_commit_keeps_it(strict: World) -> None:
     case = strict.open_case()
     strict.assign(strict.engineer)
