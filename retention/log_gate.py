@@ -40,6 +40,8 @@ from retention.records.queries import newest_leaf
 from retention.records.unit_of_work import Reads, Records
 
 LOG_BEHIND = "log-behind"
+SHUT = frozenset({LOG_BEHIND, "witness-away", "log-forked", "log-damaged", "log-store", "log-copies"})
+"""Why nothing is opened, nor destroyed by a deadline; docs/restore.md says what to do."""
 FRESH_SECONDS = 2.0
 PATIENCE_SECONDS = 5.0
 _SIZE = select(audit_tree.c.size)

@@ -65,7 +65,8 @@ def scrub_next(custody: Custody, pace: Pace) -> bool:
         if _reading_back_waits(reads) or not _is_time(reads, last, pace.period, now):
             return False
         current = last if last is not None and last.ended_at is None else None
-        waiting = _waiting(reads, current.begun_at) if current is not None else []
+        ahead = current is not None and _is_ahead(current, now)
+        waiting = _waiting(reads, current.begun_at) if current is not None and not ahead else []
     if current is None:
         custody.records.write(lambda tx: _begin(tx, last, now))
     elif waiting:
@@ -80,6 +81,8 @@ _LAST = select(scrubs).order_by(scrubs.c.row.desc()).limit(1)
 
 def _is_time(reads: Reads, last: Row[Any] | None, period: timedelta, now: datetime) -> bool:
     """Whether the next bundle is to be read, the round to be ended, or a new one to be begun."""
+    if last is not None and _is_ahead(last, now):
+        return True
     if last is not None and last.ended_at is None:
         return bool(last.bytes >= last.total or now - last.begun_at >= period * (last.bytes / last.total))
     if last is not None and now < last.begun_at + period:
@@ -87,6 +90,11 @@ def _is_time(reads: Reads, last: Row[Any] | None, period: timedelta, now: dateti
     longest_ago = select(bundles.c.checked_at).where(SCRUBBED).order_by(bundles.c.checked_at).limit(1)
     oldest = reads.execute(longest_ago).scalar()
     return oldest is not None and bool(oldest <= now - SETTLED if last is None else oldest < now)
+
+
+def _is_ahead(round_: Row[Any], now: datetime) -> bool:
+    """Begun by a clock that was wrong: it is ended, and the next one begins."""
+    return bool(round_.begun_at > now + SETTLED)
 
 
 def _waiting(reads: Reads, begun_at: datetime) -> list[Row[Any]]:

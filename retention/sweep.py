@@ -32,11 +32,11 @@ from retention.custody import scheduled
 from retention.custody.completing import finish_upload, give_up_upload, verify_bundle
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, erase_bundle, start
-from retention.custody.failed_work import note_failure
+from retention.custody.failed_work import has_come, note_failure
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError, Unavailable
-from retention.log_gate import LOG_BEHIND
+from retention.log_gate import SHUT
 from retention.objects.errors import KeyDestroyed, PartMissing, StoreError
 from retention.records.engine import truncate_wal
 from retention.records.queries import bundle_history, refresh_due
@@ -94,13 +94,8 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
     0 if another sweeper is at it, or while the records may be older than the log.
     """
     now, sure = custody.clock.now(), custody.clock.sure()
-    try:
-        least = custody.gate.ask(now)
-    except Unavailable as shut:
-        return _held_back(shut)
 
     def work(tx: Transaction, limit: int) -> int:
-        custody.gate.check(tx, least)
         over = bundles.c.due_at <= sure, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[tuple[Row[Any], Reason]] = []
@@ -112,17 +107,7 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
         scheduled.begin(tx, custody.binding, due, now)
         return len(due)
 
-    try:
-        return _in_turn(custody, work, limit)
-    except Unavailable as shut:
-        if shut.reason != LOG_BEHIND:
-            raise
-        return _held_back(shut)
-
-
-def _held_back(shut: Unavailable) -> int:
-    LOG.warning("no erasure is begun by a deadline now (%s): %s", shut.reason, shut.message)
-    return 0
+    return _by_newest_records(custody, work, limit)
 
 
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:
@@ -148,7 +133,24 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
             start(tx, CLOCK, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, cause, now, on_demand=False)
         return len(found)
 
-    return _in_turn(custody, work, limit)
+    return _by_newest_records(custody, work, limit)
+
+
+def _by_newest_records(custody: Custody, work: Callable[[Transaction, int], int], limit: int) -> int:
+    """Run `work` in turn; nothing is done, and 0 is returned, while the records may be older than the log."""
+    try:
+        least = custody.gate.ask(custody.clock.now())
+
+        def checked(tx: Transaction, limit: int) -> int:
+            custody.gate.check(tx, least)
+            return work(tx, limit)
+
+        return _in_turn(custody, checked, limit)
+    except Unavailable as shut:
+        if shut.reason not in SHUT:
+            raise
+        LOG.warning("no erasure is begun by a deadline now (%s): %s", shut.reason, shut.message)
+        return 0
 
 
 def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: int) -> int:
@@ -190,7 +192,7 @@ def failed_erasures(custody: Custody, limit: int, *, early: bool = False) -> lis
     """Up to `limit` bundles whose erasure failed and whose next try has come, the longest waiting first; or those whose
     next try has not come yet (`early`)."""
     now, at = custody.clock.now(), bundles.c.next_try_at
-    due = FAILING, bundles.c.state == BundleState.ERASING, at > now if early else at <= now
+    due = FAILING, bundles.c.state == BundleState.ERASING, at > now if early else has_come(now)
     ordered = select(bundles.c.id).where(*due).order_by(at, bundles.c.id)
     with custody.records.read() as reads:
         return list(reads.execute(ordered.limit(limit)).scalars())
@@ -274,9 +276,7 @@ def _not_finished(custody: Custody, bundle_id: str, error: Exception) -> None:
 
 def _some(custody: Custody, which: Any, age: ColumnElement[Any], limit: int, early: bool) -> list[str]:
     untried = select(bundles.c.id).where(which, bundles.c.failures == 0).order_by(age)
-    failed = (
-        and_(which, FAILING) if early else and_(which, FAILING, bundles.c.next_try_at <= custody.clock.now())
-    )
+    failed = and_(which, FAILING) if early else and_(which, FAILING, has_come(custody.clock.now()))
     again = select(bundles.c.id).where(failed).order_by(bundles.c.next_try_at)
     with custody.records.read() as reads:
         found: Sequence[str] = reads.execute(untried.limit(limit * SPREAD)).scalars().all()

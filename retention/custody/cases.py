@@ -111,6 +111,7 @@ def reopen_case(custody: Custody, actor: Actor, number: str, reopened_at: dateti
 
 def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: datetime | None) -> Row[Any]:
     now, sure = custody.clock.now(), custody.clock.sure()
+    newest = _asked(custody, now)
     action, detail = _ACTIONS[kind]
 
     def work(tx: Transaction) -> Row[Any] | Turned:
@@ -121,8 +122,12 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
             return refuse(tx, actor, action, now, denied, **about_case(case))
         event = next_event(case_history(tx, case.id), kind, at or now, now)
         _CHANGES[kind](tx, custody.binding, case.id, now)
-        if kind is CaseEventKind.REOPENED:
-            _begin_due(tx, custody.binding, case, event.effective_at, now, sure)
+        if kind is CaseEventKind.REOPENED and (held := _over(tx, case, event.effective_at, sure)):
+            if isinstance(newest, Unavailable):
+                raise newest
+            custody.gate.check(tx, newest)
+            due_now = [(bundle, due(bundle_history(tx, bundle))[1]) for bundle in held]
+            scheduled.begin(tx, custody.binding, due_now, now)
         state = record_step(tx, case, event)
         tx.audit(
             entry(
@@ -141,10 +146,16 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
     return commit(custody, work)
 
 
-def _begin_due(
-    tx: Transaction, binding: Binding, case: Row[Any], at: datetime, now: datetime, sure: datetime
-) -> None:
-    """What was due before the case was reopened goes, even when the sweep is late: 90 days is a maximum (P4).
+def _asked(custody: Custody, now: datetime) -> int | Unavailable:
+    """What the gate gives, or why it is shut: asked before the work, and needed only if something goes."""
+    try:
+        return custody.gate.ask(now)
+    except Unavailable as shut:
+        return shut
+
+
+def _over(tx: Transaction, case: Row[Any], at: datetime, sure: datetime) -> Sequence[Row[Any]]:
+    """What was due before the case was reopened: it goes, even when the sweep is late. 90 days is a maximum (P4).
 
     Whether it was due must be sure: nothing is destroyed early, and no deadline is cancelled that has come.
     """
@@ -155,7 +166,7 @@ def _begin_due(
             "whether this case's data was due by then depends on a clock that is in doubt; reopen it again later",
             reason="time-doubted",
         )
-    scheduled.begin(tx, binding, [(bundle, due(bundle_history(tx, bundle))[1]) for bundle in held], now)
+    return held
 
 
 def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:

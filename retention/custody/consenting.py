@@ -25,6 +25,7 @@ from retention.custody.context import (
     entry,
     not_operator_of,
     refuse,
+    shown_again,
     unseen,
 )
 from retention.custody.ending import end_grants
@@ -100,7 +101,7 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
     """Revoke a consent; the grants under it end at once. Repeating it changes nothing."""
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> Row[Any] | Turned:
+    def work(tx: Transaction) -> tuple[Row[Any], bool] | Turned:
         consent = tx.execute(_consents(actor).where(consents.c.id == consent_id)).first()
         if consent is None:
             return unseen(tx, actor, Action.CONSENT_REVOKED, now, "consent", consent_id)
@@ -111,9 +112,12 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
             mark_revoked(tx, consent_id, now)
             tx.audit(entry(actor, Action.CONSENT_REVOKED, now, **about(consent), subject=consent_id))
             end_grants(tx, custody.binding, actor, grants.c.consent_id == consent_id, "consent-revoked", now)
-        return _consent(tx, consent_id)
+        return _consent(tx, consent_id), consent.revoked_at is None
 
-    return commit(custody, work)
+    consent, revoked = commit(custody, work)
+    if not revoked:
+        shown_again(custody, actor, "consent", consent_id, about(consent))
+    return consent
 
 
 def mark_revoked(tx: Transaction, consent_id: str, at: datetime) -> int:

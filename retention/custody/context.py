@@ -117,6 +117,14 @@ def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
         return value
 
 
+def shown_again(custody: Custody, actor: Actor, of: str, subject: str, ids: OfCase) -> None:
+    """An act that was done before changes nothing when it is asked for again, but shows how the thing stands: that is a
+    look, entered or counted (P3)."""
+    now = custody.clock.now()
+    looked = entry(actor, Action.RECORD_SHOWN, now, **ids, subject=subject, details={"of": of})
+    custody.counts.looks.note(custody.records, looked, actor.id)
+
+
 @contextmanager
 def alarmed() -> Iterator[None]:
     """What is found altered in here is told to whoever runs the service; the caller is not told what it was."""

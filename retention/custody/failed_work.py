@@ -14,7 +14,7 @@ import random
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import ColumnElement, Row, or_, select, update
 
 from audit.entry import Action, Detail, Outcome
 from retention.actor import CLOCK
@@ -27,6 +27,13 @@ FIRST, LONGEST = timedelta(seconds=10), timedelta(minutes=15)
 _DRAW = random.SystemRandom()
 UNTRIED: dict[str, Any] = {"failures": 0, "failure": None, "next_try_at": None}
 """What a bundle's record says when its next work begins."""
+
+
+def has_come(now: datetime) -> ColumnElement[bool]:
+    """Whether the next try of what failed has come; also of what a clock that was wrong put off for longer than any
+    pause is."""
+    at = bundles.c.next_try_at
+    return or_(at <= now, at > now + LONGEST)
 
 
 def back_off(failures: int, draw: float) -> timedelta:

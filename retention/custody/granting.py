@@ -23,6 +23,7 @@ from retention.custody.context import (
     entry,
     not_operator_of,
     refuse,
+    shown_again,
     unseen,
 )
 from retention.custody.ending import end_grants
@@ -93,17 +94,20 @@ def revoke_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
 def _end(custody: Custody, actor: Actor, grant_id: str, action: Action, cause: str) -> Row[Any]:
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> Row[Any] | Turned:
+    def work(tx: Transaction) -> tuple[Row[Any], int] | Turned:
         grant = tx.execute(_grants().where(grants.c.id == grant_id, _visible(actor))).first()
         if grant is None:
             return unseen(tx, actor, action, now, "grant", grant_id)
         denied = _may_end(actor, grant, action)
         if denied:
             return refuse(tx, actor, action, now, denied, **about(grant), subject=grant_id)
-        end_grants(tx, custody.binding, actor, grants.c.id == grant_id, cause, now, action)
-        return _grant(tx, grant_id)
+        ended = end_grants(tx, custody.binding, actor, grants.c.id == grant_id, cause, now, action)
+        return _grant(tx, grant_id), ended
 
-    return commit(custody, work)
+    grant, ended = commit(custody, work)
+    if not ended:
+        shown_again(custody, actor, "grant", grant_id, about(grant))
+    return grant
 
 
 def _may_end(actor: Actor, grant: Row[Any], action: Action) -> Denied | None:

@@ -31,6 +31,7 @@ from retention.custody.context import (
     entry,
     not_operator_of,
     refuse,
+    shown_again,
     unseen,
 )
 from retention.deadline import case_deadline
@@ -198,17 +199,20 @@ def revoke_link(custody: Custody, actor: Actor, link_id: str) -> Row[Any]:
     """End a link at once; an upload that runs through it is stopped. Repeating it changes nothing."""
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> Row[Any] | Turned:
+    def work(tx: Transaction) -> tuple[Row[Any], int] | Turned:
         link = _shown(tx, actor, link_id, now)
         if link is None:
             return unseen(tx, actor, Action.UPLOAD_LINK_REVOKED, now, "upload link", link_id)
         if denied := _not_issuer(tx, actor, link):
             return refuse(tx, actor, Action.UPLOAD_LINK_REVOKED, now, denied, tenant=link.tenant_id)
-        if mark_revoked(tx, link_id, now):
+        if revoked := mark_revoked(tx, link_id, now):
             tx.audit(entry(actor, Action.UPLOAD_LINK_REVOKED, now, **about(link), subject=link_id))
-        return tx.execute(_with_case().where(upload_links.c.id == link_id)).one()
+        return tx.execute(_with_case().where(upload_links.c.id == link_id)).one(), revoked
 
-    return commit(custody, work)
+    link, revoked = commit(custody, work)
+    if not revoked:
+        shown_again(custody, actor, "upload-link", link_id, about(link))
+    return link
 
 
 def mark_revoked(tx: Transaction, link_id: str, at: datetime) -> int:

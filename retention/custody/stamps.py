@@ -28,6 +28,7 @@ from retention.custody.context import (
     lacks_role,
     not_operator_of,
     refuse,
+    shown_again,
     unseen,
 )
 from retention.errors import Conflict, Invalid
@@ -118,7 +119,7 @@ def deregister_stamp(custody: Custody, actor: Actor, stamp_id: str) -> Row[Any]:
     """End a stamp's registration; repeating it changes nothing."""
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> Row[Any] | Turned:
+    def work(tx: Transaction) -> tuple[Row[Any], bool] | Turned:
         stamp = _own_stamp(tx, actor, stamp_id)
         if stamp is None:
             return unseen(tx, actor, Action.STAMP_DEREGISTERED, now, "stamp", stamp_id)
@@ -129,9 +130,12 @@ def deregister_stamp(custody: Custody, actor: Actor, stamp_id: str) -> Row[Any]:
         if stamp.deregistered_at is None:
             mark_deregistered(tx, stamp_id, now)
             tx.audit(entry(actor, Action.STAMP_DEREGISTERED, now, tenant=stamp.tenant_id, subject=stamp_id))
-        return _stamp(tx, stamp_id)
+        return _stamp(tx, stamp_id), stamp.deregistered_at is None
 
-    return commit(custody, work)
+    stamp, ended = commit(custody, work)
+    if not ended:
+        shown_again(custody, actor, "stamp", stamp_id, {"tenant": stamp.tenant_id, "case": None})
+    return stamp
 
 
 def set_proactive(custody: Custody, actor: Actor, stamp_id: str, enabled: bool) -> Row[Any]:

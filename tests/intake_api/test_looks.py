@@ -299,3 +299,15 @@ def test_what_a_file_inside_a_bundle_is_called_stands_in_no_entry_that_outlives_
     told = looks_of(service, Action.REQUEST_FAILED)
     assert bundle in str(told)
     assert "patient-list" not in str(told)
+
+
+def test_an_act_asked_for_again_is_a_look(service: Service) -> None:
+    """It changes nothing, and shows who had access, why and until when."""
+    grant = service.grant()
+    path = f"/grants/{grant}/release"
+    service.done("POST", path, ENGINEER)
+    assert looks_of(service, Action.RECORD_SHOWN) == []
+    service.done("POST", path, ENGINEER)
+    service.done("POST", f"/grants/{grant}/revoke", OPERATOR)
+    found = [(entry["actor_kind"], entry["subject"]) for entry in looks_of(service, Action.RECORD_SHOWN)]
+    assert sorted(found) == [("engineer", grant), ("operator", grant)]

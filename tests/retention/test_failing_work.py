@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import func, insert, select
+from sqlalchemy import func, insert, select, update
 
 from functions.sweeping import MOST
 from intake_api.clockwork import ERASURES
@@ -204,6 +204,20 @@ def test_between_two_tries_nothing_is_tried_but_for_who_asks(world: World) -> No
     assert store.tried == [bundle, bundle], "a customer asked"
     sweep(custody)
     assert store.tried == [bundle] * 3, "an administrator did"
+
+
+def test_what_a_wrong_clock_put_off_for_years_is_tried_again(world: World) -> None:
+    world.open_case()
+    bundle = world.upload(b"a")
+    being_erased(world, [bundle])
+    far = {
+        "state": BundleState.ERASING,
+        "failures": 3,
+        "failure": "StoreUnavailable",
+        "next_try_at": world.clock.now() + timedelta(days=9999),
+    }
+    world.custody.records.write(lambda tx: tx.change(update(bundles).values(far)))
+    assert failed_erasures(world.custody, 10) == [bundle]
 
 
 def received(world: World, count: int) -> list[str]:

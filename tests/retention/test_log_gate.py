@@ -23,7 +23,7 @@ from retention.log_gate import LogGate
 from retention.reconcile import LONGEST_WAIVER, Reconciliation, reconcile, waive_witness
 from retention.records import tables
 from retention.sequencing import sequence_once
-from retention.sweep import sweep
+from retention.sweep import begin_expired, sweep
 from retention.upload_link import LinkTerms
 from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, REASON, TICK, World
 from tests.retention.restoring import (
@@ -291,6 +291,39 @@ def test_no_deadline_counts_in_records_that_may_lack_a_reopening(
         publish(services)
         installation.clock.move(90 * DAY)
         assert sweep(world.custody).begun == 1
+
+
+def test_neither_a_reopening_nor_an_expiry_destroys_by_records_that_may_be_old(
+    installation: Installation,
+) -> None:
+    """Of the day of the back-up: a case that was reopened since, and an upload that was finished since."""
+    with installation.service() as (services, world):
+        world.open_case()
+        bundle, upload = world.upload(CONTENT), world.announce(len(CONTENT))
+        world.send(upload, CONTENT[:1])
+        world.close_case()
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        installation.clock.move(DAY)
+        world.send(upload, CONTENT[1:], 1)
+        cases.reopen_case(world.custody, world.case_system, NUMBER)
+        world.close_case()  # in the same moment: clocks of two processes are not exact either
+        publish(services)
+    installation.restore(log=True)
+    take_away(installation)
+    installation.clock.move(89 * DAY)
+    with installation.service() as (services, world):
+        assert begin_expired(world.custody) == 0
+        with pytest.raises(Unavailable) as shut:
+            cases.reopen_case(world.custody, world.case_system, NUMBER)
+        assert shut.value.reason == "witness-away"
+        assert (world.state(bundle), world.state(upload)) == ("complete", "receiving")
+    bring_back(installation)
+    with installation.service() as (services, world):
+        reconciled(services, world)
+        cases.reopen_case(world.custody, world.case_system, NUMBER)
+        assert world.state(bundle) == "complete"
 
 
 def forget(services: Services) -> None:
