@@ -23,6 +23,8 @@ from retention.bundle import BundleState
 from retention.case import CaseState
 
 DEFAULT_DURATION, SHORTEST, LONGEST = timedelta(hours=8), timedelta(minutes=15), timedelta(hours=24)
+CLOCKS_APART = timedelta(minutes=5)
+"""How far the clocks of two processes may be apart."""
 MIN_REASON_CHARACTERS, MAX_REASON_CHARACTERS = 8, 1000
 
 _MADE_HERE = object()
@@ -70,8 +72,8 @@ class Grant:
     consent: str | None = None
 
     def is_live(self, now: datetime) -> bool:
-        """True until it expires or ends."""
-        return self.ended_at is None and now < self.expires_at
+        """True until it expires or ends. One that would last longer than any may is of a clock that was ahead."""
+        return self.ended_at is None and now < self.expires_at <= now + LONGEST + CLOCKS_APART
 
 
 @dataclass(frozen=True, slots=True)

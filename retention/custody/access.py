@@ -35,7 +35,7 @@ from sqlalchemy.types import BigInteger, String
 
 from audit.entry import Outcome
 from audit.tables import ACCESS_ACTS, CHANGING_ACCESS, PLACING_ACTS, audit_entries
-from audit.times import from_microseconds, to_microseconds
+from audit.times import from_microseconds, rfc3339, to_microseconds
 from retention.actor import Actor, Role
 from retention.binding import BUNDLE, CASE, Binding
 from retention.case import CaseState
@@ -136,8 +136,18 @@ class Access:
     tenant: str
     state: CaseState
     version: int
+    as_of: datetime
     entry_id: str
     rows: Sequence[Row[Any]]
+
+    def check_outlasted(self, expires_at: datetime) -> None:
+        """Unavailable when what expires then would be no part of what is bound, and so open nothing."""
+        if expires_at <= self.as_of:
+            raise Unavailable(
+                f"access to this case was last changed by a clock that said {rfc3339(self.as_of)}: what is given now "
+                "would open nothing before then. An administrator begins access anew: `casevault rebind`",
+                reason="bound-ahead",
+            )
 
     def facts(self, actor: Actor) -> CaseFacts:
         """What the rules need to know of this case and this actor."""
@@ -212,7 +222,9 @@ def _under_tag(reads: Reads, binding: Binding, case_id: str) -> Access:
     facts = _facts(held, held.version, held.as_of, held.entry_id, rows)
     if not binding.holds(held.tag, CASE, *facts):
         raise Altered(f"the access to case {case_id} is not what was bound")
-    return Access(case_id, held.tenant_id, CaseState(held.state), held.version, held.entry_id, rows)
+    return Access(
+        case_id, held.tenant_id, CaseState(held.state), held.version, held.as_of, held.entry_id, rows
+    )
 
 
 def no_access(reads: Reads) -> CaseFacts:
@@ -267,14 +279,16 @@ def bind(
     entry_id: str | None = None,
     *,
     beyond: int = 0,
+    anew: bool = False,
 ) -> None:
     """Bind what now lets somebody read the case, under the last entry of this work (or `entry_id`), at a version above
-    the last and `beyond`. Without an entry nothing has changed."""
+    the last and `beyond`. Without an entry nothing has changed. `anew`: nobody has access, so no grant that expired can
+    come back, and a moment that a wrong clock left does not count."""
     entry_id = entry_id or _last_act(tx, case_id)
     if entry_id is None:
         return
     held = tx.execute(_HEADER, {"case": case_id}).one()
-    as_of = max(now, held.as_of or now)
+    as_of = now if anew or held.as_of is None else max(now, held.as_of)
     version = max(held.version or 0, beyond) + 1
     facts = _facts(held, version, as_of, entry_id, _rows(tx, case_id, as_of))
     values = {"version": version, "as_of": as_of, "entry_id": entry_id, "tag": binding.tag(CASE, *facts)}

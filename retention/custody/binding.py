@@ -389,7 +389,7 @@ def end_unproven(custody: Custody, actor: Actor, number: str) -> int | None:
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
         if case is None:
             return None
-        tx.at_end(case.id, lambda: bind(tx, custody.binding, case.id, now))
+        tx.at_end(case.id, lambda: bind(tx, custody.binding, case.id, now, anew=True))
         ended = end_grants(tx, custody.binding, actor, grants.c.case_id == case.id, "unproven", now)
         ended += _end(tx, actor, case, assignments, "unassigned_at", "actor_id", Action.CASE_UNASSIGNED, now)
         ended += _end(tx, actor, case, consents, "revoked_at", "id", Action.CONSENT_REVOKED, now)

@@ -63,7 +63,7 @@ def give_consent(
         if denied := not_operator_of(actor, case.tenant_id):
             return refuse(tx, actor, Action.CONSENT_GIVEN, now, denied, **about_case(case))
         _check_scope(tx, case.id, scope)
-        changing(tx, custody.binding, case.id, now)
+        changing(tx, custody.binding, case.id, now).check_outlasted(expires_at)
         named = None if scope is None else sorted(set(scope))
         row = {
             "id": id_,

@@ -43,18 +43,19 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
         # Looked up without the visibility clause: an engineer who is not assigned is told just that. So they are where
         # there is no such case, by the same steps: which numbers there are is not theirs to know.
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
+        access = None
         if case is not None and actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
-            facts = changing(tx, custody.binding, case.id, now).facts(actor)
-        else:
-            facts = no_access(tx)
+            access = changing(tx, custody.binding, case.id, now)
+        facts = no_access(tx) if access is None else access.facts(actor)
         if not actor.has(Role.SUPPORT_ENGINEER) and not (actor.has(Role.PARTNER_ENGINEER) and facts.assigned):
             return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
         decided = decide_grant(actor, facts, reason, duration, now)
-        if case is None or isinstance(decided, Denied):
+        if case is None or access is None or isinstance(decided, Denied):
             denied = decided if isinstance(decided, Denied) else NOT_ASSIGNED
             tenant, id_of_case = (None, None) if case is None else (case.tenant_id, case.id)
             return refuse(tx, actor, Action.GRANT_GIVEN, now, denied, tenant=tenant, case=id_of_case)
         until, consent = decided
+        access.check_outlasted(until)
         row = {
             "id": id_,
             "case_id": case.id,

@@ -12,9 +12,11 @@ from sqlalchemy import Row
 from audit.unaccounted import Kind, unaccounted
 from retention.actor import Role
 from retention.custody import consenting, erasing, granting, reading
+from retention.custody.binding import end_unproven
 from retention.custody.cases import get_case
 from retention.envelope.format import FIRST_PLAINTEXT
-from retention.errors import CustodyError, Refused
+from retention.errors import CustodyError, Refused, Unavailable
+from retention.grants import LONGEST
 from tests.retention.custody.world import DAY, HOUR, NUMBER, World
 
 CONTENT = b"x" * (FIRST_PLAINTEXT + 5)  # two segments: a read has a middle
@@ -149,12 +151,38 @@ def test_erasing_one_bundle_cuts_its_readers_and_leaves_the_grant_for_the_others
 def test_an_ended_grant_ends_once(strict: World) -> None:
     _bundle, grant = ready(strict)
     granting.release_grant(strict.custody, strict.partner, grant)
-    before = len(strict.entries())
+    before = len(strict.leaves())
     again = granting.release_grant(strict.custody, strict.partner, grant)
     strict.close_case()
     assert again.end_cause == "released"
     assert granting.get_grant(strict.custody, strict.partner, grant).end_cause == "released"
-    assert len(strict.entries()) == before + 1, "the close, and no second end"
+    told = [leaf["action"] for leaf in strict.leaves()[before:]]
+    assert told == ["record.shown", "case.closed"], "a look, the close, and no second end"
+
+
+@pytest.mark.parametrize("ahead", [2 * HOUR, 30 * DAY])
+def test_what_a_clock_that_was_ahead_bound_gives_no_longer_access_and_is_said(
+    strict: World, ahead: timedelta
+) -> None:
+    """A machine that starts with a wrong clock and has nobody to ask (N14): 24 hours stay 24 hours."""
+    strict.open_case()
+    bundle = strict.upload(b"content")
+    strict.assign(strict.engineer, strict.colleague)
+    strict.clock.move(ahead)
+    strict.grant(duration=LONGEST)
+    assert strict.read(bundle) == b"content"
+    strict.clock.move(-ahead)
+    with pytest.raises(Refused) as refused:
+        strict.read(bundle)
+    assert refused.value.reason == "no-grant"
+    with pytest.raises(Unavailable) as told:
+        strict.grant(strict.colleague, duration=HOUR)
+    assert told.value.reason == "bound-ahead"
+    strict.unassign(strict.colleague)  # what ends access is done all the same
+    end_unproven(strict.custody, strict.administrator, NUMBER)
+    strict.assign(strict.colleague)
+    strict.grant(strict.colleague, duration=HOUR)
+    assert strict.read(bundle, strict.colleague) == b"content"
 
 
 def test_a_partners_grant_does_not_outlive_the_consent(strict: World) -> None:
