@@ -27,7 +27,7 @@ MOST_REMEMBERED = 200_000
 
 BUNDLE, ACTOR, STAMP, TENANT, PARTNER, CASE = "bundle", "actor", "stamp", "tenant", "partner", "case"
 COLUMNS = {
-    BUNDLE: ("id", "tenant_id", "stamp_id", "case_id", "partial"),
+    BUNDLE: ("id", "tenant_id", "stamp_id", "case_id", "partial", "manifest"),
     ACTOR: ("id", "issuer", "subject"),
     STAMP: ("id", "tenant_id", "subject"),
     TENANT: ("id", "directory"),

@@ -91,6 +91,7 @@ class _Bundle:
     stamp: str | None
     case: str | None
     partial: bool
+    manifest: str | None = None
 
 
 @dataclass(slots=True)
@@ -169,6 +170,12 @@ def _uploaded(said: _Said, leaf: Mapping[str, Any], _bound: _Bound) -> None:
     said.bundles[leaf["bundle"]] = _Bundle(leaf.get("tenant"), leaf.get("subject"), leaf.get("case"), partial)
 
 
+def _received(said: _Said, leaf: Mapping[str, Any], bound: _Bound) -> None:
+    _placed(said, leaf, bound)
+    if found := said.bundles.get(leaf["bundle"]):
+        found.manifest = leaf["details"]["manifest"]
+
+
 def _placed(said: _Said, leaf: Mapping[str, Any], _bound: _Bound) -> None:
     if found := said.bundles.get(leaf["bundle"]):
         found.case = leaf.get("case")
@@ -189,6 +196,8 @@ _HEARD: dict[str, Callable[[_Said, Mapping[str, Any], _Bound], None]] = {
     Action.CONSENT_GIVEN: _consented,
     Action.CONSENT_REVOKED: _consent_revoked,
     Action.UPLOAD_CREATED: _uploaded,
+    Action.UPLOAD_CONTINUED: _placed,
+    Action.BUNDLE_RECEIVED: _received,
     Action.BUNDLE_CLAIMED: _placed,
     Action.BUNDLE_MOVED: _placed,
 }
@@ -364,7 +373,8 @@ def _proves_stamp(reads: Reads, said: _Said, row: Row[Any]) -> bool:
 
 def _proves_bundle(said: _Said, row: Row[Any]) -> bool:
     found = said.bundles.get(row.id)
-    return found is not None and found == _Bundle(row.tenant_id, row.stamp_id, row.case_id, row.partial)
+    as_it_is = _Bundle(row.tenant_id, row.stamp_id, row.case_id, row.partial, row.manifest)
+    return found is not None and found == as_it_is
 
 
 def _particulars(reads: Reads, bound: _Bound) -> Mapping[str, str]:

@@ -29,9 +29,11 @@ from sqlalchemy import Row, select, update
 
 from audit.entry import Action, Detail, Outcome
 from audit.times import rfc3339
+from retention import binding
 from retention.actor import CLOCK, Actor
 from retention.bundle import BundleState
 from retention.custody import receipts
+from retention.custody.access import Altered, check_row
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.failed_work import UNTRIED, failed_before
@@ -73,8 +75,15 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
             bundles.c.size == manifest.length,
             ~bundles.c.deferred,
         )
-        if not tx.change(update(bundles).where(*whole).values(_received(now, manifest))):
+        held = tx.execute(select(bundles).where(*whole)).first()
+        if held is None:
             return  # completed, or erased, meanwhile
+        values = _received(now, manifest)
+        if custody.binding.holds_row(
+            binding.BUNDLE, held
+        ):  # one that was altered is not bound by its completion
+            values["tag"] = custody.binding.tag_row(binding.BUNDLE, {**held._mapping, **values})
+        tx.change(update(bundles).where(of).values(values))
         bundle = tx.execute(select(bundles).where(of)).one()
         at, _reason = due(bundle_history(tx, bundle))
         tx.change(update(bundles).where(of).values(due_at=at))
@@ -126,6 +135,20 @@ def read_manifest(custody: Custody, bundle_id: str) -> Manifest:
     """The ordered parts as recorded."""
     with custody.records.read() as reads:
         return Manifest(bundle_id, bundle_parts(reads, bundle_id))
+
+
+def received_manifest(custody: Custody, bundle_id: str) -> Manifest:
+    """The ordered parts of a bundle that was received, held to its bound row. Altered when the records name others;
+    KeyDestroyed when an erasure came between."""
+    with custody.records.read() as reads:
+        bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+        manifest = Manifest(bundle_id, bundle_parts(reads, bundle_id))
+    if bundle.state in (BundleState.ERASING, BundleState.ERASED):
+        raise KeyDestroyed(f"bundle {bundle_id} is being erased")
+    check_row(custody.binding, binding.BUNDLE, bundle)
+    if manifest.hash().hex() != bundle.manifest:
+        raise Altered(f"the parts of bundle {bundle_id} are not those that were received")
+    return manifest
 
 
 def opener(custody: Custody, manifest: Manifest) -> BundleOpener:

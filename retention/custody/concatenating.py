@@ -29,7 +29,7 @@ from retention.binding import BUNDLE
 from retention.bundle import BundleState, Collection, check_collection
 from retention.custody.access import Altered, check_row
 from retention.custody.collecting import announce, sender
-from retention.custody.completing import opener, read_manifest
+from retention.custody.completing import opener, received_manifest
 from retention.custody.context import Custody, Turned, alarmed, commit, entry, refuse
 from retention.custody.quotas import exceeded, room
 from retention.custody.receiving import UploadSession, open_session
@@ -203,7 +203,7 @@ def _pieces(custody: Custody, final: Row[Any], partial_ids: Sequence[str], skip:
     for partial_id in partial_ids:
         with alarmed():
             _check_part_of(custody, final, partial_id)
-        manifest = read_manifest(custody, partial_id)
+            manifest = received_manifest(custody, partial_id)
         from_ = min(skip, manifest.length)
         skip -= from_
         if from_ < manifest.length:

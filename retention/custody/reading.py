@@ -30,7 +30,7 @@ from retention.binding import BUNDLE
 from retention.bundle import BundleState
 from retention.custody.access import Altered, check_row, read_access
 from retention.custody.collecting import refuse_if_erased
-from retention.custody.completing import DAMAGE, confirm_damage, opener, read_manifest
+from retention.custody.completing import DAMAGE, confirm_damage, opener, received_manifest
 from retention.custody.context import (
     Custody,
     Turned,
@@ -89,7 +89,8 @@ class OpenBundle:
         self._complete = False
         self._closed = False
         try:
-            self._sealed = _unseal(custody, allowed)
+            with alarmed():
+                self._sealed = _unseal(custody, allowed)
         except Exception as error:
             told = self._found(error)
             self._end(_why(told))
@@ -297,7 +298,7 @@ def _why(error: Exception) -> str:
 def _unseal(custody: Custody, allowed: Allowed) -> BundleOpener:
     if not isinstance(allowed, Allowed):
         raise TypeError("opening a bundle takes an Allowed")
-    return opener(custody, read_manifest(custody, allowed.bundle))
+    return opener(custody, received_manifest(custody, allowed.bundle))
 
 
 def _span_details(spans: Sequence[Span]) -> dict[str, Detail]:

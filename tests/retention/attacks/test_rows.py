@@ -12,12 +12,14 @@ from sqlalchemy import text
 from audit.gaps import RowGaps
 from audit.sequencer import TreeDamagedError
 from retention.actor import CLOCK
-from retention.custody import cases, collecting, concatenating, consenting, granting, moving
+from retention.custody import cases, collecting, completing, concatenating, consenting, granting, moving
 from retention.custody.access import ALTERED, Altered
 from retention.custody.binding import end_unproven
 from retention.custody.ending import bind_anew
+from retention.envelope.manifest import Manifest
 from retention.errors import NotFound as CustodyNotFound
 from retention.errors import Refused, Unavailable
+from retention.records.queries import bundle_parts
 from tests.retention.attacks.conftest import CONTENT, Scene
 from tests.retention.custody.world import HOUR, ISSUER, NUMBER, OTHER_NUMBER, REASON, World
 
@@ -249,6 +251,30 @@ def test_a_bundle_put_back_into_the_case_that_it_left_is_not_opened_there(scene:
     assert any(scene.bundle in one for one in scene.found())
     with pytest.raises(Altered):
         moving.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
+
+
+PARTS = {
+    "swapped": 'UPDATE parts SET number = 99 - number, "offset" = 10 - "offset" WHERE bundle_id = :two',
+    "cut": "DELETE FROM parts WHERE bundle_id = :two AND number = 1; UPDATE bundles SET size = 10 WHERE id = :two",
+    "with a manifest to it": "DELETE FROM parts WHERE bundle_id = :two AND number = 1; "
+    "UPDATE bundles SET size = 10, manifest = :cut WHERE id = :two",
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_in_another_order_or_fewer_than_were_received_are_not_read(scene: Scene, name: str) -> None:
+    world = scene.world
+    two = scene.named["two"] = world.announce(20)
+    world.send(two, b"a" * 10)
+    with world.custody.records.read() as reads:
+        first = Manifest(two, bundle_parts(reads, two))
+    scene.named["cut"] = first.hash().hex()
+    world.send(two, b"b" * 10, 10)
+    completing.verify_bundle(world.custody, two)
+    assert world.read(two) == b"a" * 10 + b"b" * 10
+    scene.attack(*PARTS[name].split("; "))
+    assert isinstance(scene.tried(world.engineer, two), Altered)
+    assert world.last() == ("bundle.read-ended", "failed", ALTERED) or "manifest" in name
 
 
 @pytest.mark.parametrize("verb", ["move", "claim"])
