@@ -63,16 +63,24 @@ RIGHTS: Mapping[str, Rights] = {
     "partners": Rights(api=_ADD, clock=("SELECT", "UPDATE (tag)")),
     "tenants": Rights(api=_ADD, clock=("SELECT", "UPDATE (tag)")),
     "stamps": Rights(
-        api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"), clock=("SELECT", "UPDATE (tag)")
+        api=("SELECT", "INSERT", "UPDATE (deregistered_at, proactive)"),
+        clock=("SELECT", "UPDATE (deregistered_at, proactive, tag)"),
     ),
     "case_access": Rights(api=_ADD_AND_CHANGE, clock=_ADD_AND_CHANGE),
     "binding": Rights(api=_READ, clock=_ADD),
-    "proactive_consents": Rights(api=_ADD, clock=_READ),
-    "cases": Rights(api=("SELECT", "INSERT", "UPDATE (state)"), clock=_READ),
-    "case_events": Rights(api=_ADD, clock=_READ),
-    "assignments": Rights(api=("SELECT", "INSERT", "UPDATE (unassigned_at)"), clock=_READ),
-    "upload_links": Rights(api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=_READ),
-    "consents": Rights(api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=_READ),
+    # After a restore the clock does again what ended something (`retention.replay`).
+    "proactive_consents": Rights(api=_ADD, clock=_ADD),
+    "cases": Rights(api=("SELECT", "INSERT", "UPDATE (state)"), clock=("SELECT", "UPDATE (state)")),
+    "case_events": Rights(api=_ADD, clock=_ADD),
+    "assignments": Rights(
+        api=("SELECT", "INSERT", "UPDATE (unassigned_at)"), clock=("SELECT", "UPDATE (unassigned_at)")
+    ),
+    "upload_links": Rights(
+        api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
+    ),
+    "consents": Rights(
+        api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
+    ),
     "consent_bundles": Rights(api=_ADD, clock=_READ),
     "grants": Rights(
         api=("SELECT", "INSERT", "UPDATE (reason, ended_at, end_cause)"),  # a reason is redacted

@@ -8,19 +8,34 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import text, update
 from sqlalchemy.exc import ProgrammingError
 
 from audit.tables import metadata as audit_tables
 from audit.witness_local import LocalWitness
-from retention.custody import receipts
+from retention.binding import BUNDLE
+from retention.bundle import CollectionType
+from retention.custody import cases, collecting, consenting, linking, moving, receipts, stamps
 from retention.custody.context import Custody
 from retention.reconcile import reconcile
 from retention.records.postgres import PostgresRecords
 from retention.records.rights import RIGHTS, VERSION_TABLE, undecided
+from retention.records.tables import bundles
 from retention.records.tables import metadata as record_tables
+from retention.replay import REPLAYED, replay
 from retention.sweep import SweepReport, remove_orphans, sweep, verify_received
-from tests.retention.custody.world import World, postgres_doors, strict_world
+from retention.upload_link import LinkTerms
+from tests.retention.custody.world import (
+    DAY,
+    HOUR,
+    NUMBER,
+    OTHER_NUMBER,
+    REASON,
+    World,
+    owned,
+    postgres_doors,
+    strict_world,
+)
 
 TABLES = {**record_tables.tables, **audit_tables.tables}
 Doors = tuple[PostgresRecords, PostgresRecords]
@@ -87,9 +102,14 @@ NOT_THE_API = [
 NOT_THE_CLOCK = [
     "INSERT INTO grants (id, case_id, actor_id, reason, granted_at, expires_at) VALUES ('g', 'c', 'a', '', 0, 0)",
     "INSERT INTO assignments (case_id, actor_id, assigned_at) VALUES ('c', 'a', 0)",
-    "UPDATE assignments SET unassigned_at = NULL",
+    "UPDATE assignments SET actor_id = 'a'",
+    "INSERT INTO consents (id, case_id, partner, whole_case, given_at, expires_at, actor_id) "
+    "VALUES ('c', 'c', 'p', true, 0, 0, 'a')",
+    "UPDATE consents SET expires_at = 0",
+    "UPDATE cases SET tenant_id = 't'",
+    "UPDATE stamps SET subject = 's'",
     "INSERT INTO actors (id, issuer, subject, first_seen_at) VALUES ('a', 'i', 's', 0)",
-    "UPDATE upload_links SET revoked_at = NULL",
+    "UPDATE upload_links SET expires_at = 0",
     "INSERT INTO bundles SELECT * FROM bundles",
     "SET ROLE casevault_api",
 ]
@@ -159,6 +179,45 @@ def test_a_restored_database_is_reconciled_by_the_clocks_role(world: World) -> N
     found = reconcile(clock, world.log_signer.verifier, LocalWitness(world.folder / "witness"))
     assert found.erasing == (bundle,)
     assert sweep(clock).erased == 1
+
+
+def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World) -> None:
+    custody, operator, stamp = world.custody, world.operator, str(world.stamp.stamp)
+    world.open_case()
+    world.open_case(OTHER_NUMBER)
+    world.assign(world.engineer)
+    world.assign(world.engineer, number=OTHER_NUMBER)
+    consent, loose = world.consent().id, world.upload(b"loose", None)
+    terms = LinkTerms(expires_at=world.clock.now() + DAY, type=CollectionType.ON_DEMAND)
+    link = linking.create_case_link(custody, operator, OTHER_NUMBER, None, terms).id
+    before = len(world.leaves())
+    world.clock.move(HOUR)
+    consenting.revoke_consent(custody, operator, consent)
+    collecting.claim_bundle(custody, world.engineer, loose, NUMBER)
+    moving.move_bundle(custody, world.engineer, loose, OTHER_NUMBER, REASON)
+    world.unassign(world.engineer)
+    linking.revoke_link(custody, operator, link)
+    world.close_case()
+    cases.reopen_case(custody, world.case_system, NUMBER)
+    stamps.set_proactive(custody, operator, stamp, False)
+    stamps.deregister_stamp(custody, operator, stamp)
+    told = world.leaves()[before:]
+    unclaimed = {"case_id": None, "cap_at": None}
+    row = {**world.row(loose)._mapping, **unclaimed}
+    with owned(custody.records) as engine, engine.begin() as connection:  # as a back-up has it
+        for statement in (
+            "UPDATE consents SET revoked_at = NULL",
+            "UPDATE assignments SET unassigned_at = NULL",
+            "UPDATE upload_links SET revoked_at = NULL",
+            "UPDATE stamps SET deregistered_at = NULL, proactive = true",
+            "DELETE FROM proactive_consents WHERE NOT enabled",
+            "DELETE FROM case_events WHERE kind <> 'opened'",
+        ):
+            connection.execute(text(statement))
+        again = {**unclaimed, "tag": custody.binding.tag_row(BUNDLE, row)}
+        connection.execute(update(bundles).where(bundles.c.id == loose).values(again))
+    done = of_clock(world).records.write(lambda tx: replay(tx, custody.binding, told))
+    assert set(done) == {action.value for action in REPLAYED}
 
 
 def test_a_receipt_that_the_log_does_not_name_is_not_signed(world: World) -> None:
