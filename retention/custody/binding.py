@@ -35,6 +35,7 @@ from retention.case import CaseState
 from retention.custody.access import NEWEST_ACT, bind
 from retention.custody.context import Custody, about_case, entry
 from retention.custody.ending import end_grants
+from retention.errors import Conflict
 from retention.ids import one_spelling
 from retention.records.queries import consent_scope
 from retention.records.tables import (
@@ -392,13 +393,16 @@ def _particulars(reads: Reads, bound: _Bound) -> Mapping[str, str]:
 
 def end_unproven(custody: Custody, actor: Actor, number: str) -> int | None:
     """End every assignment, grant and consent of a case, whatever they say, and bind it anew with nobody in it; how
-    many ended. None when there is no such case. An entry each, and one of the binding."""
+    many ended. None when there is no such case. An entry each, and one of the binding.
+
+    Conflict when the case's own row says another customer or state than the log does: that would be bound with it."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int | None:
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
         if case is None:
             return None
+        _check_case(tx, case)
         tx.at_end(case.id, lambda: bind(tx, custody.binding, case.id, now, anew=True))
         ended = end_grants(tx, custody.binding, actor, grants.c.case_id == case.id, "unproven", now)
         ended += _end(tx, actor, case, assignments, "unassigned_at", "actor_id", Action.CASE_UNASSIGNED, now)
@@ -408,6 +412,27 @@ def end_unproven(custody: Custody, actor: Actor, number: str) -> int | None:
         return ended
 
     return custody.records.write(work)
+
+
+def _check_case(tx: Transaction, case: Row[Any]) -> None:
+    steps = {
+        Action.CASE_OPENED: CaseState.OPEN,
+        Action.CASE_REOPENED: CaseState.OPEN,
+        Action.CASE_CLOSED: CaseState.CLOSED,
+    }
+    e = audit_entries.c
+    of_case = e.case_id == case.id, e.action.in_(list(steps)), e.outcome == Outcome.SUCCESS
+    newest = (
+        select(e.action, e.tenant).where(*of_case).order_by(e.leaf_index.desc().nulls_first(), e.row.desc())
+    )
+    said = tx.execute(newest.limit(1)).first()
+    if said is None or (said.tenant, steps[Action(said.action)]) != (case.tenant_id, case.state):
+        told = "nothing of it" if said is None else f"customer {said.tenant}, {steps[Action(said.action)]}"
+        raise Conflict(
+            f"the records say of case {case.number}: customer {case.tenant_id}, {case.state}; the log says {told}. "
+            "Correct the row of the case first: what it says would be bound with it",
+            reason="case-altered",
+        )
 
 
 def _end(

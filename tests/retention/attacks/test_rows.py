@@ -17,8 +17,8 @@ from retention.custody.access import ALTERED, Altered
 from retention.custody.binding import end_unproven
 from retention.custody.ending import bind_anew
 from retention.envelope.manifest import Manifest
+from retention.errors import Conflict, Refused, Unavailable
 from retention.errors import NotFound as CustodyNotFound
-from retention.errors import Refused, Unavailable
 from retention.records.queries import bundle_parts
 from tests.retention.attacks.conftest import CONTENT, Scene
 from tests.retention.custody.world import HOUR, ISSUER, NUMBER, OTHER_NUMBER, REASON, World
@@ -220,6 +220,18 @@ def test_a_case_is_begun_anew_by_an_administrator_with_nobody_in_it(scene: Scene
     world.grant()
     assert scene.tried(world.engineer, scene.bundle) == CONTENT
     assert end_unproven(world.custody, world.administrator, "no such case") is None
+
+
+@pytest.mark.parametrize("column", ["tenant_id = :other_tenant", "state = 'closed'"])
+def test_a_case_begun_anew_is_the_customers_and_in_the_state_that_the_log_says(
+    scene: Scene, column: str
+) -> None:
+    """Else whoever writes the database makes itself the customer, by the very command that mends the case."""
+    scene.attack(f"UPDATE cases SET {column} WHERE id = :case")
+    with pytest.raises(Conflict) as refused:
+        end_unproven(scene.world.custody, scene.world.administrator, NUMBER)
+    assert refused.value.reason == "case-altered"
+    assert scene.world.last()[0] != "access.bound"
 
 
 def test_records_of_a_back_up_are_bound_beyond_what_any_process_has_seen(scene: Scene) -> None:
