@@ -222,12 +222,16 @@ def test_a_case_is_begun_anew_by_an_administrator_with_nobody_in_it(scene: Scene
     assert end_unproven(world.custody, world.administrator, "no such case") is None
 
 
-@pytest.mark.parametrize("column", ["tenant_id = :other_tenant", "state = 'closed'"])
-def test_a_case_begun_anew_is_the_customers_and_in_the_state_that_the_log_says(
-    scene: Scene, column: str
-) -> None:
+@pytest.mark.parametrize(
+    "forged",
+    [
+        "UPDATE cases SET tenant_id = :other_tenant WHERE id = :case",
+        "UPDATE cases SET state = 'closed' WHERE id = :case",
+    ],
+)
+def test_a_case_begun_anew_is_whose_and_in_which_state_the_log_says(scene: Scene, forged: str) -> None:
     """Else whoever writes the database makes itself the customer, by the very command that mends the case."""
-    scene.attack(f"UPDATE cases SET {column} WHERE id = :case")
+    scene.attack(forged)
     with pytest.raises(Conflict) as refused:
         end_unproven(scene.world.custody, scene.world.administrator, NUMBER)
     assert refused.value.reason == "case-altered"
