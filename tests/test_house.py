@@ -18,6 +18,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGES = ("audit", "functions", "intake_api", "retention")
 
 PURE = (
+    "retention/trusted_time.py",
     "audit/entry.py",
     "audit/merkle.py",
     "audit/checkpoint.py",

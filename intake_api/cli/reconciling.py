@@ -159,9 +159,9 @@ def rebind(number: str, state: Path, development: bool, as_json: bool) -> None:
     """End every assignment, grant and consent of a case, and bind its records anew.
 
     For a case of which `casevault doctor` says that the access to it is not what was bound: its records were altered
-    outside the service, or are of a back-up, and nothing of it opens. It is refused
-    while the case's row names another customer or state than the log; its number is taken as it stands. Afterwards the case system assigns, the customer consents and
-    engineers grant themselves access anew.
+    outside the service, or are of a back-up, and nothing of it opens. It is refused while the case's row names another
+    customer or state than the log; the number is taken as it stands. Afterwards the case system assigns, the customer
+    consents and engineers grant themselves access anew.
     """
     with closing(local_services(state, development)) as services:
         ended = end_unproven(services.custody, administrator(services), number)

@@ -12,6 +12,7 @@ import pytest
 
 from tests.deploy.containerfile import Image
 from tests.deploy.site import ROOT, Site
+from tests.servers.installing import missing
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +24,7 @@ def site() -> Site:
 def image() -> Iterator[Image]:
     """Not below pytest's own folder: that is closed to other users, and the image has one."""
     if os.geteuid() != 0:
-        pytest.skip("mounts and another user's id take root")
+        missing("mounts and another user's id take root")
     folder = Path(tempfile.mkdtemp(prefix="casevault-image-"))
     folder.chmod(0o755)
     try:

@@ -11,6 +11,7 @@ import pytest
 from flask import Flask
 
 from audit.entry import Action
+from audit.times import rfc3339
 from intake_api import looks
 from intake_api.blob.app import OPERATIONS
 from intake_api.identity import development_blueprint
@@ -177,12 +178,14 @@ def test_every_look_is_an_entry_by_who_looked_about_what(service: Service) -> No
 
 
 def test_a_preflight_and_a_pasted_link_are_looks(service: Service) -> None:
-    by = sender(service)
+    sender(service)
     body = {**collection(), "size": 5}
     service.done("POST", "/uploads/preflight", STAMP, json=body)
-    assert by.link
-    found = [entry["details"]["of"] for entry in looks_of(service, Action.RECORD_SHOWN)]
-    assert "preflight" in found
+    terms = {"expires_at": rfc3339(service.clock.now() + timedelta(days=1))}
+    link = service.done("POST", f"/cases/{CASE}/upload-links", OPERATOR, json=terms)
+    service.done("POST", "/upload-links/check", OPERATOR, json={"url": link["url"]})
+    found = {entry["details"]["of"] for entry in looks_of(service, Action.RECORD_SHOWN)}
+    assert {"preflight", "upload-link"} <= found
 
 
 def test_a_304_is_a_look_and_opens_nothing(service: Service) -> None:
