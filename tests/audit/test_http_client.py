@@ -121,7 +121,7 @@ def test_neither_proxies_nor_netrc_nor_a_key_log_of_the_environment_count(
             monkeypatch.setenv(name, proxy.url)
         assert HTTP.post(server.url, b"body").body == b"server"
         with pytest.raises(OutsideError):  # it speaks no TLS; the proxy was not asked to connect either
-            HTTP.get(server.url.replace("http:", "https:"))
+            HASTY.get(server.url.replace("http:", "https:"))
         assert proxy.heads == []
         assert b"authorization" not in server.heads[0].lower()
     assert not (tmp_path / "keys").exists()

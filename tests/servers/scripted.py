@@ -25,8 +25,16 @@ class Scripted:
 
 
 def answer(raw: bytes) -> Script:
-    """Send this, and close."""
-    return lambda line, _: line.sendall(raw)
+    """Send this, and close once the caller has: a close with bytes of the request unread would reset the connection."""
+
+    def script(line: socket.socket, _: threading.Event) -> None:
+        line.sendall(raw)
+        line.shutdown(socket.SHUT_WR)
+        line.settimeout(20)
+        while line.recv(65536):
+            pass
+
+    return script
 
 
 def drip(raw: bytes) -> Script:
