@@ -305,8 +305,9 @@ class CustodyMachine(RuleBasedStateMachine):
         erasing.request_case_erasure(self.world.custody, self.world.operator, number)
         for kept in self.kept.values():
             kept.erasing = kept.erasing or kept.case == number
-        if had_work or len(self.world.entries()) > before:  # the same one again ends nothing
-            self.end_grants(number)
+        asked = [leaf for leaf in self.world.leaves()[before:] if leaf["action"] == "erasure.requested"]
+        if had_work or not any({"repeated", "hastened"} & leaf["details"].keys() for leaf in asked):
+            self.end_grants(number)  # the same one again ends nothing
 
     @rule(by=MOVES)
     def time_passes(self, by: timedelta) -> None:
