@@ -71,11 +71,14 @@ def create_upload(
         check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
     more = {"deferred": deferred}
     made = commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
-    if deferred or collection.size:
-        return made
-    finish_upload(custody, actor, made.id)  # no byte of it will ever come
+    return made if deferred or collection.size else finish_empty(custody, actor, made.id)
+
+
+def finish_empty(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """An upload of no bytes is received with its announcement: none will ever come. Its row, as it is then."""
+    finish_upload(custody, actor, bundle_id)
     with custody.records.read() as reads:
-        return reads.execute(select(bundles).where(bundles.c.id == made.id)).one()
+        return reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
 
 
 def check_upload(

@@ -28,7 +28,7 @@ from retention.actor import Actor
 from retention.binding import BUNDLE
 from retention.bundle import BundleState, Collection, check_collection
 from retention.custody.access import Altered, check_row
-from retention.custody.collecting import announce, sender
+from retention.custody.collecting import announce, finish_empty, sender
 from retention.custody.completing import opener, received_manifest
 from retention.custody.context import Custody, Turned, alarmed, commit, entry, refuse
 from retention.custody.quotas import exceeded, room
@@ -49,7 +49,7 @@ PARTIAL = "partial"
 
 
 def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: str | None) -> Row[Any]:
-    """Announce bytes for a bundle to come; `size` None: it is told with them."""
+    """Announce bytes for a bundle to come; `size` None: it is told with them. An empty one is received as it is."""
     now, most = custody.clock.now(), custody.limits.max_bundle_size
     if size is not None and size > most:
         raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
@@ -71,8 +71,7 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
             "deferred": size is None,
             "size": size or 0,
             "offset": 0,
-            # An empty one is complete as it is: no byte of it will ever come.
-            "state": BundleState.RECEIVED if size == 0 else BundleState.RECEIVING,
+            "state": BundleState.RECEIVING,
             "created_at": now,
             "expires_at": custody.limits.upload_kept_until(now, now),
             "due_at": now + RETENTION,
@@ -95,7 +94,8 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
         )
         return tx.execute(select(bundles).where(bundles.c.id == id_)).one()
 
-    return commit(custody, work)
+    made = commit(custody, work)
+    return made if size is None or size else finish_empty(custody, actor, made.id)
 
 
 _NO_COLLECTION = {"type": PARTIAL, "send_logs_now": False, "roles": "[]", "file_name": ""}
