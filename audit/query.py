@@ -1,4 +1,4 @@
-"""Finding entries: newest first by page for people, oldest first as a stream for export.
+"""Finding entries: newest first by page for people, oldest first as a stream for export; and who read, by grant.
 
 - The order is (time, row), which is total, so a page's cursor is a place in it: entries appended meanwhile neither
   repeat nor skip any. A cursor is opaque to its holder and only ever narrows what the filter allows.
@@ -19,12 +19,12 @@ from sqlalchemy import ColumnElement, Connection, TextClause, func, literal, sel
 from audit.entry import Action, Outcome
 from audit.log import LoggedEntry, logged_entry
 from audit.tables import NOT_SUCCESS, audit_entries
-from audit.times import to_microseconds
+from audit.times import from_microseconds, to_microseconds
+from audit.unaccounted import READS
 
 _entry = audit_entries.c
 _EQUAL = {
     "case": _entry.case_id,
-    "actor": _entry.actor,
     "action": _entry.action,
     "bundle": _entry.bundle,
     "outcome": _entry.outcome,
@@ -40,10 +40,10 @@ class CursorError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Every condition given must hold. `since` is inclusive, `until` exclusive."""
+    """Every condition given must hold. `since` is inclusive, `until` exclusive; `actors`: by any of these ids."""
 
     case: str | None = None
-    actor: str | None = None
+    actors: tuple[str, ...] | None = None
     action: Action | None = None
     bundle: str | None = None
     outcome: Outcome | None = None
@@ -60,6 +60,19 @@ class Page:
     next: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reader:
+    """What one person read under one grant: how often, of how many bundles, and when first and last."""
+
+    actor: str
+    grant: str
+    case: str
+    reads: int
+    bundles: int
+    first_at: datetime
+    last_at: datetime
+
+
 def find(connection: Connection, where: Filter, after: str | None, limit: int) -> Page:
     """One page, newest first."""
     conditions = _conditions(where)
@@ -73,6 +86,38 @@ def find(connection: Connection, where: Filter, after: str | None, limit: int) -
         rows=tuple(logged_entry(row) for row in shown),
         next=f"{shown[-1].at_us}.{shown[-1].row}" if more and shown else None,
     )
+
+
+def find_readers(
+    connection: Connection, where: Filter, after: tuple[datetime, str] | None, limit: int
+) -> list[Reader]:
+    """Who read, by person and grant, the latest first; `after` is the last one's `last_at` and `grant`."""
+    last = func.max(_entry.at_us)
+    under = (_entry.actor, _entry.subject, _entry.case_id)
+    counts = (func.count(), func.count(_entry.bundle.distinct()), func.min(_entry.at_us), last)
+    reads = _entry.action.in_(sorted(READS)), _entry.outcome == Outcome.SUCCESS
+    grouped = select(*under, *counts).where(*_conditions(where), *reads).group_by(*under)
+    if after is not None:
+        place = tuple_(literal(to_microseconds(after[0])), literal(after[1]))
+        grouped = grouped.having(tuple_(last, _entry.subject) < place)
+    rows = connection.execute(grouped.order_by(last.desc(), _entry.subject.desc()).limit(limit)).all()
+    return [
+        Reader(
+            actor=actor,
+            grant=grant,
+            case=case,
+            reads=reads_,
+            bundles=bundles,
+            first_at=from_microseconds(first_us),
+            last_at=from_microseconds(last_us),
+        )
+        for actor, grant, case, reads_, bundles, first_us, last_us in rows
+    ]
+
+
+def has_entries(connection: Connection, where: Filter) -> bool:
+    """Whether there is any."""
+    return connection.execute(select(_entry.row).where(*_conditions(where)).limit(1)).first() is not None
 
 
 def iterate(read: Callable[[], AbstractContextManager[Connection]], where: Filter) -> Iterator[LoggedEntry]:
@@ -102,6 +147,8 @@ def _conditions(where: Filter) -> list[ColumnElement[bool] | TextClause]:
     conditions: list[ColumnElement[bool] | TextClause] = [
         column == str(value) for column, value in wanted if value is not None
     ]
+    if where.actors is not None:
+        conditions.append(_entry.actor.in_(where.actors))
     if where.outcome not in (None, Outcome.SUCCESS):
         conditions.append(NOT_SUCCESS)
     if where.since is not None:

@@ -154,7 +154,7 @@ def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[byte
                 return
             findings.redacted += row.redacted_at is not None
             for what in _row_problems(row):
-                findings.add(expected, expected, what)
+                findings.add(expected, expected, f"leaf {expected}: {what}")
             yield (
                 row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
             )  # SQLite lets it be text
@@ -168,16 +168,16 @@ def _row_problems(row: Row[Any]) -> Iterator[str]:
         fields = parse_leaf(row.leaf)
         at_us = to_microseconds(parse_rfc3339(fields["at"]))
     except CanonicalError as error:  # 2
-        yield f"the leaf is malformed: {error}"
+        yield f"malformed: {error}"
         return
     except ValueError:
-        yield "the leaf is malformed: at is not a moment"
+        yield "malformed: `at` is not a moment"
         return
     different = [column for column, name in LEAF_COLUMNS.items() if row._mapping[column] != fields.get(name)]
     if row.at_us != at_us:
         different.append("at_us")
     if different:  # 3
-        yield f"the row says otherwise than its leaf: {', '.join(different)}"
+        yield f"the row's columns say otherwise: {', '.join(different)}"
     what = _particulars_problem(row, fields.get("particulars"))
     if what is not None:  # 4
         yield what
@@ -186,16 +186,16 @@ def _row_problems(row: Row[Any]) -> Iterator[str]:
 def _particulars_problem(row: Row[Any], bound: str | None) -> str | None:
     if row.particulars is None and row.salt is None:
         lost = bound is not None and row.redacted_at is None
-        return "the particulars are gone, and not by redaction" if lost else None
+        return "its particulars are gone, and not by redaction" if lost else None
     if row.redacted_at is not None:
         return "the entry is marked as redacted, and still has particulars or salt"
     if bound is None:
-        return "the row has particulars that its leaf does not bind"
+        return "the row has particulars that it does not bind"
     try:
         found = particulars_hash(row.salt, json.loads(row.particulars))
     except (TypeError, ValueError, RecursionError):
-        return "the particulars or their salt are malformed"
-    return None if found == bound else "the particulars are not those that the leaf binds"
+        return "its particulars or their salt are malformed"
+    return None if found == bound else "the row's particulars are not those that it binds"
 
 
 def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Findings) -> Iterator[_Signed]:
@@ -279,7 +279,7 @@ def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[byte
             try:
                 parse_leaf(leaf)
             except CanonicalError as error:
-                findings.add(start + at, start + at, f"the leaf is malformed: {error}")
+                findings.add(start + at, start + at, f"leaf {start + at}: malformed: {error}")
             yield leaf
         if len(leaves) != width:
             findings.add(start, start, f"{path} holds {len(leaves)} leaves instead of {width}")

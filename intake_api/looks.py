@@ -109,6 +109,8 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("erasures.show", "GET"): _shown("erasure"),
     ("erasures.receipt", "GET"): _shown("erasure", Action.RECEIPT_SHOWN),
     ("audit.entries", "GET"): _act(Action.AUDIT_QUERIED),
+    ("audit.readers", "GET"): _act(Action.AUDIT_QUERIED),
+    ("audit.unused_grants", "GET"): _act(Action.AUDIT_QUERIED),
     ("audit.export", "GET"): _act(Action.AUDIT_EXPORTED),
     ("audit.redact_entry", "POST"): _act(Action.ENTRY_REDACTED),
     ("audit.redact_actor", "POST"): _act(Action.ACTOR_REDACTED),

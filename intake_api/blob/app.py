@@ -2,8 +2,9 @@
 
 Order, for each request:
 1. an id; the address read: which container, which blob, which parameters;
-2. the signature is made again with the link's key and compared; an unknown link fails in the same way;
-3. what is signed: time, protocol, address; then what the record says: revoked, stamp or case gone, expired;
+2. the signature is made again with the link's key and compared, whether or not there is such a link;
+3. what is signed: time, protocol, address; then what the record says: none (lost by a restore), revoked, stamp or case
+   gone, expired;
 4. the operation, by method and parameters; the permission it needs, signed and on record;
 5. the use is an entry; then the operation runs.
 A refusal is an entry, and in every answer the words are the service's own.
@@ -130,7 +131,7 @@ class BlobEndpoint:
             call.query, call.place.container, key, now, secure=call.secure, address=call.address
         )
         if link is None or denied is not None:
-            self._refuse(call, link, denied or sas.NO_MATCH)
+            self._refuse(call, link, denied or sas.NOT_ON_RECORD)
         if gone := decide_use(link.facts, call.address, now):
             code = _OF_USE.get(gone.reason, "AuthenticationFailed")
             self._refuse(call, link, sas.Denied(code, gone.reason, gone.message))

@@ -59,13 +59,16 @@ def check(custody: Custody, keys: LinkKeys, origin: str, url: str) -> Checked:
     now, link = custody.clock.now(), find_link(custody, place.link_id)
     key = keys.key_of(place.link_id)
     denied = sas.verify(query, place.container, key, now, secure=True, address=None)
-    if link is None or (denied is not None and denied.reason == "signature"):
+    if denied is not None and denied.reason == "signature":
         return Checked(
             reason="signature", detail="the signature is not right: paste the whole address as issued"
         )
+    if link is None:
+        gone = denied or sas.NOT_ON_RECORD
+        return Checked(reason=gone.reason, detail=f"{gone.detail} ({place.link_id})")
     known = {"link": link.row.id, "expires_at": link.row.expires_at}
-    if gone := decide_use(link.facts, None, now):
-        return Checked(reason=gone.reason, detail=gone.message, **known)
+    if unusable := decide_use(link.facts, None, now):
+        return Checked(reason=unusable.reason, detail=unusable.message, **known)
     if denied is not None:
         return Checked(reason=denied.reason, detail=denied.detail, **known)
     if not sas.allows(query, "cw"):

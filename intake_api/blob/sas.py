@@ -40,6 +40,12 @@ class Denied:
 
 
 NO_MATCH = Denied("AuthenticationFailed", "signature", "Signature did not match.")
+NOT_ON_RECORD = Denied(
+    "AuthenticationFailed",
+    "not-on-record",
+    "This service issued the link and has no record of it: its database was restored from before. Ask for a new link.",
+)
+"""Only of an address whose signature is right: who made one up is not told what there is."""
 
 
 def read_query(query: str) -> dict[str, str] | None:

@@ -13,15 +13,30 @@ from audit.entry import Action, Outcome
 from audit.export import EXPORTS
 from audit.times import rfc3339
 from intake_api.cli.client import Client
-from intake_api.cli.commands import MOMENT, Group, with_json, with_limit
+from intake_api.cli.commands import MOMENT, Group, with_json, with_limit, with_limit_of
 from intake_api.cli.connection import connected, parse_keys
 from intake_api.cli.fetching import copy_body
 from intake_api.cli.output import STDOUT, Output, with_output
-from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json
+from intake_api.cli.printing import Column, Item, moment, say, show_items, show_json, when
 from intake_api.cli.redacting import redact
 from intake_api.cli.replaying import overdue, unaccounted
 from intake_api.cli.verifying import verify
 from retention.ids import Kind
+
+
+def _beside(item: Item) -> Item:
+    return item.get("particulars") or {}
+
+
+def _named(item: Item) -> Item:
+    """What the service calls the ids of an entry; nothing of an older service."""
+    return item.get("named") or {}
+
+
+def _who(item: Item) -> str:
+    told = _beside(item)
+    return str(told.get("name") or told.get("subject") or _named(item).get("actor") or item["actor"])
+
 
 ENTRY: tuple[Column, ...] = (
     ("Leaf", "leaf_index"),
@@ -32,22 +47,52 @@ ENTRY: tuple[Column, ...] = (
         lambda item: f"{item['outcome']}: {item['reason']}" if item.get("reason") else item["outcome"],
     ),
     ("Actor", lambda item: f"{item['actor_kind']} {_who(item)}"),
-    ("Case", lambda item: (item.get("particulars") or {}).get("case_number") or item.get("case") or ""),
-    ("Bundle", "bundle"),
+    ("Case", lambda item: _beside(item).get("case_number") or _named(item).get("case")),
+    ("File", lambda item: _beside(item).get("file_name") or _named(item).get("file_name")),
+    ("File inside", lambda item: _beside(item).get("file")),
+    ("Why", lambda item: _beside(item).get("reason") or _named(item).get("grant_reason")),
 )
-
-
-def _who(item: Item) -> str:
-    told = item.get("particulars") or {}
-    return str(told.get("name") or told.get("subject") or item["actor"])
+IDS: tuple[Column, ...] = (
+    ("Entry", "id"),
+    ("Actor's id", "actor"),
+    ("Case's id", "case"),
+    ("Bundle", "bundle"),
+    ("Grant or other subject", "subject"),
+)
+READER: tuple[Column, ...] = (
+    ("Who", lambda item: item["actor"] or f"{item['actor_id']} (forgotten)"),
+    ("Reads", "reads"),
+    ("Bundles", "bundles"),
+    ("First", when("first_at")),
+    ("Last", when("last_at")),
+    ("Why", "reason"),
+)
+UNUSED: tuple[Column, ...] = (
+    ("Given", when("granted_at")),
+    ("Who", lambda item: item["actor"] or f"{item['actor_id']} (forgotten)"),
+    ("Case", "case"),
+    ("Ended", when("ended_at")),
+    ("Ended by", "end_cause"),
+    ("Why", "reason"),
+)
+_IDS_OF_A_GRANT: tuple[Column, ...] = (("Grant", "grant"), ("Actor's id", "actor_id"))
+with_ids = click.option("--ids", is_flag=True, help="Show the opaque ids as well.")
 
 
 def _an_id(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """Another word than an id would find nothing, as if nothing had been done."""
-    kind = {"bundle": Kind.BUNDLE, "actor": Kind.ACTOR}[str(parameter.name)]
-    if value is not None and not value.startswith(f"{kind.value}_"):
-        raise click.BadParameter(f"must be an id that begins with {kind.value}_, not {value!r}")
+    if value is not None and not value.startswith(f"{Kind.BUNDLE.value}_"):
+        raise click.BadParameter(f"must be an id that begins with {Kind.BUNDLE.value}_, not {value!r}")
     return value
+
+
+_by_actor = click.option(
+    "--actor",
+    metavar="SUBJECT|ID",
+    help="Only by this person or machine: as the issuer calls them, or act_...",
+)
+_since = click.option("--since", type=MOMENT, help="From this time on: a time, or -7d.")
+_until = click.option("--until", type=MOMENT, help="Before this time.")
 
 
 def _filters(command: Any) -> Any:
@@ -55,13 +100,13 @@ def _filters(command: Any) -> Any:
     options = (
         click.option("--case", help="Only about this case (its number)."),
         click.option("--bundle", help="Only about this bundle (bun_...).", callback=_an_id),
-        click.option("--actor", help="Only by this actor (act_...; --json shows it).", callback=_an_id),
+        _by_actor,
         click.option(
             "--action", type=click.Choice([str(a) for a in Action]), metavar="ACTION", help="Only this."
         ),
         click.option("--outcome", type=click.Choice([str(o) for o in Outcome]), help="Only those."),
-        click.option("--since", type=MOMENT, help="From this time on: a time, or -7d."),
-        click.option("--until", type=MOMENT, help="Before this time."),
+        _since,
+        _until,
     )
     for option in reversed(options):
         command = option(command)
@@ -75,24 +120,75 @@ def _query(chosen: dict[str, Any]) -> dict[str, object]:
 
 @click.group(cls=Group)
 def audit() -> None:
-    """The audit log: entries, export, verify, overdue, unaccounted, redact, keys."""
+    """The audit log: entries, readers, unused-grants, export, verify, overdue, unaccounted, redact, keys."""
 
 
 _ENTRIES_EXAMPLES = (
     "casevault audit entries --case 123456789012345",
     "casevault audit entries --outcome refused --since -24h",
+    "casevault audit entries --actor alice --action bundle.opened --ids",
 )
 
 
 @audit.command("entries", examples=_ENTRIES_EXAMPLES)
 @_filters
+@with_ids
 @with_limit
 @with_json
 @connected
-def entries(client: Client, limit: int, as_json: bool, **chosen: Any) -> None:
-    """List entries, newest first. Operators see those of their own cases; asking is an entry itself."""
+def entries(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any) -> None:
+    """List entries, newest first. Operators see those of their own cases; asking is an entry itself.
+
+    The table names case, bundle's file, file inside and reason; an erased bundle and a forgotten person have no name.
+    """
     found = client.items("/audit/entries", limit or None, **_query(chosen))
-    show_items(found, ENTRY, as_json, "there are no such entries that you may see")
+    columns = (*ENTRY, *IDS) if ids else ENTRY
+    show_items(found, columns, as_json, "there are no such entries that you are allowed to see")
+
+
+@audit.command("readers", examples=("casevault audit readers 123456789012345 --since -7d",))
+@click.argument("case", metavar="CASE")
+@_by_actor
+@_since
+@_until
+@with_ids
+@with_limit_of("the latest reader first")
+@with_json
+@connected
+def readers(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any) -> None:
+    """List who read a case: by person and grant, how often, how many bundles, when first and last, and why.
+
+    Each read by itself: `casevault audit entries --case CASE --action bundle.opened`, and bundle.listed for lists of
+    files. Asking is an entry itself.
+    """
+    found = client.items("/audit/readers", limit or None, **_query(chosen))
+    columns = (*READER, *_IDS_OF_A_GRANT) if ids else READER
+    show_items(found, columns, as_json, f"nobody read case {chosen['case']} then")
+
+
+_UNUSED_EXAMPLES = (
+    "casevault audit unused-grants --since -30d",
+    "casevault audit unused-grants --case 123456789012345 --json",
+)
+
+
+@audit.command("unused-grants", examples=_UNUSED_EXAMPLES)
+@click.option("--case", help="Only for this case (its number).")
+@_by_actor
+@_since
+@_until
+@with_ids
+@with_limit_of("the last given first")
+@with_json
+@connected
+def unused_grants(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any) -> None:
+    """List grants that are over and under which nothing was read. --since and --until are of when they were given.
+
+    Told by the service; `casevault audit unaccounted` tells it from the signed log alone. Asking is an entry itself.
+    """
+    found = client.items("/audit/unused-grants", limit or None, **_query(chosen))
+    columns = (*UNUSED, *_IDS_OF_A_GRANT) if ids else UNUSED
+    show_items(found, columns, as_json, "there are no such grants that you are allowed to see")
 
 
 @audit.command("export", examples=("casevault audit export --format ocsf --since -30d -o october.jsonl",))

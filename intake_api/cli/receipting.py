@@ -58,6 +58,8 @@ def show(
     place = Output.at(output, force=force)
     document = client.get(receipt_path(subject))
     found = checked(document, pinned_keys(client, keys))
+    if document.get("state") == "damaged":
+        say(f"{subject} is damaged since: the receipt says what was received, and that can no longer be read")
     if output is not None:
         write_receipt(document, place)
         if place.named == STDOUT:

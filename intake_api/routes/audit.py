@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import Any
 
 from flask import Response
@@ -20,11 +21,16 @@ from intake_api.schemas.audit import (
     ExportQuery,
     InclusionAnswer,
     InclusionQuery,
+    ReaderPage,
+    ReadersQuery,
     Redacted,
     Redaction,
+    ReportQuery,
+    UnusedGrantPage,
     VerifierKeys,
 )
-from retention.custody import auditing, redacting
+from retention.custody import audit_reports, auditing, redacting
+from retention.custody.entry_names import Named
 
 routes = Blueprint("audit", __name__, description="The audit log and its proofs")
 _PUBLIC: list[dict[str, list[str]]] = []
@@ -38,19 +44,38 @@ _BINARY = {"type": "string", "format": "binary"}
 @routes.takes(EntryQuery, "query")
 @routes.gives(200)
 def entries(query: dict[str, Any]) -> Any:
-    """Entries, newest first: the leaf's fields, its place in the tree, and what stands beside it."""
+    """Entries, newest first: the leaf's fields, its place in the tree, what stands beside it, and its ids' names."""
     cursor, limit = query.pop("cursor"), query.pop("limit")
     page = auditing.find_entries(custody(), caller(), auditing.Asked(**query), cursor, limit)
-    return {"items": [_shown(entry) for entry in page.rows], "next": page.next}
+    return {"items": [_shown(entry, named) for entry, named in page.entries], "next": page.next}
 
 
-def _shown(entry: LoggedEntry) -> dict[str, Any]:
+def _shown(entry: LoggedEntry, named: Named) -> dict[str, Any]:
     return {
         **entry.fields,
+        "named": asdict(named),
         "leaf_index": entry.leaf_index,
         "particulars": entry.particulars,
         "redacted_at": None if entry.redacted_at is None else rfc3339(entry.redacted_at),
     }
+
+
+@routes.on("GET", "/audit/readers")
+@routes.takes(ReadersQuery, "query")
+@routes.gives(200, ReaderPage)
+def readers(query: dict[str, Any]) -> Any:
+    """Who read a case: by person and grant, the latest read first."""
+    cursor, limit = query.pop("cursor"), query.pop("limit")
+    return audit_reports.list_readers(custody(), caller(), auditing.Asked(**query), cursor, limit)
+
+
+@routes.on("GET", "/audit/unused-grants")
+@routes.takes(ReportQuery, "query")
+@routes.gives(200, UnusedGrantPage)
+def unused_grants(query: dict[str, Any]) -> Any:
+    """Grants that are over and under which nothing was read, the last given first."""
+    cursor, limit = query.pop("cursor"), query.pop("limit")
+    return audit_reports.list_unused_grants(custody(), caller(), auditing.Asked(**query), cursor, limit)
 
 
 @routes.on("GET", "/audit/export")

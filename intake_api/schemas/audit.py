@@ -7,13 +7,17 @@ from marshmallow import fields, validate
 
 from audit.entry import Action, Outcome
 from audit.export import EXPORTS
-from intake_api.schemas.fields import Moment, PageQuery, Word
+from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
 from retention.grants import MAX_REASON_CHARACTERS
 
 
 class EntryFilter(ma.Schema):
     case = Word(load_default=None, longest=64, metadata={"description": "the case's number"})
-    actor = Word(load_default=None, longest=64, metadata={"description": "an actor's opaque id"})
+    actor = Word(
+        load_default=None,
+        longest=512,
+        metadata={"description": "an actor's opaque id, or their subject at the issuer"},
+    )
     action = fields.Enum(Action, by_value=True, load_default=None)
     bundle = Word(load_default=None, longest=64)
     outcome = fields.Enum(Outcome, by_value=True, load_default=None)
@@ -27,6 +31,46 @@ class EntryQuery(PageQuery, EntryFilter):
 
 class ExportQuery(EntryFilter):
     format = fields.String(load_default="jsonl", validate=validate.OneOf(list(EXPORTS)))
+
+
+class ReportQuery(PageQuery):
+    """What both reports are narrowed by; `since` and `until` are of the reads, or of when the grants were given."""
+
+    case = Word(load_default=None, longest=64, metadata={"description": "the case's number"})
+    actor = Word(load_default=None, longest=512, metadata={"description": "an actor's id, or their subject"})
+    since = Moment(load_default=None, metadata={"description": "inclusive"})
+    until = Moment(load_default=None, metadata={"description": "exclusive"})
+
+
+class ReadersQuery(ReportQuery):
+    case = Word(required=True, longest=64, metadata={"description": "the case's number"})
+
+
+class Reader(ma.Schema):
+    actor = fields.String(allow_none=True, metadata={"description": "subject; null for who was forgotten"})
+    actor_id = fields.String()
+    grant = fields.String()
+    reason = fields.String(metadata={"description": "why the grant was taken"})
+    reads = fields.Integer(metadata={"description": "openings and lists of files"})
+    bundles = fields.Integer(metadata={"description": "how many were read"})
+    first_at = Moment()
+    last_at = Moment()
+
+
+class UnusedGrant(ma.Schema):
+    grant = fields.String()
+    case = fields.String(metadata={"description": "the case's number"})
+    actor = fields.String(allow_none=True, metadata={"description": "subject; null for who was forgotten"})
+    actor_id = fields.String()
+    reason = fields.String()
+    granted_at = Moment()
+    expires_at = Moment()
+    ended_at = Moment()
+    end_cause = fields.String()
+
+
+ReaderPage = page_of(Reader, "ReaderPage")
+UnusedGrantPage = page_of(UnusedGrant, "UnusedGrantPage")
 
 
 class Redaction(ma.Schema):

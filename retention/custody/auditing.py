@@ -10,16 +10,16 @@ Rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from audit import query
 from audit.entry import Action, Outcome
 from audit.export import EXPORTS
-from audit.log import UnknownEntryError, latest_note, read_entry
+from audit.log import LoggedEntry, UnknownEntryError, latest_note, read_entry
 from audit.merkle import ProofError
 from audit.proofs import prove_consistency
 from audit.query import Filter
@@ -27,17 +27,22 @@ from audit.tables import audit_checkpoints
 from audit.tiles import CHECKPOINT_PATH, COSIGNED_PATH, TileMissingError
 from retention.actor import Actor, Role
 from retention.custody.context import Custody, commit, entry, refuse, unseen
+from retention.custody.entry_names import Named, name_entries
 from retention.custody.receipts import prove
 from retention.errors import Invalid, NotFound
 from retention.grants import Denied
-from retention.records.tables import cases
+from retention.ids import one_spelling
+from retention.records.tables import actors, cases
 
 _TILE = re.compile(r"([0-9]{1,2}|entries)/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,3})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What entries are wanted; `case` is the case's number. Every condition given must hold."""
+    """What entries are wanted; `case` is the case's number, `actor` an actor's id, or what their issuer calls them.
+
+    Every condition given must hold.
+    """
 
     case: str | None = None
     actor: str | None = None
@@ -53,37 +58,42 @@ class Asked:
         return {f"asked_{name}": str(value) for name, value in named if value is not None}
 
 
-def find_entries(custody: Custody, actor: Actor, asked: Asked, cursor: str | None, limit: int) -> query.Page:
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A page of entries, each with what people call what it names; `next` is the cursor of the following page."""
+
+    entries: Sequence[tuple[LoggedEntry, Named]]
+    next: str | None
+
+
+def find_entries(custody: Custody, actor: Actor, asked: Asked, cursor: str | None, limit: int) -> Found:
     """A page of entries, newest first."""
-    where = _scope(custody, actor, Action.AUDIT_QUERIED, asked)
+    where = scope(custody, actor, Action.AUDIT_QUERIED, asked)
     with custody.records.read() as reads:
         page = query.find(reads, where, cursor, limit)
-    _record(custody, actor, Action.AUDIT_QUERIED, where.tenant, asked.given(), {"entries": len(page.rows)})
-    return page
+        names = name_entries(reads, page.rows)
+    note_look(custody, actor, Action.AUDIT_QUERIED, where.tenant, asked, {"entries": len(page.rows)})
+    return Found(list(zip(page.rows, names, strict=True)), page.next)
 
 
 def export_entries(custody: Custody, actor: Actor, asked: Asked, form: str) -> Iterator[str]:
     """All of them, oldest first, as pieces of text in the form `jsonl`, `csv` or `ocsf`."""
-    where = _scope(custody, actor, Action.AUDIT_EXPORTED, asked)
-    _record(custody, actor, Action.AUDIT_EXPORTED, where.tenant, asked.given(), {"format": form})
+    where = scope(custody, actor, Action.AUDIT_EXPORTED, asked)
+    note_look(custody, actor, Action.AUDIT_EXPORTED, where.tenant, asked, {"format": form})
     return EXPORTS[form](query.iterate(custody.records.read, where))
 
 
-def _scope(custody: Custody, actor: Actor, action: Action, asked: Asked) -> Filter:
-    """The conditions, narrowed to what the actor may see; Refused, or NotFound for a case that is not theirs."""
+def scope(custody: Custody, actor: Actor, action: Action, asked: Asked) -> Filter:
+    """The conditions, narrowed to what the actor is allowed to see.
+
+    Refused, or NotFound for a case that is not theirs to see, and for an actor without an entry that is.
+    """
     tenant = _tenant(custody, actor, action)
-    case_id = None
-    if asked.case is not None:
-        number = asked.case
-        held = [cases.c.number == number, *([cases.c.tenant_id == tenant] if tenant else [])]
-        with custody.records.read() as reads:
-            case_id = reads.execute(select(cases.c.id).where(*held)).scalar()
-        if case_id is None:
-            now = custody.clock.now()
-            commit(custody, lambda tx: unseen(tx, actor, action, now, "case", number))
+    case_id = None if asked.case is None else _case_id(custody, actor, action, asked.case, tenant)
+    by = None if asked.actor is None else _actor_ids(custody, actor, action, asked.actor, tenant)
     return Filter(
         case=case_id,
-        actor=asked.actor,
+        actors=by,
         action=asked.action,
         bundle=asked.bundle,
         outcome=asked.outcome,
@@ -91,6 +101,31 @@ def _scope(custody: Custody, actor: Actor, action: Action, asked: Asked) -> Filt
         since=asked.since,
         until=asked.until,
     )
+
+
+def _case_id(custody: Custody, actor: Actor, action: Action, number: str, tenant: str | None) -> str:
+    held = [cases.c.number == number, *([cases.c.tenant_id == tenant] if tenant else [])]
+    with custody.records.read() as reads:
+        found = reads.execute(select(cases.c.id).where(*held)).scalar()
+    if found is not None:
+        return str(found)
+    now = custody.clock.now()
+    return commit(custody, lambda tx: unseen(tx, actor, action, now, "case", number))
+
+
+def _actor_ids(
+    custody: Custody, actor: Actor, action: Action, named: str, tenant: str | None
+) -> tuple[str, ...]:
+    """The ids of whoever is called so; several issuers may call somebody the same."""
+    called = or_(actors.c.id == named, actors.c.subject == one_spelling(named))
+    with custody.records.read() as reads:
+        ids = tuple(reads.execute(select(actors.c.id).where(called)).scalars())
+        # The service's own actors (the clock, links) are on no record; and who did nothing here is nobody's to know.
+        ids = ids or (named,)
+        if query.has_entries(reads, Filter(actors=ids, tenant=tenant)):
+            return ids
+    now = custody.clock.now()
+    return commit(custody, lambda tx: unseen(tx, actor, action, now, "actor", named))
 
 
 def _tenant(custody: Custody, actor: Actor, action: Action) -> str | None:
@@ -107,16 +142,17 @@ def _refused(custody: Custody, actor: Actor, action: Action, why: str) -> str:
     return commit(custody, lambda tx: refuse(tx, actor, action, now, denied))
 
 
-def _record(
+def note_look(
     custody: Custody,
     actor: Actor,
     action: Action,
     tenant: str | None,
-    asked: Mapping[str, str],
+    asked: Asked,
     details: Mapping[str, str | int],
 ) -> None:
-    """`tenant`: whose entries were looked at; None for everybody's, which is no customer's to see."""
-    looked = entry(actor, action, custody.clock.now(), tenant=tenant, details=details, particulars=asked)
+    """Enter that somebody looks at the log. `tenant`: whose entries; None for everybody's, no customer's to see."""
+    now, given = custody.clock.now(), asked.given()
+    looked = entry(actor, action, now, tenant=tenant, details=details, particulars=given)
     custody.records.write(lambda tx: tx.audit(looked))
 
 

@@ -22,10 +22,11 @@ from audit.checkpoint import Checkpoint, Signer, sign_note
 from audit.entry import canonical
 from audit.log import LoggedEntry, UnknownEntryError, latest_note, read_entry
 from audit.proofs import prove_inclusion
+from retention.bundle import BundleState
 from retention.custody.context import Custody
-from retention.errors import Conflict, NotFound, Unavailable
+from retention.errors import Conflict, CustodyError, NotFound, Unavailable
 from retention.receipt import body_hash
-from retention.records.tables import UNSIGNED, receipts
+from retention.records.tables import UNSIGNED, bundles, receipts
 from retention.records.unit_of_work import Records, Transaction
 
 LOG = logging.getLogger(__name__)
@@ -48,12 +49,15 @@ def keep(tx: Transaction, subject_id: str, kind: str, text: str, entry_id: str, 
 def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
     """The signed receipt of a bundle or an erasure, with its leaf and inclusion proof: what `receipt.check` takes.
 
-    NotFound while there is none; Conflict (`not-sequenced`) until the tree holds its entry, a matter of seconds.
+    Of a bundle also its state now, which nothing signs: a receipt tells what was received. NotFound while there is
+    none; Conflict (`not-sequenced`) until the tree holds its entry, a matter of seconds, and (`bundle-damaged`) when
+    there will be none.
     """
     with custody.records.read() as reads:
         row = reads.execute(select(receipts).where(receipts.c.subject_id == subject_id)).first()
+        state = reads.execute(select(bundles.c.state).where(bundles.c.id == subject_id)).scalar()
         if row is None:
-            raise NotFound("there is no receipt (yet): it is issued when the work is proven", kind="receipt")
+            raise _no_receipt(subject_id, state)
         logged = read_entry(reads, row.entry_id)
         note = latest_note(reads)
     if row.note is None:
@@ -64,7 +68,18 @@ def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
             "signed; tell whoever runs the service",
             reason="receipt-differs",
         )
-    return {"receipt": json.loads(row.body), "note": row.note, **prove(custody, logged, note)}
+    now = {} if state is None else {"state": state}
+    return {"receipt": json.loads(row.body), "note": row.note, **prove(custody, logged, note), **now}
+
+
+def _no_receipt(subject_id: str, state: str | None) -> CustodyError:
+    if state != BundleState.DAMAGED:
+        return NotFound("there is no receipt (yet): it is issued when the work is proven", kind="receipt")
+    return Conflict(
+        f"bundle {subject_id} is damaged: what is stored is not what was sent, so it has no receipt; have it erased, "
+        "and send it again",
+        reason="bundle-damaged",
+    )
 
 
 def sign_waiting(records: Records, signer: Signer, most: int = SIGNED_AT_ONCE) -> int:

@@ -67,6 +67,7 @@ actors = Table(
     Column("first_seen_at", Moment, nullable=False),
     Column("tag", String),
     Index("ux_actors_subject", "issuer", "subject", unique=True),
+    Index("ix_actors_called", "subject"),
 )
 
 partners = Table(
@@ -406,6 +407,7 @@ grants = Table(
     Column("ended_at", Moment),
     Column("end_cause", String),
     Index("ix_grants_case", "case_id", "granted_at", "id"),
+    Index("ix_grants_given", "granted_at", "id"),
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
     Index(
         "ix_grants_live",

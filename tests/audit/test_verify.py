@@ -59,13 +59,13 @@ def test_two_rewritten_leaves_are_both_named(grown: Any) -> None:
 def test_a_leaf_not_in_canonical_form_is_named(grown: Any, change: Callable[[bytes], bytes]) -> None:
     grown.set_leaf(7, change(canonical(grown.leaf_fields(7))))
     problem = first(grown.verify())
-    assert problem.leaf_index == 7 and "malformed" in problem.what
+    assert problem.leaf_index == 7 and "malformed" in problem.what and "leaf 7: " in problem.what
 
 
 def test_a_leaf_kept_as_text_is_named(grown: Any) -> None:
     grown.change("UPDATE audit_entries SET leaf = CAST(leaf AS TEXT) WHERE leaf_index = 7")
     problem = first(grown.verify())
-    assert problem.leaf_index == 7 and "malformed" in problem.what
+    assert problem.leaf_index == 7 and "malformed" in problem.what and "leaf 7: " in problem.what
 
 
 @pytest.mark.parametrize(
@@ -85,20 +85,20 @@ def test_a_leaf_kept_as_text_is_named(grown: Any) -> None:
 )
 def test_a_column_that_disagrees_with_its_leaf_is_named(grown: Any, column: str) -> None:
     grown.change(f"UPDATE audit_entries SET {column} = 'other' WHERE leaf_index = 9")  # noqa: S608
-    assert grown.verify().problems == (Problem(9, f"the row says otherwise than its leaf: {column}"),)
+    assert grown.verify().problems == (Problem(9, f"leaf 9: the row's columns say otherwise: {column}"),)
 
 
 def test_a_moment_that_disagrees_with_its_leaf_is_named(grown: Any) -> None:
     grown.change("UPDATE audit_entries SET at_us = at_us + 1, case_id = NULL WHERE leaf_index = 9")
-    what = "the row says otherwise than its leaf: case_id, at_us"
+    what = "leaf 9: the row's columns say otherwise: case_id, at_us"
     assert grown.verify().problems == (Problem(9, what),)
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ('particulars = \'{"name":"Eve"}\'', "not those that the leaf binds"),
-        ("salt = x'00'", "not those that the leaf binds"),
+        ('particulars = \'{"name":"Eve"}\'', "not those that it binds"),
+        ("salt = x'00'", "not those that it binds"),
         ("salt = NULL", "malformed"),
         ("particulars = 'x'", "malformed"),
         ("particulars = NULL", "malformed"),
@@ -109,7 +109,7 @@ def test_a_moment_that_disagrees_with_its_leaf_is_named(grown: Any) -> None:
 def test_changed_particulars_are_named(grown: Any, change: str, what: str) -> None:
     grown.change(f"UPDATE audit_entries SET {change} WHERE leaf_index = 11")  # noqa: S608
     (problem,) = grown.verify().problems
-    assert problem.leaf_index == 11 and what in problem.what
+    assert problem.leaf_index == 11 and what in problem.what and problem.what.startswith("leaf 11: ")
     assert "Eve" not in problem.what and "Lovelace" not in problem.what
 
 
@@ -120,7 +120,7 @@ def test_particulars_put_beside_a_leaf_without_any_are_named(log: Any, make_entr
     assert log.verify().good
     log.change("UPDATE audit_entries SET particulars = '{}', salt = x'00'")
     problem = first(log.verify())
-    assert problem == Problem(0, "the row has particulars that its leaf does not bind")
+    assert problem == Problem(0, "leaf 0: the row has particulars that it does not bind")
 
 
 def test_redacted_entries_still_verify(grown: Any) -> None:

@@ -42,6 +42,8 @@ from retention.actor import CLOCK, Actor, Role
 from retention.binding import ACTOR, BUNDLE, TENANT, Binding
 from retention.bundle import Collection, CollectionType, Triggers
 from retention.custody import (
+    audit_reports,
+    auditing,
     cases,
     collecting,
     consenting,
@@ -68,6 +70,7 @@ from tests.bench.filling import NOW, fill
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
 from tests.servers.postgres import PostgresServer
 
+AUDITOR = Actor(id="act_auditor", roles=frozenset({Role.AUDITOR}))
 BIG = 20_000
 """Rows from which on a table must not be read from end to end."""
 PAGES = 5_000
@@ -201,6 +204,18 @@ def _find(**conditions: Any) -> Verb:
             first = query.find(reads, where, None, 50)
             if first.next:
                 query.find(reads, where, first.next, 50)
+
+    return verb
+
+
+def _ask(report: Callable[..., Any], case: bool = False, **conditions: Any) -> Verb:
+    """As an auditor; `case`: of some open case."""
+
+    def verb(s: Service) -> None:
+        named = {"case": s.number(s.open_case())} if case else {}
+        first = report(s.custody, AUDITOR, auditing.Asked(**named, **conditions), None, 50)
+        if first.next:
+            report(s.custody, AUDITOR, auditing.Asked(**named, **conditions), first.next, 50)
 
     return verb
 
@@ -355,7 +370,7 @@ VERBS: Mapping[str, Verb] = {
     "audit, export": _export,
     "audit, long ago": _long_ago,
     "audit, case": _find(case="cas_49"),
-    "audit, actor": _find(actor="act_49"),
+    "audit, actor": _find(actors=("act_49",)),
     "audit, action": _find(action=Action.BUNDLE_OPENED),
     "audit, rare action": _find(action=Action.KEY_ROTATED),
     "audit, absent action": _find(action=Action.STAMP_REGISTERED),
@@ -364,9 +379,13 @@ VERBS: Mapping[str, Verb] = {
     "audit, refused": _find(outcome=Outcome.REFUSED),
     "audit, failed": _find(outcome=Outcome.FAILED),
     "audit, an hour": _find(since=NOW - timedelta(hours=30), until=NOW - timedelta(hours=29)),
-    "audit, case and actor": _find(case="cas_49", actor="act_49"),
+    "audit, case and actor": _find(case="cas_49", actors=("act_49",)),
     "audit, tenant and outcome": _find(tenant="ten_7", outcome=Outcome.REFUSED),
-    "audit, actor and absent action": _find(actor="act_49", action=Action.STAMP_REGISTERED),
+    "audit, somebody as the issuer calls them": _ask(auditing.find_entries, actor="person-49@example.com"),
+    "audit, readers of a case": _ask(audit_reports.list_readers, case=True),
+    "audit, unused grants": _ask(audit_reports.list_unused_grants),
+    "audit, unused grants of a case": _ask(audit_reports.list_unused_grants, case=True),
+    "audit, actor and absent action": _find(actors=("act_49",), action=Action.STAMP_REGISTERED),
 }
 
 

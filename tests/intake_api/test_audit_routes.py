@@ -38,7 +38,7 @@ def test_an_entry_is_shown_with_its_place_and_its_particulars(service: Service) 
     service.tick()
     (entry,) = service.entries(action="grant.given")
     assert {"v", "id", "at", "action", "outcome", "actor", "actor_kind", "tenant", "case", "subject", "details",
-            "particulars", "leaf_index", "redacted_at"} == set(entry)  # fmt: skip
+            "particulars", "named", "leaf_index", "redacted_at"} == set(entry)  # fmt: skip
     assert isinstance(entry["leaf_index"], int)
     assert entry["particulars"]["reason"] == "looking into the failed update"
 
@@ -203,7 +203,9 @@ def test_an_administrator_redacts_an_entry_and_everybody_sees_that_it_was(servic
     assert service.done("POST", path, ADMINISTRATOR, json=WHY)["entries"] == 0
     (after,) = service.entries(action="grant.given")
     assert (after["particulars"], after["redacted_at"]) == (None, done["at"])
-    assert {**after, "particulars": entry["particulars"], "redacted_at": None} == entry, (
+    named = {**entry["named"], "grant_reason": None}  # it was of the records, and went there too
+    assert entry["named"]["grant_reason"] is not None
+    assert after == {**entry, "particulars": None, "redacted_at": done["at"], "named": named}, (
         "the leaf is as it was"
     )
     (said,) = service.entries(action="entry.redacted", outcome="success")

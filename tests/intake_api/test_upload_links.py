@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from audit.times import rfc3339
+from retention.records.tables import upload_links
 from tests.intake_api.blob.calling import Sender
 from tests.service import (
     CASE,
@@ -103,6 +105,35 @@ def test_a_good_link_is_accepted(service: Service) -> None:
         "link": issued["id"],
         "expires_at": issued["expires_at"],
     }
+
+
+def lose(service: Service) -> None:
+    """What a database restored from before knows of links that were issued since."""
+    service.custody.records.write(lambda tx: tx.change(delete(upload_links)))
+
+
+def test_a_link_that_a_restore_lost_is_not_called_badly_signed(service: Service) -> None:
+    issued = issue(service)
+    lose(service)
+    found = check(service, issued["url"])
+    assert (found["accepted"], found["reason"]) == (False, "not-on-record")
+    assert "new link" in found["detail"] and issued["id"] in found["detail"]
+    forged = check(service, issued["url"][:-6] + "aaaa%3D")
+    assert forged["reason"] == "signature", "who made an address up is told nothing of what is on record"
+    service.advance(timedelta(days=400))
+    assert check(service, issued["url"])["reason"] == "expired"
+
+
+def test_who_sends_through_a_link_that_a_restore_lost_is_told_so(service: Service) -> None:
+    issued = issue(service)
+    lose(service)
+    answer = Sender(service, issued["url"]).put()
+    assert answer.status_code == 403
+    assert b"AuthenticationFailed" in answer.data and b"new link" in answer.data
+    (refused,) = service.entries(action="upload-link.refused")
+    assert refused["reason"] == "not-on-record"
+    other = Sender(service, issued["url"][:-6] + "aaaa%3D").put()
+    assert b"new link" not in other.data and b"Signature did not match" in other.data
 
 
 def test_a_check_says_why_not(service: Service) -> None:

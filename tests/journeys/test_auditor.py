@@ -185,12 +185,39 @@ def test_pinned_keys_are_not_replaced(served: Served, keys: Path) -> None:
     assert keys.read_bytes() == before
 
 
-@pytest.mark.parametrize(("option", "value"), [("--actor", "alice"), ("--bundle", "logs.zip")])
-def test_entries_by_another_word_than_an_id_are_not_said_to_be_none(
-    served: Served, option: str, value: str
+@pytest.mark.parametrize(
+    ("option", "value", "code", "said"),
+    [("--bundle", "logs.zip", 2, "id that begins with"), ("--actor", "alcie", 3, "no actor 'alcie'")],
+)
+def test_entries_by_a_slip_of_the_pen_are_not_said_to_be_none(
+    served: Served, option: str, value: str, code: int, said: str
 ) -> None:
     ran = served.cli("audit", "entries", option, value, who=AUDITOR)
-    assert ran.code == 2 and "id that begins with" in ran.error
+    assert ran.code == code and said in ran.error
+
+
+def test_who_read_a_case_and_which_grants_nobody_used_are_a_command_each(
+    served: Served, settled: Sent, case: str
+) -> None:
+    engineer = "engineer:alice"
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    used = served.do("grant", case, "--reason", "Look at the failed drive of node 4", who=engineer)
+    assert served.cli("fetch", settled.bundle, "-o", "-", who=engineer).code == 0
+    served.do("release", used["id"], who=engineer)
+    idle = served.do("grant", case, "--reason", "Look at the failed drive again", who=engineer)
+    served.do("release", idle["id"], who=engineer)
+    table = served.cli("audit", "readers", case, "--since", "-7d", who=AUDITOR)
+    assert table.code == 0 and "alice" in table.out and "Look at the failed drive of node 4" in table.out
+    assert used["id"] not in table.out and "act_" not in table.out
+    with_ids = served.cli("audit", "readers", case, "--ids", who=OLGA)
+    assert used["id"] in with_ids.out and "act_" in with_ids.out
+    assert served.do("audit", "readers", case, "--until", "-7d", who=AUDITOR) == []
+    (unused,) = served.do("audit", "unused-grants", "--case", case, "--actor", "alice", who=AUDITOR)
+    assert (unused["grant"], unused["reason"]) == (idle["id"], "Look at the failed drive again")
+    opened = ("audit", "entries", "--case", case, "--actor", "alice", "--action", "bundle.opened")
+    line = served.cli(*opened, who=AUDITOR).out
+    assert settled.file.name in line and case in line and "Look at the failed drive of node 4" in line
+    assert settled.bundle not in line and settled.bundle in served.cli(*opened, "--ids", who=AUDITOR).out
 
 
 def test_an_export_is_for_its_owner_alone(served: Served, settled: Sent, tmp_path: Path) -> None:

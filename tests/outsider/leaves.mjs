@@ -100,7 +100,7 @@ const SUCCESS = {
   "witness.waived": ["", { size: isInteger, ...times }],
   "witness.resumed": ["", {}],
   "tiles.rebuilt": ["", integers("from", "to")],
-  "audit.queried": ["", { entries: isInteger }],
+  "audit.queried": ["", { entries: isInteger, report: isText }],
   "audit.exported": ["", { format: isText }],
   "log.adopted": ["", integers("from", "to")],
   "records.reconciled": ["", integers("erasing", "keyless", "unrecorded", "unrecorded_count")],

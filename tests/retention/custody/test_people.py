@@ -24,7 +24,7 @@ def sees(world: World, actor: Actor) -> list[str]:
     found += [str(row.id) for row in collecting.list_bundles(world.custody, actor, None, 50).items]
     found += [str(row.id) for row in stamps.list_stamps(world.custody, actor, None, 50).items]
     with suppress(Refused):
-        entries = auditing.find_entries(world.custody, actor, Asked(), None, 50).rows
+        entries = auditing.find_entries(world.custody, actor, Asked(), None, 50).entries
         found += [str(row.fields["id"]) for row in entries if row.fields.get("tenant") == world.tenant]
     return found
 
