@@ -3,7 +3,7 @@
 Order, before any route is reached:
 1. the request gets an id of its own (a caller's is not taken: ids stand in the log), and its address is looked at: no
    store is asked for what holds control characters;
-2. a body must announce its length, and only uploads take a large one;
+2. a body must announce its length, but for uploads, and only uploads take a large one;
 3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3).
 """
 
@@ -14,6 +14,7 @@ import unicodedata
 
 from flask import Flask, current_app, g, request
 
+from intake_api import uploads
 from intake_api.calls import CallRefused
 from intake_api.door import Door
 from intake_api.identity import InvalidToken
@@ -37,6 +38,8 @@ PUBLIC = frozenset(
 )
 """Endpoints that need no token. The development issuer's blueprint has its own, stricter rule."""
 LARGE_BODIES = frozenset({"uploads.create", "uploads.go_on", "bundles.put"})
+CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
+"""Whose end is proven otherwise: by the upload's length."""
 MOST_BODY = 1 << 20
 """Bytes of any other body."""
 _EXTENSION = "casevault"
@@ -76,11 +79,10 @@ def _let_in() -> None:
 
 
 def _bound_body() -> None:
-    if "Transfer-Encoding" in request.headers:
-        raise CallRefused("length-required", "bodies of unknown length are not taken; send Content-Length")
+    uploads.check_framing(request.headers)
+    if uploads.is_chunked(request.headers) and request.endpoint not in CHUNKED_BODIES:
+        raise uploads.length_required()
     length = request.headers.get("Content-Length")
-    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20):
-        raise CallRefused("malformed", "Content-Length is not a number")
     if length and int(length) > MOST_BODY and request.endpoint not in LARGE_BODIES:
         raise CallRefused("too-large", f"this takes at most {MOST_BODY} bytes", limit=MOST_BODY)
 

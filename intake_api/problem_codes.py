@@ -67,7 +67,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "The data is gone for good, or going; the tombstone says when and why. Nothing brings it back.",
     ),
     "length-required": Problem(
-        411, "Length required", "Send Content-Length. Bodies of unknown length (chunked) are not taken."
+        411,
+        "Length required",
+        "Send Content-Length. Chunked bodies are taken by uploads (/uploads) alone, whose length proves the end.",
     ),
     "tus-version": Problem(412, "Another tus version", "Send `Tus-Resumable: 1.0.0`."),
     "too-large": Problem(413, "Too large", "More bytes than were announced, or than are taken at all."),

@@ -24,7 +24,9 @@ from audit.query import CursorError
 from audit.tiles import TilesUnavailableError
 from audit.times import rfc3339
 from intake_api import looks
+from intake_api.calling import the_door
 from intake_api.calls import CallRefused
+from intake_api.draining import drain
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
 from intake_api.problem_codes import PROBLEMS
 from retention.archive import ArchiveError, FileNotReadable
@@ -36,6 +38,8 @@ LOG = logging.getLogger(__name__)
 RETRY_SECONDS = "5"
 _OF_A_READ = frozenset({"no-such-file"})
 """Problems that the end of a read has told the log of."""
+_OF_A_LINE = frozenset({"request-timeout", "incomplete-body", "upload-taken-over"})
+"""Problems of a body that brings no more, or whose request was asked to let go: nothing of it is waited for."""
 
 
 _CODE_OF_STATUS = {
@@ -175,6 +179,8 @@ def answer(error: Exception) -> Response:
         except Exception as unwritten:  # what cannot be entered is not told
             error, told = unwritten, tell(unwritten)
     problem = PROBLEMS[told.code]
+    if told.code not in _OF_A_LINE:
+        drain(request.environ, the_door().stall_seconds, let_in="actor" in g)
     if problem.status >= 500:
         log_unexpected(error, g.get("request_id", "-"))
     body = {

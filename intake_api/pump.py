@@ -6,6 +6,8 @@ Rules:
   fast; a slow client is read in small pieces and is never taken for a stalled one.
 - Stalled: no piece for `stall_seconds`. Cut: the body ended before its announced length (a server shows a closed
   connection as a clean end, RFC 9112 section 8). Either way the session keeps what came; parking it is the caller's.
+- A chunked body (RFC 9112 section 7.1) ends where it ends: nobody here can tell a cut one from a whole one. The piece
+  that fills the upload waits for the body's end, so that a body with more than that fills nothing.
 - While it waits it feeds nothing again and again: a writer that was stopped, taken over or erased hears of it at once,
   however silent its client.
 - AHEAD pieces wait while the next is read: more would cost memory, and gain nothing measurable. A reader whose request
@@ -48,31 +50,58 @@ class Sink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PumpResult:
-    """How a body ended: all of it taken, or cut, or stalled."""
+    """How a body ended: all of it taken, or cut, or stalled; or it was chunked and had more than was taken (`over`)."""
 
     taken: int
     cut: bool = False
     stalled: bool = False
+    over: bool = False
 
 
-def pump(stream: Body, length: int, session: Sink, stall_seconds: float) -> PumpResult:
-    """Feed `length` bytes of the body to the session. Raises what `session.feed` raises; never parks."""
-    if not length:
+def pump(
+    stream: Body, length: int, session: Sink, stall_seconds: float, *, chunked: bool = False
+) -> PumpResult:
+    """Feed `length` bytes of the body to the session, or, `chunked`, all of a body of at most `length` bytes.
+
+    Raises what `session.feed` raises; never parks.
+    """
+    most = length + 1 if chunked else length
+    if not most:
         return PumpResult(0)
     pieces = _Pieces()
-    reader = _Reader(stream, length, pieces, min(FAST_SECONDS, stall_seconds / 8))
+    reader = _Reader(stream, most, pieces, min(FAST_SECONDS, stall_seconds / 8))
     reader.start()
-    taken = 0
     try:
-        while taken < length:
-            piece = _next_piece(pieces, session, stall_seconds)
-            if not piece:
-                return PumpResult(taken, cut=piece is not None, stalled=piece is None)
-            session.feed(piece)
-            taken += len(piece)
-        return PumpResult(taken)
+        feeding = _feed_chunked if chunked else _feed
+        return feeding(pieces, length, session, stall_seconds)
     finally:
         pieces.close()
+
+
+def _feed(pieces: _Pieces, length: int, session: Sink, stall_seconds: float) -> PumpResult:
+    taken = 0
+    while taken < length:
+        piece = _next_piece(pieces, session, stall_seconds)
+        if not piece:
+            return PumpResult(taken, cut=piece is not None, stalled=piece is None)
+        session.feed(piece)
+        taken += len(piece)
+    return PumpResult(taken)
+
+
+def _feed_chunked(pieces: _Pieces, most: int, session: Sink, stall_seconds: float) -> PumpResult:
+    taken, last = 0, b""
+    while piece := _next_piece(pieces, session, stall_seconds):
+        if taken + len(last) + len(piece) > most:
+            return PumpResult(taken, over=True)
+        if taken + len(piece) == most:
+            last = piece  # counts when nothing comes behind it
+            continue
+        session.feed(piece)
+        taken += len(piece)
+    if last:
+        session.feed(last)
+    return PumpResult(taken + len(last), stalled=piece is None)
 
 
 def _next_piece(pieces: _Pieces, session: Sink, stall_seconds: float) -> bytes | None:

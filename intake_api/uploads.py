@@ -11,6 +11,8 @@ Rules:
 - Upload-Metadata: pairs of a key and its value in base64, separated by commas; a key stands once. An empty header is
   one without pairs. Values are UTF-8.
 - A body carries bytes only as application/offset+octet-stream, and never more than the upload has room for.
+- A chunked body is taken: one that was cut looks whole, so what it brought counts, and the upload is complete by its
+  length alone. Where that was deferred, the request that tells it proves the end.
 """
 
 from __future__ import annotations
@@ -123,10 +125,12 @@ def _upload_at(address: str) -> str:
     return found[1]
 
 
-def check_body(headers: Headers, room: int) -> int:
-    """The length of a body of upload bytes, no more than there is `room` for."""
+def check_body(headers: Headers, room: int) -> int | None:
+    """The length of a body of upload bytes, no more than there is `room` for; None for a chunked one."""
     if headers.get("Content-Type", "").strip().lower() != BODY_TYPE:
         raise CallRefused("unsupported-media-type", f"upload bytes are sent as {BODY_TYPE}")
+    if is_chunked(headers):
+        return None
     length = body_length(headers)
     if length > room:
         raise TooLarge(f"the upload has room for {room} more bytes, not for {length}", room=room)
@@ -136,15 +140,42 @@ def check_body(headers: Headers, room: int) -> int:
 def body_length(headers: Headers) -> int:
     """Content-Length, which must be there: a body that is cut must show."""
     if "Content-Length" not in headers:
-        raise CallRefused(
-            "length-required", "send Content-Length: a body that is cut could not be told otherwise"
-        )
+        raise length_required()
     return read_number(headers, "Content-Length")
+
+
+def length_required() -> CallRefused:
+    """Of a body whose end nothing proves: what to use in its place."""
+    return CallRefused(
+        "length-required",
+        "send Content-Length. What has no length yet (a pipe) goes to an upload with Upload-Defer-Length, whose "
+        "Upload-Length is told at the end: `casevault send -` does that. Chunked bodies are taken by uploads alone",
+    )
+
+
+def check_framing(headers: Headers) -> None:
+    """A body has one framing, RFC 9112 section 6: a number of bytes, or chunks and no other coding."""
+    coding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
+    if coding is not None and length is not None:
+        raise CallRefused(
+            "malformed", "send Content-Length or Transfer-Encoding, not both", reason="length-twice"
+        )
+    if coding is not None and coding.strip().lower() != "chunked":
+        raise CallRefused("malformed", "Transfer-Encoding can only be chunked", reason="transfer-coding")
+    if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20):
+        raise CallRefused("malformed", "Content-Length is not a number")
+
+
+def is_chunked(headers: Headers) -> bool:
+    """Whether the body ends where it ends (`check_framing` was asked before)."""
+    return "Transfer-Encoding" in headers
 
 
 def has_body(headers: Headers) -> bool:
     """Whether a creation brings bytes along (creation-with-upload)."""
-    return headers.get("Content-Length", "0") != "0" or BODY_TYPE in headers.get("Content-Type", "").lower()
+    if is_chunked(headers) or headers.get("Content-Length", "0") != "0":
+        return True
+    return BODY_TYPE in headers.get("Content-Type", "").lower()
 
 
 def parse_metadata(header: str) -> dict[str, str]:

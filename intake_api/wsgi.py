@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 class Body:
-    """`wsgi.input`, which another thread than the request's may read."""
+    """`wsgi.input`, which another thread than the request's may read; `taken` bytes of it were."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
         self._reading = threading.Lock()
         self._closed = False
+        self.taken = 0
         self.readline, self.readlines = stream.readline, stream.readlines
 
     def read(self, size: int | None = None, /) -> bytes:
@@ -30,6 +31,7 @@ class Body:
             if self._closed:
                 return b""
             piece: bytes = self._stream.read() if size is None else self._stream.read(size)
+            self.taken += len(piece)
             return piece
 
     def __iter__(self) -> Iterator[bytes]:

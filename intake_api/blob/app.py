@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, NoReturn
 
 from werkzeug.wrappers import Response
 
-from intake_api.blob import blobs, bodies, calls, containers, sas
+from intake_api.blob import blobs, calls, containers, sas
 from intake_api.blob.addresses import is_visible
 from intake_api.blob.calls import Call
 from intake_api.blob.errors import BlobError, told
 from intake_api.blob.noting import LinkNotes
 from intake_api.blob.shared import TAKEN, Shared
+from intake_api.draining import drain
 from intake_api.logs import ROUTE
 from retention.custody.context import Custody
 from retention.custody.linking import UploadLink, find_link
@@ -39,9 +40,6 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 MAX_NAME, MAX_FILE_NAME = 1024, 255
-SMALL_BODY = 1 << 20
-STRANGERS_SECONDS = 0.5
-"""How long a silent body is waited for that comes from somebody who was not let in: it holds a thread."""
 LET_IN = "casevault.let-in"
 
 
@@ -143,11 +141,8 @@ class BlobEndpoint:
         raise BlobError(denied.code, **detail)
 
     def _let_be_heard(self, environ: WSGIEnvironment, answer: BlobError) -> None:
-        """A client that is still sending reads no answer: take its body away, more of it from one that was let in."""
-        if LET_IN in environ and answer.status not in (401, 403):
-            bodies.discard(environ, bodies.MOST_DISCARDED, self._shared.stall_seconds)
-        else:
-            bodies.discard(environ, SMALL_BODY, min(self._shared.stall_seconds, STRANGERS_SECONDS))
+        let_in = LET_IN in environ and answer.status not in (401, 403)
+        drain(environ, self._shared.stall_seconds, let_in=let_in)
 
 
 def _cut(error: Exception) -> str | None:

@@ -15,6 +15,7 @@ from intake_api.blob.calls import BUNDLE, Call, etag_of, modified_of, version_he
 from intake_api.blob.errors import BlobError
 from intake_api.blob.shared import Shared
 from intake_api.blob.structured import BODY
+from intake_api.draining import Dropped
 from retention.bundle import BundleState
 from retention.custody import committing, receipts, staging
 from retention.custody.staging import Through
@@ -49,7 +50,7 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     _check_new(call, through)
     declared, facts = _told(call)
     if body.length == 0:
-        told = body.take(shared.body(call), bodies.Dropped(), shared.stall_seconds)
+        told = body.take(shared.body(call), Dropped(), shared.stall_seconds)
         return _made(committing.commit_blocks(through, call.blob, [], declared, facts), told)
     with staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
         told = body.take(shared.body(call), block, shared.stall_seconds)

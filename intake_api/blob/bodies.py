@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
 from awscrt.checksums import crc64nvme  # type: ignore[import-untyped]
 from werkzeug.datastructures import Headers
@@ -20,12 +18,6 @@ from intake_api.blob import structured
 from intake_api.blob.errors import BlobError
 from intake_api.blob.headers import content_length, digest_header
 from intake_api.pump import Body, Sink, pump
-from retention.errors import CustodyError
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
-MOST_DISCARDED = 64 << 20
 
 
 class Sums:
@@ -81,13 +73,6 @@ class _Gathered:
         self.content += piece
 
 
-class Dropped:
-    """A sink for what nobody wants."""
-
-    def feed(self, piece: bytes) -> None:
-        pass
-
-
 class Announced:
     """A body as the request's headers announce it; `length` is that of its content, `most` at most."""
 
@@ -122,17 +107,6 @@ def gather(stream: Body, headers: Headers, most: int, stall_seconds: float) -> b
     gathered = _Gathered()
     Announced(headers, most).take(stream, gathered, stall_seconds)
     return bytes(gathered.content)
-
-
-def discard(environ: WSGIEnvironment, most: int, stall_seconds: float) -> None:
-    """Read a body that nobody wants, up to `most` bytes: a client that is still sending would not see the answer.
-
-    One that asked first (Expect: 100-continue) sends nothing.
-    """
-    length = environ.get("CONTENT_LENGTH", "")
-    if length.isascii() and length.isdigit() and 0 < int(length) <= most and "HTTP_EXPECT" not in environ:
-        with suppress(CustodyError):  # too many wait: then it goes unheard
-            pump(environ["wsgi.input"], int(length), Dropped(), stall_seconds)
 
 
 def crc64_of(content: bytes) -> str:

@@ -14,11 +14,11 @@ from intake_api.checksums import read_checksum
 from intake_api.pump import pump
 from retention.bundle import Collection
 from retention.custody import receiving
-from retention.errors import TakenOver
+from retention.errors import TakenOver, TooLarge
 
 
-def take(bundle_id: str, offset: int, length: int, location: str, told: int | None = None) -> int:
-    """Write the body of `length` bytes to the upload at `offset`; the offset to go on from.
+def take(bundle_id: str, offset: int, length: int | None, location: str, told: int | None = None) -> int:
+    """Write the body of `length` bytes (None: chunked) to the upload at `offset`; the offset to go on from.
 
     With a checksum announced nothing of the body counts before the sum is right; without one, all that came counts.
     """
@@ -29,13 +29,18 @@ def take(bundle_id: str, offset: int, length: int, location: str, told: int | No
         custody(), door.services.uploads, caller(), bundle_id, offset, told=told, held=held
     ) as session:
         sink = checksum.over(session) if checksum else session
+        room = session.to_come if length is None else length
         try:
-            result = pump(request.environ["wsgi.input"], length, sink, door.stall_seconds)
+            result = pump(
+                request.environ["wsgi.input"], room, sink, door.stall_seconds, chunked=length is None
+            )
         except TakenOver:
             door.services.observer.cut("stopped")
             if not held:
                 session.park()  # the next writer, or the next start of the service, goes on from here
             raise
+        if result.over:
+            raise TooLarge(f"the upload has room for {room} more bytes, and more came", room=room)
         whole = not (result.cut or result.stalled)
         right = checksum is None or (whole and checksum.matches())
         reached = session.park() if right else session.forget()

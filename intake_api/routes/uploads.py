@@ -96,7 +96,7 @@ def create() -> Response:
     length = uploads.check_body(request.headers, most if size is None else size) if has_body else 0
     upload = _create_partial(size) if concat else _create_bundle(size)
     location = f"/uploads/{upload.id}"
-    offset = bodies.take(upload.id, 0, length, location) if length else 0
+    offset = bodies.take(upload.id, 0, length, location) if length != 0 else 0
     return _empty({"Location": location, "Upload-Offset": str(offset), **_expiry(upload)}, 201)
 
 
@@ -162,7 +162,7 @@ def offset(bundle: str) -> Response:
     parameters=[
         _TUS,
         _header("Upload-Offset", "where these bytes belong"),
-        _header("Content-Length", "demanded"),
+        _header("Content-Length", "unless the body is chunked", required=False),
         _header("Upload-Length", "once, for an upload whose length was deferred", required=False),
         _CHECKSUM,
     ],
@@ -176,8 +176,9 @@ def go_on(bundle: str) -> Response:
     told = uploads.read_told(request.headers, most)
     length = uploads.check_body(request.headers, most)
     upload = unfinished.find_upload(custody(), caller(), bundle)
-    room = max(0, (told or most if upload.deferred else upload.size) - at)
-    if at == upload.offset and length > room:
+    size = (most if told is None else told) if upload.deferred else upload.size
+    room = max(0, size - at)
+    if at == upload.offset and length is not None and length > room:
         raise TooLarge(f"the upload has room for {room} more bytes", room=room)
     reached = bodies.take(bundle, at, length, f"/uploads/{bundle}", told)
     upload = unfinished.find_upload(custody(), caller(), bundle)

@@ -108,10 +108,9 @@ class UploadSession:
         return self._custody.limits.max_bundle_size if self.size is None else self.size
 
     @property
-    def room(self) -> int:
-        """How many bytes the next piece should have, to be sealed without a copy. 0 when the upload is full."""
-        held = self._sealing.room if self._sealing else fmt.FIRST_PLAINTEXT
-        return min(held, self._most - self.position)
+    def to_come(self) -> int:
+        """How many bytes it takes yet; of an upload whose length is not told, up to the most that a bundle may have."""
+        return self._most - self.position
 
     def feed(self, piece: bytes) -> None:
         """Take a piece, of any length; an empty one says that nothing waits.

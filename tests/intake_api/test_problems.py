@@ -203,7 +203,7 @@ TRIGGERS: dict[str, Trigger] = {
     "upload-taken-over": taken_over,
     "erased": erased,
     "length-required": lambda s, _: s.call(
-        "POST", "/stamps", OPERATOR, data=b"{}", headers={"Transfer-Encoding": "chunked"}
+        "POST", "/stamps", OPERATOR, headers={"Transfer-Encoding": "chunked"}
     ),
     "checksum-mismatch": lambda s, _: patch(s, announced(s), b"01", **{"Upload-Checksum": "crc32c AAAAAA=="}),
     "tus-version": lambda s, _: patch(s, announced(s), **{"Tus-Resumable": "0.2.2"}),

@@ -145,6 +145,33 @@ def test_a_body_of_another_type_or_of_unknown_length_is_refused() -> None:
     assert told.value.code == "length-required"
 
 
+def test_a_chunked_body_of_upload_bytes_has_no_length_to_compare() -> None:
+    assert uploads.check_body({"Content-Type": uploads.BODY_TYPE, "Transfer-Encoding": "chunked"}, 0) is None
+    assert uploads.has_body({"Transfer-Encoding": "chunked"})
+    assert not uploads.has_body({"Content-Length": "0"})
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Content-Length": "5", "Transfer-Encoding": "chunked"},
+        {"Transfer-Encoding": "gzip, chunked"},
+        {"Transfer-Encoding": "chunked,chunked"},
+        {"Transfer-Encoding": ""},
+        *({"Content-Length": text} for text in ("", "-1", "+5", "5, 5", "5,6", "0x5", "\u0665", "1" * 20)),
+    ],
+)
+def test_a_body_has_one_framing_or_is_refused(headers: dict[str, str]) -> None:
+    with pytest.raises(CallRefused) as told:
+        uploads.check_framing(headers)
+    assert told.value.code == "malformed"
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "0"}, {"Transfer-Encoding": "Chunked "}])
+def test_one_framing_or_none_is_taken(headers: dict[str, str]) -> None:
+    uploads.check_framing(headers)
+
+
 @pytest.mark.parametrize("version", [None, "", "0.2.2", "1.0.0, 1.0.0"])
 def test_another_version_is_refused_with_the_one_spoken(version: str | None) -> None:
     with pytest.raises(CallRefused) as told:

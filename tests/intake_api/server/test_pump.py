@@ -65,6 +65,32 @@ def test_all_that_comes_is_fed_in_order_and_a_body_that_is_too_short_is_cut(leng
     assert result == PumpResult(len(content), cut=len(content) < length)
 
 
+@settings(max_examples=60, deadline=None)
+@given(length=lengths, most=lengths)
+def test_a_chunked_body_is_fed_to_its_end_and_fills_nothing_when_there_is_more_than_fits(length, most):
+    content = (bytes(index * 31 % 251 for index in range(1000)) * (length // 1000 + 1))[:length]
+    session = Taken()
+    result = pump(io.BytesIO(content), most, session, 5, chunked=True)
+    fed = b"".join(session.pieces)
+    if length <= most:
+        assert (fed, result) == (content, PumpResult(length))
+    else:
+        assert result == PumpResult(len(fed), over=True)
+        assert len(fed) < most or most == 0
+        assert content.startswith(fed)
+
+
+def test_what_fills_a_chunked_body_counts_also_when_its_end_never_comes():
+    body, session = Silent(bytes(100_000)), Taken()
+    result = pump(body, 65_536, session, 0.5, chunked=True)
+    assert result.over  # one byte more than fits had come
+    body, session = Silent(bytes(65_536)), Taken()
+    result = pump(body, 131_071, session, 0.5, chunked=True)
+    assert result == PumpResult(65_536, stalled=True)
+    assert len(b"".join(session.pieces)) == 65_536
+    body.end.set()
+
+
 def test_full_pieces_are_those_that_a_session_seals_without_a_copy():
     size = fmt.FIRST_PLAINTEXT + 5 * fmt.LATER_PLAINTEXT
     session = Taken()
