@@ -28,10 +28,7 @@ class Parcel:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        size = self.path.stat().st_size
-        if not size:
-            raise CliError(f"{self.name} is empty: there is nothing to send")
-        object.__setattr__(self, "size", size)
+        object.__setattr__(self, "size", self.path.stat().st_size)
 
 
 @contextmanager

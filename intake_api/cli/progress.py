@@ -31,8 +31,9 @@ class RateColumn(ProgressColumn):
 
 
 @contextmanager
-def transfer(what: str, size: int, *, stays: bool = True) -> Iterator[Callable[[int], None]]:
-    """Call what this gives with the bytes done so far. `stays`: the bar is left standing at the end."""
+def transfer(what: str, size: int | None, *, stays: bool = True) -> Iterator[Callable[[int], None]]:
+    """Call what this gives with the bytes done so far, of `size` if that is known. `stays`: the bar is left standing at
+    the end."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

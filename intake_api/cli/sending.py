@@ -1,10 +1,12 @@
-"""`casevault send`: a file, a folder or a saved bundle to the service, and the receipt back.
+"""`casevault send`: a file, a folder, a saved bundle or a pipe to the service, and the receipt back.
 
-With a token over tus (`with_token`), with an upload link over the Blob endpoint (`through_link`).
+With a token over tus (`with_token`), with an upload link over the Blob endpoint (`through_link`); a pipe either way
+(`piped`).
 """
 
 from __future__ import annotations
 
+import sys
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,8 +14,8 @@ from typing import Any
 
 import click
 
-from intake_api.cli import through_link, with_token
-from intake_api.cli.blob import Link
+from intake_api.cli import piped, through_link, with_token
+from intake_api.cli.blob import Blob, Link
 from intake_api.cli.client import Client
 from intake_api.cli.commands import PATH, RATE, ResumableCommand, with_json
 from intake_api.cli.connection import DEFAULT_SERVER, connected, keys_option, pinned_keys
@@ -28,6 +30,7 @@ from intake_api.cli.receipts import hold_to, wait_for_intake, words, write_recei
 from intake_api.cli.remembered import Remembered
 from intake_api.cli.saved import Saved, find_saved, proven
 
+STANDARD_INPUT = Path("-")
 _SAME = frozenset({"case", "type", "stamp", "trigger"})
 _LATER = frozenset({"case", "stamp"})
 """What may be said of a saved bundle when it is sent, if it was not known before."""
@@ -56,13 +59,15 @@ _EXAMPLES = (
     "casevault send /var/log --case 123456789012345 --logs-start -4h",
     "casevault send /media/usb/node7.zip --stamp stp_...   a bundle that `casevault save` made",
     "casevault send node7.zip --trigger Microsoft.Health.FaultType.StorageError",
+    "collect | casevault send - --case 123456789012345 --name logs.tar",
     "CASEVAULT_LINK='https://host/lnk-...?sv=...' casevault send node7.zip   with a link instead of a token",
 )
 
 
 @click.command(cls=ResumableCommand, examples=_EXAMPLES)
-@click.argument("source", type=click.Path(path_type=Path, exists=True))
+@click.argument("source", type=click.Path(path_type=Path, exists=True, allow_dash=True))
 @collection_options
+@click.option("--name", help="What to call that which comes on standard input.  [default: stdin]")
 @click.option(
     "--link",
     envvar="CASEVAULT_LINK",
@@ -84,6 +89,7 @@ _EXAMPLES = (
 def send(
     client: Client,
     source: Path,
+    name: str | None,
     link: str | None,
     connections: int | None,
     no_digest: bool,
@@ -94,12 +100,15 @@ def send(
     keys: Path | None,
     **options: Any,
 ) -> None:
-    """Send logs: a file, a folder, or a bundle that `casevault save` made.
+    """Send logs: a file, a folder, a bundle that `casevault save` made, or (-) what comes on standard input.
 
     A folder is sent as one zip. The service is asked first whether it would take it; a saved bundle is first held to
     its SHA-256. The upload goes on where it was cut: after a broken line by itself, after a crash or a reboot when the
     same command is run again, and of a saved bundle, or through a link, also what another machine began. At the end
     the service reads back what it stored; its signed receipt is checked here, offline, against the file's own SHA-256.
+
+    Standard input is sent as it comes, over one connection. It cannot be gone on with once this command has ended, and
+    who fills it must not fail unseen (in a shell: set -o pipefail).
     """
     if no_wait and receipt is not None:
         raise click.UsageError("--receipt and --no-wait exclude each other: a receipt has to be waited for")
@@ -107,11 +116,19 @@ def send(
     if link is not None and options["stamp"]:
         raise click.UsageError("--stamp and --link exclude each other: a link is for one stamp already")
     through = Link.parse(link) if link is not None else None
+    if source == STANDARD_INPUT:
+        if connections or no_digest:
+            raise click.UsageError("--connections and --no-digest go with a file, not with standard input")
+        metadata = _declared(name or "stdin", options, through)
+        show_item(
+            _from_pipe(client, metadata, through, Pace(limit_rate), keys, kept, not no_wait), _SHOWN, as_json
+        )
+        return
+    if name is not None:
+        raise click.UsageError("--name goes with standard input (-): a file has a name")
     saved = find_saved(source)
     with nullcontext(proven(saved)) if saved else parcel(source) as what:
-        metadata = _of_saved(saved, options) if saved else declared(what.name, options, datetime.now(UTC))
-        if through is not None and not saved and not (options["type_"] or options["trigger"]):
-            metadata.pop("type")  # the link says it
+        metadata = _of_saved(saved, options) if saved else _declared(what.name, options, through)
         # Times are announced once: a re-run at another minute is still the same upload.
         same = {name: value for name, value in metadata.items() if name in _SAME}
         folder = Path(click.get_app_dir("casevault")) / "uploads"
@@ -126,15 +143,49 @@ def send(
     show_item(answer, _SHOWN, as_json)
 
 
+def _declared(name: str, options: dict[str, Any], through: Link | None) -> dict[str, str]:
+    metadata = declared(name, options, datetime.now(UTC))
+    if through is not None and not (options["type_"] or options["trigger"]):
+        metadata.pop("type")  # the link says it
+    return metadata
+
+
+def _from_pipe(
+    client: Client,
+    metadata: dict[str, str],
+    link: Link | None,
+    pace: Pace,
+    keys: Path | None,
+    kept: Output | None,
+    wait: bool,
+) -> dict[str, Any]:
+    source, blob = sys.stdin.buffer, None
+    if link is None:
+        sent = piped.send_with_token(client, source, metadata, pace)
+    else:
+        blob, sent = piped.send_with_link(client, source, metadata["filename"], link, metadata, pace)
+    answer = {"bundle": sent.bundle, "size": sent.size}
+    if not wait:
+        return answer
+    if blob is not None:
+        return _receipt_by_link(client, blob, answer, sent.sha256, keys, kept)
+    return _receipt_by_token(client, answer, sent.sha256, keys, kept)
+
+
 def _with_token(it: Errand, keys: Path | None, kept: Output | None, *, wait: bool) -> dict[str, Any]:
     bundle, sha256 = with_token.deliver(it)
     answer = {"bundle": bundle, "size": it.what.size}
     if not wait:
         return answer
+    return _receipt_by_token(it.client, answer, sha256 or digest(it.what.path), keys, kept)
+
+
+def _receipt_by_token(
+    client: Client, answer: dict[str, Any], own: str, keys: Path | None, kept: Output | None
+) -> dict[str, Any]:
     say(_WAITING)
-    own = sha256 or digest(it.what.path)
-    found, document = wait_for_intake(it.client, bundle, pinned_keys(it.client, keys))
-    hold_to(found.fields, bundle, it.what.size, own)
+    found, document = wait_for_intake(client, answer["bundle"], pinned_keys(client, keys))
+    hold_to(found.fields, answer["bundle"], answer["size"], own)
     if kept is not None:
         write_receipt(document, kept)
     return {**answer, "sha256": own, "checked": words(found)}
@@ -147,16 +198,21 @@ def _with_link(
     answer = {"bundle": bundle, "size": it.what.size}
     if not wait:
         return answer
+    return _receipt_by_link(it.client, blob, answer, sha256 or digest(it.what.path), keys, kept)
+
+
+def _receipt_by_link(
+    client: Client, blob: Blob, answer: dict[str, Any], own: str, keys: Path | None, kept: Output | None
+) -> dict[str, Any]:
     say(_WAITING)
-    own = sha256 or digest(it.what.path)
     # Who has a link alone need not know the API's address; then the keys are only those that they keep.
-    known = keys is not None or it.client.server != DEFAULT_SERVER
-    found = through_link.receive(blob, pinned_keys(it.client, keys) if known else None)
+    known = keys is not None or client.server != DEFAULT_SERVER
+    found = through_link.receive(blob, pinned_keys(client, keys) if known else None)
     if found is None:
         if kept is not None:
             raise CliError(f"sent, but there is no receipt to keep: {through_link.NO_RECEIPT}")
         return {**answer, "sha256": own, "checked": through_link.NO_RECEIPT}
-    hold_to(found.fields, bundle, it.what.size, own)
+    hold_to(found.fields, answer["bundle"], answer["size"], own)
     if kept is not None:
         write_receipt(found.document, kept)
     return {**answer, "sha256": own, "checked": found.held}

@@ -20,7 +20,7 @@ from intake_api.cli.client import Client, pause_before
 from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.pace import Pace
 from intake_api.cli.spare import Spare
-from intake_api.uploads import parse_metadata
+from intake_api.uploads import BODY_TYPE, parse_metadata
 
 T = TypeVar("T")
 VERSION = {"Tus-Resumable": "1.0.0"}
@@ -76,6 +76,30 @@ def create(client: Client, size: int, metadata: Mapping[str, str]) -> str:
     """Announce an upload; its path on the service."""
     # An announcement whose answer was lost leaves an empty upload that expires by itself.
     return _announce(client, {"Upload-Length": str(size), "Upload-Metadata": _encoded(metadata)})
+
+
+def create_deferred(client: Client, metadata: Mapping[str, str]) -> str:
+    """Announce an upload whose length is told at its end; its path on the service."""
+    return _announce(client, {"Upload-Defer-Length": "1", "Upload-Metadata": _encoded(metadata)})
+
+
+def tell_length(client: Client, location: str, size: int) -> None:
+    """Say that the `size` bytes which were sent are all there are: the upload is complete."""
+    headers = {**VERSION, "Upload-Offset": str(size), "Upload-Length": str(size), "Content-Type": BODY_TYPE}
+
+    def tell() -> None:
+        try:
+            client.call("PATCH", location, headers=headers, data=b"")
+        except ServiceProblem as problem:
+            if problem.status != HTTPStatus.CONFLICT or not _is_whole(client, location, size):
+                raise  # else an answer was lost: it had been told
+
+    insist(client, tell)
+
+
+def _is_whole(client: Client, location: str, size: int) -> bool:
+    told = client.call("HEAD", location, headers=VERSION).headers
+    return told.get("Upload-Length") == told.get("Upload-Offset") == str(size)
 
 
 def create_partial(client: Client, size: int, stamp: str | None) -> str:
@@ -173,7 +197,7 @@ def _patch(client: Client, location: str, body: Body, offset: int) -> int:
     headers = {
         **VERSION,
         "Upload-Offset": str(offset),
-        "Content-Type": "application/offset+octet-stream",
+        "Content-Type": BODY_TYPE,
     }
     return int(_header(client.call("PATCH", location, headers=headers, data=body), "Upload-Offset"))
 

@@ -40,7 +40,7 @@ def deliver(it: Errand) -> tuple[str, str | None]:
         say(f"going on with {tus.bundle_of(location)}: the service has {share(kept, it.what.size)} already")
         return _by_one(it, location, kept), it.what.sha256
     tus.preflight(it.client, it.what.size, it.metadata)
-    several = it.connections > 1 if it.connections else _is_worth_it(it)
+    several = it.what.size > 0 and (it.connections > 1 if it.connections else _is_worth_it(it))
     sha256 = it.sha256()
     announced = it.announced(sha256)
     if several:

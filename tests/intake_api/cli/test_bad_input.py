@@ -12,7 +12,6 @@ BAD = [
     (["nothing"], 2, "No such command"),
     (["send"], 2, "Missing argument"),
     (["send", "no-such-file"], 2, "does not exist"),
-    (["send", "empty.log", "--case", "1"], 1, "empty"),
     (["send", "empty-folder", "--case", "1"], 1, "holds no file"),
     (["send", "a.log", "--logs-start", "yesterday"], 2, "with its zone"),
     (["send", "a.log", "--type", "odd"], 2, "proactive"),
@@ -70,7 +69,6 @@ BAD = [
 @pytest.fixture(autouse=True)
 def folder(here: Path) -> None:
     (here / "a.log").write_text("a line\n")
-    (here / "empty.log").touch()
     (here / "empty-folder").mkdir()
     (here / "full-folder").mkdir()
     (here / "full-folder" / "mine").touch()
