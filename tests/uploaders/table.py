@@ -25,7 +25,7 @@ class Table:
         self.rows[behaviour][0](case)
 
     def written(self) -> list[str]:
-        heads = " | ".join(f"{name} {version}" for name, version in self.versions.items())
+        heads = " | ".join(f"{name} {version}".rstrip() for name, version in self.versions.items())
         lines = [f"## {self.title}", "", f"| behaviour | {heads} |", "|---|" + "---|" * len(self.versions)]
         for behaviour, (_, able) in self.rows.items():
             cells = ("yes" if client in able else NONE for client in self.versions)
