@@ -77,6 +77,7 @@ class Action(StrEnum):
     RECEIPT_ISSUED = "receipt.issued"
     KEY_ROTATED = "key.rotated"
     UPLOAD_LINK_CREATED = "upload-link.created"
+    UPLOAD_LINK_RENEWED = "upload-link.renewed"
     UPLOAD_LINK_REVOKED = "upload-link.revoked"
     UPLOAD_LINK_USED = "upload-link.used"
     UPLOAD_LINK_REFUSED = "upload-link.refused"

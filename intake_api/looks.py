@@ -81,6 +81,7 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("upload_links.issue_for_case", "POST"): _act(Action.UPLOAD_LINK_CREATED),
     ("upload_links.of_stamp", "GET"): _shown("upload-links", LISTED),
     ("upload_links.of_case", "GET"): _shown("upload-links", LISTED),
+    ("upload_links.renew", "POST"): _act(Action.UPLOAD_LINK_RENEWED),
     ("upload_links.revoke", "POST"): _act(Action.UPLOAD_LINK_REVOKED),
     ("upload_links.check", "POST"): _shown("upload-link"),
     ("bundles.put", "PUT"): _act(*_UPLOADED),

@@ -2,7 +2,8 @@
 
 - A link is for one stamp, or for one case and the stamp that sends for it. It lets its holder send, and see what was
   sent through it; it never opens a bundle.
-- It lives two years at most, and no longer than its case's data.
+- It lives two years at most, and no longer than its case's data; renewed, it lives no longer than a new one of its
+  age: the two years begin when it was issued.
 - Whatever the service signed, the record decides: a link that was revoked, or whose stamp or case is gone, is refused
   however good its signature is.
 - What a blob's metadata does not say, the link says; without a word about times, the logs are those of the four hours
@@ -17,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from retention.bundle import Collection, CollectionType
-from retention.errors import Invalid
+from retention.errors import Conflict, Invalid
 from retention.grants import Denied
 
 PERMISSIONS = "rcwdl"
@@ -63,9 +64,34 @@ def _time_errors(terms: LinkTerms, now: datetime, case_deadline: datetime | None
         return {"expires_at": "must be in the future, and after starts_at"}
     if terms.expires_at > now + LONGEST:
         return {"expires_at": "must be within two years"}
-    if case_deadline is not None and terms.expires_at > case_deadline:
+    return _deadline_errors(terms.expires_at, case_deadline)
+
+
+def _deadline_errors(expires_at: datetime, case_deadline: datetime | None) -> dict[str, str]:
+    if case_deadline is not None and expires_at > case_deadline:
         return {"expires_at": f"must not be after the case's data are erased, {case_deadline.isoformat()}"}
     return {}
+
+
+def check_renewal(link: LinkFacts, created_at: datetime, expires_at: datetime, now: datetime) -> None:
+    """Conflict or Invalid unless a link of these facts may live until `expires_at` from now on."""
+    if link.revoked_at is not None:
+        raise Conflict("this upload link was revoked, for good: issue a new one", reason="link-revoked")
+    if link.stamp_gone:
+        raise Conflict("the stamp that this upload link is for is deregistered", reason="stamp-deregistered")
+    errors: dict[str, str] = {}
+    if expires_at <= now:
+        errors = {"expires_at": "must be in the future"}
+    elif expires_at <= link.expires_at:
+        ends = link.expires_at.isoformat()
+        errors = {"expires_at": f"must be after the link's present end, {ends}; to end it sooner revoke it"}
+    elif expires_at > created_at + LONGEST:
+        last = (created_at + LONGEST).isoformat()
+        errors = {"expires_at": f"must be within two years of the link's beginning, no later than {last}"}
+    else:
+        errors = _deadline_errors(expires_at, link.case_deadline)
+    if errors:
+        raise Invalid(f"this link cannot be renewed: expires_at {errors['expires_at']}", errors)
 
 
 def order(permissions: str) -> str:
@@ -116,7 +142,7 @@ def decide_use(facts: LinkFacts, address: str | None, now: datetime) -> Denied |
     if facts.stamp_gone:
         return Denied("stamp-deregistered", "the stamp that this upload link is for is deregistered")
     if now >= facts.expires_at:
-        return Denied("expired", "this upload link has expired; ask for a new one")
+        return Denied("expired", "this upload link has expired; ask for it to be renewed")
     if facts.case_deadline is not None and now >= facts.case_deadline:
         return Denied(
             "case-past-deadline", "the case closed 90 days ago or more; its link ended with its data"

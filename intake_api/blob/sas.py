@@ -141,7 +141,8 @@ def _time_denied(query: Mapping[str, str], now: datetime) -> Denied | None:
     if expiry is None or start is None:
         return _failed("form", "Signed start or expiry time is not valid.")
     if now >= expiry:
-        return _failed("expired", f"Signed expiry time [{query['se']}] must be after the current time.")
+        ended = f"Signed expiry time [{query['se']}] must be after the current time. Ask for the link to be renewed."
+        return _failed("expired", ended)
     if start > now + START_SKEW:
         return _failed("not-yet-valid", f"Signed start time [{query['st']}] must be before the current time.")
     return None

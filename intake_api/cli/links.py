@@ -1,4 +1,5 @@
-"""Commands about upload links, for who sends without a token: issued, listed, revoked, and a pasted one checked."""
+"""Commands about upload links, for who sends without a token: issued, listed, renewed, revoked, and a pasted one
+checked."""
 
 from __future__ import annotations
 
@@ -29,9 +30,12 @@ LINK: tuple[Column, ...] = (
 )
 
 
+_HAND_OVER = "the address is kept nowhere here: hand it over as you would a password"
+
+
 @click.group(cls=Group)
 def links() -> None:
-    """Upload links, for who sends without a token: issue, list, revoke, check."""
+    """Upload links, for who sends without a token: issue, list, renew, revoke, check."""
 
 
 def _place(case: str | None, stamp: str | None) -> str:
@@ -94,7 +98,7 @@ def issue(
     }
     made = client.post(_place(case, stamp), told)
     show_item(made, (*LINK[:-1], ("Address", "url")), as_json)
-    say("the address is kept nowhere here: hand it over as you would a password")
+    say(_HAND_OVER)
 
 
 @links.command("list", examples=("casevault links list --case 123456789012345",))
@@ -106,6 +110,30 @@ def issue(
 def list_links(client: Client, case: str | None, stamp: str | None, limit: int, as_json: bool) -> None:
     """List the links of a case or of a stamp, newest first, revoked and expired ones too."""
     show_items(client.items(_place(case, stamp), limit or None), LINK, as_json, "there are no links")
+
+
+@links.command("renew", examples=("casevault links renew lnk_... --days 7",))
+@click.argument("link")
+@click.option(
+    "--days",
+    type=click.IntRange(1, LONGEST.days),
+    default=30,
+    show_default=True,
+    help="How long it lives from now on.",
+)
+@with_json
+@connected
+def renew(client: Client, link: str, days: int, as_json: bool) -> None:
+    """Let a link live longer, also one that has expired. Its new address is shown this once.
+
+    The container stays the same, so what was sent is there, and an upload that was cut goes on with the new address:
+    `casevault send`, `azcopy jobs resume JOB --destination-sas=...`, an SDK by the block list. The old address ends
+    when it says. A revoked link is not renewed.
+    """
+    told = {"expires_at": rfc3339(datetime.now(UTC) + timedelta(days=days))}
+    made = client.post(f"/upload-links/{segment(link)}/renew", told)
+    show_item(made, (*LINK[:-1], ("Address", "url")), as_json)
+    say(_HAND_OVER)
 
 
 @links.command("revoke", examples=("casevault links revoke lnk_...",))

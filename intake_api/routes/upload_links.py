@@ -14,6 +14,7 @@ from intake_api.schemas.upload_links import (
     NewCaseLink,
     NewStampLink,
     PastedLink,
+    Renewal,
     UploadLink,
     UploadLinkPage,
 )
@@ -59,6 +60,15 @@ def of_stamp(query: dict[str, Any], stamp: str) -> Any:
 def of_case(query: dict[str, Any], number: str) -> Any:
     """A case's links, newest first, revoked and expired ones too."""
     return linking.list_case_links(custody(), caller(), number, query["cursor"], query["limit"])
+
+
+@routes.on("POST", "/upload-links/<link>/renew")
+@routes.takes(Renewal)
+@routes.gives(200, IssuedLink)
+def renew(body: dict[str, Any], link: str) -> Any:
+    """Let a link live longer: the same container, a new end and signature. Its address is shown this once."""
+    origin = _origin()
+    return _issued(origin, linking.renew_link(custody(), caller(), link, body["expires_at"]))
 
 
 @routes.on("POST", "/upload-links/<link>/revoke")

@@ -45,6 +45,14 @@ class NewCaseLink(NewLink):
     trigger = Word(load_default=None, metadata={"description": "FaultIdType; proactive collections only"})
 
 
+class Renewal(ma.Schema):
+    """A link's new end."""
+
+    expires_at = Moment(
+        required=True, metadata={"description": "within two years of its beginning, and the case's life"}
+    )
+
+
 class UploadLink(ma.Schema):
     id = fields.String()
     stamp = fields.String(attribute="stamp_id")

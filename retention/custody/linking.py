@@ -1,10 +1,13 @@
-"""Upload links: issued, listed, revoked, and looked up by the door that they open.
+"""Upload links: issued, listed, renewed, revoked, and looked up by the door that they open.
 
 Rules:
 - A tenant's operator issues links for its stamps and cases, an engineer for a case that they are assigned to (the
   customer sends through it), a stamp for itself. Whoever may issue a link may revoke it.
+- A link that runs out in mid-upload strands what was sent, for another link is another container. So it can be renewed,
+  expired or not, by whoever may issue it, within what a new one may have; an engineer renews their own alone, since it
+  is those that end with their assignment. A revoked one is not renewed.
 - A link of a case names the stamp that sends; it may be left out while the customer has one only.
-- Issuing and revoking are entries here; use and refusal are entries of the door (`note_use`, `note_refusal`).
+- Issuing, renewing and revoking are entries here; use and refusal are entries of the door (`note_use`, `note_refusal`).
 - An engineer's link ends with their assignment to its case. A partner sees no links (P6).
 - What signs a link is not kept here (`retention.link_keys`).
 """
@@ -42,7 +45,7 @@ from retention.records.pages import Page, fetch_page
 from retention.records.queries import case_history, find_case, is_assigned, sees_all_of
 from retention.records.tables import cases, stamps, upload_links
 from retention.records.unit_of_work import Reads, Transaction
-from retention.upload_link import LinkFacts, LinkTerms, check_terms
+from retention.upload_link import LinkFacts, LinkTerms, check_renewal, check_terms
 
 _NO_PARTNERS = Denied("role-missing", "a consent lets a partner see bundles, not the customer's upload links")
 
@@ -195,6 +198,29 @@ def list_case_links(
     return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "case", number))
 
 
+def renew_link(custody: Custody, actor: Actor, link_id: str, expires_at: datetime) -> Row[Any]:
+    """Let a link live until `expires_at`; what was sent through it stays where it is."""
+    now, until = custody.clock.now(), expires_at.replace(microsecond=0)
+
+    def work(tx: Transaction) -> Row[Any] | Turned:
+        shown = _shown(tx, actor, link_id, now)
+        if shown is None:
+            return unseen(tx, actor, Action.UPLOAD_LINK_RENEWED, now, "upload link", link_id)
+        if denied := _not_issuer(tx, actor, shown) or _not_own(actor, shown):
+            ids = {"tenant": shown.tenant_id, "case": shown.case_id, "subject": link_id}
+            return refuse(tx, actor, Action.UPLOAD_LINK_RENEWED, now, denied, **ids)
+        check_renewal(_met(tx, shown).facts, shown.created_at, until, now)
+        tx.change(update(upload_links).where(upload_links.c.id == link_id).values(expires_at=until))
+        details = {"expires_at": rfc3339(until), "before": rfc3339(shown.expires_at)}
+        renewed = entry(
+            actor, Action.UPLOAD_LINK_RENEWED, now, **about(shown), subject=link_id, details=details
+        )
+        tx.audit(renewed)
+        return tx.execute(_with_case().where(upload_links.c.id == link_id)).one()
+
+    return commit(custody, work)
+
+
 def revoke_link(custody: Custody, actor: Actor, link_id: str) -> Row[Any]:
     """End a link at once; an upload that runs through it is stopped. Repeating it changes nothing."""
     now = custody.clock.now()
@@ -231,10 +257,12 @@ def find_link(custody: Custody, link_id: str) -> UploadLink | None:
     """The link with this id, for the door; who may use it is decided there, by signature and facts."""
     with custody.records.read() as reads:
         row = reads.execute(select(upload_links).where(upload_links.c.id == link_id)).first()
-        if row is None:
-            return None
-        stamp = reads.execute(select(stamps).where(stamps.c.id == row.stamp_id)).one()
-        deadline = case_deadline(case_history(reads, row.case_id)) if row.case_id else None
+        return None if row is None else _met(reads, row)
+
+
+def _met(reads: Reads, row: Row[Any]) -> UploadLink:
+    stamp = reads.execute(select(stamps).where(stamps.c.id == row.stamp_id)).one()
+    deadline = case_deadline(case_history(reads, row.case_id)) if row.case_id else None
     facts = LinkFacts(
         starts_at=row.starts_at,
         expires_at=row.expires_at,
@@ -283,6 +311,16 @@ def _not_issuer(tx: Transaction, actor: Actor, link: Row[Any]) -> Denied | None:
     if link.case_id is not None:
         return _not_for_case(tx, actor, link.tenant_id, link.case_id)
     return _not_for_stamp(actor, link.tenant_id, link.stamp_id)
+
+
+def _not_own(actor: Actor, link: Row[Any]) -> Denied | None:
+    """An operator renews whatever is of their customer, a stamp what is of itself."""
+    if link.created_by == actor.id or not_operator_of(actor, link.tenant_id) is None or link.case_id is None:
+        return None
+    return Denied(
+        "not-issuer",
+        "an engineer renews links that they issued: ask who issued it, or the customer's operator",
+    )
 
 
 def _not_for_stamp(actor: Actor, tenant: str, stamp_id: str) -> Denied | None:

@@ -76,7 +76,7 @@ RIGHTS: Mapping[str, Rights] = {
         api=("SELECT", "INSERT", "UPDATE (unassigned_at)"), clock=("SELECT", "UPDATE (unassigned_at)")
     ),
     "upload_links": Rights(
-        api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
+        api=("SELECT", "INSERT", "UPDATE (expires_at, revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
     ),
     "consents": Rights(
         api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")

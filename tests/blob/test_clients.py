@@ -9,7 +9,8 @@ import random
 import re
 import subprocess
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -142,13 +143,57 @@ def listed_by_folder(case: Case) -> None:
 
 def resumed_from_the_list(case: Case) -> None:
     content = case.content(5 * MIB + 1)
-    assert case.driver.resume(case.url, NAME, content) == (3, 6)
+    case.driver.stage_some(case.url, NAME, content)
+    assert case.drive().go_on(case.url, NAME, content) == (3, 6)
     case.check(content)
 
 
+def renewed(case: Case) -> None:
+    """The link ends in mid-upload: what was sent waits for it to be renewed."""
+    content, service = case.content(5 * MIB + 1), case.endpoint.service
+    with expiring(case) as renew:
+        if case.client == AZCOPY:
+            job = killed(case, content)
+        else:
+            case.driver.stage_some(case.url, NAME, content)
+        service.advance(timedelta(hours=2))
+        if case.client == AZCOPY:
+            assert go_on_with(case, job, case.url).returncode != 0
+            done = go_on_with(case, job, renew())
+            assert done.returncode == 0, done.stdout
+        else:
+            with pytest.raises(Refused, match="AuthenticationFailed"):
+                case.driver.go_on(case.url, NAME, content)
+            assert case.drive().go_on(renew(), NAME, content) == (3, 6)
+        case.check(content)
+
+
+@contextmanager
+def expiring(case: Case) -> Iterator[Callable[[], str]]:
+    """A link that ends within two hours, and what has it renewed."""
+    service = case.endpoint.service
+    case.link = case.endpoint.link(expires_at=(service.clock.now() + timedelta(hours=1)).isoformat())
+
+    def renew() -> str:
+        until = service.clock.now() + timedelta(days=1)
+        path = f"/upload-links/{case.link['id']}/renew"
+        return str(service.done("POST", path, OPERATOR, json={"expires_at": until.isoformat()})["url"])
+
+    try:
+        yield renew
+    finally:
+        service.advance(-timedelta(hours=2))
+
+
 def killed_and_resumed(case: Case) -> None:
-    """AzCopy is killed when some blocks are there; its job goes on in another process."""
     content = case.content(12 * MIB)
+    done = go_on_with(case, killed(case, content), case.url)
+    assert done.returncode == 0, done.stdout
+    case.check(content)
+
+
+def killed(case: Case, content: bytes) -> str:
+    """AzCopy is killed when some blocks are there; its job."""
     (case.folder / "content").write_bytes(content)
     options = ["--from-to=LocalBlob", "--block-size-mb=1", "--put-blob-size-mb=1", "--cap-mbps=20"]
     send = ["copy", str(case.folder / "content"), blob_url(case.url, NAME), *options]
@@ -166,12 +211,15 @@ def killed_and_resumed(case: Case) -> None:
     assert case.stored()[NAME]["state"] == "staging"
     job = re.search(r"Job ([0-9a-f-]{36})", (case.folder / "said").read_text())
     assert job is not None
-    sas = case.url.split("?")[1]
-    done = tools.azcopy(
-        case.endpoint.authority, case.folder, "jobs", "resume", job[1], f"--destination-sas={sas}"
+    return job[1]
+
+
+def go_on_with(case: Case, job: str, url: str) -> tools.Done:
+    """The job goes on in another process."""
+    sas = url.split("?")[1]
+    return tools.azcopy(
+        case.endpoint.authority, case.folder, "jobs", "resume", job, f"--destination-sas={sas}"
     )
-    assert done.returncode == 0, done.stdout
-    case.check(content)
 
 
 def cut_lines(case: Case) -> None:
@@ -269,6 +317,7 @@ ROWS: Mapping[str, tuple[Callable[[Case], None], tuple[str, ...]]] = {
     "listed by folder (delimiter)": (listed_by_folder, (*SDKS, AZ)),
     "resumed from the block list by another client": (resumed_from_the_list, SDKS),
     "killed, its job resumed in a new process": (killed_and_resumed, (AZCOPY,)),
+    "link ended in mid-upload; gone on with it renewed": (renewed, (*SDKS, AZCOPY)),
     "given up before its commit": (given_up, SDKS),
     "line cut at random bytes": (cut_lines, ALL),
     "MD5 of each request checked": (summed(True), (PYTHON, ASYNC, AZ)),

@@ -163,6 +163,41 @@ def test_a_check_says_why_not(service: Service) -> None:
     assert check(service, url)["reason"] == "expired"
 
 
+def test_a_renewed_link_goes_on_with_the_blocks_that_its_old_end_cut_off(service: Service) -> None:
+    issued = issue(service, permissions="rcwl")
+    sender = Sender(service, issued["url"])
+    assert sender.call("PUT", query="comp=block&blockid=QUFB", data=b"first").status_code == 201
+    service.advance(timedelta(days=2))
+    assert sender.call("PUT", query="comp=block&blockid=QUFC", data=b"second").status_code == 403
+    path = f"/upload-links/{issued['id']}/renew"
+    renewed = service.done("POST", path, OPERATOR, json={"expires_at": later(service)})
+    assert renewed["id"] == issued["id"] and renewed["expires_at"] > issued["expires_at"]
+    assert renewed["url"].split("?")[0] == issued["url"].split("?")[0]
+    anew = Sender(service, renewed["url"])
+    assert b"QUFB" in anew.call("GET", query="comp=blocklist&blocklisttype=all").data
+    assert anew.call("PUT", query="comp=block&blockid=QUFC", data=b"second").status_code == 201
+    listed = b"<BlockList><Latest>QUFB</Latest><Latest>QUFC</Latest></BlockList>"
+    assert anew.call("PUT", query="comp=blocklist", data=listed).status_code == 201
+    assert check(service, issued["url"])["reason"] == "expired"  # the old address ends when it says
+    assert renewed["url"].rsplit("sig=", 1)[1] not in str(service.entries())
+
+
+def test_a_renewal_past_what_a_link_may_have_says_until_when(service: Service) -> None:
+    issued = issue(service)
+    path = f"/upload-links/{issued['id']}/renew"
+    for asked, said in (
+        ({"days": 731}, "within two years"),
+        ({"hours": 1}, "present end"),
+        ({"days": -1}, "future"),
+    ):
+        refused = service.call("POST", path, OPERATOR, json={"expires_at": later(service, **asked)})
+        assert refused.status_code == 422
+        assert said in refused.get_json()["errors"]["expires_at"]
+    service.done("POST", f"/upload-links/{issued['id']}/revoke", OPERATOR)
+    gone = service.call("POST", path, OPERATOR, json={"expires_at": later(service, days=2)})
+    assert (gone.status_code, gone.get_json()["reason"]) == (409, "link-revoked")
+
+
 def test_another_customers_link_is_accepted_for_nobody_else(service: Service) -> None:
     url = issue(service)["url"]
     found = check(service, url, OTHER_OPERATOR)

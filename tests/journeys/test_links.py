@@ -36,7 +36,12 @@ def test_a_link_is_issued_used_listed_and_revoked(served: Served, case: str, tmp
     logs.write_bytes(bytes(100_000))
     assert served.do("send", logs, "--link", made["url"])["size"] == 100_000
     assert served.cli("links", "check", "--link", made["url"], who=OLGA).code == 0
+    renewed = served.do("links", "renew", made["id"], "--days", "3", who=OLGA)
+    assert renewed["expires_at"] > made["expires_at"] and renewed["url"] != made["url"]
+    assert served.cli("links", "check", "--link", renewed["url"], who=OLGA).code == 0
     assert served.do("links", "revoke", made["id"], who=OLGA)["revoked_at"]
+    refused = served.cli("links", "renew", made["id"], "--days", "9", who=OLGA)
+    assert refused.code == 1 and "was revoked, for good" in refused.error
     (listed,) = served.do("links", "list", "--case", case, who=OLGA)
     assert listed["id"] == made["id"] and listed["revoked_at"] and "url" not in listed
     gone = served.cli("links", "check", "--link", made["url"], who=OLGA)

@@ -160,6 +160,29 @@ def test_another_machine_goes_on_through_the_same_link(
     assert len(listed(served, case)) == 1
 
 
+def test_what_the_end_of_a_link_cut_off_goes_on_with_the_link_renewed(
+    served: Served, case: str, issue: Issue, logs: Path
+) -> None:
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    link = issue(expires_at=soon.isoformat())
+    line = Line(
+        endpoint(link["url"]), [None, None, 700_000, 700_000, 700_000, 700_000], sending=True, silent=True
+    )
+    crash(served, line, "send", logs, "--link", over(link["url"], line))
+    line.close()
+    served.pass_time(timedelta(minutes=10))
+    ended = by_link(served, link["url"], logs)
+    assert ended.code == 3 and "Ask for the link to be renewed" in ended.error
+    renewed = served.do("links", "renew", link["id"], "--days", "2", who=OLGA)
+    assert renewed["id"] == link["id"]
+    ran = by_link(served, renewed["url"], logs)
+    assert ran.code == 0, ran.err
+    assert "going on with bun_" in ran.err
+    assert [one["state"] for one in listed(served, case)] == ["complete"]
+    (link_now,) = served.do("links", "list", "--case", case, who=OLGA)
+    assert link_now["expires_at"] == renewed["expires_at"] and "url" not in link_now
+
+
 def test_another_file_of_the_same_name_is_another_bundle(
     served: Served, case: str, issue: Issue, logs: Path
 ) -> None:

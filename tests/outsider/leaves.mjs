@@ -90,6 +90,7 @@ const SUCCESS = {
   "erasure.proven": ["ers", { bundles: isInteger, ...hashes }],
   "key.rotated": ["", { step: isText, from: isText, key: isText, ...integers("rewrapped", "left"), bundles: isList }],
   "upload-link.created": ["lnk", { permissions: isText, ...times, stamp: isOf("stp") }],
+  "upload-link.renewed": ["lnk", { ...times, before: isText }],
   "upload-link.revoked": ["lnk", {}],
   "upload-link.used": ["lnk", { ...COUNTED, operation: isText }],
   "record.shown": ["any", SHOWN],

@@ -120,12 +120,16 @@ class PythonSdk:
             blob.commit_block_list([BlobBlock("0")])
         return str(sent[0].get("x-ms-structured-body"))
 
-    def resume(self, url: str, name: str, content: bytes) -> tuple[int, int]:
+    def stage_some(self, url: str, name: str, content: bytes) -> None:
         pieces = pieces_of(content)
         with self._blob(url, name) as blob:
             for number in list(pieces)[::2]:
                 blob.stage_block(number, pieces[number])
-        with self._blob(url, name) as blob:  # another process, another day
+
+    def go_on(self, url: str, name: str, content: bytes) -> tuple[int, int]:
+        """What was held, and how many blocks it has at the end."""
+        pieces = pieces_of(content)
+        with _telling(), self._blob(url, name) as blob:
             held = {block.id for block in blob.get_block_list("uncommitted")[1]}
             for number in pieces.keys() - held:
                 blob.stage_block(number, pieces[number])
@@ -193,13 +197,20 @@ class AsyncPythonSdk:
         self._run(work())
         return str(sent[0].get("x-ms-structured-body"))
 
-    def resume(self, url: str, name: str, content: bytes) -> tuple[int, int]:
+    def stage_some(self, url: str, name: str, content: bytes) -> None:
         pieces = pieces_of(content)
 
-        async def work() -> tuple[int, int]:
+        async def work() -> None:
             async with self._container(url) as container:
                 blob = container.get_blob_client(name)
                 await asyncio.gather(*(blob.stage_block(n, pieces[n]) for n in list(pieces)[::2]))
+
+        self._run(work())
+
+    def go_on(self, url: str, name: str, content: bytes) -> tuple[int, int]:
+        pieces = pieces_of(content)
+
+        async def work() -> tuple[int, int]:
             async with self._container(url) as container:
                 blob = container.get_blob_client(name)
                 held = {block.id for block in (await blob.get_block_list("uncommitted"))[1]}
@@ -259,9 +270,13 @@ class NodeSdk:
         self._file.write_bytes(content)
         return str(self._do("structured", url, name)["sent"])
 
-    def resume(self, url: str, name: str, content: bytes) -> tuple[int, int]:
+    def stage_some(self, url: str, name: str, content: bytes) -> None:
         self._file.write_bytes(content)
-        told = self._do("resume", url, name)
+        self._do("stage_some", url, name)
+
+    def go_on(self, url: str, name: str, content: bytes) -> tuple[int, int]:
+        self._file.write_bytes(content)
+        told = self._do("go_on", url, name)
         return told["held"], told["committed"]
 
     def names(self, url: str) -> list[str]:

@@ -23,10 +23,14 @@ const actions = {
     });
     return { length: (await blob().getProperties()).contentLength };
   },
-  // Stages every other block, and goes on from the list that the server gives to another client.
-  async resume() {
+  async stage_some() {
     const parts = pieces(readFileSync(task.file));
     for (let n = 0; n < parts.length; n += 2) await blob().stageBlock(blockId(n), parts[n], parts[n].length);
+    return {};
+  },
+  // From the list that the server gives to another client.
+  async go_on() {
+    const parts = pieces(readFileSync(task.file));
     const held = (await blob().getBlockList("uncommitted")).uncommittedBlocks.map((block) => block.name);
     for (let n = 0; n < parts.length; n++)
       if (!held.includes(blockId(n))) await blob().stageBlock(blockId(n), parts[n], parts[n].length);

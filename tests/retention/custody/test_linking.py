@@ -8,12 +8,15 @@ from functools import partial
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from audit.times import rfc3339
 from retention.bundle import CollectionType
 from retention.custody import linking
 from retention.custody import stamps as stamp_verbs
-from retention.errors import Invalid, NotFound, Refused
-from retention.upload_link import LinkTerms, decide_use
+from retention.errors import Conflict, Invalid, NotFound, Refused
+from retention.upload_link import LinkFacts, LinkTerms, check_renewal, check_terms, decide_use
 from tests.retention.custody.world import DAY, NUMBER, START, TRIGGER, World
 
 
@@ -112,6 +115,85 @@ def test_terms_that_no_link_has_are_refused_for_a_case_and_for_a_stamp(
         issue(terms(strict, **wanted))
     assert set(caught.value.errors) == {at_fault}
     assert "upload-link.created" not in {leaf["action"] for leaf in strict.leaves()}
+
+
+def test_a_link_is_renewed_by_whoever_may_issue_it_also_when_it_has_expired(strict: World) -> None:
+    strict.open_case()
+    issued = linking.create_case_link(strict.custody, strict.operator, NUMBER, None, terms(strict))
+    strict.clock.move(2 * DAY)
+    until = strict.clock.now() + DAY
+    for actor in (strict.engineer, strict.other_operator, strict.partner):
+        with pytest.raises(NotFound):
+            linking.renew_link(strict.custody, actor, issued.id, until)
+        assert strict.last()[:2] == ("upload-link.renewed", "refused")
+    for actor in (strict.stamp, strict.auditor):
+        with pytest.raises(Refused):
+            linking.renew_link(strict.custody, actor, issued.id, until)
+    renewed = linking.renew_link(strict.custody, strict.operator, issued.id, until)
+    assert (renewed.id, renewed.starts_at, renewed.expires_at) == (issued.id, issued.starts_at, until)
+    assert strict.last() == ("upload-link.renewed", "success", None)
+    assert strict.leaves()[-1]["details"] == {
+        "expires_at": rfc3339(until),
+        "before": rfc3339(issued.expires_at),
+    }
+    found = linking.find_link(strict.custody, issued.id)
+    assert found is not None and decide_use(found.facts, None, strict.clock.now()) is None
+    strict.clock.move(DAY)
+    assert (gone := decide_use(found.facts, None, strict.clock.now())) and gone.reason == "expired"
+
+
+def test_an_engineer_renews_what_ends_with_their_own_assignment_and_nothing_else(strict: World) -> None:
+    strict.open_case()
+    strict.assign(strict.engineer)
+    own = linking.create_case_link(strict.custody, strict.engineer, NUMBER, None, terms(strict))
+    others = linking.create_case_link(strict.custody, strict.operator, NUMBER, None, terms(strict))
+    until = strict.clock.now() + 3 * DAY
+    assert linking.renew_link(strict.custody, strict.engineer, own.id, until).expires_at == until
+    with pytest.raises(Refused) as refused:
+        linking.renew_link(strict.custody, strict.engineer, others.id, until)
+    assert refused.value.reason == "not-issuer"
+    assert (
+        linking.renew_link(strict.custody, strict.operator, own.id, until + DAY).created_by == own.created_by
+    )
+
+
+@settings(max_examples=60, deadline=None)
+@given(age=st.integers(0, 800), days=st.integers(-5, 900), closed=st.one_of(st.none(), st.integers(0, 700)))
+def test_a_renewed_link_is_one_that_could_have_been_issued_when_it_was(
+    age: int, days: int, closed: int | None
+) -> None:
+    """Whatever its age: its whole life is within what `check_terms` lets a new link have."""
+    now, until = START + age * DAY, START + (age + days) * DAY
+    deadline = None if closed is None else START + (closed + 90) * DAY
+    wanted = LinkTerms(expires_at=until, type=CollectionType.ON_DEMAND)
+    facts = LinkFacts(
+        starts_at=START, expires_at=START + DAY, revoked_at=None, addresses=None, stamp_gone=False,
+        case_deadline=deadline,
+    )  # fmt: skip
+    try:
+        check_terms(wanted, START, deadline)
+        possible = until > max(now, facts.expires_at)
+    except Invalid:
+        possible = False
+    if possible:
+        check_renewal(facts, START, until, now)
+    else:
+        with pytest.raises(Invalid):
+            check_renewal(facts, START, until, now)
+
+
+@pytest.mark.parametrize(("gone", "reason"), [("revoked", "link-revoked"), ("stamp", "stamp-deregistered")])
+def test_a_link_that_was_ended_is_not_renewed(strict: World, gone: str, reason: str) -> None:
+    strict.open_case()
+    issued = linking.create_case_link(strict.custody, strict.operator, NUMBER, None, terms(strict))
+    if gone == "revoked":
+        linking.revoke_link(strict.custody, strict.operator, issued.id)
+    else:
+        stamp_verbs.deregister_stamp(strict.custody, strict.operator, str(strict.stamp.stamp))
+    with pytest.raises(Conflict) as refused:
+        linking.renew_link(strict.custody, strict.operator, issued.id, strict.clock.now() + 2 * DAY)
+    assert refused.value.reason in (reason, "link-revoked")
+    assert "upload-link.renewed" not in {leaf["action"] for leaf in strict.leaves()}
 
 
 def test_revoking_ends_a_link_once(strict: World) -> None:
