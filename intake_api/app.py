@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g
+from flask import Flask, Response, g, request
 from flask_smorest import Api  # type: ignore[import-untyped]
 
-from intake_api import calling, looks, problems
+from intake_api import calling, cross_origin, looks, problems
 from intake_api.door import Door
 from intake_api.identity import development_blueprint
 from intake_api.method_override import MethodOverride
@@ -69,7 +69,18 @@ def create_app(door: Door) -> Flask:
 
 
 def _finish(response: Response) -> Response:
+    _tell_page(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = g.request_id
     return response
+
+
+def _tell_page(response: Response) -> None:
+    """To a page of another origin: whether it may read this (CORS)."""
+    if request.blueprint not in cross_origin.BLUEPRINTS:
+        return
+    response.vary.add("Origin")
+    origin, listed = request.headers.get("Origin"), calling.the_door().upload_origins
+    preflight = request.method == "OPTIONS"
+    response.headers.extend(cross_origin.headers_for(origin, listed, preflight=preflight))

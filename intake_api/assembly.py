@@ -29,6 +29,8 @@ def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> Door:
         issuer=issuer.issuer,
         development=development,
         stall_seconds=settings.stall_seconds,
+        origin=settings.address,
+        upload_origins=settings.upload_origins,
         blob_origin=settings.blob_origin,
         cosigning=open_cosigning(settings.custody, clock),
     )

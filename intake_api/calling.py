@@ -18,6 +18,7 @@ from intake_api import uploads
 from intake_api.calls import CallRefused
 from intake_api.door import Door
 from intake_api.identity import InvalidToken
+from intake_api.identity.loopback import is_loopback_host
 from intake_api.refused_callers import note_refused
 from retention.actor import Actor
 from retention.custody.context import Custody
@@ -32,6 +33,8 @@ PUBLIC = frozenset(
         "audit.keys",
         "audit.hash_tile",
         "api-docs.openapi_json",
+        "uploads.options",
+        "uploads.options_of_one",
         "witness.add_checkpoint",
         "witness.last_checkpoint",
     }
@@ -66,6 +69,20 @@ def caller() -> Actor:
     """The actor of this request. There is none on public addresses, and asking for one there is an error."""
     actor: Actor = g.actor
     return actor
+
+
+def located(path: str) -> str:
+    """`path` for a Location: absolute where this service's origin is known, which some clients need (aiotus).
+
+    In a rehearsal a caller of this machine has named it; elsewhere what stands before the service may have changed the
+    Host header, so the setting alone counts.
+    """
+    door = the_door()
+    if door.origin is not None:
+        return f"{door.origin}{path}"
+    host, _, port = request.host.rpartition(":")
+    rehearsed = door.development is not None and port.isdigit() and is_loopback_host(host.strip("[]"))
+    return f"https://{request.host}{path}" if rehearsed else path
 
 
 def _let_in() -> None:

@@ -18,6 +18,7 @@ READY_SECONDS = 3
 class Door:
     """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for.
 
+    `origin` is where callers find this one, where that is known; `upload_origins` are those of pages that may send.
     `blob_origin` is where senders find the Blob endpoint, `cosigning` the witness of others' logs; None where there is
     none. While `draining` no new caller should be sent here: a stop was asked for.
     """
@@ -27,6 +28,8 @@ class Door:
     issuer: str
     development: DevelopmentIssuer | None = None
     stall_seconds: float = 60
+    origin: str | None = None
+    upload_origins: frozenset[str] = frozenset()
     blob_origin: str | None = None
     draining: Callable[[], bool] = lambda: False
     readiness: LastAnswer[dict[str, str]] = field(default_factory=lambda: LastAnswer(READY_SECONDS))

@@ -73,6 +73,7 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("cases.unassign", "DELETE"): _act(Action.CASE_UNASSIGNED, Action.GRANT_ENDED),
     ("preflight.preflight", "POST"): _shown("preflight"),
     ("uploads.options", "OPTIONS"): _nothing("tells what this server speaks"),
+    ("uploads.options_of_one", "OPTIONS"): _nothing("tells what this server speaks"),
     ("uploads.create", "POST"): _act(*_UPLOADED),
     ("uploads.offset", "HEAD"): _shown("upload"),
     ("uploads.go_on", "PATCH"): _act(*_UPLOADED[1:]),

@@ -3,6 +3,8 @@
 | variable | meaning | default |
 |---|---|---|
 | CASEVAULT_LISTEN | IP address (or localhost) and port | 127.0.0.1:8443 |
+| CASEVAULT_ORIGIN | where callers find it, e.g. https://casevault.example.com | none: responses name paths |
+| CASEVAULT_UPLOAD_ORIGINS | origins of pages that may send by tus (uploaders.md), comma separated | none |
 | CASEVAULT_BLOB_LISTEN | IP address (or localhost) and port of the Blob endpoint, for upload links | none: no links |
 | CASEVAULT_BLOB_ORIGIN | where senders find it, e.g. https://blobs.example.com | https:// and the above |
 | CASEVAULT_TLS_CERTIFICATE | PEM file: certificate, then its intermediates | made here by a local CA (loopback only) |
@@ -36,6 +38,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from intake_api.cross_origin import read_origins
 from intake_api.identity.loopback import ensure_loopback, is_loopback_address
 from intake_api.identity.settings import ACCESS_TOKEN_CLAIMS, IssuerSettings
 from retention.settings import SettingError, Settings
@@ -73,6 +76,8 @@ class ServerSettings:
     development_origin: str | None = None
     blob_listen: tuple[str, int] | None = None
     blob_address: str | None = None
+    address: str | None = None
+    upload_origins: frozenset[str] = frozenset()
     drain_seconds: int = 0
     metrics_listen: tuple[str, int] | None = None
     metrics_folder: Path | None = None
@@ -184,6 +189,8 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         beat_seconds=_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
         blob_listen=_listen("CASEVAULT_BLOB_LISTEN", blobs) if blobs else None,
         blob_address=_origin(environ, "CASEVAULT_BLOB_ORIGIN", "https://blobs.example.com"),
+        address=_origin(environ, "CASEVAULT_ORIGIN", "https://casevault.example.com"),
+        upload_origins=_upload_origins(environ),
         drain_seconds=_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
         metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
     )
@@ -229,6 +236,13 @@ def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
         raise SettingError(f"{name} must look like {example}, with no path")
     return text.rstrip("/")
+
+
+def _upload_origins(environ: Mapping[str, str]) -> frozenset[str]:
+    try:
+        return read_origins(environ.get("CASEVAULT_UPLOAD_ORIGINS", ""))
+    except ValueError as error:
+        raise SettingError(f"CASEVAULT_UPLOAD_ORIGINS: {error}") from None
 
 
 def _listen(name: str, text: str) -> tuple[str, int]:

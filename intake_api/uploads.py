@@ -9,7 +9,7 @@ Rules:
 - A final upload names partial ones of this service, by address, absolute or not; it has no length and no body of its
   own (concatenation).
 - Upload-Metadata: pairs of a key and its value in base64, separated by commas; a key stands once. An empty header is
-  one without pairs. Values are UTF-8.
+  one without pairs. The values that are looked at are UTF-8; others are the client's own, kept as they are.
 - A body carries bytes only as application/offset+octet-stream, and never more than the upload has room for.
 - A chunked body is taken: one that was cut looks whole, so what it brought counts, and the upload is complete by its
   length alone. Where that was deferred, the request that tells it proves the end.
@@ -20,7 +20,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -39,6 +39,7 @@ EXTENSIONS = (
 )
 BODY_TYPE = "application/offset+octet-stream"
 LONGEST_METADATA = 16 * 1024
+MOST_PAIRS = 64
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _UPLOAD = re.compile(r"/uploads/([\w.-]{1,64})", re.ASCII)
 _KEY = re.compile(r"[!-+\--~]+", re.ASCII)  # visible ASCII without the comma
@@ -178,23 +179,33 @@ def has_body(headers: Headers) -> bool:
     return BODY_TYPE in headers.get("Content-Type", "").lower()
 
 
-def parse_metadata(header: str) -> dict[str, str]:
-    """The pairs of an Upload-Metadata header; Invalid when it is malformed."""
+def parse_metadata(header: str, wanted: Container[str] | None = None) -> dict[str, str]:
+    """The pairs of an Upload-Metadata header, or those with `wanted` keys; Invalid when any of it is malformed."""
     if len(header) > LONGEST_METADATA:
         raise _metadata(f"must have at most {LONGEST_METADATA} characters")
-    found: dict[str, str] = {}
-    for pair in header.split(",") if header.strip() else ():
+    pairs = header.split(",") if header.strip() else []
+    if len(pairs) > MOST_PAIRS:
+        raise _metadata(f"must have at most {MOST_PAIRS} pairs, not {len(pairs)}")
+    found: dict[str, bytes] = {}
+    for pair in pairs:
         key, _, value = pair.strip().partition(" ")
         if not _KEY.fullmatch(key) or key in found:
             raise _metadata("must hold each key once, in visible ASCII, pairs separated by commas")
         found[key] = _unpacked(key, value)
-    return found
+    return {key: _text(key, value) for key, value in found.items() if wanted is None or key in wanted}
 
 
-def _unpacked(key: str, value: str) -> str:
+def _unpacked(key: str, value: str) -> bytes:
     try:
-        return base64.b64decode(value.strip(" "), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+        return base64.b64decode(value.strip(" "), validate=True)
+    except (binascii.Error, ValueError):
+        raise _metadata(f"must hold {key[:64]} in base64") from None
+
+
+def _text(key: str, value: bytes) -> str:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
         raise _metadata(f"must hold {key[:64]} as UTF-8 in base64") from None
 
 

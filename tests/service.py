@@ -70,6 +70,8 @@ class Service:
         stall_seconds: float = 5,
         now: datetime | None = None,
         blob_origin: str | None = "https://blobs.example",
+        origin: str | None = None,
+        upload_origins: frozenset[str] = frozenset(),
         settings: Settings | None = None,
         observer: Observer = NOTHING,
     ) -> None:
@@ -92,6 +94,8 @@ class Service:
             development=self.issuer,
             stall_seconds=stall_seconds,
             blob_origin=blob_origin,
+            origin=origin,
+            upload_origins=upload_origins,
         )
         self.app = create_app(self.door)
         note_routes(self.app)

@@ -31,6 +31,12 @@ param image string = ''
 @description('Host name under which senders find the Blob endpoint; it and the API\'s are in the certificate.')
 param blobHost string
 
+@description('Where callers find the API, e.g. https://casevault.example.com:8443: for absolute addresses in its responses. Empty: paths.')
+param apiOrigin string = ''
+
+@description('Origins of pages that may send uploads, comma separated, e.g. https://portal.example.com. Empty: none.')
+param uploadOrigins string = ''
+
 @description('The OpenID Connect issuer. Entra: https://login.microsoftonline.com/<tenant id>/v2.0')
 param issuer string
 
@@ -264,6 +270,8 @@ module api 'modules/api.bicep' = if (!empty(image)) {
     databaseHost: database.outputs.host
     custody: custody
     blobHost: blobHost
+    apiOrigin: apiOrigin
+    uploadOrigins: uploadOrigins
     issuer: issuer
     audience: audience
     directoryClaim: directoryClaim

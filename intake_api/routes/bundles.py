@@ -7,7 +7,7 @@ from typing import Any
 from flask import request
 
 from intake_api import uploads
-from intake_api.calling import caller, custody
+from intake_api.calling import caller, custody, located
 from intake_api.calls import CallRefused
 from intake_api.looks import looked_at
 from intake_api.routes import bodies
@@ -44,9 +44,9 @@ def put(declared: dict[str, Any], bundle: str) -> Any:
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
     )
     if size:
-        bodies.take(upload.id, 0, size, f"/uploads/{upload.id}")
+        bodies.take(upload.id, 0, size, located(f"/uploads/{upload.id}"))
     stored = collecting.get_bundle(custody(), caller(), upload.id)
-    return stored, 201, {"Location": f"/bundles/{upload.id}"}
+    return stored, 201, {"Location": located(f"/bundles/{upload.id}")}
 
 
 @routes.on("GET", "/bundles")

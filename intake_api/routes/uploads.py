@@ -12,7 +12,7 @@ from sqlalchemy import Row
 
 from audit.times import rfc3339
 from intake_api import uploads
-from intake_api.calling import caller, custody, the_door
+from intake_api.calling import caller, custody, located, the_door
 from intake_api.checksums import ALGORITHMS
 from intake_api.looks import looked_at
 from intake_api.routes import bodies
@@ -40,7 +40,7 @@ def _header(name: str, what: str, *, required: bool = True) -> dict[str, Any]:
 _TUS = _header("Tus-Resumable", uploads.VERSION)
 _CHECKSUM = _header("Upload-Checksum", f"of the body: {', '.join(ALGORITHMS)}, and base64", required=False)
 _BODY = {"content": {uploads.BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_METADATA = f"pairs of key and base64 value: {', '.join(_DECLARED.fields)}"
+_METADATA = f"pairs of key and base64 value: {', '.join(_DECLARED.fields)}, and the client's own"
 
 
 def _check_version() -> None:
@@ -60,7 +60,18 @@ routes.after_request(_say_version)
 @routes.on("OPTIONS", "/uploads")
 @routes.gives(204, description="Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm")
 def options() -> Response:
+    """What this server speaks; also what a browser asks before a page of another origin sends."""
+    return _spoken()
+
+
+@routes.on("OPTIONS", "/uploads/<bundle>")
+@routes.gives(204, description="As of /uploads, whether or not there is such an upload")
+def options_of_one(bundle: str) -> Response:
     """What this server speaks."""
+    return _spoken()
+
+
+def _spoken() -> Response:
     return _empty(
         {
             "Tus-Version": uploads.VERSION,
@@ -95,7 +106,7 @@ def create() -> Response:
     has_body = uploads.has_body(request.headers)
     length = uploads.check_body(request.headers, most if size is None else size) if has_body else 0
     upload = _create_partial(size) if concat else _create_bundle(size)
-    location = f"/uploads/{upload.id}"
+    location = located(f"/uploads/{upload.id}")
     offset = bodies.take(upload.id, 0, length, location) if length != 0 else 0
     return _empty({"Location": location, "Upload-Offset": str(offset), **_expiry(upload)}, 201)
 
@@ -110,11 +121,13 @@ def _create_bundle(size: int | None) -> Row[Any]:
         case_number=declared["case"],
         stamp_id=declared["stamp"],
         deferred=size is None,
+        metadata=_given(),
     )
 
 
 def _create_partial(size: int | None) -> Row[Any]:
-    return concatenating.create_partial(custody(), caller(), size, _read(_PARTIAL)["stamp"])
+    stamp = _read(_PARTIAL)["stamp"]
+    return concatenating.create_partial(custody(), caller(), size, stamp, _given())
 
 
 def _create_final(partials: Sequence[str]) -> Response:
@@ -127,8 +140,9 @@ def _create_final(partials: Sequence[str]) -> Response:
         partials,
         case_number=declared["case"],
         stamp_id=declared["stamp"],
+        metadata=_given(),
     )
-    return _empty({"Location": f"/uploads/{final.id}", "Upload-Offset": str(final.offset)}, 201)
+    return _empty({"Location": located(f"/uploads/{final.id}"), "Upload-Offset": str(final.offset)}, 201)
 
 
 @routes.on("HEAD", "/uploads/<bundle>", parameters=[_TUS])
@@ -150,7 +164,7 @@ def offset(bundle: str) -> Response:
             **({"Upload-Defer-Length": "1"} if upload.deferred else {"Upload-Length": str(upload.size)}),
             **_expiry(upload),
             **_concat(upload, partials),
-            **({} if upload.partial else {"Upload-Metadata": uploads.pack_metadata(_metadata(upload))}),
+            **_metadata(upload),
         },
         200,
     )
@@ -180,7 +194,7 @@ def go_on(bundle: str) -> Response:
     room = max(0, size - at)
     if at == upload.offset and length is not None and length > room:
         raise TooLarge(f"the upload has room for {room} more bytes", room=room)
-    reached = bodies.take(bundle, at, length, f"/uploads/{bundle}", told)
+    reached = bodies.take(bundle, at, length, located(f"/uploads/{bundle}"), told)
     upload = unfinished.find_upload(custody(), caller(), bundle)
     return _empty({"Upload-Offset": str(reached), **_expiry(upload)})
 
@@ -194,14 +208,17 @@ def terminate(bundle: str) -> Response:
 
 
 def _read(schema: ma.Schema) -> dict[str, Any]:
-    """Upload-Metadata as `schema` has it."""
+    """What `schema` knows of Upload-Metadata."""
     try:
-        found: dict[str, Any] = schema.load(
-            uploads.parse_metadata(request.headers.get("Upload-Metadata", ""))
-        )
+        found: dict[str, Any] = schema.load(uploads.parse_metadata(_given() or "", schema.fields))
     except ma.ValidationError as error:
         raise invalid(error.messages) from None
     return found
+
+
+def _given() -> str | None:
+    """Upload-Metadata as its client wrote it."""
+    return request.headers.get("Upload-Metadata")
 
 
 def _expiry(upload: Row[Any]) -> dict[str, str]:
@@ -218,7 +235,13 @@ def _concat(upload: Row[Any], partials: Sequence[str]) -> dict[str, str]:
 
 
 def _metadata(upload: Row[Any]) -> dict[str, str]:
-    """The metadata as kept, for a client that asks (tus: a HEAD gives back what the creation brought)."""
+    """Upload-Metadata as the creation brought it (tus: a MUST); of what came another way, what was declared."""
+    if upload.upload_metadata is not None:
+        return {"Upload-Metadata": upload.upload_metadata}
+    return {} if upload.partial else {"Upload-Metadata": uploads.pack_metadata(_declared(upload))}
+
+
+def _declared(upload: Row[Any]) -> dict[str, str]:
     return {
         "filename": upload.file_name,
         "type": upload.type,

@@ -13,8 +13,6 @@ from retention.bundle import CollectionType
 from retention.custody.collecting import IN_PROGRESS
 from retention.grants import MAX_REASON_CHARACTERS
 
-ADDED_BY_CLIENTS = frozenset({"filetype", "name", "relativePath"})
-"""Keys that Uppy puts into Upload-Metadata unasked: they say nothing of the collection, and are not kept."""
 ENCRYPTION = "encryptiondata"
 """The metadata that Azure's clients keep their own encryption's data in."""
 STATUSES = {"in-progress": True, "complete": False}
@@ -56,15 +54,35 @@ class DeclaredPartial(ma.Schema):
 
 
 class DeclaredUpload(DeclaredCollection):
-    """The keys of Upload-Metadata."""
+    """The keys of Upload-Metadata that are looked at. Others are the client's own."""
 
     filename = fields.String(required=True)
+    type = fields.Enum(
+        CollectionType,
+        by_value=True,
+        required=True,
+        error_messages={
+            "unknown": "Must be one of: {choices}; a client that keeps the file's media type here (Uppy) gives "
+            "collection_type."
+        },
+    )
+    collection_type = fields.Enum(
+        CollectionType,
+        by_value=True,
+        load_default=None,
+        metadata={
+            "description": "the collection's `type`, for clients that keep a file's media type in that key"
+        },
+    )
 
     @ma.pre_load
-    def _without_what_clients_add(self, data: Any, **_: Any) -> Any:
+    def _what_is_looked_at(self, data: Any, **_: Any) -> Any:
         if not isinstance(data, dict):  # a JSON body may be anything; the fields say what is wrong with it
             return data
-        return {key: value for key, value in data.items() if key not in ADDED_BY_CLIENTS}
+        known = {key: value for key, value in data.items() if key in self.fields}
+        if "collection_type" in known:
+            known["type"] = known.pop("collection_type")
+        return known
 
 
 def _blob_metadata(row: Any) -> dict[str, str]:

@@ -56,11 +56,12 @@ def create_upload(
     case_number: str | None,
     stamp_id: str | None,
     deferred: bool = False,
+    metadata: str | None = None,
 ) -> Row[Any]:
     """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own.
 
     `deferred`: the size is told with the bytes; the collection's counts for nothing until then. An empty bundle is
-    received with its announcement.
+    received with its announcement. `metadata` is the sender's own, kept as it is until the bundle is erased.
     """
     refuse_when_full(custody)
     now = custody.clock.now()
@@ -69,7 +70,7 @@ def create_upload(
         check_unsized(collection, custody.triggers, now)
     else:
         check_collection(collection, custody.triggers, custody.limits.max_bundle_size, now)
-    more = {"deferred": deferred}
+    more = {"deferred": deferred, "upload_metadata": metadata}
     made = commit(custody, lambda tx: announce(tx, custody, actor, collection, case_number, stamp_id, more))
     return made if deferred or collection.size else finish_empty(custody, actor, made.id)
 

@@ -48,7 +48,9 @@ PARTIAL = "partial"
 """What stands for a collection type in a partial upload's record."""
 
 
-def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: str | None) -> Row[Any]:
+def create_partial(
+    custody: Custody, actor: Actor, size: int | None, stamp_id: str | None, metadata: str | None = None
+) -> Row[Any]:
     """Announce bytes for a bundle to come; `size` None: it is told with them. An empty one is received as it is."""
     now, most = custody.clock.now(), custody.limits.max_bundle_size
     if size is not None and size > most:
@@ -76,6 +78,7 @@ def create_partial(custody: Custody, actor: Actor, size: int | None, stamp_id: s
             "expires_at": custody.limits.upload_kept_until(now, now),
             "due_at": now + RETENTION,
             "case_id": None,
+            "upload_metadata": metadata,
             **_NO_COLLECTION,
             **dict.fromkeys(("logs_start", "logs_end", "time_collected"), now),
         }
@@ -110,12 +113,13 @@ def concatenate(
     *,
     case_number: str | None,
     stamp_id: str | None,
+    metadata: str | None = None,
 ) -> Row[Any]:
     """The bundle made of these partial uploads, in this order, received whole; its size is theirs."""
     _check_list(custody, partial_ids)
     final = _asked_before(custody, actor, partial_ids)
     if final is None:
-        final = _create_final(custody, actor, collection, partial_ids, case_number, stamp_id)
+        final = _create_final(custody, actor, collection, partial_ids, case_number, stamp_id, metadata)
     if final.state == BundleState.RECEIVING:
         with open_session(custody, uploads, actor, final.id, final.offset) as session:
             _seal_again(custody, session, final, partial_ids)
@@ -146,6 +150,7 @@ def _create_final(
     partial_ids: Sequence[str],
     case_number: str | None,
     stamp_id: str | None,
+    metadata: str | None,
 ) -> Row[Any]:
     partials = [_complete(find_upload(custody, actor, partial_id)) for partial_id in partial_ids]
     most = custody.limits.max_bundle_size
@@ -156,7 +161,8 @@ def _create_final(
     check_collection(whole, custody.triggers, most, custody.clock.now())
 
     def work(tx: Transaction) -> Row[Any] | Turned:
-        final = announce(tx, custody, actor, whole, case_number, stamp_id, brought=size, partials=partial_ids)
+        more = {"upload_metadata": metadata}
+        final = announce(tx, custody, actor, whole, case_number, stamp_id, more, size, partial_ids)
         if isinstance(final, Turned):
             return final
         for number, partial_id in enumerate(partial_ids):

@@ -65,6 +65,7 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
         "announced_sha256": None,
         "blob_name": None,
         "blob_facts": None,
+        "upload_metadata": None,
         "due_at": None,
         **UNTRIED,
     }

@@ -234,6 +234,8 @@ bundles = Table(
     Column("deferred", Boolean, nullable=False, server_default=false()),
     # Not a bundle, but bytes for one: the collection's columns say nothing (tus: Upload-Concat).
     Column("partial", Boolean, nullable=False, server_default=false()),
+    # Upload-Metadata as its sender gave it (tus); goes with the data.
+    Column("upload_metadata", Text),
     # The blob, when it came through an upload link; both texts are the sender's and go with the data.
     Column("link_id", String),
     Column("blob_name", BlobName),

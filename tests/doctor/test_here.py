@@ -227,6 +227,8 @@ def test_a_certificate_that_does_not_fit(patient: Patient, tmp_path: Path) -> No
     told = {"CASEVAULT_TLS_CERTIFICATE": str(one.certificate), "CASEVAULT_TLS_KEY": str(one.key)}
     blobs = {"CASEVAULT_BLOB_LISTEN": "127.0.0.1:8444", "CASEVAULT_BLOB_ORIGIN": "https://blobs.example.com"}
     assert "is not for blobs.example.com" in bad(patient.examine(**told, **blobs))["certificate"]
+    named = {"CASEVAULT_ORIGIN": "https://vault.example.com"}
+    assert "is not for vault.example.com" in bad(patient.examine(**told, **named))["certificate"]
     one.key.chmod(0o644)
     assert "chmod 600" in bad(patient.examine(**told))["certificate"]
     one.certificate.write_text("no certificate")

@@ -49,7 +49,8 @@ def served(service: Service) -> set[tuple[str, str, str]]:
         (method, re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule), rule.endpoint)
         for rule in rules
         for method in rule.methods or ()
-        if rule.endpoint != "static" and not (method == "OPTIONS" and rule.endpoint != "uploads.options")
+        if rule.endpoint != "static"
+        and not (method == "OPTIONS" and not rule.endpoint.startswith("uploads."))
     }
 
 

@@ -268,7 +268,6 @@ def test_an_operator_sends_a_saved_bundle_in_a_stamps_name(service: Service) -> 
         ("send_logs_now", "perhaps"),
         ("trigger", "Urp.UpdateFailure"),
         ("roles", "a\x00b"),
-        ("colour", "red"),
     ],
 )
 def test_a_wrong_declaration_is_named(service: Service, field: str, value: str) -> None:

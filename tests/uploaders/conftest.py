@@ -23,7 +23,7 @@ def node_modules() -> None:
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder, port = tmp_path_factory.mktemp("service"), free_port()
+    folder, port, page_port = tmp_path_factory.mktemp("service"), free_port(), free_port()
     environ = {
         **{k: v for k, v in os.environ.items() if not k.startswith("CASEVAULT_")},
         "CASEVAULT_STATE": str(folder / "state"),
@@ -32,11 +32,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         "CASEVAULT_LISTEN": f"127.0.0.1:{port}",
         "CASEVAULT_STALL_SECONDS": "20",
         "CASEVAULT_BEAT_MILLISECONDS": "100",
+        "CASEVAULT_UPLOAD_ORIGINS": f"http://127.0.0.1:{page_port}",
     }
     log = folder / "log"
     with log.open("wb") as out:
         process = subprocess.Popen([sys.executable, "-c", START], env=environ, stderr=out)
     one = Service(folder / "state", port, log, process)
+    one.page_port = page_port
     try:
         assert until(one.is_ready), log.read_text()
         one.register()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -18,13 +20,15 @@ from typing import Any
 import pytest
 
 from retention.clock import DevelopmentClock
-from tests.intake_api.server.serving import Service, until
+from tests.intake_api.server.serving import Service, free_port, until
+from tests.servers.installing import missing
 from tests.uploaders.cutting import CuttingProxy
 from tests.uploaders.table import Table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 TUS_JS, UPPY, TUSPY = "tus-js-client", "@uppy/tus", "tuspy"
+PAGE, AIOTUS = "@uppy/tus in Chromium, from a page of another origin", "aiotus"
 MIB = 1 << 20
 V = {"Tus-Resumable": "1.0.0"}
 
@@ -41,6 +45,7 @@ class Sending:
     task: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.page_port = self.service.page_port
         self.content = random.Random(self.size).randbytes(self.size)
         (self.folder / "logs.zip").write_bytes(self.content)
         self.renew()
@@ -61,14 +66,12 @@ class Sending:
             "progress": str(self.folder / "progress"),
             "metadata": declared(),
             "chunk": 256 * 1024,
+            **self.of_client(),
             **more,
         }
-        command = (
-            [sys.executable, HERE / "client.py"] if self.client == TUSPY else ["node", HERE / "client.mjs"]
-        )
         authority = str(self.service.state / "tls" / "ca.pem")
         return subprocess.Popen(
-            [*command, json.dumps(task)],
+            [*COMMANDS[self.client], json.dumps(task)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -76,11 +79,41 @@ class Sending:
                  "REQUESTS_CA_BUNDLE": authority},
         )  # fmt: skip
 
+    def of_client(self) -> dict[str, Any]:
+        """What only some clients are told."""
+        if self.client == AIOTUS:
+            return {"authority": str(self.service.state / "tls" / "ca.pem")}
+        if self.client != PAGE:
+            return {}
+        # The page's own metadata for every file. Uppy fills `type` with the file's media type.
+        metadata = declared()
+        metadata["collection_type"] = metadata.pop("type")
+        return {
+            "metadata": metadata,
+            "pagePort": self.page_port,
+            "chromium": chromium(),
+            "profile": str(self.folder / "profile"),
+        }
+
+    def refused(self, **more: Any) -> str:
+        """What the client says of an upload that is not taken."""
+        out, errors = self.start(retries=1, **more).communicate(timeout=120)
+        assert out, errors[-3000:]
+        told = json.loads(out.splitlines()[-1])
+        assert told["error"] is not None and told["url"] is None, told
+        return str(told["error"])
+
+    def metadata(self, upload: str) -> dict[str, str]:
+        """Upload-Metadata, as the service gives it back."""
+        head = self.service.call("HEAD", f"/uploads/{upload}", {**self.service.bearer("stamp"), **V})
+        pairs = (pair.partition(" ") for pair in head.headers["upload-metadata"].split(","))
+        return {key: base64.b64decode(value).decode() for key, _, value in pairs}
+
     def ended(self, process: subprocess.Popen[str]) -> str:
         out, errors = process.communicate(timeout=120)
         assert out, errors[-3000:]
         told = json.loads(out.splitlines()[-1])
-        assert told["error"] is None, told
+        assert told["error"] is None, (told, errors[-3000:])
         return str(told["url"] or "").rsplit("/", 1)[1]
 
     def run(self, **more: Any) -> str:
@@ -97,6 +130,19 @@ class Sending:
         """What is sealed, read back by the service itself, is the file."""
         assert until(lambda: self.bundle(upload)["state"] == "complete"), self.bundle(upload)
         assert self.bundle(upload)["sha256"] == hashlib.sha256(self.content).hexdigest()
+
+
+COMMANDS = {
+    TUS_JS: ["node", HERE / "client.mjs"],
+    UPPY: ["node", HERE / "client.mjs"],
+    PAGE: ["node", HERE / "browser.mjs"],
+    TUSPY: [sys.executable, HERE / "client.py"],
+    AIOTUS: [sys.executable, HERE / "client_aiotus.py"],
+}
+
+
+def chromium() -> str:
+    return shutil.which("chromium") or missing("Debian's chromium is needed for uploads from a page")
 
 
 def declared() -> dict[str, str]:
@@ -171,6 +217,38 @@ def empty_metadata(sending: Sending) -> None:
     assert sending.offset(upload) == sending.size
 
 
+def own_metadata(sending: Sending) -> None:
+    own = {"myOwnKey": "kept and given back", "path": "node 7/logs"}
+    given = {**declared(), **sending.of_client().get("metadata", {}), **own}
+    given = {key: value for key, value in given.items() if "collection_type" not in given or key != "type"}
+    upload = sending.run(metadata=given)
+    sending.check(upload)
+    assert given.items() <= sending.metadata(upload).items()
+    if sending.client == PAGE:
+        assert {"type", "filetype", "name", "relativePath"} <= sending.metadata(upload).keys()
+
+
+def absolute_location(sending: Sending) -> None:
+    task_url = sending.start().communicate(timeout=120)[0]
+    assert json.loads(task_url.splitlines()[-1])["url"].startswith(
+        f"https://127.0.0.1:{sending.service.port}/uploads/"
+    )
+
+
+def refusal_read(sending: Sending) -> None:
+    metadata = {**declared(), **sending.of_client().get("metadata", {}), "logs_start": "yesterday"}
+    told = sending.refused(metadata=metadata)
+    assert "logs_start" in told or "422" in told, told
+
+
+def page_not_listed(sending: Sending) -> None:
+    before = sending.service.call("GET", "/bundles", sending.service.bearer("stamp")).json()["items"]
+    sending.page_port = free_port()
+    assert "logs_start" not in sending.refused()
+    after = sending.service.call("GET", "/bundles", sending.service.bearer("stamp")).json()["items"]
+    assert before == after
+
+
 def cut_lines(sending: Sending) -> None:
     with CuttingProxy(sending.service.port, seed=7, cuts=6, most=MIB) as proxy:
         sending.port = proxy.port
@@ -197,28 +275,33 @@ def token_renewed(sending: Sending) -> None:
 
 
 ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
-    "many small requests": (small_chunks, (TUS_JS, UPPY, TUSPY)),
-    "one request": (one_request, (TUS_JS, UPPY, TUSPY)),
-    "an empty file": (empty_file, (TUS_JS, UPPY)),
-    "bytes with the creation": (with_creation, (TUS_JS, UPPY)),
-    "PATCH as an overridden POST": (overridden, (TUS_JS, UPPY)),
-    "parallel uploads, concatenated": (parallel, (TUS_JS, UPPY)),
+    "many small requests": (small_chunks, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
+    "one request": (one_request, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
+    "an empty file": (empty_file, (TUS_JS, UPPY, PAGE, AIOTUS)),
+    "bytes with the creation": (with_creation, (TUS_JS, UPPY, PAGE)),
+    "PATCH as an overridden POST": (overridden, (TUS_JS, UPPY, PAGE)),
+    "parallel uploads, concatenated": (parallel, (TUS_JS, UPPY, AIOTUS)),
     "parallel uploads, resumed in a new process": (parallel_resumed, (TUS_JS,)),
-    "aborted, resumed from a stored URL in a new process": (resumed_elsewhere, (TUS_JS, UPPY, TUSPY)),
-    "terminated": (terminated, (TUS_JS, UPPY)),
+    "aborted, resumed from a stored URL in a new process": (resumed_elsewhere, (TUS_JS, UPPY, PAGE, TUSPY)),
+    "terminated": (terminated, (TUS_JS, UPPY, PAGE)),
     "length told at the end": (deferred, (TUS_JS, UPPY)),
+    "own metadata, given back": (own_metadata, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
+    "absolute Location": (absolute_location, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "empty metadata header": (empty_metadata, (TUSPY,)),
     "checksum (SHA-1)": (checksummed, (TUSPY,)),
-    "line cut at random bytes": (cut_lines, (TUS_JS, UPPY, TUSPY)),
-    "token renewed in the middle": (token_renewed, (TUS_JS, UPPY, TUSPY)),
+    "line cut at random bytes": (cut_lines, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
+    "token renewed in the middle": (token_renewed, (TUS_JS, UPPY, PAGE, TUSPY)),
+    "the reason of a refusal read": (refusal_read, (TUS_JS, UPPY, PAGE, TUSPY)),
+    "a page of an origin that is not listed refused": (page_not_listed, (PAGE,)),
 }
 
 
 def versions() -> dict[str, str]:
     node = json.loads((HERE / "package.json").read_text())["dependencies"]
     pins = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["test"]
-    (pinned,) = [pin.removeprefix("tuspy==") for pin in pins if pin.startswith("tuspy==")]
-    return {TUS_JS: node[TUS_JS], UPPY: node[UPPY], TUSPY: pinned}
+    pinned = dict(pin.split("==") for pin in pins)
+    own = {name: pinned[name] for name in (TUSPY, AIOTUS)}
+    return {TUS_JS: node[TUS_JS], UPPY: node[UPPY], PAGE: node[UPPY], **own}
 
 
 TABLE = Table("By tus", versions(), ROWS)

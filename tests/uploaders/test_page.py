@@ -14,9 +14,9 @@ HEAD = """\
 
 Written by `python -m tests.uploaders.test_page` from the tables in `tests/uploaders/test_clients.py`,
 `tests/uploaders/test_http_clients.py` and `tests/blob/test_clients.py`; a test fails when it is not what they say. A
-yes is a test: the client as its registry hands it out (curl and Node as the machine has them), against the running
-service, over TLS; what the service read back from its store has the SHA-256 of what was sent. A dash: the client has no
-such thing by itself.
+yes is a test: the client as its registry hands it out (curl, Node and Chromium as the machine has them), against the
+running service, over TLS; what the service read back from its store has the SHA-256 of what was sent. A dash: the
+client has no such thing by itself.
 """
 
 

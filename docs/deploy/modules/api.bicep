@@ -24,6 +24,10 @@ param custody object
 
 param blobHost string
 
+param apiOrigin string
+
+param uploadOrigins string
+
 param issuer string
 
 param audience string
@@ -82,6 +86,8 @@ var settings = union(custody, {
   AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: stateFolder
   CASEVAULT_LISTEN: '0.0.0.0:${apiPort}'
+  CASEVAULT_ORIGIN: apiOrigin
+  CASEVAULT_UPLOAD_ORIGINS: uploadOrigins
   CASEVAULT_BLOB_LISTEN: '0.0.0.0:${blobPort}'
   CASEVAULT_BLOB_ORIGIN: 'https://${blobHost}:${blobPort}'
   CASEVAULT_TLS_CERTIFICATE: certificateFile

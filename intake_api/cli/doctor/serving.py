@@ -65,10 +65,13 @@ def certificate(settings: ServerSettings) -> str:
         raise CliError(f"{file} expired on {found.ends:%Y-%m-%d}: renew it")
     if found.ends - now < LEAST_LIFE:
         raise CliError(f"{file} expires on {found.ends:%Y-%m-%d %H:%M}Z: renew it now")
-    if settings.blob_address is not None:
-        host = urlsplit(settings.blob_address).hostname or ""
-        if not found.is_for(host):
-            raise CliError(f"{file} is not for {host}, which CASEVAULT_BLOB_ORIGIN sends callers to")
+    for name, origin in (
+        ("CASEVAULT_ORIGIN", settings.address),
+        ("CASEVAULT_BLOB_ORIGIN", settings.blob_address),
+    ):
+        host = urlsplit(origin or "").hostname
+        if host is not None and not found.is_for(host):
+            raise CliError(f"{file} is not for {host}, which {name} sends callers to")
     return f"for {', '.join(found.names)} until {found.ends:%Y-%m-%d}"
 
 
@@ -89,6 +92,10 @@ def issuer(settings: ServerSettings) -> str:
 def checks_of_server(settings: ServerSettings) -> list[Check]:
     """In order."""
     return [
-        Check("certificate", partial(certificate, settings), ("CASEVAULT_TLS", "CASEVAULT_BLOB_ORIGIN")),
+        Check(
+            "certificate",
+            partial(certificate, settings),
+            ("CASEVAULT_TLS", "CASEVAULT_ORIGIN", "CASEVAULT_BLOB_ORIGIN"),
+        ),
         Check("issuer", partial(issuer, settings), ("CASEVAULT_ISSUER",)),
     ]

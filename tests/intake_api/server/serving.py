@@ -131,6 +131,8 @@ class Service:
     port: int
     log: Path
     process: subprocess.Popen[bytes]
+    page_port: int = 0
+    """Where a page of another origin may come from, to uploads."""
     _tokens: dict[str, str] = field(default_factory=dict)
 
     @property

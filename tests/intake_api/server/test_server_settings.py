@@ -53,6 +53,15 @@ def test_the_blob_endpoint_has_an_address_of_its_own_or_there_is_none():
     assert named.for_blobs().port == 8444
 
 
+def test_where_callers_find_it_and_which_pages_may_send():
+    bare = from_environment(REHEARSAL)
+    assert (bare.address, bare.upload_origins) == (None, frozenset())
+    pages = "https://portal.example.com,http://localhost:3000"
+    told = {"CASEVAULT_ORIGIN": "https://vault.example/", "CASEVAULT_UPLOAD_ORIGINS": pages}
+    named = from_environment({**REHEARSAL, **told})
+    assert (named.address, named.upload_origins) == ("https://vault.example", frozenset(pages.split(",")))
+
+
 @pytest.mark.parametrize(
     ("environ", "told"),
     [
@@ -75,6 +84,8 @@ def test_the_blob_endpoint_has_an_address_of_its_own_or_there_is_none():
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example"}, "CASEVAULT_BLOB_LISTEN"),
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "http://blobs.example"}, "CASEVAULT_BLOB_ORIGIN"),
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example/a"}, "CASEVAULT_BLOB_ORIGIN"),
+        ({**REHEARSAL, "CASEVAULT_ORIGIN": "https://vault.example/a"}, "CASEVAULT_ORIGIN"),
+        ({**REHEARSAL, "CASEVAULT_UPLOAD_ORIGINS": "*"}, "CASEVAULT_UPLOAD_ORIGINS.*no origin"),
         ({**REHEARSAL, "CASEVAULT_CLOCK": "function"}, "CASEVAULT_CLOCK must be embedded or functions"),
         (
             {**ISSUER, "CASEVAULT_DEVELOPMENT_ISSUER": "https://127.0.0.1:8443"},
