@@ -42,10 +42,11 @@ from retention.records.visibility import reasons_to_see_bundles, visible_bundles
 IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
 
 
-def refuse_when_full(custody: Custody) -> None:
-    """StoreFull when no byte of a new upload could be kept: it is not begun."""
+def refuse_unkeepable(custody: Custody) -> None:
+    """StoreFull, or a KeyWrapperError, when no byte of a new upload could be kept or sealed: it is not begun."""
     if custody.objects.free_space() == 0:
         raise StoreFull("the store has no room for uploads")
+    custody.key_check.require(custody.wrapper)
 
 
 def create_upload(
@@ -63,7 +64,7 @@ def create_upload(
     `deferred`: the size is told with the bytes; the collection's counts for nothing until then. An empty bundle is
     received with its announcement. `metadata` is the sender's own, kept as it is until the bundle is erased.
     """
-    refuse_when_full(custody)
+    refuse_unkeepable(custody)
     now = custody.clock.now()
     if deferred:
         collection = replace(collection, size=0)
@@ -86,7 +87,7 @@ def check_upload(
     custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
 ) -> Room:
     """Preflight: whatever `create_upload` would raise now, and nothing made; else what the quotas leave for it."""
-    refuse_when_full(custody)
+    refuse_unkeepable(custody)
     check_collection(collection, custody.triggers, custody.limits.max_bundle_size, custody.clock.now())
 
     def work(tx: Transaction) -> Room | Turned:

@@ -24,7 +24,7 @@ from audit.entry import Action
 from retention import binding
 from retention.bundle import BundleState, Collection
 from retention.custody.access import check_row, put_in
-from retention.custody.collecting import check_deadline
+from retention.custody.collecting import check_deadline, refuse_unkeepable
 from retention.custody.completing import finish_upload
 from retention.custody.context import Turned, commit, entry
 from retention.custody.erasing import BUNDLE, start
@@ -61,6 +61,8 @@ def commit_blocks(
 ) -> Row[Any]:
     """Make the listed blocks, in this order, the blob; `facts` is what the sender wants told with it. None listed: an
     empty blob."""
+    if not wanted:  # the only commit that may begin a blob
+        refuse_unkeepable(through.custody)
 
     def work(tx: Transaction) -> str | Turned:
         bundle = find_blob(tx, through.link.row.id, blob_name)

@@ -28,7 +28,7 @@ from retention.actor import Actor
 from retention.binding import BUNDLE
 from retention.bundle import BundleState, Collection, check_collection
 from retention.custody.access import Altered, check_row
-from retention.custody.collecting import announce, finish_empty, sender
+from retention.custody.collecting import announce, finish_empty, refuse_unkeepable, sender
 from retention.custody.completing import opener, received_manifest
 from retention.custody.context import Custody, Turned, alarmed, commit, entry, refuse
 from retention.custody.quotas import exceeded, room
@@ -55,6 +55,7 @@ def create_partial(
     now, most = custody.clock.now(), custody.limits.max_bundle_size
     if size is not None and size > most:
         raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+    refuse_unkeepable(custody)
     id_ = new_id(Kind.BUNDLE)
 
     def work(tx: Transaction) -> Row[Any] | Turned:

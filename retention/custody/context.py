@@ -29,7 +29,7 @@ from retention.custody.access import Altered
 from retention.custody.counted import Counts
 from retention.custody.opening import Openings
 from retention.deadline import upload_expiry
-from retention.envelope.keys import KeyWrapper
+from retention.envelope.keys import KeyWrapper, WrapperCheck
 from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
 from retention.grants import Denied
 from retention.ids import Kind, new_id
@@ -86,6 +86,7 @@ class Custody:
     schema: SchemaWatch = field(default_factory=SchemaWatch)
     observer: Observer = NOTHING
     counts: Counts = field(default_factory=Counts)
+    key_check: WrapperCheck = field(default_factory=WrapperCheck)
 
     def write_counts(self, *, everything: bool = False) -> int:
         """Enter what was counted in windows that are over, or `everything`; how many entries."""

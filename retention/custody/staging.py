@@ -29,7 +29,7 @@ from sqlalchemy.exc import IntegrityError
 from audit.entry import Action
 from retention.actor import Actor
 from retention.bundle import BundleState, Collection, CollectionType, check_unsized
-from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased
+from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased, refuse_unkeepable
 from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.linking import UploadLink
@@ -274,6 +274,7 @@ def _find_or_begin(through: Through, blob_name: str, declared: Declared) -> Row[
     with custody.records.read() as reads:
         found = find_blob(reads, link.row.id, blob_name)
     if found is None or is_empty(found):
+        refuse_unkeepable(custody)
         try:
             found = commit(custody, lambda tx: begin_blob(tx, through, blob_name, declared))
         except IntegrityError:  # two first blocks at once: the other one began it

@@ -46,4 +46,11 @@ class WrappedKeyBroken(KeyWrapperError):
 
 
 class KeyWrapperUnavailable(KeyWrapperError):
-    """The key-encryption key cannot be reached now; the same call may succeed later."""
+    """The key-encryption key cannot be used now; the same call may succeed later.
+
+    `cause` says why and what to do without saying which key it is: anybody may be told it.
+    """
+
+    def __init__(self, message: str, cause: str = "cannot be used now") -> None:
+        super().__init__(message)
+        self.cause = cause

@@ -152,7 +152,7 @@ class KeyVaultWrapper:
                 raise
 
     def _unavailable(self, cause: str) -> KeyWrapperUnavailable:
-        return KeyWrapperUnavailable(f"the key {self._key_url} {cause}")
+        return KeyWrapperUnavailable(f"the key {self._key_url} {cause}", cause)
 
     @contextmanager
     def _named_causes(self) -> Iterator[None]:

@@ -12,6 +12,8 @@ import base64
 import hmac
 import json
 import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NoReturn, Protocol, Self
@@ -112,6 +114,29 @@ class KeyWrapper(Protocol):
 
         `UnknownKeyEncryptionKey`: wrapped by a key not held here. Both are final, unlike `KeyWrapperUnavailable`.
         """
+
+
+USABLE_SECONDS = 10.0
+"""That a key could be used counts for so long: asking costs a key vault two requests."""
+
+
+class WrapperCheck:
+    """Whether a data key could be wrapped now, found out by wrapping one that nobody uses. Thread-safe.
+
+    `now` tells seconds that only ever grow. That it cannot be used is never remembered.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._used: tuple[KeyWrapper, float] | None = None
+
+    def require(self, wrapper: KeyWrapper) -> None:
+        """Raise what `wrapper.wrap` raises when the key cannot be used."""
+        used = self._used
+        if used is not None and used[0] is wrapper and self._now() - used[1] < USABLE_SECONDS:
+            return
+        wrapper.wrap(DataKey.generate(), "nobody's")
+        self._used = (wrapper, self._now())
 
 
 class RotatingKeyWrapper(KeyWrapper, Protocol):
