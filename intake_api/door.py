@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from audit.cosigning import WitnessCore
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
 from intake_api.last_answer import LastAnswer
+from intake_api.readiness import Readiness
 from retention.assembly import Services
 
 READY_SECONDS = 3
 """An answer to whether every part is there counts for so long: asking costs requests to each of them."""
+READY_PATIENCE = 1.9
+"""Who asks while another finds out waits for that, a little longer than the parts are given (`readiness`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,5 +35,8 @@ class Door:
     upload_origins: frozenset[str] = frozenset()
     blob_origin: str | None = None
     draining: Callable[[], bool] = lambda: False
-    readiness: LastAnswer[dict[str, str]] = field(default_factory=lambda: LastAnswer(READY_SECONDS))
+    parts: Readiness = field(default_factory=Readiness)
+    readiness: LastAnswer[dict[str, str]] = field(
+        default_factory=lambda: LastAnswer(READY_SECONDS, READY_PATIENCE)
+    )
     cosigning: WitnessCore | None = None

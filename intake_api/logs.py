@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 ROUTE = "casevault.route"
 REQUESTS = logging.getLogger("casevault.requests")
+ERRORS = logging.getLogger("casevault.errors")
 _TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 
@@ -110,6 +112,14 @@ class RequestLog:
             except BaseException:
                 ended()
                 raise
+
+
+def log_unexpected(error: BaseException, request_id: str) -> None:
+    """Type and place of an error, under the request's id; no text of it."""
+    cause = getattr(error, "original_exception", None) or error
+    frames = traceback.extract_tb(cause.__traceback__)[-12:]
+    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    ERRORS.error("request %s: %s at %s", request_id, type(cause).__name__, places)
 
 
 def note_routes(app: Flask) -> None:

@@ -8,8 +8,6 @@ Rules:
 from __future__ import annotations
 
 import errno
-import logging
-import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -28,13 +26,13 @@ from intake_api.calling import the_door
 from intake_api.calls import CallRefused
 from intake_api.draining import drain
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
+from intake_api.logs import log_unexpected
 from intake_api.problem_codes import PROBLEMS
 from retention.archive import ArchiveError, FileNotReadable
 from retention.envelope.errors import KeyWrapperError, NewerFraming, SealBroken, WrappedKeyBroken
 from retention.errors import CustodyError, Invalid
 from retention.objects.errors import KeyDestroyed, KeyMissing, PartMissing, StoreFull, StoreUnavailable
 
-LOG = logging.getLogger(__name__)
 RETRY_SECONDS = "5"
 _OF_A_READ = frozenset({"no-such-file"})
 """Problems that the end of a read has told the log of."""
@@ -200,14 +198,6 @@ def answer(error: Exception) -> Response:
     if problem.status == 503:
         response.headers["Retry-After"] = RETRY_SECONDS
     return response
-
-
-def log_unexpected(error: BaseException, request_id: str) -> None:
-    """Type and place of an error, under the request's id; no text of it."""
-    cause = getattr(error, "original_exception", None) or error
-    frames = traceback.extract_tb(cause.__traceback__)[-12:]
-    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    LOG.error("request %s: %s at %s", request_id, type(cause).__name__, places)
 
 
 def _shown(value: object) -> object:

@@ -26,9 +26,8 @@ from intake_api.app import create_app
 from intake_api.assembly import open_door
 from intake_api.deaf import stop_hearing
 from intake_api.idle import Connections
-from intake_api.logs import RequestLog, note_routes
+from intake_api.logs import RequestLog, log_unexpected, note_routes
 from intake_api.metrics import observer_of
-from intake_api.problems import log_unexpected
 from intake_api.processes import end_with_parent, leave_terminal_group
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst

@@ -19,8 +19,8 @@ from intake_api import ranges
 from intake_api.calling import caller, custody
 from intake_api.calls import CallRefused
 from intake_api.disposition import attachment
+from intake_api.logs import log_unexpected
 from intake_api.looks import looked_at
-from intake_api.problems import log_unexpected
 from intake_api.routes.blueprint import Blueprint
 from retention.bundle import BundleState
 from retention.custody import collecting, reading

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 
@@ -11,8 +14,10 @@ from sqlalchemy import insert
 
 from audit.tiles import TilesUnavailableError
 from intake_api.app import create_app
+from intake_api.readiness import LATE
 from intake_api.uploads import BODY_TYPE
 from retention.actor import CLOCK
+from retention.envelope.errors import KeyWrapperUnavailable
 from retention.log_gate import LogGate
 from retention.objects.errors import StoreUnavailable
 from retention.reconcile import waive_witness
@@ -26,7 +31,7 @@ OWN_DOCUMENT = "/openapi.json"
 
 def test_a_healthy_service_is_ready(empty: Service) -> None:
     assert empty.done("GET", "/healthz") == {"status": "ok"}
-    parts = ("database", "unaltered", "object_store", "key_store", "log", "key_file")
+    parts = ("database", "unaltered", "object_store", "key_store", "log", "key")
     checks = dict.fromkeys(parts, "ok")
     assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks, **FINE}
 
@@ -56,7 +61,64 @@ def test_a_store_that_fails_is_named(empty: Service, monkeypatch: pytest.MonkeyP
 def test_a_missing_key_file_is_named(empty: Service) -> None:
     empty.settings.key_file.unlink()
     checks = empty.call("GET", "/readyz").get_json()["checks"]
-    assert {name for name, said in checks.items() if said != "ok"} == {"key_file"}
+    assert {name for name, said in checks.items() if said != "ok"} == {"key"}
+
+
+def test_a_key_of_a_vault_that_cannot_be_used_is_called_that_and_not_a_file(
+    empty: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disabled(_: object) -> str:
+        raise KeyWrapperUnavailable(
+            "the key https://vault.example/keys/k is disabled", "is disabled; enable it"
+        )
+
+    monkeypatch.setattr(type(empty.custody.wrapper), "current_kek_id", property(disabled))
+    response = empty.call("GET", "/readyz")
+    assert response.status_code == 503
+    checks = response.get_json()["checks"]
+    assert {name: said for name, said in checks.items() if said != "ok"} == {
+        "key": "the key-encryption key is disabled; enable it"
+    }
+    assert "vault.example" not in response.get_data(as_text=True), "anybody may ask"
+
+
+@pytest.mark.parametrize("part", ["object_store", "key_store", "database"])
+def test_a_part_that_does_not_respond_holds_nobody_up_and_one_thread(
+    empty: Service, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """It is let go at the end of the test alone: a response that waited for it would never come."""
+    back, asked = threading.Event(), []
+
+    def hang() -> None:
+        asked.append(1)
+        back.wait(60)
+
+    @contextmanager
+    def hang_in_reading() -> Iterator[None]:
+        hang()
+        yield
+
+    parts = empty.custody
+    owner, name = {
+        "object_store": (parts.objects, "check"),
+        "key_store": (parts.keys, "check"),
+        "database": (parts.records, "read"),
+    }[part]
+    monkeypatch.setattr(owner, name, hang_in_reading if part == "database" else hang)
+    empty.door.readiness._seconds = 0  # each call looks anew
+    try:
+        before = threading.active_count()
+        for _ in range(3):
+            response = empty.call("GET", "/readyz")
+            assert response.status_code == 503
+            said = response.get_json()["checks"]
+            assert said[part] == LATE
+            if part != "database":  # much stands on it
+                assert {name for name, one in said.items() if one != "ok"} == {part}
+        assert len(asked) == threading.active_count() - before, "each look that hangs is asked once"
+        assert empty.call("GET", "/healthz").status_code == 200
+    finally:
+        back.set()
 
 
 def test_a_database_that_was_altered_is_named(empty: Service) -> None:
