@@ -2,7 +2,7 @@
 
 Order, before any route is reached:
 1. the request gets an id of its own (a caller's is not taken: ids stand in the log), and its address is looked at: no
-   store is asked for what holds control characters;
+   store is asked for what holds control characters, and an over-long query is read by nobody;
 2. a body must announce its length, but for uploads, and only uploads take a large one;
 3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3).
 """
@@ -43,6 +43,8 @@ PUBLIC = frozenset(
 LARGE_BODIES = frozenset({"uploads.create", "uploads.go_on", "bundles.put"})
 CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
 """Whose end is proven otherwise: by the upload's length."""
+MOST_QUERY = 8192
+"""Bytes of a query. From 64 KiB of an address on the server's own parser ends the request, with a bare 414."""
 MOST_BODY = 1 << 20
 """Bytes of any other body."""
 _EXTENSION = "casevault"
@@ -89,6 +91,12 @@ def _let_in() -> None:
     g.request_id = secrets.token_hex(12)
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in request.path):
         raise CallRefused("malformed", "the address holds control characters: correct the name in it")
+    if len(request.query_string) > MOST_QUERY:
+        raise CallRefused(
+            "uri-too-long",
+            f"the query has {len(request.query_string)} bytes, and {MOST_QUERY} are taken: shorten its values",
+            limit=MOST_QUERY,
+        )
     _bound_body()
     if request.endpoint is None or request.endpoint in PUBLIC or request.blueprint == "development":
         return

@@ -78,6 +78,9 @@ PROBLEMS: Mapping[str, Problem] = {
         "No room in the quota",
         "`reason` says whose quota, `left` how many bytes it has room for. Have bundles erased, or the quota raised.",
     ),
+    "uri-too-long": Problem(
+        414, "The address is too long", "The query is longer than `limit` bytes: shorten what it asks for."
+    ),
     "unsupported-media-type": Problem(
         415, "Unsupported media type", "Send the Content-Type that `detail` names."
     ),

@@ -47,6 +47,15 @@ LIVE = frozenset(
 )
 """States in which there is data to erase and no erasure under way."""
 
+STATUSES: Mapping[str, tuple[BundleState, ...]] = {
+    "in-progress": (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED),
+    "complete": (BundleState.COMPLETE,),
+    "damaged": (BundleState.DAMAGED,),
+    "erasing": (BundleState.ERASING,),
+    "erased": (BundleState.ERASED,),
+}
+"""What a list is narrowed by: every state under the word that people are shown for it."""
+
 TRANSITIONS: Mapping[BundleState, frozenset[BundleState]] = {
     BundleState.STAGING: frozenset({BundleState.RECEIVING, BundleState.ERASING}),
     BundleState.RECEIVING: frozenset({BundleState.RECEIVED, BundleState.ERASING}),

@@ -17,7 +17,7 @@ from intake_api.cli.errors import CliError
 from intake_api.cli.output import Output
 from intake_api.cli.printing import Column, say, show_item, show_items, size, when
 from intake_api.cli.receipts import wait_for_erasure, write_receipt
-from retention.bundle import CollectionType
+from retention.bundle import STATUSES, CollectionType
 from retention.grants import LONGEST, SHORTEST
 
 _AS_IT_IS = frozenset({"damaged", "erasing", "erased"})
@@ -73,7 +73,7 @@ ERASURE: tuple[Column, ...] = (
 @click.option(
     "--type", "type_", type=click.Choice([str(kind) for kind in CollectionType]), help="Only these."
 )
-@click.option("--status", type=click.Choice(["in-progress", "complete"]), help="Only these.")
+@click.option("--status", type=click.Choice(list(STATUSES)), help="Only these.")
 @click.option("--unclaimed", is_flag=True, help="Only those that no case has claimed.")
 @with_limit
 @with_json

@@ -13,7 +13,6 @@ from intake_api.looks import looked_at
 from intake_api.routes import bodies
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.bundles import (
-    STATUSES,
     Bundle,
     BundlePage,
     BundleQuery,
@@ -21,6 +20,7 @@ from intake_api.schemas.bundles import (
     DeclaredCollection,
     Move,
 )
+from retention.bundle import STATUSES
 from retention.custody import collecting, moving, receipts
 from retention.custody.context import about_bundle
 from retention.errors import TooLarge
@@ -62,7 +62,7 @@ def index(query: dict[str, Any]) -> Any:
         case_number=query["case"],
         stamp_id=query["stamp"],
         type_=query["type"],
-        in_progress=STATUSES.get(query["status"]),
+        states=STATUSES.get(query["status"]),
         unclaimed=query["unclaimed"],
     )
 

@@ -3,10 +3,13 @@
 Order: decide and write the entry (`reading.open_bundle`) -> open the first piece, so that what is wrong shows before
 the answer begins -> the rest as the client takes it -> closing the answer, complete or cut, writes the entry of the
 end. The bytes in that entry are those that were handed to the socket: what the server took of the answer.
+A read that ends early ends short of its Content-Length, so that its reader sees that it was cut; the entry says why.
+That a grant ended is no error of the service.
 """
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Iterator
 from itertools import chain
@@ -25,9 +28,10 @@ from intake_api.routes.blueprint import Blueprint
 from retention.bundle import BundleState
 from retention.custody import collecting, reading
 from retention.custody.context import about_bundle
-from retention.errors import Conflict
+from retention.errors import Conflict, Erased, Refused
 
 routes = Blueprint("content", __name__, description="The bytes of bundles")
+LOG = logging.getLogger(__name__)
 BYTES = "application/octet-stream"
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
@@ -119,9 +123,14 @@ def _handed_over(
     opened.hand_over(held)
     try:
         yield from chain((first,), rest)
-    except Exception as error:  # too late for a problem: the server cuts the connection
-        log_unexpected(error, request_id)
-        raise
+    except (
+        Exception
+    ) as error:  # too late for a problem; an end before Content-Length has the server cut the connection
+        if isinstance(error, (Refused, Erased)):
+            LOG.info("request %s: the read was cut: %s", request_id, error.reason or error.code)
+        else:
+            log_unexpected(error, request_id)
+        return
     opened.done()
 
 

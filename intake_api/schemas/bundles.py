@@ -9,13 +9,11 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
-from retention.bundle import CollectionType
-from retention.custody.collecting import IN_PROGRESS
+from retention.bundle import STATUSES, CollectionType
 from retention.grants import MAX_REASON_CHARACTERS
 
 ENCRYPTION = "encryptiondata"
 """The metadata that Azure's clients keep their own encryption's data in."""
-STATUSES = {"in-progress": True, "complete": False}
 
 
 class RoleList(fields.Field[list[str]]):
@@ -96,7 +94,8 @@ class Bundle(ma.Schema):
     stamp = fields.String(attribute="stamp_id")
     type = fields.String()
     status = fields.Function(
-        lambda row: "in progress" if row.state in IN_PROGRESS else "complete", metadata={"type": "string"}
+        lambda row: "in progress" if row.state in STATUSES["in-progress"] else "complete",
+        metadata={"type": "string"},
     )
     state = fields.String()
     logs_start = Moment()
@@ -142,7 +141,11 @@ class BundleQuery(PageQuery):
     case = Word(load_default=None, longest=64)
     stamp = Word(load_default=None, longest=64)
     type = fields.Enum(CollectionType, by_value=True, load_default=None)
-    status = fields.String(load_default=None, validate=validate.OneOf(list(STATUSES)))
+    status = fields.String(
+        load_default=None,
+        validate=validate.OneOf(list(STATUSES)),
+        metadata={"description": "as people are shown it: `in-progress`, or the state itself"},
+    )
     unclaimed = fields.Boolean(load_default=False)
 
 

@@ -39,8 +39,6 @@ from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
-IN_PROGRESS = (BundleState.STAGING, BundleState.RECEIVING, BundleState.RECEIVED)
-
 
 def refuse_unkeepable(custody: Custody) -> None:
     """StoreFull, or a KeyWrapperError, when no byte of a new upload could be kept or sealed: it is not begun."""
@@ -327,7 +325,7 @@ def list_bundles(
     case_number: str | None = None,
     stamp_id: str | None = None,
     type_: str | None = None,
-    in_progress: bool | None = None,
+    states: Sequence[BundleState] | None = None,
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
     """Collection history: newest first by the time collected, with the case's number beside each bundle."""
@@ -335,9 +333,7 @@ def list_bundles(
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
     wanted += [bundles.c.type == type_] if type_ else []
     wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
-    if in_progress is not None:
-        running = bundles.c.state.in_(IN_PROGRESS)
-        wanted.append(running if in_progress else ~running)
+    wanted += [bundles.c.state.in_(states)] if states is not None else []
     with custody.records.read() as reads:
         seen = reasons_to_see_bundles(reads, actor, custody.clock.now())
         found = _with_case().where(*wanted)

@@ -40,7 +40,7 @@ from audit.witness_local import LocalWitness
 from retention import sweep
 from retention.actor import CLOCK, Actor, Role
 from retention.binding import ACTOR, BUNDLE, TENANT, Binding
-from retention.bundle import Collection, CollectionType, Triggers
+from retention.bundle import STATUSES, Collection, CollectionType, Triggers
 from retention.custody import (
     audit_reports,
     auditing,
@@ -317,7 +317,7 @@ VERBS: Mapping[str, Verb] = {
     "find_bundle, auditor": lambda s: collecting.get_bundle(s.custody, s.auditor, "bun_7700"),
     "find_bundle, partner": lambda s: _quiet(lambda: collecting.get_bundle(s.custody, s.partner, "bun_250")),
     "list_bundles, operator": _list("operator"),
-    "list_bundles, operator, in progress": _list("operator", in_progress=True),
+    "list_bundles, operator, in progress": _list("operator", states=STATUSES["in-progress"]),
     "list_bundles, operator, unclaimed": _list("operator", unclaimed=True),
     "list_bundles, stamp": _list("stamp"),
     "list_bundles, engineer": _list("engineer"),
@@ -325,7 +325,7 @@ VERBS: Mapping[str, Verb] = {
     "list_bundles, newcomer": _list("newcomer"),
     "list_bundles, partner": _list("partner"),
     "list_bundles, auditor": _list("auditor"),
-    "list_bundles, auditor, in progress": _list("auditor", in_progress=True),
+    "list_bundles, auditor, in progress": _list("auditor", states=STATUSES["in-progress"]),
     "list_bundles, auditor, one case": _list("auditor", case_number=f"{49:015d}"),
     "list_cases, operator": lambda s: cases.list_cases(s.custody, s.operator, None, 50),
     "list_cases, engineer": lambda s: cases.list_cases(s.custody, s.engineer, None, 50),

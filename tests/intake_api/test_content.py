@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from email import message_from_bytes
 from email.policy import HTTP
@@ -101,18 +102,24 @@ def test_a_read_that_is_closed_before_its_first_byte_ends_as_cut(service: Servic
     assert ended["details"]["bytes"] == 0, "what was opened and not handed over is not delivered"
 
 
-def test_a_grant_that_expires_cuts_the_read(service: Service) -> None:
+def test_a_grant_that_expires_cuts_the_read_and_is_no_error_in_the_services_log(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
     bundle = service.complete(b"x" * (4 << 20))
     service.grant(minutes=15)
     response = service.call("GET", f"/bundles/{bundle}/content", ENGINEER, buffered=False)
     pieces = response.iter_encoded()
     next(pieces)
     service.advance(timedelta(minutes=16))
-    with pytest.raises(Exception, match="expired"):
-        list(pieces)
+    with caplog.at_level(logging.INFO):
+        left = b"".join(pieces)
     response.close()
+    assert len(left) < int(response.headers["Content-Length"]) - (1 << 20), "short of what was promised"
     (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
-    assert ended["outcome"] == "failed"
+    assert (ended["outcome"], ended["reason"]) == ("failed", "grant-expired")
+    (told,) = [record for record in caplog.records if "cut" in record.getMessage()]
+    assert (told.levelname, told.exc_info) == ("INFO", None) and "grant-expired" in told.getMessage()
+    assert [record for record in caplog.records if record.levelno > logging.INFO] == []
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -209,6 +209,7 @@ TRIGGERS: dict[str, Trigger] = {
     "tus-version": lambda s, _: patch(s, announced(s), **{"Tus-Resumable": "0.2.2"}),
     "too-large": lambda s, _: patch(s, announced(s), b"0" * 11),
     "quota-exceeded": past_quota,
+    "uri-too-long": lambda s, _: s.call("GET", f"/audit/entries?actor={'a' * 8192}", OPERATOR),
     "unsupported-media-type": lambda s, _: patch(s, announced(s), **{"Content-Type": "text/plain"}),
     "unsatisfiable-range": unsatisfiable,
     "invalid": lambda s, _: s.call("POST", "/stamps", OPERATOR, json={"name": "", "colour": "red"}),

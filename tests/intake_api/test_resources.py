@@ -8,11 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from audit.times import rfc3339
+from intake_api.cli.access import COLLECTION
+from retention.bundle import STATUSES
+from retention.custody import completing
 from retention.custody.context import Limits
 from retention.receipt import check
+from retention.records.tables import bundles
 from retention.sweep import begin_due, sweep
 from tests.service import (
     ADMINISTRATOR,
@@ -155,6 +160,30 @@ def test_bundles_are_listed_by_what_is_asked_for(service: Service) -> None:
     assert found(status="in-progress") == {unclaimed}
     assert found(status="complete") == {complete}
     assert found(unclaimed="1") == {unclaimed}
+
+
+def test_bundles_are_listed_by_every_state_that_is_shown(service: Service) -> None:
+    """What `casevault collections` shows under Status is what --status and `status` take, and gives those alone."""
+    held = {state: service.complete(state.encode() * 9) for state in ("complete", "damaged", "erased")}
+    service.done("POST", f"/bundles/{held['erased']}/erasures", OPERATOR, json={})
+    held["erasing"] = service.complete(b"to go")
+    service.done("POST", f"/bundles/{held['erasing']}/erasures", OPERATOR, json={})
+    held["in-progress"] = service.send()
+    with service.custody.records.read() as reads:
+        row = reads.execute(select(bundles).where(bundles.c.id == held["damaged"])).one()
+    completing.record_damage(service.custody, row, "seal-broken")
+    assert set(held) == set(STATUSES)
+    for status, bundle in held.items():
+        found = pages(service, "/bundles", OPERATOR, status=status)
+        assert [one["id"] for one in found] == [bundle], status
+        (state,) = {_status(found[0])}
+        assert state.replace(" ", "-") == status
+
+
+def _status(item: dict[str, Any]) -> str:
+    column = dict(COLLECTION)["Status"]
+    assert callable(column)
+    return str(column(item))
 
 
 def test_a_bundle_shows_its_collection_and_its_custody(service: Service) -> None:
