@@ -1,4 +1,4 @@
-"""The function app: three blueprints under one FunctionApp.
+"""The function app: four blueprints under one FunctionApp.
 
 Rules of every function here:
 - It translates its trigger into calls of custody and decides nothing. The embedded clock makes the same calls.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import azure.functions as func
 
 from functions.erasing import erasing_blueprint
+from functions.read_back_queue import read_back_blueprint
 from functions.recording import recording_blueprint
 from functions.settings import Settings
 from functions.sweeping import sweeping_blueprint
@@ -20,6 +21,6 @@ from functions.triggers import GetServices
 def create_app(settings: Settings, services: GetServices) -> func.FunctionApp:
     """The app with all its functions."""
     app = func.FunctionApp()
-    for blueprint in (sweeping_blueprint, erasing_blueprint, recording_blueprint):
+    for blueprint in (sweeping_blueprint, erasing_blueprint, read_back_blueprint, recording_blueprint):
         app.register_functions(blueprint(settings, services))
     return app

@@ -12,19 +12,14 @@ from __future__ import annotations
 
 import azure.functions as func
 
-from audit.entry import Action, Outcome
+from audit.entry import Action
 from functions.message import BadMessage, read_message
 from functions.settings import CONNECTION, Settings
-from functions.triggers import LOG, GetServices, new_blueprint
-from retention.actor import Actor
+from functions.triggers import LOG, GetServices, enter_refusal, new_blueprint
 from retention.bundle import BundleState
-from retention.custody.context import Custody, entry
 from retention.custody.erasing import erase_bundle
 from retention.custody.failed_work import note_failure
 from retention.sweep import SweepReport, erase_one
-
-UNKNOWN = Actor(id="act_unknown", roles=frozenset())
-"""Whoever put a bad message on the queue: the queue does not tell."""
 
 
 def erasing_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
@@ -35,6 +30,7 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
     @blueprint.queue_trigger(arg_name="message", queue_name=settings.erase_queue, connection=CONNECTION)
     def erase(message: func.QueueMessage) -> None:
         bundle_id = read_message(message.get_body())
+        services().timekeeper.follow()
         custody = services().custody
         try:
             with custody.observer.work("erase"):
@@ -52,7 +48,7 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
             bundle_id = read_message(message.get_body())
         except BadMessage as error:
             LOG.error("a message on the erase queue is refused: %s", error)
-            _enter_refusal(custody)
+            enter_refusal(custody)
             return
         done = erase_one(custody, bundle_id, SweepReport())
         LOG.error("erasing %s was given up by the queue; %s", bundle_id, "done now" if done else _AGAIN)
@@ -61,14 +57,3 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
 
 
 _AGAIN = "it failed again, the next sweep sends it anew"
-
-
-def _enter_refusal(custody: Custody) -> None:
-    refused = entry(
-        UNKNOWN,
-        Action.CALLER_REFUSED,
-        custody.clock.now(),
-        outcome=Outcome.REFUSED,
-        reason="message-malformed",
-    )
-    custody.counts.strangers.note(custody.records, refused, "queue")

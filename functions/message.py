@@ -1,4 +1,4 @@
-"""An erasure on its way through a queue: the JSON object {"bundle": "<bundle id>"}. Pure.
+"""Work on one bundle (an erasure, a read-back) on its way through a queue: {"bundle": "<bundle id>"}, as JSON. Pure.
 
 - A message is a hint that there is work, never the work: custody decides from state (P4), so a message may be lost,
   repeated, late or out of order.
@@ -18,7 +18,7 @@ _BUNDLE = re.compile(rf"{Kind.BUNDLE.value}_[a-z2-7]{{26}}")
 
 
 class BadMessage(ValueError):
-    """This is no erasure."""
+    """This is no work on a bundle."""
 
 
 def write_message(bundle_id: str) -> str:

@@ -37,7 +37,9 @@ _SETTINGS = this_process()
 
 
 def _services() -> Services:
-    return begin(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"), links=False)
+    services = begin(_SETTINGS.custody, Adapters(_SETTINGS.custody).observer("functions"), links=False)
+    services.observer.watch_state(services.clock_skew.figures)
+    return services
 
 
 app = create_app(_SETTINGS, Once(_services))

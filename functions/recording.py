@@ -1,9 +1,9 @@
-"""The timers beside the sweep: the log's sequencer, its witness, its cosigners, read-back and scrubbing.
+"""The timers beside the sweep: the log's sequencer, its witness, its cosigners, and the scrubbing.
 
 The first run of `sequence` in a process reconciles the records with the log and the key store (P7).
 
-A timer each: a signed checkpoint is promised within seconds, reading bundles back takes minutes, witnesses are others'
-servers that may hang, and the host does not start a timer again while it still runs.
+A timer each: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are others' servers
+that may hang, and the host does not start a timer again while it still runs.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from functions.settings import Settings
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
 from retention.scrub import Pace, scrub_next
 from retention.sequencing import sequence_once
-from retention.sweep import SweepReport, verify_received
 from retention.witnessing import cosign_once, witness_once
 
-READ_BACK = 4
-"""Bundles read in one run: all of them must fit in the host's functionTimeout."""
+SCRUBBED = 4
+"""Bundles scrubbed in one run: all of them must fit in the host's functionTimeout."""
 
 
 def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The functions `sequence`, `witness`, `cosign`, `read_back` and `scrub`."""
+    """The functions `sequence`, `witness`, `cosign` and `scrub`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sequence")
@@ -49,22 +48,13 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         note_lateness("cosigning", timer)
         cosign_once(services())
 
-    @blueprint.function_name("read_back")
-    @blueprint.timer_trigger(arg_name="timer", schedule=settings.read_back_schedule, run_on_startup=False)
-    @retried(blueprint)
-    def read_back(timer: func.TimerRequest) -> None:
-        note_lateness("the read-back", timer)
-        report = SweepReport()
-        verify_received(services().custody, report, limit=READ_BACK)
-        LOG.info("read_back: %d read back, %d failed", report.verified, report.failed)
-
     @blueprint.function_name("scrub")
     @blueprint.timer_trigger(arg_name="timer", schedule=settings.scrub_schedule, run_on_startup=False)
     @retried(blueprint)
     def scrub(timer: func.TimerRequest) -> None:
         note_lateness("the scrubbing", timer)
         pace = Pace(settings.custody.scrub_period)
-        for _ in range(READ_BACK):
+        for _ in range(SCRUBBED):
             if not scrub_next(services().custody, pace):
                 break
 

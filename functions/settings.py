@@ -6,10 +6,11 @@
 | CASEVAULT_SEQUENCE_SCHEDULE | when entries get their place in the tree and a signed checkpoint | */10 * * * * * |
 | CASEVAULT_WITNESS_SCHEDULE | when checkpoints are copied to the witness | 5/15 * * * * * |
 | CASEVAULT_COSIGN_SCHEDULE | when the newest checkpoint is sent to be cosigned | 25 * * * * * |
-| CASEVAULT_READ_BACK_SCHEDULE | when received bundles are read back | */30 * * * * * |
+| CASEVAULT_READ_BACK_SCHEDULE | when received bundles are put on the queue of the read-back | */30 * * * * * |
 | CASEVAULT_SCRUB_SCHEDULE | when the scrubbing goes on, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
 | CASEVAULT_TIDY_SCHEDULE | when the stores are searched for what dead writers left | 0 30 2 * * * |
 | CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
+| CASEVAULT_READ_BACK_QUEUE | the one that carries read-backs; another | casevault-read-back |
 
 - A schedule has the six fields of the Functions host, seconds first, UTC, and fires some time: `schedules.py`.
 - Where the app setting exists, the trigger names it (`%CASEVAULT_ERASE_QUEUE%`) and the host resolves it; where it does
@@ -42,14 +43,16 @@ DEFAULTS: Mapping[str, str] = {
     "CASEVAULT_SCRUB_SCHEDULE": "0 * * * * *",
     "CASEVAULT_TIDY_SCHEDULE": "0 30 2 * * *",
     "CASEVAULT_ERASE_QUEUE": "casevault-erase",
+    "CASEVAULT_READ_BACK_QUEUE": "casevault-read-back",
 }
+_QUEUES = ("CASEVAULT_ERASE_QUEUE", "CASEVAULT_READ_BACK_QUEUE")
 # Queue names have 3 to 63 characters; seven are kept for the poison queue's suffix.
 _QUEUE = re.compile(r"(?=.{3,56}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Schedules and queue as the triggers name them, and custody's own settings."""
+    """Schedules and queues as the triggers name them, and custody's own settings."""
 
     sweep_schedule: str
     sequence_schedule: str
@@ -59,6 +62,7 @@ class Settings:
     scrub_schedule: str
     tidy_schedule: str
     erase_queue: str
+    read_back_queue: str
     custody: custody_settings.Settings
 
     @property
@@ -66,9 +70,16 @@ class Settings:
         """Where the host puts an erasure that it gives up."""
         return self.erase_queue + POISON
 
+    @property
+    def read_back_poison_queue(self) -> str:
+        """Where the host puts a read-back that it gives up."""
+        return self.read_back_queue + POISON
+
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
     """Settings from `environ`; SettingError names the app setting that is wrong."""
+    if len({environ.get(name, DEFAULTS[name]) for name in _QUEUES}) < len(_QUEUES):
+        raise SettingError(f"{' and '.join(_QUEUES)} name the same queue; each needs one of its own")
     return Settings(
         sweep_schedule=_expression(environ, "CASEVAULT_SWEEP_SCHEDULE"),
         sequence_schedule=_expression(environ, "CASEVAULT_SEQUENCE_SCHEDULE"),
@@ -78,6 +89,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         scrub_schedule=_expression(environ, "CASEVAULT_SCRUB_SCHEDULE"),
         tidy_schedule=_expression(environ, "CASEVAULT_TIDY_SCHEDULE"),
         erase_queue=_expression(environ, "CASEVAULT_ERASE_QUEUE"),
+        read_back_queue=_expression(environ, "CASEVAULT_READ_BACK_QUEUE"),
         custody=custody_settings.from_environment(environ),
     )
 

@@ -12,10 +12,15 @@ from typing import Any
 
 import azure.functions as func
 
+from audit.entry import Action, Outcome
+from retention.actor import Actor
 from retention.assembly import Services
+from retention.custody.context import Custody, entry
 
 GetServices = Callable[[], Services]
 LOG = logging.getLogger("casevault.functions")
+UNKNOWN = Actor(id="act_unknown", roles=frozenset())
+"""Whoever put a bad message on a queue: the queue does not tell."""
 
 
 def new_blueprint() -> func.Blueprint:
@@ -32,3 +37,11 @@ def note_lateness(name: str, timer: func.TimerRequest) -> None:
     """A tick was missed while no host ran. Nothing else is to be done: the work is derived from state."""
     if timer.past_due:
         LOG.warning("%s runs late: the host was down when it was due", name)
+
+
+def enter_refusal(custody: Custody) -> None:
+    """Enter that a queue's message was refused."""
+    now = custody.clock.now()
+    why = "message-malformed"
+    refused = entry(UNKNOWN, Action.CALLER_REFUSED, now, outcome=Outcome.REFUSED, reason=why)
+    custody.counts.strangers.note(custody.records, refused, "queue")

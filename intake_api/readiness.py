@@ -63,6 +63,7 @@ CHECKS: Mapping[str, Look] = {
     "key_store": lambda services: services.custody.keys.check(),
     "log": _log,
     "key": lambda services: services.custody.wrapper.current_kek_id,
+    "clock": lambda services: services.clock_skew.require(),
 }
 
 

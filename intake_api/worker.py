@@ -66,6 +66,7 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     observer = observer_of(settings, "api")
     door = replace(open_door(settings, observer), draining=draining)
+    observer.watch_state(door.services.clock_skew.figures)
     app = create_app(door)
     note_routes(app)
     signals = listen_for_signals()

@@ -26,6 +26,7 @@ from audit.witness import Witness
 from retention.adapters import Adapters
 from retention.binding import Binding
 from retention.clock import Clock
+from retention.clock_skew import ClockSkew
 from retention.custody.binding import is_marked, mark_bound
 from retention.custody.context import Custody
 from retention.custody.people import Directory
@@ -40,6 +41,7 @@ from retention.objects.store import KeyStore
 from retention.observing.observer import NOTHING, Observer
 from retention.observing.parts import KEYS, OBJECTS, WRAPPER, WatchedRecords, watched
 from retention.observing.state import State
+from retention.records.inspecting import time_at
 from retention.records.migrate import current_version, give_rights_anew, upgrade
 from retention.records.schema import refuse_foreign
 from retention.records.tables import upload_links
@@ -95,6 +97,7 @@ class Services:
     cosigners: Cosigners
     link_keys: LinkKeys
     timekeeper: Timekeeper
+    clock_skew: ClockSkew
     reconciled: Event = field(default_factory=Event)
     """Set once this process has held the records against log and key store (sequencing.py)."""
     bound: Event = field(default_factory=Event)
@@ -243,7 +246,10 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
             watched(keys, "keys", observer, KEYS),
         )
         wrapper = watched(wrapper, "key-wrapper", observer, WRAPPER)
-    timekeeper = Timekeeper(adapters.machine_clock, clock, records, adapters.other_clocks(records, witness))
+    engine = records.engine
+    skew = ClockSkew(adapters.machine_clock.wall, lambda: time_at(engine))
+    others = adapters.other_clocks(records, witness)
+    timekeeper = Timekeeper(adapters.machine_clock, clock, records, others, skew=skew)
     timekeeper.begin()
     custody = Custody(
         clock=clock,
@@ -281,6 +287,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
         ),
         link_keys=link_keys,
         timekeeper=timekeeper,
+        clock_skew=skew,
         observer=observer,
     )
 
@@ -299,7 +306,13 @@ def begin(settings: Settings, observer: Observer = NOTHING, *, links: bool = Tru
 def state_of(services: Services) -> State:
     """How the work stands, for an observer to export."""
     custody = services.custody
-    return State(custody.records, services.mirror, custody.clock, room=custody.objects.free_space)
+    return State(
+        custody.records,
+        services.mirror,
+        custody.clock,
+        room=custody.objects.free_space,
+        skew=services.clock_skew.figures,
+    )
 
 
 def open_cosigning(settings: Settings, clock: Clock) -> WitnessCore | None:

@@ -2,7 +2,7 @@
 
 | variable | meaning | default |
 |---|---|---|
-| CASEVAULT_BLOB_ACCOUNT_URL | the account's URL: bundles, data keys and log in Blob Storage | local folders |
+| CASEVAULT_BLOB_ACCOUNT_URL | the account's URL, with its port if not 443: bundles, keys, log there | local folders |
 | CASEVAULT_BLOB_CONTAINER | container of the bundles | casevault-bundles |
 | CASEVAULT_DATA_KEY_CONTAINER | container of the wrapped data keys | casevault-data-keys |
 | CASEVAULT_LOG_CONTAINER | container of the log's tiles and checkpoints | casevault-log |
@@ -27,9 +27,10 @@ MAX_BLOB = 50_000 * (8 << 20)
 """What one blob holds in blocks of the size that the store stages."""
 
 _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
-_ACCOUNT_URL = re.compile(r"https://[a-z0-9.-]+/?")
-_VAULT_URL = re.compile(r"https://[a-zA-Z0-9.-]+(:[0-9]+)?/?")
-_KEY_URL = re.compile(r"https://[a-zA-Z0-9.-]+(:[0-9]+)?/keys/[a-zA-Z0-9-]{1,127}")
+_PORT = r"(?::[0-9]{1,5})?"
+_ACCOUNT_URL = re.compile(rf"https://[a-z0-9.-]+{_PORT}/?")
+_VAULT_URL = re.compile(rf"https://[a-zA-Z0-9.-]+{_PORT}/?")
+_KEY_URL = re.compile(rf"https://[a-zA-Z0-9.-]+{_PORT}/keys/[a-zA-Z0-9-]{{1,127}}")
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -62,7 +63,10 @@ def azure_from_environment(
     """ValueError names the variable that is wrong, and what would do."""
     settings = AzureSettings(
         account_url=_matching(
-            environ, "CASEVAULT_BLOB_ACCOUNT_URL", _ACCOUNT_URL, "https://<account>.blob..."
+            environ,
+            "CASEVAULT_BLOB_ACCOUNT_URL",
+            _ACCOUNT_URL,
+            "https://<account>.blob.core.windows.net, with a port perhaps",
         ),
         connection_string=_emulator(environ),
         bundle_container=_container(environ, "CASEVAULT_BLOB_CONTAINER", AzureSettings().bundle_container),
@@ -99,9 +103,16 @@ def azure_from_environment(
 
 def _matching(environ: Mapping[str, str], name: str, form: re.Pattern[str], example: str) -> str | None:
     text = environ.get(name) or None
-    if text is not None and not form.fullmatch(text):
+    if text is not None and not (form.fullmatch(text) and _has_a_port_or_none(text)):
         raise ValueError(f"{name} must look like {example}")
     return text
+
+
+def _has_a_port_or_none(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:  # above 65535
+        return False
 
 
 def _container(environ: Mapping[str, str], name: str, default: str) -> str:

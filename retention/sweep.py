@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -33,6 +34,7 @@ from retention.custody.completing import finish_upload, give_up_upload, verify_b
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, erase_bundle, start
 from retention.custody.failed_work import has_come, note_failure
+from retention.custody.read_back_claim import ClaimLost, claim, is_free
 from retention.deadline import Erase, Reason, decide
 from retention.envelope.errors import EnvelopeError
 from retention.errors import CustodyError, Unavailable
@@ -245,27 +247,57 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 
 def verify_received(custody: Custody, report: SweepReport, limit: int, *, early: bool = False) -> None:
-    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles; of each as
-    many again that failed before and whose next try has come, or has not yet (`early`).
+    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles, each under
+    a claim; of each as many again that failed before and whose next try has come, or has not yet (`early`).
 
-    Of those that have waited longest, some: several clocks then seldom read the same one back. One that cannot be read
-    now keeps no other waiting.
+    One that cannot be read now keeps no other waiting.
     """
+    finish_received(custody, report, limit, early=early)
+    for waiting in waiting_for_read_back(custody, limit, early=early):
+        taken = (bundle_id for bundle_id in waiting if read_back_one(custody, bundle_id, report))
+        deque(islice(taken, limit), maxlen=0)
+
+
+def finish_received(custody: Custody, report: SweepReport, limit: int, *, early: bool = False) -> None:
+    """Finish up to `limit` uploads whose last request died at the very end, and as many again that failed before."""
     full = and_(
         bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
     )
-    received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
-    for bundle_id in _some(custody, full, bundles.c.expires_at, limit, early):
+    fresh, again = _some(custody, full, bundles.c.expires_at, limit, early)
+    for bundle_id in (*_DRAW.sample(fresh, min(limit, len(fresh))), *again):
         error = _tried(report, f"completing {bundle_id}", partial(finish_upload, custody, CLOCK, bundle_id))
         if error is not None:
             _not_finished(custody, bundle_id, error)
-    for bundle_id in _some(custody, received, bundles.c.received_at, limit, early):
+
+
+def waiting_for_read_back(
+    custody: Custody, limit: int, *, early: bool = False
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Received bundles that nobody reads back now: SPREAD times `limit` of those that have waited longest, in no order
+    (several clocks then seldom try the same one), and up to `limit` that are to be tried again."""
+    received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial, is_free(custody.clock.now()))
+    fresh, again = _some(custody, received, bundles.c.received_at, limit, early)
+    return _DRAW.sample(fresh, len(fresh)), again
+
+
+def read_back_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
+    """Claim a received bundle and read it back; False when another has it, or it needs none any more."""
+    held = claim(custody, bundle_id)
+    if held is None:
+        return False
+    try:
         with custody.observer.work("read-back"):
-            error = _tried(report, f"reading {bundle_id} back", partial(verify_bundle, custody, bundle_id))
-        if error is None:
-            report.verified += 1
-        else:
-            note_failure(custody, Action.BUNDLE_VERIFIED, bundle_id, BundleState.RECEIVED, error)
+            error = _tried(
+                report, f"reading {bundle_id} back", partial(verify_bundle, custody, bundle_id, held.keep)
+            )
+    except ClaimLost:
+        LOG.warning("%s is read back by another: this one was silent for too long", bundle_id)
+        return False
+    if error is None:
+        report.verified += 1
+    else:
+        note_failure(custody, Action.BUNDLE_VERIFIED, bundle_id, BundleState.RECEIVED, error)
+    return True
 
 
 def _not_finished(custody: Custody, bundle_id: str, error: Exception) -> None:
@@ -274,14 +306,17 @@ def _not_finished(custody: Custody, bundle_id: str, error: Exception) -> None:
         give_up_upload(custody, bundle_id)
 
 
-def _some(custody: Custody, which: Any, age: ColumnElement[Any], limit: int, early: bool) -> list[str]:
+def _some(
+    custody: Custody, which: Any, age: ColumnElement[Any], limit: int, early: bool
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Of `which`, the oldest that never failed, SPREAD times `limit`; and up to `limit` that are to be tried again."""
     untried = select(bundles.c.id).where(which, bundles.c.failures == 0).order_by(age)
     failed = and_(which, FAILING) if early else and_(which, FAILING, has_come(custody.clock.now()))
     again = select(bundles.c.id).where(failed).order_by(bundles.c.next_try_at)
     with custody.records.read() as reads:
         found: Sequence[str] = reads.execute(untried.limit(limit * SPREAD)).scalars().all()
         more: Sequence[str] = reads.execute(again.limit(limit)).scalars().all()
-    return [*_DRAW.sample(found, min(limit, len(found))), *more]
+    return found, more
 
 
 def _tried(report: SweepReport, what: str, work: Callable[[], object]) -> Exception | None:

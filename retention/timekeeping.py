@@ -25,6 +25,7 @@ from audit.tables import audit_entries
 from audit.times import from_microseconds, rfc3339
 from retention.actor import CLOCK, Actor
 from retention.clock import Clock, SystemClock
+from retention.clock_skew import ClockSkew
 from retention.custody.context import entry
 from retention.errors import Conflict
 from retention.records.tables import trusted_time
@@ -40,7 +41,8 @@ Sources = Mapping[str, Callable[[], datetime | None]]
 
 
 class Timekeeper:
-    """`machine` is this machine's clock, `clock` what the service goes by: the same one, but in a rehearsal."""
+    """`machine` is this machine's clock, `clock` what the service goes by: the same one, but in a rehearsal. `skew`:
+    the former's distance from the shared clock; it is looked at on the way."""
 
     def __init__(
         self,
@@ -49,7 +51,9 @@ class Timekeeper:
         records: Records,
         sources: Sources,
         ticks: Callable[[], float] = time.monotonic,
+        skew: ClockSkew | None = None,
     ) -> None:
+        self._skew = skew
         self._machine, self._clock, self._records, self._sources = machine, clock, records, sources
         self._ticks = ticks
         self._lock = threading.Lock()
@@ -74,6 +78,7 @@ class Timekeeper:
 
     def keep(self) -> Belief:
         """Judge what time it is, and see to what follows from it. Often: it asks nobody more often than it should."""
+        self._compare()
         with self._lock:
             before, ticks = self._machine.belief, self._ticks()
             belief = self._machine.observe()
@@ -89,6 +94,7 @@ class Timekeeper:
 
     def follow(self) -> Belief:
         """What a process does that does not keep: look at the mark where its own clock is doubted."""
+        self._compare()
         return self._hear_mark(self._machine.observe())
 
     def follow_until(self, stop: threading.Event) -> None:
@@ -136,6 +142,14 @@ class Timekeeper:
         self._records.write(work)
         self._machine.begin(Mark(wall), ())
         return wall
+
+    def _compare(self) -> None:
+        if self._skew is None:
+            return
+        try:
+            self._skew.look()
+        except Exception as error:  # whatever it is: nothing new is known
+            LOG.warning("the database server does not tell the time: %s", type(error).__name__)
 
     def _hear_mark(self, belief: Belief) -> Belief:
         if not belief.is_apart:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import importlib.util
 import json
+import re
 from datetime import date
 from typing import Any
 
@@ -55,3 +56,9 @@ def test_every_documented_figure_names_its_page(data: Any) -> None:
 
 def test_it_computes_with_the_schedule_of_the_code() -> None:
     assert DEFAULTS["CASEVAULT_READ_BACK_SCHEDULE"] == f"*/{capacity.EVERY} * * * * *"
+
+
+def test_it_computes_with_as_many_instances_as_the_template_allows(data: Any) -> None:
+    template = (capacity.DOCS / "deploy" / "modules" / "clock.bicep").read_text()
+    (most,) = re.findall(r"maximumInstanceCount: (\d+)", template)
+    assert data["assumed"]["instances"]["value"] == int(most)

@@ -295,6 +295,7 @@ module clock 'modules/clock.bicep' = if (!empty(image)) {
     hostStorageName: host.outputs.name
     packageContainer: host.outputs.packageContainer
     eraseQueue: host.outputs.eraseQueue
+    readBackQueue: host.outputs.readBackQueue
     insightsName: monitoring.outputs.insightsName
     databaseHost: database.outputs.host
     custody: custody

@@ -34,6 +34,7 @@ def load(settings: ServerSettings) -> WSGIApplication:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     observer = observer_of(settings, "blobs")
     services = begin(settings.custody, observer)
+    observer.watch_state(services.clock_skew.figures)
     endpoint = BlobEndpoint(services.custody, services.link_keys, settings.stall_seconds)
     signals = listen_for_signals()
     stopping = threading.Event()

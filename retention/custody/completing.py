@@ -162,16 +162,17 @@ def opener(custody: Custody, manifest: Manifest) -> BundleOpener:
     return BundleOpener(key, manifest, lambda part_id: custody.objects.open_part(bundle_id, part_id))
 
 
-def verify_bundle(custody: Custody, bundle_id: str) -> BundleState:
-    """Read a received bundle back, and record what was found. The state that it has now."""
+def verify_bundle(custody: Custody, bundle_id: str, rest: Callable[[], None] = lambda: None) -> BundleState:
+    """Read a received bundle back, and record what was found. The state that it has now. `rest` is called between two
+    pieces, and may raise to end it."""
     with custody.records.read() as reads:
         bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
     if bundle.state != BundleState.RECEIVED:
         return BundleState(bundle.state)
     mended: list[str] = []
-    sha256, broken = _read_back(custody, bundle, mended)
+    sha256, broken = _read_back(custody, bundle, mended, rest)
     if broken in PERHAPS_PASSING:
-        sha256, broken = _read_back(custody, bundle, mended)
+        sha256, broken = _read_back(custody, bundle, mended, rest)
     if broken is not None:
         return record_damage(custody, bundle, broken)
     return _record_complete(custody, bundle, sha256, mended)

@@ -25,7 +25,7 @@ from retention.records.unit_of_work import Transaction
 
 FIRST, LONGEST = timedelta(seconds=10), timedelta(minutes=15)
 _DRAW = random.SystemRandom()
-UNTRIED: dict[str, Any] = {"failures": 0, "failure": None, "next_try_at": None}
+UNTRIED: dict[str, Any] = {"failures": 0, "failure": None, "next_try_at": None, "claimed_until": None}
 """What a bundle's record says when its next work begins."""
 
 
@@ -59,7 +59,8 @@ def note_failure(
         if bundle is None:
             return 0
         failures: int = bundle.failures + 1
-        waits = {"failures": failures, "failure": reason, "next_try_at": now + back_off(failures, draw)}
+        next_try = now + back_off(failures, draw)
+        waits = {"failures": failures, "failure": reason, "next_try_at": next_try, "claimed_until": None}
         tx.change(update(bundles).where(*held).values(waits))
         if bundle.failure != reason:
             ids, details = about_bundle(bundle), {"failures": failures}

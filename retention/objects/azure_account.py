@@ -9,6 +9,7 @@ Not to be seen from here: vaulted backups of the account. docs/azure.md says to 
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +27,7 @@ from retention.objects.azure_history import find_all
 from retention.objects.azure_service import named_errors
 from retention.objects.errors import StoreUnavailable
 
+LOG = logging.getLogger(__name__)
 PROBE_SECONDS = 60
 
 
@@ -135,10 +137,10 @@ def make_container(service: BlobServiceClient, name: str) -> None:
 
 
 class AccountCheck:
-    """What a store's `check` asks: all settings once; then the container, and every `PROBE_SECONDS` the probe too.
+    """What a store's `check` asks: everything, and again every `PROBE_SECONDS`; in between, the container alone.
 
-    A probe writes and deletes, in each process; whether a container is there is one cheap request. `now` tells seconds
-    that only ever grow.
+    Everything is six requests, of which one writes and one deletes, in each process; whether a container is there is
+    one. `now` tells seconds that only ever grow.
     """
 
     def __init__(
@@ -148,21 +150,24 @@ class AccountCheck:
         self._container = container
         self._now = now
         self._probed: float | None = None  # when all was well; None: not yet, or no more
+        self._found: list[Finding] = []
 
     def check(self) -> None:
         """`StoreUnavailable`, with what to change, unless blobs can be written and erased."""
         probed = self._probed
-        if found := self._look(probed):
+        found = self._look(probed)
+        if found != self._found:  # whoever asks over the network is not told what: say it here, once
+            self._found = found
+            LOG.error("the storage account: %s", "; ".join(map(str, found)) or "all is well again")
+        if found:
             self._probed = None
             raise StoreUnavailable("this storage account cannot be used. " + "; ".join(map(str, found)))
         fresh = probed is not None and self._now() - probed < PROBE_SECONDS
         self._probed = probed if fresh else self._now()
 
     def _look(self, probed: float | None) -> list[Finding]:
-        if probed is None:
+        if probed is None or self._now() - probed >= PROBE_SECONDS:
             return inspect_account(self._service, self._container)
         client = self._service.get_container_client(self._container)
         with named_errors(f"the container {self._container} cannot be used"):
-            if self._now() - probed < PROBE_SECONDS:
-                return list(_settings_of_container(client))
-            return list(_probe(client))
+            return list(_settings_of_container(client))

@@ -111,9 +111,10 @@ class State:
         clock: Clock,
         monotonic: Callable[[], float] = time.monotonic,
         room: Callable[[], int | None] = lambda: None,
+        skew: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`room`: bytes that uploads can still take; None where the store has no bound."""
-        self._room = room
+        """`room`: bytes that uploads can still take; None where the store has no bound. `skew`: of this clock."""
+        self._room, self._skew = room, skew
         self._records, self._mirror, self._clock, self._monotonic = records, mirror, clock, monotonic
         self._lock = threading.Lock()
         self._looked = -FRESH
@@ -129,6 +130,7 @@ class State:
     def _look(self) -> Mapping[str, float]:
         with self._records.read() as reads:
             figures = measure(reads, self._clock.now())
+        figures |= self._skew()
         with suppress(StoreError):
             if (room := self._room()) is not None:
                 figures["casevault_uploads_room_bytes"] = room

@@ -233,10 +233,12 @@ STATE: Mapping[str, str] = {
     "casevault_log_oldest_unsequenced_seconds": "Age of the oldest entry that is not in the tree",
     "casevault_log_entries": "Entries in the tree",
     "casevault_time_apart_seconds": "How far the clock that destruction could go by is from what is sure",
+    "casevault_clock_skew_seconds": "How far this process's clock is from the database server's",
     "casevault_uploads_room_bytes": "Bytes that uploads can still take before they end",
     "casevault_witness_lag_seconds": "How long the oldest checkpoint waits for the witness",
 }
-"""The gauges of `retention.observing.state`, which the clock process exports, or `watch` in its place."""
+"""The gauges of `retention.observing.state`, which the clock process exports, or `watch` in its place; every process
+its own clock's skew."""
 
 
 def _detail(row: EntryRow, name: str) -> int:

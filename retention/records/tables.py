@@ -255,6 +255,8 @@ bundles = Table(
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("failure", String),
     Column("next_try_at", Moment),
+    # Until when who reads it back holds it (`custody.read_back_claim`).
+    Column("claimed_until", Moment),
     Column("tag", String),
     Index("ix_bundles_case", "case_id", "state"),
     Index("ix_bundles_tenant", "tenant_id", "time_collected", "id"),

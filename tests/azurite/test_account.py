@@ -97,6 +97,25 @@ def test_a_setting_turned_on_while_the_service_runs_is_found_within_a_minute(
     account.check()
 
 
+def test_soft_delete_switched_on_while_the_service_runs_is_found_within_a_minute_by_its_setting(
+    service: BlobServiceClient, container: str
+) -> None:
+    """Where the identity may read it: this account says of a deletion that it was for good."""
+    seconds = 0.0
+    account = AccountCheck(service, container, now=lambda: seconds)
+    account.check()
+    service.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=True, days=7))
+    try:
+        account.check()
+        seconds += PROBE_SECONDS
+        for _ in range(2):  # and stays found
+            with pytest.raises(StoreUnavailable, match="--enable-delete-retention false"):
+                account.check()
+    finally:
+        service.set_service_properties(delete_retention_policy=RetentionPolicy(enabled=False))
+    account.check()
+
+
 def test_between_two_probes_nothing_is_written(
     by_script: BlobServiceClient, container: str, scripted: Scripted
 ) -> None:

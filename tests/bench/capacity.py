@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from functions.recording import READ_BACK
+from functions.read_back_queue import AT_ONCE
 from retention.custody.receiving import PART_SIZE
+from retention.sweep import SPREAD
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 DATA, PAGE = DOCS / "capacity.json", DOCS / "capacity.md"
@@ -103,9 +104,9 @@ class Figures:
         """Bundles an hour that one clock reads back, on a processor of its own."""
         return HOUR / (self.a["bundle_gb"] * self.m["read_back_cpu"])
 
-    def one_timer(self) -> float:
-        """The same of the Functions timer, which runs on one instance at a time."""
-        return min(self.one_reader(), READ_BACK * HOUR / EVERY)
+    def by_queue(self) -> float:
+        """The same of the Functions queue: as many messages as the timer sends, and as many instances as there are."""
+        return float(min(self.a["instances"] * self.one_reader(), SPREAD * AT_ONCE * HOUR / EVERY))
 
 
 def number(value: float) -> str:
@@ -177,12 +178,12 @@ def _limits(f: Figures) -> list[Limit]:
     accounts = "accounts by tenant hash"
     return [
         Limit(
-            "read-back by the Functions timer",
-            f.one_timer(),
+            f"read-back by the Functions queue, {f.a['instances']} instances",
+            f.by_queue(),
             "bundles an hour",
             "read-back",
-            "embedded clocks on API processes: each reads others back",
-            "code; a queue for it: design",
+            "more instances; embedded clocks on API processes read back too",
+            "a setting",
         ),
         Limit("account ingress, default", d["ingress"], "Gbps", "gbps", accounts, "design"),
         Limit("account ingress, large regions", d["ingress_large"], "Gbps", "gbps", accounts, "design"),
@@ -248,7 +249,7 @@ def page(data: Mapping[str, Any]) -> str:
     """docs/capacity.md."""
     f = Figures(data)
     _average, busy, storm = f.loads()
-    backlog = f.a["stamps"] / f.one_timer()
+    hours = f.a["stamps"] / f.by_queue()
     return f"""# Capacity
 
 Computed by `python -m tests.bench.capacity --write` from [capacity.json](capacity.json): what is assumed, what was
@@ -289,9 +290,10 @@ What each load takes of each limit; the first that is met comes first. "Design":
 
 {_limit_rows(f)}
 
-- **Read-back is met first.** The timer runs on one instance at a time: after every stamp has sent one bundle it would
-  be {number(backlog)} hours behind. With `CASEVAULT_CLOCK=embedded` on {f.readers(busy)} API processes it keeps up in the \
-busiest hour, on {f.readers(storm)} it keeps up with every stamp at once; each takes a processor.
+- **Read-back** is queue work: the timer sends {SPREAD * AT_ONCE} messages in {EVERY} seconds at most, each instance reads one
+  after the other on its processor, and a claim in the records keeps any two from reading the same. What every stamp has sent at
+  once is read back within {number(hours)} hours by {f.a["instances"]} instances. Without a function app, or beside it, embedded clocks \
+on {f.readers(busy)} API processes keep up in the busiest hour, on {f.readers(storm)} with every stamp at once; each takes a processor.
 - **Account ingress** is met when every stamp sends at once, and only then: {number(f.gbps(storm))} Gbps, \
 {number(f.gbps(storm) / f.d["ingress"])} accounts of {f.d["ingress"]} Gbps. Until there are several accounts, senders are \
 slowed by 503 answers and try again (`docs/azure.md`), and nothing is lost. More ingress and capacity is given on request.
@@ -318,7 +320,6 @@ design |
 | log shards | one log for each group of tenants, each with its own lock, tiles, checkpoints and witness; a case's entries stay in one | \
 design |
 | partitions by month | of `audit_entries`, by row number: old months are read only, and are moved or detached | design |
-| read-back by a queue | as erasures go: the sweep names received bundles, workers read them back | design |
 
 ## Figures
 

@@ -130,7 +130,7 @@ def schedules_and_queue_are_those_of_the_program(site: Site) -> Iterator[str]:
             yield f"{name} is {settings.get(name)!r}, not {default!r}"
         elif name.endswith("_SCHEDULE") and not croniter.is_valid(settings[name], second_at_beginning=True):
             yield f"{name} is no schedule"
-    queue = settings["CASEVAULT_ERASE_QUEUE"]
+    queues = {settings["CASEVAULT_ERASE_QUEUE"], settings["CASEVAULT_READ_BACK_QUEUE"]}
     made = {r.name for r in site.all("Microsoft.Storage/storageAccounts/queueServices/queues")}
-    if made != {queue, queue + clock_module.POISON}:
+    if made != queues | {queue + clock_module.POISON for queue in queues}:
         yield f"the queues are {sorted(made)}"

@@ -44,7 +44,10 @@ CALLS = {
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
     "sweep": 3 * "records.read " + "records.write records.write records.write records.read records.read "
     "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read records.read "
-    "records.read records.read records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
+    "records.read records.read records.write records.read records.read keys.get "
+    + _READ_THROUGH
+    + _KEPT
+    + "records.write",
     "sequence": "tiles.get engine.commit tiles.get tiles.get tiles.get engine.commit engine.commit tiles.get "
     "engine.commit tiles.get tiles.get "
     + 5 * "tiles.put "

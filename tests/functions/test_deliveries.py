@@ -14,15 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from audit.entry import Action
+from audit.entry import Action, Outcome
 from functions.app import create_app
-from functions.message import write_message
+from functions.message import BadMessage, read_message, write_message
 from functions.process import Once
-from functions.recording import READ_BACK
 from functions.settings import from_environment
 from retention.assembly import Services
 from retention.bundle import BundleState
+from retention.custody.completing import verify_bundle
 from retention.custody.erasing import CASE, start
+from retention.custody.read_back_claim import LEASE, claim
 from retention.errors import Unavailable
 from retention.ids import Kind, new_id
 from retention.records.tables import bundles, cases
@@ -62,8 +63,12 @@ class Host:
         self._functions = {f.get_function_name(): f.get_user_function() for f in app.get_functions()}
 
     def sweep(self) -> list[str]:
+        return self.messages_of("sweep")
+
+    def messages_of(self, timer: str) -> list[str]:
+        """What a timer puts on its queue."""
         queue = Queue()
-        self._functions["sweep"](_tick(), queue)
+        self._functions[timer](_tick(), queue)
         return queue.messages
 
     def tick(self, name: str) -> None:
@@ -152,15 +157,78 @@ def test_a_part_that_came_while_its_bundle_was_erased_is_tidied_away(tmp_path: P
         assert remains(services, past.kept) != []
 
 
-def test_received_bundles_are_read_back_a_few_at_a_time(tmp_path: Path) -> None:
-    past = make_past(tmp_path / "state", READ_BACK, verified=False)
+def test_received_bundles_are_read_back_by_messages_each_once(tmp_path: Path) -> None:
+    past = make_past(tmp_path / "state", 6, verified=False)
     with services_on(past.app_settings) as services:
         host = Host(lambda: services)
-        host.tick("read_back")
-        assert list(states(services).values()).count(BundleState.RECEIVED) == 1
-        host.tick("read_back")
+        messages = host.messages_of("read_back")
+        received = [bundle for bundle, state in states(services).items() if state == BundleState.RECEIVED]
+        assert sorted(messages) == sorted(write_message(bundle) for bundle in received) and len(received) == 7
+        for message in (*messages, *messages[::-1]):  # repeated, and in another order
+            host.deliver("read_back_one", message)
         assert list(states(services).values()).count(BundleState.RECEIVED) == 0
-        assert count(services, Action.BUNDLE_VERIFIED) == READ_BACK + 1
+        assert count(services, Action.BUNDLE_VERIFIED) == len(received)
+        assert host.messages_of("read_back") == []
+
+
+def test_deliveries_at_once_to_several_instances_read_each_bundle_back_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    past = make_past(tmp_path / "state", 6, verified=False)
+    with services_on(past.app_settings) as services:
+        host, read = Host(lambda: services), []
+        messages = host.messages_of("read_back")
+        together = threading.Barrier(4)
+
+        def noted(custody: Any, bundle_id: str, *more: Any) -> Any:
+            read.append(bundle_id)
+            return verify_bundle(custody, bundle_id, *more)
+
+        monkeypatch.setattr("retention.sweep.verify_bundle", noted)
+
+        def instance() -> None:
+            together.wait(60)
+            for message in messages:
+                host.deliver("read_back_one", message)
+
+        instances = [threading.Thread(target=instance) for _ in range(4)]
+        for each in instances:
+            each.start()
+        for each in instances:
+            each.join(120)
+        assert len(read) == len(set(read)) == len(messages)
+        assert list(states(services).values()).count(BundleState.RECEIVED) == 0
+
+
+def test_what_is_being_read_back_gets_no_message_until_its_reader_is_gone(tmp_path: Path) -> None:
+    past = make_past(tmp_path / "state", 1, verified=False)
+    with services_on(past.app_settings) as services:
+        clock, host = Moved(services.custody.clock.now()), Host(lambda: services)
+        object.__setattr__(services.custody, "clock", clock)
+        messages = host.messages_of("read_back")
+        held = read_message(messages[0].encode())
+        assert claim(services.custody, held) is not None  # and its worker dies here
+        assert write_message(held) not in host.messages_of("read_back")
+        host.deliver("read_back_one", messages[0])
+        assert states(services)[held] == BundleState.RECEIVED
+        clock.at += LEASE
+        assert write_message(held) in host.messages_of("read_back")
+        host.deliver("read_back_one", messages[0])
+        assert states(services)[held] == BundleState.COMPLETE
+
+
+def test_a_bad_message_of_the_read_back_is_entered_as_refused_and_its_text_nowhere(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    past = make_past(tmp_path / "state", 1)
+    with services_on(past.app_settings) as services:
+        host = Host(lambda: services)
+        with pytest.raises(BadMessage):
+            host.deliver("read_back_one", '{"bundle": "hunter2"}')
+        host.deliver("read_back_poison", '{"bundle": "hunter2"}')
+        assert count(services, Action.CALLER_REFUSED, Outcome.REFUSED) == 1
+        host.deliver("read_back_poison", write_message(past.kept))
+    assert "hunter2" not in caplog.text and "was given up by the queue" in caplog.text
 
 
 def test_the_scrubbing_goes_on_at_its_pace_and_ends_a_round_with_an_entry(tmp_path: Path) -> None:

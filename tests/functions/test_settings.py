@@ -22,6 +22,19 @@ def test_without_app_settings_the_defaults_stand() -> None:
     assert settings.scrub_schedule == DEFAULTS["CASEVAULT_SCRUB_SCHEDULE"]
     assert settings.tidy_schedule == DEFAULTS["CASEVAULT_TIDY_SCHEDULE"]
     assert settings.erase_queue == DEFAULTS["CASEVAULT_ERASE_QUEUE"]
+    assert settings.read_back_queue == DEFAULTS["CASEVAULT_READ_BACK_QUEUE"]
+
+
+def test_the_read_back_has_a_queue_of_its_own() -> None:
+    settings = from_environment({"CASEVAULT_READ_BACK_QUEUE": "reads"})
+    assert settings.read_back_queue == "%CASEVAULT_READ_BACK_QUEUE%"
+    assert settings.read_back_poison_queue == "%CASEVAULT_READ_BACK_QUEUE%-poison"
+    for given_ in (
+        {"CASEVAULT_READ_BACK_QUEUE": "casevault-erase"},
+        {"CASEVAULT_READ_BACK_QUEUE": "one", "CASEVAULT_ERASE_QUEUE": "one"},
+    ):
+        with pytest.raises(SettingError, match=r"CASEVAULT_ERASE_QUEUE and .* the same queue"):
+            from_environment(given_)
 
 
 @given(QUEUE_NAMES)

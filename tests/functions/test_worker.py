@@ -17,7 +17,12 @@ from tests.functions.worker.client import StartWorker, Worker
 from tests.servers.scripted import answer, scripted
 
 TIMERS = {"sweep", "sequence", "witness", "cosign", "read_back", "scrub", "tidy"}
-QUEUES = {"erase": "casevault-erase", "erase_poison": "casevault-erase-poison"}
+QUEUES = {
+    "erase": "casevault-erase",
+    "erase_poison": "casevault-erase-poison",
+    "read_back_one": "casevault-read-back",
+    "read_back_poison": "casevault-read-back-poison",
+}
 SECRET = "hunter2-do-not-log"
 BAD = {
     "not JSON": f"{{'bundle': {SECRET}",
@@ -32,7 +37,7 @@ BAD = {
 }
 
 
-def test_the_host_is_told_of_six_functions_with_their_triggers(worker: Worker) -> None:
+def test_the_host_is_told_of_all_functions_with_their_triggers(worker: Worker) -> None:
     assert set(worker.functions) == TIMERS | set(QUEUES)
     for name in TIMERS:
         trigger = next(b for b in worker.functions[name]["bindings"] if b["type"] == "timerTrigger")
@@ -55,6 +60,12 @@ def test_the_sweep_sends_to_the_queue_that_erase_listens_to(worker: Worker) -> N
     assert output["type"] == "queue"
     assert output["queueName"] == QUEUES["erase"]
     assert QUEUES["erase_poison"] == output["queueName"] + "-poison"
+
+
+def test_the_read_back_sends_to_the_queue_that_read_back_one_listens_to(worker: Worker) -> None:
+    (output,) = (b for b in worker.functions["read_back"]["bindings"] if b["direction"] == "OUT")
+    assert (output["type"], output["queueName"]) == ("queue", QUEUES["read_back_one"])
+    assert QUEUES["read_back_poison"] == output["queueName"] + "-poison"
 
 
 def test_app_settings_are_named_in_the_triggers_for_the_host_to_resolve(

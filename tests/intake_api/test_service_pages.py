@@ -17,6 +17,7 @@ from intake_api.app import create_app
 from intake_api.readiness import LATE
 from intake_api.uploads import BODY_TYPE
 from retention.actor import CLOCK
+from retention.clock_skew import MOST
 from retention.envelope.errors import KeyWrapperUnavailable
 from retention.log_gate import LogGate
 from retention.objects.errors import StoreUnavailable
@@ -31,7 +32,7 @@ OWN_DOCUMENT = "/openapi.json"
 
 def test_a_healthy_service_is_ready(empty: Service) -> None:
     assert empty.done("GET", "/healthz") == {"status": "ok"}
-    parts = ("database", "unaltered", "object_store", "key_store", "log", "key")
+    parts = ("database", "unaltered", "object_store", "key_store", "log", "key", "clock")
     checks = dict.fromkeys(parts, "ok")
     assert empty.done("GET", "/readyz") == {"status": "ok", "checks": checks, **FINE}
 
@@ -80,6 +81,14 @@ def test_a_key_of_a_vault_that_cannot_be_used_is_called_that_and_not_a_file(
         "key": "the key-encryption key is disabled; enable it"
     }
     assert "vault.example" not in response.get_data(as_text=True), "anybody may ask"
+
+
+def test_a_process_whose_clock_is_too_far_from_the_others_is_not_ready(empty: Service) -> None:
+    empty.services.clock_skew.apart = MOST + timedelta(seconds=2)
+    response = empty.call("GET", "/readyz")
+    checks = response.get_json()["checks"]
+    assert (response.status_code, {name for name, said in checks.items() if said != "ok"}) == (503, {"clock"})
+    assert "302 s ahead of the database server's" in checks["clock"]
 
 
 @pytest.mark.parametrize("part", ["object_store", "key_store", "database"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from urllib.parse import urlsplit
 
 import pytest
 
+from retention.azure_connections import AzureConnections
 from retention.settings import SettingError, from_environment
 
 URL = "https://casevault.blob.core.windows.net"
@@ -30,6 +32,14 @@ def test_an_account_and_a_key_are_taken_as_they_are_set() -> None:
     assert (azure.bundle_container, azure.data_key_container) == ("casevault-bundles", "casevault-data-keys")
 
 
+@pytest.mark.parametrize("url", [f"{URL}:8443", f"{URL}:8443/", "https://10.0.0.7:10000", f"{URL}:65535"])
+def test_an_account_behind_another_port_is_taken_and_asked_there(url: str) -> None:
+    settings = from_environment({"CASEVAULT_BLOB_ACCOUNT_URL": url})
+    assert settings.azure.account_url == url
+    asked = urlsplit(AzureConnections(settings.azure).blobs.url)
+    assert (asked.hostname, asked.port) == (urlsplit(url).hostname, urlsplit(url).port)
+
+
 def test_the_emulator_is_taken_and_its_key_not_shown() -> None:
     settings = from_environment({"CASEVAULT_BLOB_CONNECTION_STRING": EMULATOR})
     assert settings.azure.connection_string == EMULATOR
@@ -41,6 +51,10 @@ def test_the_emulator_is_taken_and_its_key_not_shown() -> None:
     [
         ({"CASEVAULT_BLOB_ACCOUNT_URL": "http://casevault.blob.core.windows.net"}, "must look like https://"),
         ({"CASEVAULT_BLOB_ACCOUNT_URL": f"{URL}/?sv=2024&sig=abc"}, "must look like https://"),
+        ({"CASEVAULT_BLOB_ACCOUNT_URL": f"{URL}:0"}, "with a port perhaps"),
+        ({"CASEVAULT_BLOB_ACCOUNT_URL": f"{URL}:65536"}, "must look like https://"),
+        ({"CASEVAULT_BLOB_ACCOUNT_URL": f"{URL}:"}, "must look like https://"),
+        ({"CASEVAULT_KEY_URL": "https://v.vault.azure.net:99999/keys/k"}, "must look like"),
         ({"CASEVAULT_BLOB_CONNECTION_STRING": ELSEWHERE}, "give this process an identity"),
         ({"CASEVAULT_BLOB_CONNECTION_STRING": "UseDevelopmentStorage=true"}, "BlobEndpoint"),
         ({"CASEVAULT_BLOB_CONNECTION_STRING": EMULATOR, "CASEVAULT_BLOB_ACCOUNT_URL": URL}, "not both"),

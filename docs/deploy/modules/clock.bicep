@@ -17,6 +17,7 @@ param hostStorageName string
 param packageContainer string
 
 param eraseQueue string
+param readBackQueue string
 
 param insightsName string
 
@@ -72,6 +73,7 @@ var settings = union(custody, {
   CASEVAULT_SCRUB_SCHEDULE: '0 * * * * *'
   CASEVAULT_TIDY_SCHEDULE: '0 30 2 * * *'
   CASEVAULT_ERASE_QUEUE: eraseQueue
+  CASEVAULT_READ_BACK_QUEUE: readBackQueue
   AWS_ACCESS_KEY_ID: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/casevault-witness-access-key-id)'
   AWS_SECRET_ACCESS_KEY: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/casevault-witness-secret-access-key)'
   AzureWebJobsStorage__accountName: storage.name

@@ -1,4 +1,4 @@
-// The Functions host's own account: its leases, the deployed package, and the queues of erasures, whose messages hold bundle
+// The Functions host's own account: its leases, the deployed package, and the queues of erasures and read-backs, whose messages hold bundle
 // ids and nothing else. Apart from the bundles: the host needs roles over this whole account.
 
 @description('Name of the account.')
@@ -23,6 +23,7 @@ var roles = loadJsonContent('../roles.json')
 // What the host asks for where AzureWebJobsStorage is an identity: leases and packages, queues, its diagnostic events.
 var hostRoles = ['Storage Blob Data Owner', 'Storage Queue Data Contributor', 'Storage Table Data Contributor']
 var queueName = 'casevault-erase'
+var readBackQueueName = 'casevault-read-back'
 
 resource account 'Microsoft.Storage/storageAccounts@2025-06-01' = {
   name: name
@@ -71,6 +72,16 @@ resource poison 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-
   name: '${queueName}-poison'
 }
 
+resource readBack 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = {
+  parent: queues
+  name: readBackQueueName
+}
+
+resource readBackPoison 'Microsoft.Storage/storageAccounts/queueServices/queues@2025-06-01' = {
+  parent: queues
+  name: '${readBackQueueName}-poison'
+}
+
 resource assignments 'Microsoft.Authorization/roleAssignments@2022-04-01' = [
   for role in hostRoles: {
     name: guid(account.id, clockPrincipalId, role)
@@ -106,3 +117,4 @@ module endpoints 'private-endpoint.bicep' = [
 output name string = account.name
 output packageContainer string = packages.name
 output eraseQueue string = erase.name
+output readBackQueue string = readBack.name
