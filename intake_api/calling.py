@@ -17,7 +17,8 @@ from flask import Flask, current_app, g, request
 from intake_api import uploads
 from intake_api.calls import CallRefused
 from intake_api.door import Door
-from intake_api.identity import InvalidToken
+from intake_api.hosts import is_one_host
+from intake_api.identity import InvalidToken, NoRole
 from intake_api.identity.loopback import is_loopback_host
 from intake_api.refused_callers import note_refused
 from retention.actor import Actor
@@ -89,6 +90,10 @@ def located(path: str) -> str:
 
 def _let_in() -> None:
     g.request_id = secrets.token_hex(12)
+    if not is_one_host(request.environ):
+        raise CallRefused("malformed", "send one Host header, with the name that you call", reason="host")
+    if request.environ["PATH_INFO"].startswith("//"):  # which the router would take for /
+        raise CallRefused("not-found", "there is no such address: it begins with one slash")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in request.path):
         raise CallRefused("malformed", "the address holds control characters: correct the name in it")
     if len(request.query_string) > MOST_QUERY:
@@ -116,6 +121,8 @@ def _authenticate() -> Actor:
     door, address = the_door(), request.remote_addr or ""
     try:
         verified = door.verifier.verify(request.headers.get("Authorization"))
+    except NoRole as error:
+        verified = error.caller  # resolving refuses them, as who they are
     except InvalidToken as error:
         note_refused(door.services.custody, address, error.code.value, g.request_id)
         raise

@@ -28,6 +28,7 @@ from intake_api.draining import drain
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
 from intake_api.logs import log_unexpected
 from intake_api.problem_codes import PROBLEMS
+from retention.actor import NO_ROLE
 from retention.archive import ArchiveError, FileNotReadable
 from retention.envelope.errors import KeyWrapperError, NewerFraming, SealBroken, WrappedKeyBroken
 from retention.errors import CustodyError, Invalid
@@ -75,7 +76,16 @@ def _custody(error: CustodyError) -> Told:
         said = f"you have been refused too often; wait {wait} seconds. This time: {error.message}"
         return Told("too-many-refusals", said, error.reason, headers={"Retry-After": wait})
     errors = error.errors if isinstance(error, Invalid) else {}
-    return Told(error.code, error.message, error.reason, errors, error.facts)
+    return Told(error.code, error.message, error.reason, errors, error.facts, _scope(error))
+
+
+def _scope(error: CustodyError) -> dict[str, str]:
+    """RFC 6750 section 3.1, for a good token that lets its bearer do nothing here."""
+    if error.reason != NO_ROLE:
+        return {}
+    return {
+        "WWW-Authenticate": f'Bearer realm="casevault", error="insufficient_scope", error_description="{error.message}"'
+    }
 
 
 def _is_upload() -> bool:

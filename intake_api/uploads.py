@@ -6,8 +6,8 @@ Rules:
   never changes. An offset and a length are digits, nothing else.
 - A checksum is of one request's body, in an algorithm of the list (checksum). Trailers do not reach a WSGI
   application, so checksum-trailer is not offered.
-- A final upload names partial ones of this service, by address, absolute or not; it has no length and no body of its
-  own (concatenation).
+- A final upload names partial ones of this service by address: its path, or all of it with the host that was called. It
+  has no length and no body of its own (concatenation).
 - Upload-Metadata: pairs of a key and its value in base64, separated by commas; a key stands once. An empty header is
   one without pairs. The values that are looked at are UTF-8; others are the client's own, kept as they are.
 - A body carries bytes only as application/offset+octet-stream, and never more than the upload has room for.
@@ -24,7 +24,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
@@ -111,19 +111,27 @@ def read_concat(headers: Headers) -> Concat | None:
         raise CallRefused(
             "malformed", "a final upload has no length and no bytes of its own", reason="final-upload"
         )
-    return Concat(tuple(_upload_at(address) for address in listed.split()))
+    return Concat(tuple(_upload_at(address, headers.get("Host", "")) for address in listed.split()))
 
 
-def _upload_at(address: str) -> str:
+def _upload_at(address: str, host: str) -> str:
     try:
-        found = _UPLOAD.fullmatch(urlsplit(address).path)
-    except ValueError:  # a host that is none
+        parts = urlsplit(address)
+        here = not parts.netloc or _place(parts) == _place(urlsplit(f"//{host}", parts.scheme))
+        found = _UPLOAD.fullmatch(parts.path) if here else None
+    except ValueError:  # a host or a port that is none
         found = None
     if found is None:
         raise CallRefused(
-            "malformed", "Upload-Concat lists addresses of uploads of this service", reason="header-malformed"
+            "malformed",
+            f"Upload-Concat lists addresses of uploads of this service, /uploads/... or https://{host}/uploads/...",
+            reason="header-malformed",
         )
     return found[1]
+
+
+def _place(parts: SplitResult) -> tuple[str | None, int | None]:
+    return parts.hostname, parts.port or {"https": 443, "http": 80}.get(parts.scheme)
 
 
 def check_body(headers: Headers, room: int) -> int | None:

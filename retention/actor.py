@@ -28,13 +28,15 @@ class Role(StrEnum):
 OURS_ALONE = frozenset({Role.CLOCK, Role.UPLOAD_LINK})
 """Roles that no issuer can hand out: the service itself acts in them."""
 
+NO_ROLE = "no-role"
 WITHHELD: Mapping[str, str] = {
     "directory-unknown": "the directory that your token names is no registered customer's; have the service's "
     "administrator register it, or the issuer name another",
     "directory-missing": "your token names no customer's directory; have the issuer put it there",
+    NO_ROLE: "your token grants no role of this service; have the issuer assign you one",
     "partner-missing": "your token names no partner; have the issuer put your company there",
 }
-"""Why a role that a token carries is not held: the reason's code, and what to do."""
+"""Why a role that a token carries is not held, or that it carries none: the reason's code, and what to do."""
 
 KIND_OF_ROLE: Mapping[Role, str] = {
     Role.CLOCK: "clock",

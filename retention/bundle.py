@@ -15,12 +15,12 @@ Only a complete bundle can be opened.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from retention.characters import is_visible
 from retention.errors import Conflict, Invalid
 
 
@@ -154,11 +154,10 @@ def _size_errors(c: Collection, max_size: int) -> dict[str, str]:
 
 def _name_errors(c: Collection) -> dict[str, str]:
     name = c.file_name
-    hostile = any(unicodedata.category(ch) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for ch in name)
     if (
         not name.strip()
         or len(name.encode("utf-8", "replace")) > MAX_FILE_NAME
-        or hostile
+        or not is_visible(name)
         or name in (".", "..")
         or set(name) & set("/\\")
     ):

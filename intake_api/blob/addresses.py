@@ -6,7 +6,6 @@ The account's name is no container's, so both forms are taken at any host.
 
 from __future__ import annotations
 
-import unicodedata
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
@@ -28,11 +27,6 @@ class Place:
     def link_id(self) -> str | None:
         id_ = self.container.replace("-", "_", 1)
         return id_ if self.container.startswith(PREFIX) and is_id(id_) else None
-
-
-def is_visible(text: str) -> bool:
-    """Whether every character can be kept, shown and written into a document."""
-    return not any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in text)
 
 
 def container_of(link_id: str) -> str:

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, NoReturn
 from werkzeug.wrappers import Response
 
 from intake_api.blob import blobs, calls, containers, sas
-from intake_api.blob.addresses import is_visible
 from intake_api.blob.calls import Call
 from intake_api.blob.errors import BlobError, told
 from intake_api.blob.noting import LinkNotes
 from intake_api.blob.shared import TAKEN, Shared
 from intake_api.draining import drain
 from intake_api.logs import ROUTE
+from retention.characters import is_visible
 from retention.custody.context import Custody
 from retention.custody.linking import UploadLink, find_link
 from retention.custody.staging import Stoppable, Through

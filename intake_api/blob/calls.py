@@ -18,6 +18,7 @@ from intake_api.blob import xml
 from intake_api.blob.addresses import Place, read_path
 from intake_api.blob.errors import BlobError
 from intake_api.blob.sas import VERSION, read_query
+from intake_api.hosts import is_one_host
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -63,6 +64,8 @@ def new_request_id() -> str:
 
 def read(environ: WSGIEnvironment, request_id: str) -> Call:
     """The request that the server hands over."""
+    if not is_one_host(environ):
+        raise BlobError("InvalidHeaderValue", HeaderName="Host")
     query = read_query(environ.get("QUERY_STRING", ""))
     if query is None:
         raise BlobError("InvalidQueryParameterValue")

@@ -13,10 +13,10 @@ from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
 from intake_api.blob import xml
-from intake_api.blob.addresses import is_visible
 from intake_api.blob.calls import Call, version_headers
 from intake_api.blob.errors import BlobError
 from intake_api.blob.shared import Shared
+from retention.characters import is_visible
 from retention.custody import committing
 from retention.custody.staging import Through
 

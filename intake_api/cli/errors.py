@@ -107,9 +107,8 @@ def one_line(text: str) -> str:
 
 
 def _visible(character: str) -> str:
-    if (
-        unicodedata.category(character)[0] == "C"
-    ):  # controls, formats (also right-to-left overrides), surrogates
+    category = unicodedata.category(character)
+    if category[0] == "C" or category in ("Zl", "Zp"):  # also right-to-left overrides; line separators
         return character.encode("unicode_escape").decode("ascii")
     return character
 

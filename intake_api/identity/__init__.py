@@ -13,7 +13,7 @@ from intake_api.identity.discovery import DiscoveredKeys, RefreshPolicy
 from intake_api.identity.documents import HttpsDocuments
 from intake_api.identity.jwks import KeySource, StaticKeys, VerificationKey
 from intake_api.identity.loopback import ensure_loopback
-from intake_api.identity.refusals import InvalidToken, KeysUnavailable, Refusal
+from intake_api.identity.refusals import InvalidToken, KeysUnavailable, NoRole, Refusal
 from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE, Caller
 from intake_api.identity.settings import ALGORITHMS, IssuerSettings
 from intake_api.identity.tokens import TokenVerifier
@@ -30,6 +30,7 @@ __all__ = [
     "IssuerSettings",
     "KeySource",
     "KeysUnavailable",
+    "NoRole",
     "RefreshPolicy",
     "Refusal",
     "StaticKeys",

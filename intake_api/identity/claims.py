@@ -7,19 +7,19 @@ Rules, in this order (RFC 7519 section 4.1, RFC 9068 section 4):
 2. the issuer equals ours, character by character;
 3. one of the audiences is one of ours;
 4. now < exp + leeway ("on or after" exp is too late); now >= nbf - leeway; now >= iat - leeway;
-5. at least one known role.
+5. at least one known role: without one it is known who calls, who may do nothing here (`NoRole`).
 """
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from intake_api.identity.refusals import InvalidToken, Refusal
+from intake_api.identity.refusals import InvalidToken, NoRole, Refusal
 from intake_api.identity.roles import Caller
 from intake_api.identity.settings import IssuerSettings
 from retention.actor import Role
+from retention.characters import escaped, is_plain
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_TEXT = 512
@@ -43,7 +43,7 @@ def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller
     if not audiences & set(settings.audiences):
         raise InvalidToken(Refusal.WRONG_AUDIENCE, "the token is for another audience")
     _check_times(claims, expires, settings.leeway, now)
-    return Caller(
+    caller = Caller(
         issuer=issuer,
         subject=subject,
         roles=_roles(claims, settings),
@@ -51,8 +51,11 @@ def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller
         directory=_name(claims, settings.directory_claim),
         partner=_name(claims, settings.partner_claim),
         token_id=_text(claims, "jti"),
-        name=_text(claims, settings.name_claim),
+        name=_display_name(claims, settings.name_claim),
     )
+    if not caller.roles:
+        raise NoRole(caller)
+    return caller
 
 
 def check_access_token(claims: Claims, settings: IssuerSettings, *, by_type: bool) -> None:
@@ -87,10 +90,7 @@ def _check_times(claims: Claims, expires: datetime, leeway: timedelta, now: date
 
 def _roles(claims: Claims, settings: IssuerSettings) -> frozenset[Role]:
     values = _texts(claims, settings.roles_claim)
-    roles = frozenset(settings.roles[value] for value in values if value in settings.roles)
-    if not roles:
-        raise InvalidToken(Refusal.NO_ROLE, "the token grants no role of this service")
-    return roles
+    return frozenset(settings.roles[value] for value in values if value in settings.roles)
 
 
 def _text(claims: Claims, claim: str) -> str | None:
@@ -98,9 +98,18 @@ def _text(claims: Claims, claim: str) -> str | None:
     value = claims.get(claim)
     if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
         raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a short text")
-    if value and any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
-        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim holds control characters")
+    if value and not is_plain(value):
+        raise InvalidToken(
+            Refusal.MALFORMED,
+            f"the token's {claim} claim holds characters that do not read as they are written",
+        )
     return value or None
+
+
+def _display_name(claims: Claims, claim: str) -> str | None:
+    """What somebody calls themselves lets nobody in; it is shown to others, with what would deceive spelled out."""
+    value = claims.get(claim)
+    return _text({claim: escaped(value)}, claim) if isinstance(value, str) else _text(claims, claim)
 
 
 def _name(claims: Claims, claim: str) -> str | None:

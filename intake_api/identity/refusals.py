@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from intake_api.identity.roles import Caller
+
 
 class Refusal(StrEnum):
     MISSING = "missing"
@@ -35,6 +37,14 @@ class InvalidToken(Exception):
         super().__init__(message)
         self.code = code
         self.message = message
+
+
+class NoRole(InvalidToken):
+    """A good token of somebody who has no role of this service: `caller` is who it is."""
+
+    def __init__(self, caller: Caller) -> None:
+        super().__init__(Refusal.NO_ROLE, "the token grants no role of this service")
+        self.caller = caller
 
 
 class KeysUnavailable(Exception):

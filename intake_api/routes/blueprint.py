@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any, NoReturn, Protocol, TypeVar
@@ -22,6 +23,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 MOST_ERRORS = 50
 """Told at once: a body of a megabyte can be wrong in half a million places."""
 Shape = type[ma.Schema] | Mapping[str, str]
+
+
+class _MemberTwice(Exception):
+    """Which of the two counts is nobody's to guess (RFC 8259 section 4)."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise _MemberTwice(next(name for name in names if names.count(name) > 1))
+    return members
 
 
 class Decorator(Protocol):
@@ -44,7 +57,10 @@ class _StrictParser(FlaskParser):
         if not core.is_json(req.mimetype):
             raise CallRefused("unsupported-media-type", "send a JSON body, as application/json")
         try:
-            return core.parse_json(req.get_data(cache=True))
+            return json.loads(req.get_data(cache=True).decode(), object_pairs_hook=_members)
+        except _MemberTwice as twice:
+            said = f"a member of an object stands twice: {str(twice)[:64]!r}"
+            raise CallRefused("malformed", said, reason="member-twice") from None
         except (ValueError, RecursionError):  # no JSON, no UTF-8, a number or a nesting past all bounds
             raise CallRefused("malformed", "the body is not JSON in UTF-8") from None
 

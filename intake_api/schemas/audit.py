@@ -21,8 +21,8 @@ class EntryFilter(ma.Schema):
     action = fields.Enum(Action, by_value=True, load_default=None)
     bundle = Word(load_default=None, longest=64)
     outcome = fields.Enum(Outcome, by_value=True, load_default=None)
-    since = Moment(load_default=None, metadata={"description": "inclusive"})
-    until = Moment(load_default=None, metadata={"description": "exclusive"})
+    since = Moment(bounded=False, load_default=None, metadata={"description": "inclusive"})
+    until = Moment(bounded=False, load_default=None, metadata={"description": "exclusive"})
 
 
 class EntryQuery(PageQuery, EntryFilter):
@@ -38,8 +38,8 @@ class ReportQuery(PageQuery):
 
     case = Word(load_default=None, longest=64, metadata={"description": "the case's number"})
     actor = Word(load_default=None, longest=512, metadata={"description": "an actor's id, or their subject"})
-    since = Moment(load_default=None, metadata={"description": "inclusive"})
-    until = Moment(load_default=None, metadata={"description": "exclusive"})
+    since = Moment(bounded=False, load_default=None, metadata={"description": "inclusive"})
+    until = Moment(bounded=False, load_default=None, metadata={"description": "exclusive"})
 
 
 class ReadersQuery(ReportQuery):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +9,16 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from audit.times import rfc3339
+from retention.characters import is_plain
 from retention.records.pages import MAX_LIMIT
 
 DEFAULT_LIMIT = 50
+EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
+"""Older than any stamp: a moment before it is a clock that was never set, or a wrong unit."""
 
 
 class Word(fields.String):
-    """One line of text, 1 to `longest` characters, none of them invisible (controls, lone surrogates)."""
+    """One line of text (`lines`: several), 1 to `longest` characters, that reads as it is written."""
 
     def __init__(self, *, longest: int = 200, lines: bool = False, **named: Any) -> None:
         super().__init__(validate=validate.Length(1, longest), **named)
@@ -24,8 +26,10 @@ class Word(fields.String):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> str:
         text = super()._deserialize(value, attr, data, **named)
-        if any(unicodedata.category(c) in ("Cc", "Cs") and c not in self._allowed for c in text):
-            raise ma.ValidationError("Must not hold control characters.")
+        if not is_plain(text, self._allowed):
+            raise ma.ValidationError(
+                "Must not hold control characters, line separators, or characters that turn the direction of text."
+            )
         return text
 
 
@@ -43,7 +47,11 @@ class Several(fields.List[Any]):
 
 
 class Moment(fields.AwareDateTime):
-    """RFC 3339; a time zone is demanded, UTC is given."""
+    """RFC 3339; a time zone is demanded, UTC is given. A `bounded` one is not before EARLIEST."""
+
+    def __init__(self, *, bounded: bool = True, **named: Any) -> None:
+        super().__init__(**named)
+        self._bounded = bounded
 
     def _serialize(self, value: datetime | None, attr: str | None, obj: Any, **named: Any) -> str | None:
         return None if value is None else rfc3339(value)
@@ -51,9 +59,12 @@ class Moment(fields.AwareDateTime):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> datetime:
         moment = super()._deserialize(value, attr, data, **named)
         try:
-            return moment.astimezone(UTC)
+            moment = moment.astimezone(UTC)
         except OverflowError:
             raise ma.ValidationError("Is out of range.") from None
+        if moment < EARLIEST and self._bounded:
+            raise ma.ValidationError(f"Must not be before {rfc3339(EARLIEST)}.")
+        return moment
 
 
 class PageQuery(ma.Schema):

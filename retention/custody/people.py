@@ -26,7 +26,7 @@ from collections.abc import Mapping
 from sqlalchemy import insert, select, update
 
 from audit.entry import Action
-from retention.actor import OURS_ALONE, WITHHELD, Actor, Role
+from retention.actor import NO_ROLE, OURS_ALONE, WITHHELD, Actor, Role
 from retention.binding import ACTOR, PARTNER, STAMP, TENANT
 from retention.custody.access import check_row
 from retention.custody.context import Custody, alarmed, commit, refuse
@@ -112,8 +112,8 @@ class Directory:
             withheld=withheld,
             particulars={"subject": subject, **({"name": name} if name else {}), **particulars},
         )
-        if withheld and not held:
-            why, now = next(iter(withheld.values())), self._custody.clock.now()
+        if not held:
+            why, now = next(iter(withheld.values()), NO_ROLE), self._custody.clock.now()
             denied = Denied(why, WITHHELD[why])
             commit(self._custody, lambda tx: refuse(tx, actor, Action.CALLER_REFUSED, now, denied))
         return actor

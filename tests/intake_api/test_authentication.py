@@ -9,7 +9,7 @@ import pytest
 
 from intake_api.identity import KeysUnavailable
 from retention.actor import Role
-from tests.service import AUDITOR, ENGINEER, OPERATOR, Service
+from tests.service import AUDITOR, ENGINEER, OPERATOR, Persona, Service
 
 PUBLIC = ("/healthz", "/readyz", "/openapi.json", "/problems/refused", "/audit/keys", "/audit/checkpoint")
 
@@ -125,6 +125,20 @@ def test_a_callers_own_request_id_is_not_taken(empty: Service) -> None:
     assert response.headers["X-Request-Id"] != "mine"
 
 
+def test_a_good_token_without_a_role_of_ours_is_refused_and_entered_as_who_it_is(service: Service) -> None:
+    nobody = Persona("nina", ())
+    response = service.call("GET", "/stamps", nobody)
+    assert (response.status_code, response.get_json()["reason"]) == (403, "no-role")
+    challenge = response.headers["WWW-Authenticate"]
+    assert challenge.startswith('Bearer realm="casevault", error="insufficient_scope"')
+    (entry,) = service.entries(action="caller.refused")
+    assert entry["reason"] == "no-role" and entry["particulars"]["subject"] == "nina"
+    assert entry["actor"].startswith("act_") and entry["actor"] != "act_unknown"
+    service.done("GET", "/stamps", nobody.with_roles(Role.AUDITOR))
+    known = [e["actor"] for e in service.entries() if e["particulars"].get("subject") == "nina"]
+    assert len(known) > 1 and set(known) == {entry["actor"]}
+
+
 def test_nobody_can_claim_to_be_the_clock(empty: Service) -> None:
     response = empty.call("GET", "/stamps", ENGINEER.with_roles(Role.CLOCK))
-    assert (response.status_code, response.get_json()["reason"]) == (401, "no-role")
+    assert (response.status_code, response.get_json()["reason"]) == (403, "no-role")

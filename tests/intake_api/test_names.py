@@ -85,6 +85,53 @@ def test_a_token_whose_names_hold_control_characters_is_refused(
     assert (answer.status_code, answer.get_json()["reason"]) == (401, "malformed")
 
 
+ODD = ("\u202e", "\u2066", "\u200f", "\u061c", "\u2028", "\u2029")
+"""Overrides, isolates and marks of direction; separators of lines and paragraphs."""
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_reasons_and_names_read_as_they_were_written(service: Service, odd: str) -> None:
+    bundle = service.complete()
+    reason = {"reason": f"the customer asked for it{odd} twice"}
+    asked: list[tuple[str, Persona, dict[str, object]]] = [
+        (f"/cases/{CASE}/grants", ENGINEER, reason),
+        (f"/bundles/{bundle}/erasures", ENGINEER, reason),
+        (f"/bundles/{bundle}/report", ENGINEER, reason),
+        (f"/bundles/{bundle}/move", ENGINEER, {**reason, "case": CASE}),
+        ("/tenants", ADMINISTRATOR, {"name": f"Con{odd}toso", "directory": "d"}),
+        ("/tenants", ADMINISTRATOR, {"name": "Contoso", "directory": f"d{odd}"}),
+        ("/stamps", OPERATOR, {"name": f"ra{odd}ck", "subject": "s"}),
+        ("/cases", CASE_SYSTEM, {"number": f"1{odd}2", "directory": "directory-one"}),
+    ]
+
+    def acts() -> list[str]:
+        done = service.entries(outcome="success")
+        return [e["action"] for e in done if e["action"] != "audit.queried"]
+
+    before = acts()
+    for path, who, body in asked:
+        answer = service.call("POST", path, who, json=body)
+        assert answer.status_code == 422, (path, answer.get_data(as_text=True))
+    named = {**tus(4, collection(filename=f"a{odd}gpj.zip")), "Content-Type": OFFSET_BYTES}
+    assert service.call("POST", "/uploads", STAMP, headers=named, data=b"data").status_code == 422
+    assert acts() == before
+
+
+def test_what_is_not_latin_is_no_oddity(service: Service) -> None:
+    for reason in ("الرجاء التحقق من السجلات", "לקוח ביקש לבדוק את הדיסק", "نمی\u200cخواهم ببینم چه شد"):
+        service.done("POST", f"/cases/{CASE}/grants", ENGINEER, json={"reason": reason})
+
+
+@pytest.mark.parametrize("odd", [*ODD, "\n", "\x1b"])
+def test_a_name_that_would_deceive_is_spelled_out_and_keeps_nobody_out(service: Service, odd: str) -> None:
+    who, name = service.issuer, f"Zoe{odd}eoZ"
+    token = who.token("zoe", (Role.AUDITOR,), name=name)
+    answer = service.call("GET", "/stamps", headers={"Authorization": f"Bearer {token}"})
+    assert answer.status_code == 200
+    (entry,) = [e for e in service.entries() if e["particulars"].get("subject") == "zoe"]
+    assert entry["particulars"]["name"] == f"Zoe{odd.encode('unicode_escape').decode()}eoZ"
+
+
 def spelled(form: str, text: str) -> str:
     return unicodedata.normalize(form, text)  # type: ignore[arg-type]
 

@@ -16,7 +16,9 @@ from intake_api.blob.errors import BlobError
 from retention.actor import Role
 from tests.intake_api.blob.calling import sender
 from tests.service import (
+    AUDITOR,
     CASE,
+    CASE_SYSTEM,
     DIRECTORY,
     OFFSET_BYTES,
     OPERATOR,
@@ -85,6 +87,61 @@ def test_times_before_all_others_are_refused_like_any_wrong_ones(service: Servic
     headers = {**tus(4, said), "Content-Type": OFFSET_BYTES}
     sent = service.call("POST", "/uploads", STAMP, headers=headers, data=b"data")
     assert put.status_code < 500 and sent.status_code < 500
+
+
+@pytest.mark.parametrize("wrong", ["0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z", "1999-12-31T23:59:59Z"])
+def test_a_moment_of_a_clock_that_was_never_set_is_refused(service: Service, wrong: str) -> None:
+    for path, body in (
+        ("/cases", {"number": "9", "directory": "directory-one", "opened_at": wrong}),
+        (f"/cases/{CASE}/close", {"closed_at": wrong}),
+    ):
+        refused = service.call("POST", path, CASE_SYSTEM, json=body)
+        assert refused.status_code == 422
+        assert "Must not be before 2000-01-01" in str(refused.get_json()["errors"])
+    headers = {**tus(4, collection(logs_start=wrong)), "Content-Type": OFFSET_BYTES}
+    refused = service.call("POST", "/uploads", STAMP, headers=headers, data=b"data")
+    assert (refused.status_code, list(refused.get_json()["errors"])) == (422, ["logs_start"])
+    put = sender(service).put(**{"x-ms-meta-logs_start": wrong})
+    assert put.status_code == 400
+    assert service.done("GET", f"/cases/{CASE}", OPERATOR)["state"] == "open"
+    service.done("GET", "/audit/entries", AUDITOR, query_string={"since": wrong})  # a question may go back
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"name": "a", "name": "b", "subject": "s"}',
+        b'{"name": "a", "subject": "s", "\\u006eame": "b"}',
+        b'{"name": "a", "subject": {"x": 1, "x": 2}}',
+    ],
+)
+def test_a_member_that_stands_twice_is_nobodys_to_choose(service: Service, body: bytes) -> None:
+    refused = service.call("POST", "/stamps", OPERATOR, data=body, content_type="application/json")
+    assert (refused.status_code, refused.get_json()["reason"]) == (400, "member-twice")
+
+
+@pytest.mark.parametrize("path", ["//stamps", "///stamps", "//uploads"])
+def test_an_address_with_two_slashes_is_another_one(service: Service, path: str) -> None:
+    found = service.call("GET", "/stamps", OPERATOR, environ_overrides={"PATH_INFO": path})
+    assert found.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "host", ["", "a.example,b.example", "a b", "a/b", "a@b", "a.example:80:80", "[::1", "\u00e9"]
+)
+def test_a_request_is_for_one_host(service: Service, host: str) -> None:
+    asked = {"HTTP_HOST": host, "SERVER_PROTOCOL": "HTTP/1.1"}
+    refused = service.call("GET", "/healthz", environ_overrides=asked)
+    assert (refused.status_code, refused.get_json()["reason"]) == (400, "host")
+    assert sender(service).call("GET", "", **asked).headers["x-ms-error-code"] == "InvalidHeaderValue"
+
+
+@pytest.mark.parametrize("host", ["a.example", "127.0.0.1:8443", "[::1]:8443", "localhost:", "a_b.example"])
+def test_any_name_of_a_host_is_taken(service: Service, host: str) -> None:
+    asked = {"HTTP_HOST": host, "SERVER_PROTOCOL": "HTTP/1.1"}
+    assert service.call("GET", "/healthz", environ_overrides=asked).status_code == 200
+    old = {"HTTP_HOST": "", "SERVER_PROTOCOL": "HTTP/1.0"}
+    assert service.call("GET", "/healthz", environ_overrides=old).status_code == 200
 
 
 @pytest.mark.parametrize(

@@ -100,7 +100,7 @@ def test_only_a_request_that_tells_a_length_has_it_checked() -> None:
     ],
 )
 def test_a_concatenation_names_uploads_by_any_address(header: str, partials: tuple[str, ...] | None) -> None:
-    concat = uploads.read_concat({"Upload-Concat": header})
+    concat = uploads.read_concat({"Upload-Concat": header, "Host": "host.example:8443"})
     assert concat is not None
     assert concat.partials == partials
 
@@ -143,6 +143,32 @@ def test_a_body_of_another_type_or_of_unknown_length_is_refused() -> None:
     with pytest.raises(CallRefused) as told:
         uploads.check_body({"Content-Type": uploads.BODY_TYPE}, 10)
     assert told.value.code == "length-required"
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "taken"),
+    [
+        ("/uploads/bun_a", "a.example", True),
+        ("https://a.example/uploads/bun_a", "a.example", True),
+        ("https://A.example:443/uploads/bun_a", "a.example", True),
+        ("https://a.example:8443/uploads/bun_a", "a.example:8443", True),
+        ("//a.example/uploads/bun_a", "a.example", True),
+        ("https://b.example/uploads/bun_a", "a.example", False),
+        ("https://a.example:8443/uploads/bun_a", "a.example", False),
+        ("https://a.example@b.example/uploads/bun_a", "a.example", False),
+        ("//b.example/uploads/bun_a", "a.example", False),
+        ("https://a.example:x/uploads/bun_a", "a.example", False),
+        ("https://a.example/uploads/bun_a", "", False),
+    ],
+)
+def test_what_is_concatenated_is_of_this_service(address: str, host: str, taken: bool) -> None:
+    headers = {"Upload-Concat": f"final;{address}", "Host": host}
+    if taken:
+        assert uploads.read_concat(headers) == uploads.Concat(("bun_a",))
+        return
+    with pytest.raises(CallRefused) as told:
+        uploads.read_concat(headers)
+    assert told.value.reason == "header-malformed"
 
 
 def test_a_chunked_body_of_upload_bytes_has_no_length_to_compare() -> None:
