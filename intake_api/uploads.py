@@ -20,7 +20,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import format_datetime
@@ -95,8 +95,8 @@ class Concat:
         return self.partials is not None
 
 
-def read_concat(headers: Headers) -> Concat | None:
-    """Upload-Concat of a creation; None when it is for an upload of its own."""
+def read_concat(headers: Headers, origin: str | None = None) -> Concat | None:
+    """Upload-Concat of a creation; None when it is for an upload of its own. `origin` is this service's, if known."""
     text = headers.get("Upload-Concat")
     if text is None:
         return None
@@ -111,20 +111,22 @@ def read_concat(headers: Headers) -> Concat | None:
         raise CallRefused(
             "malformed", "a final upload has no length and no bytes of its own", reason="final-upload"
         )
-    return Concat(tuple(_upload_at(address, headers.get("Host", "")) for address in listed.split()))
+    places = [f"//{headers.get('Host', '')}", *([origin] if origin else [])]
+    return Concat(tuple(_upload_at(address, places) for address in listed.split()))
 
 
-def _upload_at(address: str, host: str) -> str:
+def _upload_at(address: str, places: Sequence[str]) -> str:
     try:
         parts = urlsplit(address)
-        here = not parts.netloc or _place(parts) == _place(urlsplit(f"//{host}", parts.scheme))
-        found = _UPLOAD.fullmatch(parts.path) if here else None
+        here = [_place(urlsplit(place, parts.scheme)) for place in places]
+        ours = not parts.netloc or _place(parts) in here
+        found = _UPLOAD.fullmatch(parts.path) if ours else None
     except ValueError:  # a host or a port that is none
         found = None
     if found is None:
         raise CallRefused(
             "malformed",
-            f"Upload-Concat lists addresses of uploads of this service, /uploads/... or https://{host}/uploads/...",
+            "Upload-Concat lists addresses of uploads of this service: paths, or with the host that was called",
             reason="header-malformed",
         )
     return found[1]

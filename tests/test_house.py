@@ -27,6 +27,7 @@ PURE = (
     "audit/times.py",
     "retention/case.py",
     "retention/bundle.py",
+    "retention/characters.py",
     "retention/grants.py",
     "retention/deadline.py",
     "retention/actor.py",

@@ -98,7 +98,7 @@ def _spoken() -> Response:
 @routes.gives(201, description="Created; Location, Upload-Offset, Upload-Expires")
 def create() -> Response:
     """Announce a bundle; its bytes may come along, follow by PATCH to its Location, or lie in partial uploads."""
-    concat = uploads.read_concat(request.headers)
+    concat = uploads.read_concat(request.headers, the_door().origin)
     if concat is not None and concat.partials is not None:
         return _create_final(concat.partials)
     most = custody().limits.max_bundle_size

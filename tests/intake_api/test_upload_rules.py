@@ -171,6 +171,13 @@ def test_what_is_concatenated_is_of_this_service(address: str, host: str, taken:
     assert told.value.reason == "header-malformed"
 
 
+def test_what_is_concatenated_may_be_named_by_the_services_own_origin() -> None:
+    headers = {"Upload-Concat": "final;https://a.example/uploads/bun_a", "Host": "behind:8443"}
+    assert uploads.read_concat(headers, "https://a.example") == uploads.Concat(("bun_a",))
+    with pytest.raises(CallRefused):
+        uploads.read_concat(headers, "https://b.example")
+
+
 def test_a_chunked_body_of_upload_bytes_has_no_length_to_compare() -> None:
     assert uploads.check_body({"Content-Type": uploads.BODY_TYPE, "Transfer-Encoding": "chunked"}, 0) is None
     assert uploads.has_body({"Transfer-Encoding": "chunked"})
