@@ -27,6 +27,7 @@ from retention.errors import Unavailable
 from retention.inspecting import MOST_UNSEQUENCED
 from retention.log_gate import check_now
 from retention.observing.state import oldest_unsequenced
+from retention.records.schema import NEWER
 from retention.timekeeping import doubt, read_mark
 
 DEADLINE_SECONDS = 1.5
@@ -51,7 +52,13 @@ def _log(services: Services) -> None:
 def _unaltered(services: Services) -> None:
     parts = services.custody
     with suppress(SQLAlchemyError, OSError):  # that it does not answer, `database` tells
-        parts.schema.require(parts.records)
+        try:
+            parts.schema.require(parts.records)
+        except Unavailable as error:
+            if (
+                error.reason != NEWER
+            ):  # else `schema` tells: uploads go on here while the newer version starts
+                raise
     if parts.openings.lost:
         raise EntryNotKept
 
@@ -84,10 +91,19 @@ def _sequencing(services: Services) -> str:
     return late if waits > MOST_UNSEQUENCED.total_seconds() else OK
 
 
+def _schema(services: Services) -> str:
+    try:
+        services.custody.schema.require(services.custody.records)
+    except Unavailable as error:
+        return error.message
+    return OK
+
+
 APART: Mapping[str, Callable[[Services], str]] = {
     "uploads": _uploads,
     "destruction": _destruction,
     "sequencing": _sequencing,
+    "schema": _schema,
 }
 
 

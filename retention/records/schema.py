@@ -6,6 +6,8 @@ Rules:
 - Anything that runs code, hides or rewrites rows, or refuses them is foreign: triggers, rules, views, row security,
   other constraints, columns, defaults, unique indexes, and indexes over expressions. While it is there nothing opens.
 - A plain index more is an administrator's own business: it is told, and stops nothing.
+- A database that was brought to a newer version meanwhile is not altered, but cannot be judged here: nothing opens in
+  this process, and all else goes on, until one of the newer version has taken its place.
 """
 
 from __future__ import annotations
@@ -33,11 +35,12 @@ from sqlalchemy.dialects import postgresql
 
 from audit.tables import metadata as audit_metadata
 from retention.errors import Unavailable
+from retention.records.migrate import newest_version
 from retention.records.tables import metadata
 from retention.records.unit_of_work import Records
 
 LOG = logging.getLogger(__name__)
-FOREIGN = "database-altered"
+FOREIGN, NEWER = "database-altered", "newer-schema"
 LOOK_SECONDS = 10.0
 _VERSIONS = "alembic_version"
 _TABLES: tuple[Table, ...] = (*metadata.sorted_tables, *audit_metadata.sorted_tables)
@@ -52,10 +55,15 @@ class Schema:
     """A sentence each; while there is one nothing is opened."""
     indexes: tuple[str, ...] = ()
     """Plain indexes that the service did not make."""
+    newer: str | None = None
+    """The database's version, where this program does not know it; nothing else is said then."""
 
 
 def inspect_schema(connection: Connection) -> Schema:
-    """Hold the live schema of a database of the newest version against the declared one."""
+    """Hold the live schema of a database against the declared one."""
+    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if version is not None and version > newest_version():
+        return Schema(newer=str(version))
     if connection.dialect.name == "postgresql":
         return _postgres(connection)
     return _sqlite(connection)
@@ -80,17 +88,29 @@ class SchemaWatch:
                     found = inspect_schema(reads)
                 if found.foreign and found != self._found:
                     LOG.critical("the database's schema was altered: %s", "; ".join(found.foreign))
+                if found.newer and found != self._found:
+                    LOG.error("%s", _newer(found.newer))
                 self._found, self._looked = found, now
             return self._found
 
     def require(self, records: Records) -> None:
-        """Unavailable while anything foreign is in the database."""
-        if self.look(records).foreign:
+        """Unavailable while anything foreign is in the database, or it is of a newer version."""
+        found = self.look(records)
+        if found.newer:
+            raise Unavailable(_newer(found.newer), reason=NEWER)
+        if found.foreign:
             raise Unavailable(
                 "the database was altered outside the service; nothing is opened before somebody has looked: "
                 "`casevault doctor` names what",
                 reason=FOREIGN,
             )
+
+
+def _newer(version: str) -> str:
+    return (
+        f"the database was brought to version {version}, and this program knows those up to {newest_version()}: it "
+        "opens nothing any more; the newer program does"
+    )
 
 
 def refuse_foreign(records: Records) -> None:

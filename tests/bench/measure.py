@@ -1,14 +1,28 @@
-"""Processor time and memory of a process and its children, from /proc; and small statistics."""
+"""The machine; processor time and memory of a process and its children, from /proc; and small statistics."""
 
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from pathlib import Path
 
 TICK = os.sysconf("SC_CLK_TCK")
 MIB = 1 << 20
 GB = 1e9
+
+
+def machine() -> str:
+    """The processor, as the system names it, its cores, and the interpreter."""
+    model = next(
+        (
+            line.split(": ")[1]
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if "model name" in line
+        ),
+        platform.machine(),
+    )
+    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def tree(pid: int) -> list[int]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import platform
 import sys
 import tempfile
 from collections.abc import Callable
@@ -27,7 +26,7 @@ import records
 import sweeping
 import uploads
 from contenders import Stable
-from measure import MIB
+from measure import MIB, machine
 from table import Row, render
 
 
@@ -46,7 +45,7 @@ def main() -> None:
                 print(f"measuring: {section}", file=sys.stderr)
                 rows += _in_a_stable(folder / section, measure)
     print(
-        f"\n{datetime.now(UTC):%Y-%m-%d}, {_machine()}, {options.size} MiB bodies, {options.rounds} rounds\n"
+        f"\n{datetime.now(UTC):%Y-%m-%d}, {machine()}, {options.size} MiB bodies, {options.rounds} rounds\n"
     )
     print(render(rows))
 
@@ -75,18 +74,6 @@ def _in_a_stable(folder: Path, measure: Callable[[Stable], list[Row]]) -> list[R
         return measure(stable)
     finally:
         stable.stop_all()
-
-
-def _machine() -> str:
-    model = next(
-        (
-            line.split(": ")[1]
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if "model name" in line
-        ),
-        platform.machine(),
-    )
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
 
 
 def _options() -> argparse.Namespace:

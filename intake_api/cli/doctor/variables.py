@@ -29,6 +29,7 @@ FUNCTION_APP = frozenset(
         "CASEVAULT_SCRUB_SCHEDULE",
         "CASEVAULT_TIDY_SCHEDULE",
         "CASEVAULT_ERASE_QUEUE",
+        "CASEVAULT_READ_BACK_QUEUE",
     }
 )
 """Those of the other door, which this one does not know: a test holds the list to it."""
