@@ -48,6 +48,14 @@ def test_every_measured_figure_says_when_where_and_by_which_command(data: Any) -
         assert importlib.util.find_spec(module) is not None, name
 
 
+def test_all_measured_figures_are_of_one_machine_which_the_page_names(data: Any) -> None:
+    """Processor as the system names it, and its cores: what else ran there is each figure's own."""
+    machines = {each["machine"].partition(", Python")[0] for each in data["measured"].values()}
+    (one,) = machines
+    assert re.fullmatch(r"\S.+, \d+ cores", one), one
+    assert f"Machine: {one}, Python " in capacity.PAGE.read_text()
+
+
 def test_every_documented_figure_names_its_page(data: Any) -> None:
     for name, each in data["documented"].items():
         assert each["page"].startswith("https://learn.microsoft.com/"), name

@@ -9,11 +9,14 @@ import sys
 import tomllib
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import pytest
 from croniter import croniter
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from functions.settings import DEFAULTS
 from tests.functions.deployment import ROOT, is_ignored
@@ -149,14 +152,52 @@ def test_a_daily_sweep_would_be_caught() -> None:
     assert _longest_wait("0 0 3 * * *", timedelta(days=2)) > timedelta(hours=1)
 
 
-def _requirements() -> list[str]:
-    return (ROOT / "requirements.txt").read_text().splitlines()
+def _direct() -> list[str]:
+    """What requirements.txt is made from: the pins of what the deployed code imports itself."""
+    return (ROOT / "docs/deploy/functions.in").read_text().splitlines()
+
+
+def _locked(text: str) -> dict[str, str]:
+    """Names and versions of a lock, as an installer writes them."""
+    return dict(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==([^\s;\\]+)", text, flags=re.M))
+
+
+REQUIREMENTS = (ROOT / "requirements.txt").read_text()
 
 
 def test_every_requirement_is_the_pin_of_the_project() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert _requirements()
-    assert set(_requirements()) <= set(project["dependencies"])
+    assert _direct()
+    assert set(_direct()) <= set(project["dependencies"])
+
+
+def test_what_is_installed_in_azure_is_locked_by_hash_with_all_that_it_pulls_in() -> None:
+    """After a change of pins: run again what stands at the top of the file."""
+    entries = re.split(r"^(?=[\w.-]+(?:\[[\w,]+\])?==)", REQUIREMENTS, flags=re.M)[1:]
+    assert [entry for entry in entries if not re.search(r"--hash=sha256:[0-9a-f]{64}", entry)] == []
+    locked, pulled = _locked(REQUIREMENTS), [Requirement(line) for line in _direct()]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while pulled:
+        wanted = pulled.pop()
+        name = canonicalize_name(wanted.name)
+        if (name, frozenset(wanted.extras)) in seen:
+            continue
+        seen.add((name, frozenset(wanted.extras)))
+        assert name in locked, f"{wanted} is not locked"
+        assert wanted.specifier.contains(locked[name], prereleases=True), wanted
+        for line in metadata.requires(name) or []:
+            more = Requirement(line)
+            if more.marker is None or any(
+                more.marker.evaluate({"extra": extra}) for extra in ("", *wanted.extras)
+            ):
+                pulled.append(more)
+    assert {name for name, _ in seen} == set(locked), "nothing is locked that nothing needs"
+
+
+def test_both_doors_run_the_same_versions() -> None:
+    api = _locked((ROOT / "docs/deploy/requirements.lock").read_text())
+    clock = _locked(REQUIREMENTS)
+    assert {name: api.get(name) for name in clock} == clock
 
 
 def _imported() -> set[str]:
@@ -197,7 +238,7 @@ def _distribution(module: str) -> str:
 
 
 def test_the_requirements_are_what_the_deployed_code_imports() -> None:
-    assert {line.partition("==")[0].partition("[")[0] for line in _requirements()} == _imported()
+    assert {line.partition("==")[0].partition("[")[0] for line in _direct()} == _imported()
 
 
 def test_what_is_deployed_is_what_is_needed_and_nothing_else() -> None:
