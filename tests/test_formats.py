@@ -232,7 +232,7 @@ def test_the_page_shows_the_associated_data_of_the_vectors() -> None:
     [
         *(f"`{action.value}`" for action in Action),
         *(f"`{name}`" for name in (*REQUIRED_FIELDS, *OPTIONAL_IDS, "details", "particulars")),
-        *(f"`{kind}`" for kind in {*KIND_OF_ROLE.values(), "unknown"}),
+        *(f"`{kind}`" for kind in sorted({*KIND_OF_ROLE.values(), "unknown"})),
         *(f"`{kind.value}`" for kind in Kind),
     ],
 )

@@ -64,7 +64,7 @@ class Drill(Installation):
             shutil.copytree(self.folder / f"{store}-copy", self.place(store))
 
 
-@pytest.mark.parametrize("restored", SETS, ids="+".join)
+@pytest.mark.parametrize("restored", SETS, ids=lambda stores: "+".join(sorted(stores)))
 def test_after_any_restore_the_service_goes_on_and_gives_nothing_back(
     tmp_path: Path, restored: set[str]
 ) -> None:
