@@ -1,0 +1,42 @@
+"""Marks what a test needs: `real` parts, a `browser`, or patience (`slow`). What needs none of them is `fast`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+
+REAL = (
+    *("azurite", "blob", "deploy", "doctor", "functions", "journeys", "keyvault", "oidc", "outsider"),
+    *("scale", "uploaders"),
+)
+"""Folders whose tests start servers, databases, or clients that others wrote."""
+REAL_FIXTURES = {"serving", "azurite_port", "node_modules"}
+SLOW = (
+    *("deploy/test_image.py", "functions", "journeys", "scale", "uploaders"),
+    *("intake_api/server", "retention/concurrency", "retention/attacks", "test_style.py"),
+    *("retention/custody/test_machine.py", "retention/records/test_plans.py"),
+    *("retention/test_failing_work.py", "retention/test_restored_stores.py", "retention/test_timekeeping.py"),
+)
+"""Files and folders whose tests take more than a few seconds, by their durations."""
+BROWSER_FIXTURES = {"browser"}
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        where = item.path.relative_to(HERE).as_posix()
+        fixtures = set(getattr(item, "fixturenames", ()))
+        marks = {
+            "real": within(where, REAL) or bool(fixtures & REAL_FIXTURES) or "postgres" in item.nodeid,
+            "slow": within(where, SLOW),
+            "browser": bool(fixtures & BROWSER_FIXTURES),
+        }
+        for name in [name for name, holds in marks.items() if holds] or ["fast"]:
+            item.add_marker(name)
+
+
+def within(where: str, places: Sequence[str]) -> bool:
+    return any(where == place or where.startswith(f"{place}/") for place in places)
