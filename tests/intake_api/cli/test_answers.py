@@ -18,6 +18,7 @@ from intake_api.cli.errors import Unreachable
 from intake_api.cli.main import run
 from intake_api.cli.tokens import ROLE_OF_WORD
 from retention.actor import OURS_ALONE
+from retention.receipt import INTAKE, Checked
 from tests.intake_api.cli.serving import Answer, Asked, Served
 
 Start = Callable[[Callable[[Asked], Answer]], Served]
@@ -107,6 +108,26 @@ def test_a_service_on_this_machine_is_found(here: Path, monkeypatch: pytest.Monk
     assert local_server(state) == "https://127.0.0.1:9443"
     monkeypatch.setenv("CASEVAULT_LISTEN", "0.0.0.0:7443")
     assert local_server(state) == "https://127.0.0.1:7443"
+
+
+@pytest.mark.parametrize("state", ["damaged", "complete", None])
+def test_the_receipt_of_a_bundle_that_was_damaged_since_is_shown_with_a_warning(
+    here: Path,
+    start: Start,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    state: str | None,
+) -> None:
+    fields = {"format": INTAKE, "bundle": "bun_1"}
+    document = {"receipt": fields, **({"state": state} if state else {})}
+    server = start(lambda _: Answer(200, json.dumps(document).encode()))
+    monkeypatch.setattr("intake_api.cli.receipting.pinned_keys", lambda *_: ())
+    monkeypatch.setattr("intake_api.cli.receipting.checked", lambda *_: Checked(fields, {}, 3, 7))
+    words = ["receipts", "show", "bun_1", "--token", "t", "--server", server.url, "--ca", str(server.ca)]
+    assert run(words) == 0
+    told = capsys.readouterr()
+    assert "bun_1" in told.out, "it is true still"
+    assert ("can no longer be read" in told.err) == (state == "damaged")
 
 
 LINK = "{server}/casevault/lnk-abc?sp=cw&se=2027-01-01T00%3A00%3A00Z&sig=x"
