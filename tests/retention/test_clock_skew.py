@@ -10,7 +10,9 @@ import pytest
 from retention.clock import SystemClock
 from retention.clock_skew import ASK_SECONDS, METRIC, MOST, NOTED, ClockSkew
 from retention.errors import Unavailable
+from retention.observing.telemetry import Telemetry
 from retention.records.inspecting import time_at
+from retention.telemetry_settings import TelemetrySettings
 from retention.timekeeping import Timekeeper
 from tests.retention.custody.world import START, postgres_records, strict_world
 
@@ -94,6 +96,15 @@ def test_a_database_that_is_a_file_here_has_no_clock_to_compare() -> None:
         skew = ClockSkew(lambda: START, lambda: time_at(world.custody.records.engine))
         skew.look()
     assert (skew.apart, skew.figures()) == (None, {})
+
+
+def test_a_process_that_answers_callers_exports_its_own_skew_and_nothing_of_the_state() -> None:
+    clocks, telemetry = Clocks(), Telemetry("api", TelemetrySettings(), scraped=True)
+    telemetry.watch_state(clocks.skew.figures)
+    assert METRIC + " " not in telemetry.exposition().decode(), "nothing is known yet"
+    clocks.pass_(timedelta(minutes=2))
+    samples = [line for line in telemetry.exposition().decode().splitlines() if line.startswith("casevault_")]
+    assert samples == [f"{METRIC} 120.0"]
 
 
 @pytest.mark.parametrize("way", ["follow", "keep"])
