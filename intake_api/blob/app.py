@@ -67,11 +67,12 @@ OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
     ("GET", False, "list"): Operation("list-blobs", "l", containers.list_blobs),
     ("GET", False, ""): Operation("get-container-properties", "rl", containers.properties),
     ("HEAD", False, ""): Operation("get-container-properties", "rl", containers.properties),
+    ("POST", False, "batch"): Operation("blob-batch", "", None),  # what it would delete is sealed
     ("PUT", False, ""): Operation("create-container", "", None),  # a container is a link: issued, and revoked
     ("DELETE", False, ""): Operation("delete-container", "", None),
 }
 """By method, whether a blob is meant, and `comp`."""
-_NOT_OFFERED = frozenset({"startfrom", "endbefore", "showonly", "versionid"})
+_NOT_OFFERED = frozenset({"endbefore", "showonly", "versionid"})
 """Parameters that would change what is answered: refused, not passed over."""
 _OF_USE = {"not-yet-valid": "AuthenticationFailed", "address": "AuthorizationSourceIPMismatch"}
 

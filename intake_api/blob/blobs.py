@@ -38,6 +38,8 @@ _NOT_OFFERED = (
     "x-ms-legal-hold",
 )
 """Headers that mean another operation, or a promise that is not kept here: refused, not passed over."""
+_WRONG = frozenset({"Md5Mismatch", "Crc64Mismatch", "InvalidStructuredMessage"})
+"""Errors of a body that came whole, and is not what its sender announced."""
 _ENCRYPTED = {"x-ms-request-server-encrypted": "true"}
 
 
@@ -49,15 +51,28 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     body = bodies.Announced(call.headers, MAX_BLOB)
     _check_new(call, through)
     declared, facts = _told(call)
+    facts["properties"] = {**headers.read_own_properties(call.headers), **facts["properties"]}
     if body.length == 0:
         told = body.take(shared.body(call), Dropped(), shared.stall_seconds)
         return _made(committing.commit_blocks(through, call.blob, [], declared, facts), told)
     with staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
-        told = body.take(shared.body(call), block, shared.stall_seconds)
+        told = _taken(shared, call, body, block, through)
         block.keep()
     if "Content-MD5" in told:  # what was checked stays with the blob, unless its sender set another
         facts["properties"].setdefault("Content-MD5", told["Content-MD5"])
     return _made(committing.commit_one(through, block, call.blob, declared, facts), told)
+
+
+def _taken(
+    shared: Shared, call: Call, body: bodies.Announced, block: staging.StagedBlock, through: Through
+) -> dict[str, str]:
+    """The whole blob's content; one that is not what was announced leaves nothing behind."""
+    try:
+        return body.take(shared.body(call), block, shared.stall_seconds)
+    except BlobError as error:
+        if error.code in _WRONG:
+            staging.forget_wrong(through, block.bundle_id)
+        raise
 
 
 def put_block(shared: Shared, call: Call, through: Through) -> Response:
@@ -71,7 +86,15 @@ def put_block(shared: Shared, call: Call, through: Through) -> Response:
         raise BlobError("InvalidHeaderValue", HeaderName="Content-Length", Reason="a block is not empty")
     # The collection is the list's to say; what comes with a block already is refused before the other bytes come.
     declared, _ = _told(call)
-    with staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared) as block:
+    try:
+        begun = staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared)
+    except Conflict as error:
+        if (
+            error.reason == "blob-complete"
+        ):  # a block cannot say If-None-Match; its list would, and be told this
+            raise BlobError("BlobAlreadyExists", Reason=error.message) from None
+        raise
+    with begun as block:
         told = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
     return Response(status=201, headers={**told, **_ENCRYPTED})

@@ -59,9 +59,11 @@ def list_blobs(_shared: Shared, call: Call, through: Through) -> Response:
     most = _most(call.query.get("maxresults"))
     prefix, delimiter = _text(call, "prefix"), _text(call, "delimiter")
 
+    start = _text(call, next((name for name in call.query if name.lower() == "startfrom"), "startFrom"))
+
     def fetch(after: str | None, limit: int) -> Sequence[Row[Any]]:
         uncommitted = "uncommittedblobs" in include
-        return committing.list_blobs(through, prefix, after, limit, uncommitted=uncommitted)
+        return committing.list_blobs(through, prefix, after, limit, uncommitted=uncommitted, start=start)
 
     entries = _entries(fetch, prefix, delimiter, _unpack(call.query.get("marker", "")), most + 1)
     page, rest = entries[:most], entries[most:]

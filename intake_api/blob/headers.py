@@ -28,6 +28,8 @@ KEPT = {
     "x-ms-blob-content-md5": "Content-MD5",
 }
 """Properties that a sender sets and is told again."""
+OWN = ("Content-Type", "Content-Encoding", "Content-Language", "Cache-Control")
+"""Those of Put Blob, whose body is the blob."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SHOWN = re.compile(r"[\x20-\x7e]{1,1024}", re.ASCII)
 _ASKED = frozenset(DeclaredCollection().fields) - {"stamp"}
@@ -81,6 +83,15 @@ def read_properties(headers: Headers) -> dict[str, str]:
     found = {shown: headers[name] for name, shown in KEPT.items() if headers.get(name)}
     if not all(_SHOWN.fullmatch(value) for value in found.values()):
         raise BlobError("InvalidHeaderValue")
+    return found
+
+
+def read_own_properties(headers: Headers) -> dict[str, str]:
+    """Put Blob's own headers, which count where x-ms-blob-... say nothing."""
+    found = {name: headers[name] for name in OWN if headers.get(name)}
+    for name, value in found.items():
+        if not _SHOWN.fullmatch(value):
+            raise BlobError("InvalidHeaderValue", HeaderName=name)
     return found
 
 

@@ -17,7 +17,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, insert, select, update
+from sqlalchemy import Row, and_, func, insert, select, update
 
 from audit.entry import Action, Detail
 from retention.actor import Actor, Role
@@ -38,6 +38,9 @@ from retention.records.queries import bundle_history, case_history, find_bundle,
 from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
+
+NOTHING_CAME = "nothing-came"
+"""Why a bundle was erased that never had a byte which counted: its tombstone is in no list."""
 
 
 def refuse_unkeepable(custody: Custody) -> None:
@@ -329,7 +332,8 @@ def list_bundles(
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
     """Collection history: newest first by the time collected, with the case's number beside each bundle."""
-    wanted = [cases.c.number == case_number] if case_number else []
+    wanted = [func.coalesce(bundles.c.erased_cause, "") != NOTHING_CAME]
+    wanted += [cases.c.number == case_number] if case_number else []
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
     wanted += [bundles.c.type == type_] if type_ else []
     wanted += [bundles.c.case_id.is_(None)] if unclaimed else []

@@ -224,14 +224,23 @@ def _clients(rows: Any) -> list[tuple[str, int]]:
 
 
 def list_blobs(
-    through: Through, prefix: str, after: str | None, limit: int, *, uncommitted: bool = False
+    through: Through,
+    prefix: str,
+    after: str | None,
+    limit: int,
+    *,
+    uncommitted: bool = False,
+    start: str = "",
 ) -> Sequence[Row[Any]]:
-    """Up to `limit` blobs of the link whose names begin with `prefix` and stand behind `after`, by name."""
+    """Up to `limit` blobs of the link whose names begin with `prefix`, stand behind `after` and not before `start`, by
+    name."""
     name = bundles.c.blob_name
     gone = [BundleState.ERASING, BundleState.ERASED, *([] if uncommitted else [BundleState.STAGING])]
     wanted = [bundles.c.link_id == through.link.row.id, bundles.c.state.not_in(gone), name.is_not(None)]
     if prefix:  # not LIKE: SQLite's knows no case
         wanted.append(func.substr(name, 1, len(prefix)) == prefix)
+    if start:
+        wanted.append(name >= start)
     if after is not None:
         wanted.append(name > after)
     with through.custody.records.read() as reads:

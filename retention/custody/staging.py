@@ -3,6 +3,7 @@
 Order of writing
   block:   seal -> durable object -> * record the block
   commit:  * the list's blocks become parts, in the list's order -> completing.finish_upload
+- A block is held to the limits when it begins, so that its bytes need not come, and when it is recorded.
 - A block is one part. Nothing is copied at the commit: the list only gives the parts their places.
 - A block id that comes again replaces the earlier block.
 - A blob is begun by its first block and complete once, never overwritten; its name is free again when it is erased.
@@ -23,13 +24,19 @@ from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
-from sqlalchemy import Row, func, insert, select, update
+from sqlalchemy import Row, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from audit.entry import Action
 from retention.actor import Actor
 from retention.bundle import BundleState, Collection, CollectionType, check_unsized
-from retention.custody.collecting import insert_bundle, may_collect, refuse_if_erased, refuse_unkeepable
+from retention.custody.collecting import (
+    NOTHING_CAME,
+    insert_bundle,
+    may_collect,
+    refuse_if_erased,
+    refuse_unkeepable,
+)
 from retention.custody.context import Custody, Turned, about_bundle, commit, entry, refuse, unseen
 from retention.custody.erasing import BUNDLE, start
 from retention.custody.linking import UploadLink
@@ -41,7 +48,15 @@ from retention.deadline import must_tell
 from retention.envelope import framing
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
-from retention.errors import Conflict, Erased, Invalid, TakenOver, TooLarge, Unavailable
+from retention.errors import (
+    Conflict,
+    Erased,
+    Invalid,
+    QuotaExceeded,
+    TakenOver,
+    TooLarge,
+    Unavailable,
+)
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, PartMissing
 from retention.objects.store import PartWriter
@@ -137,23 +152,32 @@ class StagedBlock:
             self._check_wanted()
             raise Conflict("this blob is complete", reason="blob-complete") from None
         try:
-            replaced = custody.records.write(
-                lambda tx: self._record(tx, length, digest)
-            )  # * it counts from here
-        except (Erased, Conflict):  # the records said no; after any other error they may say yes
+            replaced = commit(custody, lambda tx: self._record(tx, length, digest))  # * it counts from here
+        except (
+            Erased,
+            Conflict,
+            TooLarge,
+            QuotaExceeded,
+        ):  # the records said no; after any other error they may say yes
             custody.objects.destroy_part(self.bundle_id, self.part_id)
             raise
         if replaced is not None:
             custody.objects.destroy_part(self.bundle_id, replaced)
 
-    def _record(self, tx: Transaction, length: int, digest: bytes) -> str | None:
-        """Record the block; the part that it replaces."""
+    def _record(self, tx: Transaction, length: int, digest: bytes) -> str | Turned | None:
+        """Record the block; the part that it replaces. What was asked before its bytes came is asked again: other
+        blocks of the blob may have come meanwhile."""
         now = self._through.custody.clock.now()
         of = bundles.c.id == self.bundle_id
         bundle = tx.execute(select(bundles).where(of)).one()
         refuse_if_erased(bundle)
         if bundle.state != BundleState.STAGING:
             raise Conflict("this blob is complete", reason="blob-complete")
+        _check_room(tx, self._through, bundle.id, self.block_id, length)
+        if self._through.custody.limits.has_quota and (
+            over := _within_quota(tx, self._through, bundle, length)
+        ):
+            return over
         self._renew(tx, bundle, length, now)
         if not self.block_id.startswith(ONE_SHOT):
             _check_same_length(tx, self.bundle_id, self.block_id)
@@ -243,16 +267,23 @@ def begin_block(
     if custody.limits.has_quota:
         commit(custody, lambda tx: _within_quota(tx, through, bundle, length))
     with custody.records.read() as reads:
-        of = staged_blocks.c.bundle_id == bundle.id
-        staged = select(func.count(), func.coalesce(func.sum(staged_blocks.c.length), 0)).where(of)
-        count, size = reads.execute(staged).one()
+        count = _check_room(reads, through, bundle.id, block_id, length)
         if block_id is not None:
             _check_same_length(reads, bundle.id, block_id)
-    if count >= MAX_STAGED:
-        raise Conflict("this blob has too many blocks", reason="too-many-blocks")
-    if size + length > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
     return StagedBlock(through, blocks, bundle.id, block_id, length, first=count == 0)
+
+
+def _check_room(reads: Reads, through: Through, bundle_id: str, block_id: str | None, length: int) -> int:
+    """How many blocks wait; Conflict or TooLarge when this one, which may replace one, is more than there may be."""
+    most = through.custody.limits.max_bundle_size
+    beside = case((staged_blocks.c.block_id != (block_id or ""), staged_blocks.c.length), else_=0)
+    counted = func.count().label("blocks"), func.coalesce(func.sum(beside), 0).label("bytes")
+    found = reads.execute(select(*counted).where(staged_blocks.c.bundle_id == bundle_id)).one()
+    if found.blocks >= MAX_STAGED:
+        raise Conflict("this blob has too many blocks", reason="too-many-blocks")
+    if found.bytes + length > most:
+        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+    return int(found.blocks)
 
 
 def _within_quota(tx: Transaction, through: Through, bundle: Row[Any], length: int) -> Turned | None:
@@ -287,6 +318,23 @@ def _find_or_begin(through: Through, blob_name: str, declared: Declared) -> Row[
     if found.expires_at <= custody.clock.now():
         raise Unavailable("this upload's time is over; its blocks are about to be erased", reason="expired")
     return found
+
+
+def forget_wrong(through: Through, bundle_id: str) -> None:
+    """Begin the erasure of a blob whose one request brought something else than it announced, unless it has blocks of
+    others: nothing came of it, and no list shows it."""
+    now = through.custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+        of = staged_blocks.c.bundle_id == bundle_id
+        if (
+            bundle.state == BundleState.STAGING
+            and not tx.execute(select(staged_blocks).where(of).limit(1)).first()
+        ):
+            give_way(tx, through, bundle, NOTHING_CAME, now)
+
+    through.custody.records.write(work)
 
 
 def is_empty(blob: Row[Any]) -> bool:

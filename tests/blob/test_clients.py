@@ -240,6 +240,13 @@ def not_overwritten(case: Case) -> None:
     case.check(b"first")
 
 
+def not_overwritten_in_blocks(case: Case) -> None:
+    case.driver.send(case.url, NAME, b"first")
+    with pytest.raises(Refused, match="BlobAlreadyExists"):
+        case.driver.send(case.url, NAME, case.content(), blocks=True)
+    case.check(b"first")
+
+
 def never_read(case: Case) -> None:
     case.driver.send(case.url, NAME, b"first")
     with pytest.raises(Refused, match="AuthorizationPermissionMismatch"):
@@ -325,6 +332,7 @@ ROWS: Mapping[str, tuple[Callable[[Case], None], tuple[str, ...]]] = {
     "structured body (CRC64 of each segment)": (structured, SDKS),
     "encrypted by its client (version 2)": (encrypted, PYTHONS),
     "overwriting refused": (not_overwritten, ALL),
+    "overwriting in blocks refused: BlobAlreadyExists": (not_overwritten_in_blocks, SDKS),
     "reading refused": (never_read, ALL),
     "tampered signature refused": (wrong_signature, ALL),
     "expired link refused": (expired, ALL),

@@ -120,7 +120,7 @@ def test_a_blob_that_is_there_is_not_overwritten(by: Sender) -> None:
     by.put()
     assert code(by.put(**{"If-None-Match": "*"})) == (409, "BlobAlreadyExists")
     assert code(by.put()) == (409, "BlobImmutableDueToPolicy")
-    assert code(by.stage(1, b"x")) == (409, "BlobImmutableDueToPolicy")
+    assert code(by.stage(1, b"x")) == (409, "BlobAlreadyExists")
     assert code(by.commit(1, **{"If-None-Match": "*"})) == (409, "BlobAlreadyExists")
     assert code(by.commit(1)) == (409, "BlobImmutableDueToPolicy")
 
@@ -529,7 +529,8 @@ def test_pages_of_any_size_tell_the_same_list(
         ("restype=container&comp=list&delimiter=%01", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=list&marker=AGE%3D", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=acl", (400, "UnsupportedQueryParameter")),
-        ("restype=container&comp=list&startFrom=b", (400, "UnsupportedQueryParameter")),
+        ("restype=container&comp=list&endBefore=b", (400, "UnsupportedQueryParameter")),
+        ("restype=container&comp=list&startFrom=%00", (400, "InvalidQueryParameterValue")),
         ("restype=container&comp=list&showonly=deleted", (400, "UnsupportedQueryParameter")),
         ("comp=list", (400, "InvalidUri")),
         ("sp=r", (400, "InvalidQueryParameterValue")),
@@ -537,6 +538,97 @@ def test_pages_of_any_size_tell_the_same_list(
 )
 def test_a_list_that_cannot_be_given_says_why(by: Sender, query: str, expected: tuple[int, str]) -> None:
     assert code(by.call("GET", None, query)) == expected
+
+
+@pytest.mark.parametrize("name", ["startFrom", "startfrom"])
+def test_a_list_begins_where_it_is_asked_to(by: Sender, name: str) -> None:
+    for blob in ("a", "b/1", "b/2", "c"):
+        assert by.put(blob).status_code == 201
+
+    def names(query: str) -> list[str]:
+        listed = by.call("GET", None, f"restype=container&comp=list&{query}")
+        return [found.text or "" for found in tree(listed.data).findall("Blobs//Name")]
+
+    assert names(f"{name}=b/1") == ["b/1", "b/2", "c"]
+    assert names(f"{name}=b/10&prefix=b") == ["b/2"]
+    assert names(f"{name}=b&delimiter=/") == ["b/", "c"]
+    assert names(f"{name}=z") == []
+
+
+def test_nothing_is_deleted_by_the_batch(service: Service) -> None:
+    by = sender(service, permissions="rcwdl")
+    by.put()
+    kind = {"Content-Type": "multipart/mixed; boundary=x"}
+    batch = by.call("POST", None, "restype=container&comp=batch", b"--x--", kind)
+    assert code(batch) == (403, "AuthorizationPermissionMismatch")
+    assert by.call("HEAD").status_code == 200
+    assert service.entries(action="upload-link.refused")[0]["reason"] == "permission"
+
+
+def test_in_blocks_too_a_blob_that_is_there_is_said_to_exist(by: Sender) -> None:
+    by.put(data=b"first")
+    assert code(by.stage(1, b"second")) == (409, "BlobAlreadyExists")
+    assert code(by.commit(1, **{"If-None-Match": "*"})) == (409, "BlobAlreadyExists")
+    assert code(by.commit(1)) == (409, "BlobImmutableDueToPolicy")
+
+
+def test_put_blob_keeps_its_own_properties_unless_the_blobs_are_named(by: Sender) -> None:
+    own = {
+        "Content-Type": "text/plain",
+        "Content-Encoding": "gzip",
+        "Content-Language": "en",
+        "Cache-Control": "no-cache",
+    }
+    by.put("a", **own)
+    assert {name: by.call("HEAD", "a").headers[name] for name in own} == own
+    by.put("b", **own, **{"x-ms-blob-content-type": "application/zip", "x-ms-blob-cache-control": "no-store"})
+    told = by.call("HEAD", "b").headers
+    assert (told["Content-Type"], told["Cache-Control"], told["Content-Encoding"]) == (
+        "application/zip",
+        "no-store",
+        "gzip",
+    )
+    by.stage(1, b"data", "c", **own)
+    by.commit(1, blob="c", **own)  # a list's own type is that of a list
+    assert by.call("HEAD", "c").headers["Content-Type"] == "application/octet-stream"
+    assert code(by.put("d", **{"Content-Encoding": "g\u00e9"})) == (400, "InvalidHeaderValue")
+
+
+@pytest.mark.parametrize(
+    "announced",
+    [
+        {"Content-MD5": base64.b64encode(bytes(16)).decode()},
+        {"x-ms-content-crc64": base64.b64encode(bytes(8)).decode()},
+    ],
+)
+def test_a_blob_that_is_not_what_was_announced_leaves_nothing_in_the_list(
+    service: Service, announced: dict[str, str]
+) -> None:
+    by = sender(service)
+    assert by.put("a", b"data", **announced).status_code == 400
+    assert service.done("GET", "/bundles", OPERATOR)["items"] == []
+    service.tick()
+    assert service.done("GET", "/bundles", OPERATOR)["items"] == []
+    (erased,) = service.entries(action="bundle.erased")  # the log has it
+    stone = service.done("GET", f"/bundles/{erased['bundle']}", OPERATOR)
+    assert (stone["state"], stone["erased_cause"]) == ("erased", "nothing-came")
+    assert (
+        service.custody.objects.remains(erased["bundle"])
+        == service.custody.keys.remains(erased["bundle"])
+        == []
+    )
+    assert by.put("a", b"data").status_code == 201
+    service.tick()
+    (one,) = service.done("GET", "/bundles", OPERATOR)["items"]
+    assert (one["state"], one["size"]) == ("complete", 4)
+
+
+def test_a_wrong_blob_takes_no_blocks_of_others_along(service: Service) -> None:
+    by = sender(service)
+    by.stage(1, b"theirs", "a")
+    wrong = {"Content-MD5": base64.b64encode(bytes(16)).decode()}
+    assert code(by.put("a", b"data", **wrong)) == (400, "Md5Mismatch")
+    assert by.commit(1, blob="a").status_code == 201
 
 
 def test_the_container_is_there(by: Sender) -> None:

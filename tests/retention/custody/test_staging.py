@@ -25,6 +25,7 @@ from retention.errors import (
     Erased,
     Invalid,
     NotFound,
+    QuotaExceeded,
     Refused,
     TakenOver,
     TooLarge,
@@ -266,6 +267,53 @@ def test_two_first_blocks_at_once_begin_one_blob(strict: World) -> None:
             block.keep()
     assert one.bundle_id == two.bundle_id
     assert commit(by, "AA", "BB").size == 2
+
+
+@pytest.mark.parametrize(
+    ("limits", "error"),
+    [
+        ({"max_bundle_size": 10}, TooLarge),
+        ({"case_quota": 10}, QuotaExceeded),
+        ({"stamp_quota": 10}, QuotaExceeded),
+    ],
+)
+def test_blocks_that_come_at_once_are_together_within_the_limits(
+    strict: World, limits: dict[str, int], error: type[Exception]
+) -> None:
+    """Each fits when it begins: what counts is what there is when it is recorded."""
+    strict.open_case()
+    world = but(strict, limits=dataclasses.replace(strict.custody.limits, **limits))
+    by = through(world)
+    one = staging.begin_block(by, Stoppable(), NAME, "AA", 6, Declared())
+    two = staging.begin_block(by, Stoppable(), NAME, "BB", 6, Declared())
+    with one, two:
+        for block in (one, two):
+            block.feed(b"123456")
+        one.keep()
+        with pytest.raises(error):
+            two.keep()
+    assert committing.list_blocks(by, NAME).uncommitted == [("AA", 6)]
+    assert stored(world.custody.objects, one.bundle_id) == 1
+    if error is TooLarge:  # in the place of the one that is there it fits
+        stage(by, "AA", b"1234567")
+    assert commit(by, "AA").size in (6, 7)
+
+
+def test_a_blob_has_so_many_blocks_and_no_more_however_they_come(
+    strict: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(staging, "MAX_STAGED", 1)
+    strict.open_case()
+    by = through(strict)
+    one = staging.begin_block(by, Stoppable(), NAME, "AA", 1, Declared())
+    two = staging.begin_block(by, Stoppable(), NAME, "BB", 1, Declared())
+    with one, two:
+        for block in (one, two):
+            block.feed(b"x")
+        one.keep()
+        with pytest.raises(Conflict) as refused:
+            two.keep()
+    assert refused.value.reason == "too-many-blocks"
 
 
 def test_a_block_that_ends_after_the_commit_is_not_kept(local: World) -> None:
