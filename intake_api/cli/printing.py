@@ -17,9 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from intake_api.cli.errors import plain
+from retention.characters import BIDI_CONTROLS
 
 Item = Mapping[str, Any]
 Column = tuple[str, str | Callable[[Item], object]]
+_ESCAPED = {odd: f"\\u{odd:04x}" for odd in (*map(ord, BIDI_CONTROLS), 0x2028, 0x2029, *range(0x7F, 0xA0))}
+"""Of what JSON leaves as it is: what turns text or breaks lines, and controls."""
 _PIPED_WIDTH = 10_000
 """A pipe has no edge: what reads it wants whole cells."""
 
@@ -30,8 +33,9 @@ def say(text: str) -> None:
 
 
 def show_json(value: object) -> None:
-    """The answer for a script."""
-    print(json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+    """The answer for a script; what would deceive whoever looks at it is escaped, which JSON reads back."""
+    text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
+    print(text.translate(_ESCAPED))
 
 
 def show_items(items: Iterable[Item], columns: Sequence[Column], as_json: bool, none: str) -> None:

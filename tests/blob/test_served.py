@@ -5,14 +5,32 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import requests
 from azure.storage.blob import ContainerClient
 
-from tests.blob.endpoint import ROOT, free_port
+from tests.blob.endpoint import ROOT, Endpoint, free_port
 from tests.intake_api.server.serving import START, Service, until
+
+
+def test_refusals_of_large_bodies_are_read_by_a_client_that_sends_first(endpoint: Endpoint) -> None:
+    """16 MiB: more than the kernels on both sides hold for a server that does not read."""
+    url, body = str(endpoint.link()["url"]).replace("?", "/a.zip?"), bytes(16 << 20)
+    kind = {"x-ms-blob-type": "BlockBlob"}
+
+    def said(to: str, content: bytes | Iterator[bytes]) -> tuple[int, str]:
+        answer = requests.put(to, data=content, headers=kind, verify=endpoint.authority, timeout=60)
+        return answer.status_code, answer.headers["x-ms-error-code"]
+
+    assert said(url, iter([body])) == (411, "MissingContentLengthHeader")
+    assert said(url.split("?")[0], body) == (401, "NoAuthenticationInformation")
+    assert said(url.replace("sp=rcwl", "sp=rcwdl"), body) == (403, "AuthenticationFailed")
+    assert requests.put(url, data=b"logs", headers=kind, verify=endpoint.authority, timeout=60).ok
+    assert said(url, body) == (409, "BlobImmutableDueToPolicy")
 
 
 @pytest.mark.parametrize("origin", [None, "https://localhost:{port}"])

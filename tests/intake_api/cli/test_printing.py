@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import unicodedata
 
@@ -10,16 +12,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intake_api.cli.errors import one_line, plain
-from intake_api.cli.printing import moment, show_item, show_items, size_of
+from intake_api.cli.printing import moment, show_item, show_items, show_json, size_of
 
 
 @given(st.text())
 def test_plain_text_moves_no_cursor_and_hides_nothing(text: str) -> None:
+    def odd(character: str) -> bool:
+        return unicodedata.category(character)[0] == "C" or unicodedata.category(character) in ("Zl", "Zp")
+
     shown = plain(text)
-    assert not any(unicodedata.category(character)[0] == "C" for character in shown)
+    assert not any(map(odd, shown))
     assert plain(shown) == shown
-    if not any(unicodedata.category(character)[0] == "C" for character in text):
+    if not any(map(odd, text)):
         assert shown == text
+
+
+@given(st.text())
+def test_json_reads_back_and_shows_nothing_that_deceives(text: str) -> None:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        show_json({"name": text})
+    assert json.loads(out.getvalue()) == {"name": text}
+    assert not any(unicodedata.bidirectional(c) in ("RLO", "LRO", "RLI", "LRI") for c in out.getvalue())
+    assert len(out.getvalue().splitlines()) == 1
+    assert not any(unicodedata.category(c) == "Cc" for c in out.getvalue().rstrip("\n"))
 
 
 @given(st.text())

@@ -129,6 +129,17 @@ def test_a_pipe_of_unknown_length_is_complete_when_its_length_is_told(service):
     assert read_back(service, upload)["sha256"] == hashlib.sha256(content).hexdigest()
 
 
+def test_a_chunked_body_may_tell_the_length_that_was_deferred(service):
+    upload = deferred(service)
+    told = chunked_head(service, 0, **{"Upload-Length": 5})
+    assert told_by_requests(service, "PATCH", upload, told, iter([b"012345"])).status_code == 413
+    with service.line() as line:
+        line.begin("PATCH", upload, told)
+        line.send(chunk(b"01234") + chunk(b""))
+        assert line.answer().status == 204
+    assert read_back(service, upload)["size"] == 5
+
+
 def test_two_framings_end_with_their_connection_and_hide_no_second_request(service):
     """The server library goes by the chunks and drops the length (RFC 9112 section 6.3); what stands behind the chunks
     is no request."""
