@@ -19,7 +19,7 @@ from intake_api.calls import CallRefused
 from intake_api.door import Door
 from intake_api.hosts import is_one_host
 from intake_api.identity import InvalidToken, NoRole
-from intake_api.identity.loopback import is_loopback_host
+from intake_api.loopback import is_loopback_host
 from intake_api.refused_callers import note_refused
 from retention.actor import Actor
 from retention.custody.context import Custody

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from intake_api.identity.loopback import is_loopback_address
+from intake_api.loopback import is_loopback_address
 
 BLUEPRINTS = frozenset({"uploads", "preflight"})
 """What pages may call."""

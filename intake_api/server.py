@@ -42,7 +42,8 @@ from intake_api import clockwork
 from intake_api.listening import Server
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, kill_children, leave_terminal_group
-from intake_api.settings import SERVING, ClockIs, ServerSettings
+from intake_api.settings import ClockIs, ServerSettings
+from intake_api.state_folder import SERVING
 from intake_api.tls import TlsFiles, local_certificate, read_pair
 from intake_api.worker import load
 from retention.assembly import assemble, initialise, is_initialised

@@ -39,14 +39,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from intake_api.cross_origin import read_origins
-from intake_api.identity.loopback import ensure_loopback, is_loopback_address
 from intake_api.identity.settings import ACCESS_TOKEN_CLAIMS, IssuerSettings
+from intake_api.loopback import ensure_loopback, is_loopback_address
 from retention.settings import SettingError, Settings
 from retention.settings import from_environment as custody_from_environment
 
 AUDIENCE = "casevault"
-SERVING = "serving.lock"
-"""In the state folder: held by the processes that serve it, and tells where they listen."""
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, to be connected to
 
 
@@ -212,15 +210,6 @@ def _clock(environ: Mapping[str, str]) -> ClockIs:
 def listening_from_environment(environ: Mapping[str, str]) -> str | None:
     """Where a service with these variables listens, as callers on this machine write it; None where none says so."""
     return _address(*_listen("CASEVAULT_LISTEN", text)) if (text := environ.get("CASEVAULT_LISTEN")) else None
-
-
-def kept_address(state: Path) -> str | None:
-    """Where the service of this state folder listens, or listened last; None where it has not said so."""
-    try:
-        told = (state / SERVING).read_text("ascii")
-    except (OSError, ValueError):
-        return None
-    return told if told.startswith("https://") else None
 
 
 def _address(host: str, port: int) -> str:

@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 from intake_api.blob import bodies, headers, xml
 from intake_api.blob.blocks import MAX_LIST_BYTES, check_block_id, read_block_list
 from intake_api.blob.calls import BUNDLE, Call, etag_of, modified_of, version_headers
+from intake_api.blob.crc64 import crc64_of
 from intake_api.blob.errors import BlobError
 from intake_api.blob.shared import Shared
 from intake_api.blob.structured import BODY
@@ -116,7 +117,7 @@ def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
         if error.reason == "blob-complete" and "If-None-Match" in call.headers:
             raise BlobError("BlobAlreadyExists") from None
         raise
-    return _made(bundle, {"x-ms-content-crc64": bodies.crc64_of(document)})
+    return _made(bundle, {"x-ms-content-crc64": crc64_of(document)})
 
 
 def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:

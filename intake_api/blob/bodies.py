@@ -107,8 +107,3 @@ def gather(stream: Body, headers: Headers, most: int, stall_seconds: float) -> b
     gathered = _Gathered()
     Announced(headers, most).take(stream, gathered, stall_seconds)
     return bytes(gathered.content)
-
-
-def crc64_of(content: bytes) -> str:
-    """As the service writes it."""
-    return _base64(crc64nvme(content).to_bytes(8, "little"))

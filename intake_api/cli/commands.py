@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -79,28 +81,44 @@ class Group(click.Group):
 Group.group_class = Group
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A command that is imported when it is called: the program starts without what one command needs."""
+
+    module: str
+    name: str
+    """What the command is called, and its attribute in the module."""
+    help: str
+    """The first sentence of the command's help, for the list of commands."""
+
+
 class Sections(Group):
     """The whole program: its commands under headings."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sections: Mapping[str, Sequence[Entry]], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.sections: dict[str, list[str]] = {}
+        self.sections = sections
+        self._entries = {entry.name: entry for entries in sections.values() for entry in entries}
 
-    def under(self, heading: str, *commands: click.Command) -> None:
-        """Add commands under a heading."""
-        for command in commands:
-            self.add_command(command)
-            self.sections.setdefault(heading, []).append(command.name or "")
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._entries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._entries:
+            return None
+        entry = self._entries[cmd_name]
+        command: click.Command = getattr(import_module(entry.module), entry.name)
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        longest = max(map(len, self.commands))
+        longest = max(map(len, self._entries))
         width = formatter.width - formatter.current_indent - 4 - longest
-        for heading, names in self.sections.items():
+        for heading, entries in self.sections.items():
             with formatter.section(heading):
-                formatter.write_dl([(f"{name:<{longest}}", self._short(name, width)) for name in names])
-
-    def _short(self, name: str, width: int) -> str:
-        return self.commands[name].get_short_help_str(width)
+                stand_ins = [Command(entry.name, help=entry.help) for entry in entries]
+                formatter.write_dl(
+                    [(f"{each.name:<{longest}}", each.get_short_help_str(width)) for each in stand_ins]
+                )
 
 
 def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> None:

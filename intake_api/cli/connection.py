@@ -20,8 +20,7 @@ from intake_api.cli.commands import FILE, PATH, shared
 from intake_api.cli.errors import CliError
 from intake_api.cli.printing import say
 from intake_api.cli.tokens import FetchedToken, GivenToken, Rehearsed, TokenSource, token_of_command
-from intake_api.settings import kept_address, listening_from_environment
-from retention.settings import from_environment
+from intake_api.state_folder import kept_address, listen_is_set_from_environment, state_from_environment
 
 DEFAULT_SERVER = "https://127.0.0.1:8443"
 TOKEN_PATH = "/development/token"  # noqa: S105 - an address
@@ -84,13 +83,17 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def local_server(state: Path | None) -> str:
     """Where a service on this machine listens: as its settings say, or as it keeps it in its state folder."""
-    told = listening_from_environment(os.environ)
-    return told or kept_address(state or from_environment(os.environ).state) or DEFAULT_SERVER
+    told = None
+    if listen_is_set_from_environment(os.environ):
+        from intake_api.settings import listening_from_environment
+
+        told = listening_from_environment(os.environ)
+    return told or kept_address(state or state_from_environment(os.environ)) or DEFAULT_SERVER
 
 
 def local_ca(state: Path | None) -> Path | None:
     """The CA that a service on this machine made in its state folder, if there is one."""
-    found = (state or from_environment(os.environ).state) / "tls" / "ca.pem"
+    found = (state or state_from_environment(os.environ)) / "tls" / "ca.pem"
     return found if found.is_file() else None
 
 

@@ -11,25 +11,11 @@
 
 from __future__ import annotations
 
+import sys
 import unicodedata
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
-
-from sqlalchemy.exc import OperationalError
-
-from audit.adopt import NotOurTailError
-from audit.mirror import ForkedError
-from audit.sequencer import RolledBackError, TreeDamagedError
-from audit.tiles import TilesUnavailableError
-from audit.witness import WitnessError
-from intake_api.identity.development import IssuerKeyRefused
-from retention.envelope.errors import EnvelopeError
-from retention.errors import CustodyError
-from retention.objects.errors import StoreError
-from retention.records.migrate import NotOurSchema
-from retention.settings import SettingError
-from retention.signing import SigningKeyRefused
 
 FAILED, MISUSED, REFUSED, INTERRUPTED = 1, 2, 3, 130
 _REFUSALS = frozenset(
@@ -37,24 +23,29 @@ _REFUSALS = frozenset(
 )
 
 
-MENDABLE = (
-    SettingError,
-    SigningKeyRefused,
-    IssuerKeyRefused,
-    CustodyError,
-    EnvelopeError,
-    StoreError,
-    TilesUnavailableError,
-    WitnessError,
-    ForkedError,
-    NotOurTailError,
-    RolledBackError,
-    TreeDamagedError,
-    NotOurSchema,
-    OperationalError,
-    OSError,
-)
-"""What can go wrong on the service's own machine, in words that a person can act on."""
+_MENDABLE = {
+    "sqlalchemy.exc": ("OperationalError",),
+    "audit.adopt": ("NotOurTailError",),
+    "audit.mirror": ("ForkedError",),
+    "audit.sequencer": ("RolledBackError", "TreeDamagedError"),
+    "audit.tiles": ("TilesUnavailableError",),
+    "audit.witness": ("WitnessError",),
+    "intake_api.identity.development": ("IssuerKeyRefused",),
+    "retention.envelope.errors": ("EnvelopeError",),
+    "retention.errors": ("CustodyError",),
+    "retention.objects.errors": ("StoreError",),
+    "retention.records.migrate": ("NotOurSchema",),
+    "retention.settings": ("SettingError",),
+    "retention.signing": ("SigningKeyRefused",),
+}
+"""What can go wrong on the service's own machine, in words that a person can act on, by module. By name, so that a
+command that needs none of these parts does not load them: what was not imported was not raised."""
+
+
+def mendable() -> tuple[type[Exception], ...]:
+    """The errors of `_MENDABLE` that can have been raised in this process, and OSError."""
+    loaded = [(sys.modules[module], names) for module, names in _MENDABLE.items() if module in sys.modules]
+    return (OSError, *(getattr(module, name) for module, names in loaded for name in names))
 
 
 class CliError(Exception):
@@ -114,9 +105,9 @@ def _visible(character: str) -> str:
 
 
 def said(error: Exception) -> str:
-    """One of `MENDABLE`, or a CliError, in words."""
-    if isinstance(error, OperationalError):  # its text would quote the statement
-        return f"the database does not answer: {error.orig}"
+    """One of `mendable()`, or a CliError, in words."""
+    if (database := sys.modules.get("sqlalchemy.exc")) and isinstance(error, database.OperationalError):
+        return f"the database does not answer: {error.orig}"  # its own text would quote the statement
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__

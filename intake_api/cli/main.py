@@ -16,23 +16,8 @@ from pathlib import Path
 
 import click
 
-from intake_api.cli import (
-    access,
-    auditing,
-    cases,
-    fetching,
-    links,
-    local,
-    moving,
-    receipting,
-    reconciling,
-    saving,
-    sending,
-)
-from intake_api.cli.commands import Sections
-from intake_api.cli.demo.command import demo
-from intake_api.cli.doctor.command import doctor
-from intake_api.cli.errors import FAILED, INTERRUPTED, MENDABLE, MISUSED, CliError, one_line, said
+from intake_api.cli.commands import Entry, Sections
+from intake_api.cli.errors import FAILED, INTERRUPTED, MISUSED, CliError, mendable, one_line, said
 
 _EXAMPLES = (
     "casevault demo                                   see the whole life of a bundle, here, in a minute",
@@ -42,7 +27,95 @@ _EXAMPLES = (
 )
 
 
-@click.group(cls=Sections, examples=_EXAMPLES, context_settings={"max_content_width": 100})
+_SECTIONS = {
+    "Start here": [
+        Entry(
+            "intake_api.cli.demo.command", "demo", "See the whole life of a bundle, here, every step checked."
+        ),
+        Entry("intake_api.cli.local", "serve", "Start the service: HTTPS, and the clock beside it."),
+        Entry(
+            "intake_api.cli.doctor.command",
+            "doctor",
+            "Find out what is wrong here, and what to do about it: every setting, every part, a line each.",
+        ),
+    ],
+    "For operators and stamps": [
+        Entry(
+            "intake_api.cli.sending",
+            "send",
+            "Send logs: a file, a folder, a bundle that `casevault save` made, or (-) what comes on standard input.",
+        ),
+        Entry(
+            "intake_api.cli.saving",
+            "save",
+            "Save logs as a bundle that can be sent later, from another machine.",
+        ),
+        Entry("intake_api.cli.access", "collections", "List the collection history, newest first."),
+        Entry("intake_api.cli.cases", "stamps", "Stamps: register, list, deregister, consent."),
+        Entry("intake_api.cli.access", "consent", "Let a partner's engineers see a CASE of yours."),
+        Entry(
+            "intake_api.cli.links",
+            "links",
+            "Upload links, for who sends without a token: issue, list, renew, revoke, check.",
+        ),
+        Entry("intake_api.cli.access", "consents", "List the consents of a CASE, revoked ones too."),
+        Entry("intake_api.cli.access", "revoke", "Take away a grant, or a consent."),
+        Entry("intake_api.cli.access", "erase", "Have data destroyed now: all of a case, or one bundle."),
+    ],
+    "For engineers": [
+        Entry("intake_api.cli.access", "claim", "Claim a proactive bundle for a case of yours."),
+        Entry("intake_api.cli.moving", "move", "Move a BUNDLE that came for the wrong case."),
+        Entry(
+            "intake_api.cli.moving",
+            "report",
+            "Report sensitive data that was received inadvertently: it is erased at once.",
+        ),
+        Entry("intake_api.cli.access", "grant", "Grant yourself read-only access to a CASE."),
+        Entry("intake_api.cli.access", "grants", "List the grants of a CASE, ended ones too."),
+        Entry("intake_api.cli.access", "release", "Give your own GRANT back before it expires."),
+        Entry("intake_api.cli.fetching", "files", "List the files inside a bundle, without fetching it."),
+        Entry("intake_api.cli.fetching", "fetch", "Fetch a BUNDLE, or one file inside it (PATH)."),
+    ],
+    "For the case system and the administrator": [
+        Entry("intake_api.cli.cases", "cases", "Cases: list, show, open, assign, unassign, close, reopen."),
+        Entry("intake_api.cli.cases", "tenants", "Tenants (the customers): register, list."),
+    ],
+    "For auditors, and for anybody who wants to check": [
+        Entry(
+            "intake_api.cli.auditing",
+            "audit",
+            "The audit log: entries, readers, unused-grants, export, verify, overdue, unaccounted, redact, keys.",
+        ),
+        Entry("intake_api.cli.receipting", "receipts", "Receipts, of intake and of erasure: show, verify."),
+    ],
+    "On the service's own machine": [
+        Entry(
+            "intake_api.cli.local", "init", "Make what a new service needs, once: keys, containers, database."
+        ),
+        Entry("intake_api.cli.local", "sweep", "Do now what the clock does anyhow."),
+        Entry(
+            "intake_api.cli.reconciling",
+            "reconcile",
+            "Hold the records against the log and the key store, as after a restore.",
+        ),
+        Entry(
+            "intake_api.cli.reconciling",
+            "rebind",
+            "End every assignment, grant and consent of a case, and bind its records anew.",
+        ),
+        Entry("intake_api.cli.local", "keys", "The key-encryption key: rotate."),
+        Entry(
+            "intake_api.cli.local",
+            "time",
+            "What time it is, as far as destruction by deadline goes: show, confirm.",
+        ),
+    ],
+}
+
+
+@click.group(
+    cls=Sections, sections=_SECTIONS, examples=_EXAMPLES, context_settings={"max_content_width": 100}
+)
 @click.version_option(package_name="casevault", message="%(package)s %(version)s")
 def casevault() -> None:
     """Sealed custody for diagnostic log bundles: received, encrypted, read case by case, logged, erased on time.
@@ -50,28 +123,6 @@ def casevault() -> None:
     Each command has its own help with examples. Where the service is and who you are is said by options or by
     CASEVAULT_... variables; --json makes any answer readable for scripts.
     """
-
-
-casevault.under("Start here", demo, local.serve, doctor)
-casevault.under(
-    "For operators and stamps", sending.send, saving.save, access.collections, cases.stamps, access.consent
-)
-casevault.under("For operators and stamps", links.links, access.consents, access.revoke, access.erase)
-casevault.under(
-    "For engineers", access.claim, moving.move, moving.report, access.grant, access.grants, access.release
-)
-casevault.under("For engineers", fetching.files, fetching.fetch)
-casevault.under("For the case system and the administrator", cases.cases, cases.tenants)
-casevault.under("For auditors, and for anybody who wants to check", auditing.audit, receipting.receipts)
-casevault.under(
-    "On the service's own machine",
-    local.init,
-    local.sweep,
-    reconciling.reconcile,
-    reconciling.rebind,
-    local.keys,
-    local.time,
-)
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -98,7 +149,9 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return FAILED
-    except MENDABLE as error:
+    except Exception as error:
+        if not isinstance(error, mendable()):
+            raise
         if isinstance(error, OSError) and _of_stdout(error):
             _drop_stdout()
             return _end(f"standard output cannot be written: {error.strerror}", FAILED)

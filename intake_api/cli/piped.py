@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from intake_api.blob.bodies import crc64_of
+from intake_api.blob.crc64 import crc64_of
 from intake_api.cli import tus
 from intake_api.cli.blob import Blob, Link, read_problem
 from intake_api.cli.blocks import Cut

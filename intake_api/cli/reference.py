@@ -35,7 +35,8 @@ def _commands(
     yield context.command_path, command, context
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
-            child = command.commands[name]
+            child = command.get_command(context, name)
+            assert child is not None  # noqa: S101 - it was just listed
             yield from _commands(child, click.Context(child, info_name=name, parent=context, **_wide()))
 
 

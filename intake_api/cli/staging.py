@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from intake_api.blob.bodies import crc64_of
+from intake_api.blob.crc64 import crc64_of
 from intake_api.cli.blob import Blob
 from intake_api.cli.blocks import Cut, Stretch
 from intake_api.cli.client import pause_before

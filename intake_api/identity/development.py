@@ -1,7 +1,8 @@
 """The development issuer: tokens for anybody who asks, on this machine only. NOT FOR PRODUCTION.
 
 It signs with a key of its own (ES256), kept in a file of mode 0600 in the state folder and made at the first start.
-Its address must be loopback (loopback.py). The door to it (development_routes.py) holds the service to the same rule.
+Its address must be loopback (`intake_api.loopback`). The door to it (development_routes.py) holds the service to the
+same rule.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from jwt.algorithms import ECAlgorithm
 from jwt.utils import base64url_encode
 
 from intake_api.identity.jwks import StaticKeys, VerificationKey
-from intake_api.identity.loopback import ensure_loopback
 from intake_api.identity.settings import IssuerSettings
+from intake_api.loopback import ensure_loopback
 from retention.actor import Role
 from retention.clock import Clock
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import tomllib
 
+import click
 import pytest
 
 from intake_api.cli.main import casevault
@@ -82,7 +83,7 @@ def test_it_needs_only_packages_that_do_not_belong_to_the_other_door() -> None:
 def test_the_entry_point_is_a_command_that_the_project_installs() -> None:
     (command,) = FINAL.command("ENTRYPOINT")
     assert PROJECT["project"]["scripts"][command] == "intake_api.cli.main:main"
-    assert FINAL.command("CMD")[0] in casevault.commands
+    assert FINAL.command("CMD")[0] in casevault.list_commands(click.Context(casevault))
 
 
 def test_ports_folders_and_signals_are_those_of_the_deployment(site: Site) -> None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from intake_api.cli.errors import MENDABLE, CliError, one_line, said
+from intake_api.cli.errors import CliError, mendable, one_line, said
 from retention.inspecting import NotWell
 
 
@@ -46,10 +46,9 @@ class _Running:
     def _run(self) -> None:
         try:
             good, what = True, self.check.look()
-        except (CliError, NotWell, *MENDABLE) as error:
-            good, what = False, said(error)
         except Exception as error:  # whatever it is: the other lines must be told
-            good, what = False, f"{type(error).__name__}: {error}"
+            known = isinstance(error, (CliError, NotWell, *mendable()))
+            good, what = False, said(error) if known else f"{type(error).__name__}: {error}"
         self.outcome = Result(self.check.name, good, one_line(what))
 
     def result(self, until: float, patience: float) -> Result:

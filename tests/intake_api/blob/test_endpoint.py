@@ -13,7 +13,7 @@ from azure.storage.blob._shared.streams import StructuredMessageEncodeStream, St
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intake_api.blob.bodies import crc64_of
+from intake_api.blob.crc64 import crc64_of
 from intake_api.blob.structured import KIND
 from tests.intake_api.blob.calling import Sender, block_id, block_list, code, issue, sender, tree
 from tests.service import CASE, CASE_SYSTEM, OPERATOR, Service

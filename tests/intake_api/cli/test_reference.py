@@ -16,7 +16,10 @@ DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "cli.md"
 
 def _commands(group: click.Group, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], click.Command]]:
     found = []
-    for name, command in group.commands.items():
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
         found.append(((*path, name), command))
         if isinstance(command, click.Group):
             found += _commands(command, (*path, name))
@@ -58,6 +61,11 @@ def test_every_command_with_an_answer_gives_it_as_json_too() -> None:
     assert without <= DATA
 
 
-def test_every_command_stands_under_a_heading() -> None:
-    listed = [name for names in casevault.sections.values() for name in names]
-    assert sorted(listed) == sorted(casevault.commands)
+def test_the_list_of_commands_says_of_each_what_the_command_says_itself() -> None:
+    context = click.Context(casevault)
+    entries = [entry for entries in casevault.sections.values() for entry in entries]
+    assert [entry.name for entry in entries] == casevault.list_commands(context)
+    for entry in entries:
+        command = casevault.get_command(context, entry.name)
+        assert command is not None and command.name == entry.name
+        assert command.get_short_help_str(1000) == entry.help

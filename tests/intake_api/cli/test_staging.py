@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intake_api.blob.bodies import crc64_of
+from intake_api.blob.crc64 import crc64_of
 from intake_api.cli import staging
 from intake_api.cli.blob import Blob, Link
 from intake_api.cli.blocks import LEAST, fitting

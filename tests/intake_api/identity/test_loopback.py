@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from intake_api.identity import ensure_loopback
-from intake_api.identity.loopback import is_loopback_address
+from intake_api.loopback import is_loopback_address
 
 
 @pytest.mark.parametrize(
