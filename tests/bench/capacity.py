@@ -266,6 +266,7 @@ So {number(f.held)} bundles are held, {number(f.a_day)} come and {number(f.a_day
 ## What one act costs
 
 Counted, so they hold on any machine; a bundle's parts are of 64 MiB. Storage requests are the client's, on Azurite.
+Besides, each process that takes uploads asks twice in ten seconds whether the key can be used.
 
 {_costs(f)}
 
