@@ -19,6 +19,7 @@ import azure.functions as func
 from functions.message import write_message
 from functions.settings import CONNECTION, Settings
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
+from retention.custody import resending
 from retention.custody.context import Custody
 from retention.sweep import BATCH, begin_due, begin_expired, failed_erasures, pending_erasures, remove_orphans
 
@@ -40,6 +41,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
         note_lateness("the sweep", timer)
         services().timekeeper.keep()
         custody = services().custody
+        resending.forget(custody)
         due, expired = _until_dry(begin_due, custody), _until_dry(begin_expired, custody)
         # A bundle can be waiting under several erasures: one message is enough.
         pending = dict.fromkeys(bundle_id for _erasure_id, bundle_id in pending_erasures(custody, MOST))

@@ -29,7 +29,7 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select
 from audit.entry import Action
 from retention.actor import CLOCK
 from retention.bundle import BundleState
-from retention.custody import scheduled
+from retention.custody import resending, scheduled
 from retention.custody.completing import finish_upload, give_up_upload, verify_bundle
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, erase_bundle, start
@@ -359,6 +359,7 @@ def erase_due(custody: Custody, limit: int = 10_000) -> SweepReport:
         report.expired += begun
     if report.begun or report.expired:
         erase_pending(custody, report, limit)
+    resending.forget(custody)
     return report
 
 

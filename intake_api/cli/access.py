@@ -62,6 +62,7 @@ ERASURE: tuple[Column, ...] = (
     ("State", "state"),
     ("Requested", when("requested_at")),
     ("Proven", when("proven_at")),
+    ("Refused again until", when("resend_until")),
 )
 
 

@@ -34,6 +34,13 @@ class Erasure(ma.Schema):
     case = fields.String(attribute="number", allow_none=True, metadata={"description": "the case's number"})
     requested_at = Moment()
     proven_at = Moment(allow_none=True)
+    resend_until = Moment(
+        allow_none=True,
+        metadata={
+            "description": "until then a stamp's file of the same name and size is refused, so that no client resumes "
+            "what is erased; null where it may come again at once"
+        },
+    )
     state = fields.Function(
         lambda row: "pending" if row.proven_at is None else "proven", metadata={"type": "string"}
     )

@@ -3,6 +3,7 @@
 Rules:
 - Only a registered stamp uploads; its operator may send a saved bundle in its name.
 - A proactive collection needs the live consent for that stamp and a known trigger; it may come without a case.
+- What was erased on demand is refused for a while when it is sent again (`resending`).
 - Quotas of the stamp and of the case are asked before bytes move (`quotas`).
 - An on-demand collection is for a case of the same tenant. A closed case takes bundles: they share its deadline.
 - An engineer assigned to an open case can claim an unclaimed bundle of the same tenant for it; from then on the case's
@@ -28,6 +29,7 @@ from retention.custody.access import check_placed, check_row, put_in, read_newes
 from retention.custody.completing import finish_upload
 from retention.custody.context import Custody, Turned, about_case, commit, entry, lacks_role, refuse, unseen
 from retention.custody.quotas import Room, exceeded, room
+from retention.custody.resending import sent_again
 from retention.deadline import BundleHistory, Erase, decide, due
 from retention.errors import Conflict, Erased, Invalid
 from retention.grants import Denied
@@ -92,7 +94,7 @@ def check_upload(
     check_collection(collection, custody.triggers, custody.limits.max_bundle_size, custody.clock.now())
 
     def work(tx: Transaction) -> Room | Turned:
-        admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, 0)
+        admitted = _admit(tx, custody, actor, collection, collection.size, case_number, stamp_id, 0)
         return admitted if isinstance(admitted, Turned) else admitted[2]
 
     return commit(custody, work)
@@ -111,7 +113,8 @@ def announce(
 ) -> Row[Any] | Turned:
     """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row; `brought` of
     its bytes are here already, and counted: in `partials`."""
-    admitted = _admit(tx, custody, actor, collection, case_number, stamp_id, brought)
+    size = None if (more or {}).get("deferred") else collection.size
+    admitted = _admit(tx, custody, actor, collection, size, case_number, stamp_id, brought)
     if isinstance(admitted, Turned):
         return admitted
     stamp, case_id, _room = admitted
@@ -125,11 +128,13 @@ def _admit(
     custody: Custody,
     actor: Actor,
     collection: Collection,
+    size: int | None,
     case_number: str | None,
     stamp_id: str | None,
     brought: int,
 ) -> tuple[Row[Any], str | None, Room] | Turned:
-    """The stamp that sends, the case that it is for, and the room that there is; or the refusal, with its entry."""
+    """The stamp that sends, the case that it is for, and the room that there is; or the refusal, with its entry. `size`
+    None: it is told later."""
     now = custody.clock.now()
     stamp = sender(tx, actor, stamp_id, now)
     if isinstance(stamp, Turned):
@@ -147,9 +152,11 @@ def _admit(
             "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
         )
     check_deadline(tx, case_id, now)
+    ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
+    if again := sent_again(tx, custody, stamp.id, collection.file_name, size, collection.sha256, now):
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, again, **ids)
     left = room(tx, custody.limits, stamp.id, case_id)
     if over := exceeded(left, collection.size, brought):
-        ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
         return refuse(tx, actor, Action.UPLOAD_CREATED, now, over, **ids)
     return stamp, case_id, left
 

@@ -26,8 +26,9 @@ from retention.bundle import BundleState, Collection
 from retention.custody.access import check_row, put_in
 from retention.custody.collecting import check_deadline, refuse_unkeepable
 from retention.custody.completing import finish_upload
-from retention.custody.context import Turned, commit, entry
+from retention.custody.context import Turned, commit, entry, refuse
 from retention.custody.erasing import BUNDLE, start
+from retention.custody.resending import sent_again
 from retention.custody.staging import ONE_SHOT, StagedBlock, Through, begin_blob, find_blob, is_empty, plan
 from retention.errors import Conflict, NotFound, TooLarge
 from retention.records.queries import refresh_due
@@ -115,6 +116,10 @@ def _commit(
     if isinstance(planned, Turned):
         return planned
     collection, case_id = planned
+    custody, name = through.custody, collection.file_name
+    if again := sent_again(tx, custody, bundle.stamp_id, name, size, collection.sha256, now):
+        ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle.id}
+        return refuse(tx, through.actor, Action.UPLOAD_CONTINUED, now, again, **ids)
     case_id = bundle.case_id or case_id  # a case that claimed it meanwhile keeps it
     check_deadline(tx, case_id, now)
     _place(tx, bundle.id, chosen, now)

@@ -202,7 +202,7 @@ def refuse(
     actor: Actor,
     action: Action,
     now: datetime,
-    denied: Denied | QuotaExceeded,
+    denied: Denied | QuotaExceeded | Refused,
     *,
     tenant: str | None = None,
     case: str | None = None,

@@ -15,6 +15,7 @@ is no way back: the bundle is unreadable at once, whatever still lies on the sto
 - An erasure is shown to the customer's operators of today, not to whoever asked for it as one of them; an engineer sees
   those of the cases that they are assigned to, and those that they asked for as an engineer.
 - The automatic erasure notifies nobody; its receipt is there for who asks.
+- What a person had erased is refused for a while when it is sent again (`resending`).
 - A bundle that is made of partial uploads takes those along that are left: they hold the same bytes.
 """
 
@@ -30,6 +31,7 @@ from audit.entry import Action
 from retention.actor import Actor, Role
 from retention.binding import Binding
 from retention.bundle import LIVE, BundleState
+from retention.custody import resending
 from retention.custody.context import (
     Custody,
     Turned,
@@ -98,7 +100,11 @@ def _of_case(custody: Custody, actor: Actor, number: str, reason: str, decide: _
         before = _last(tx, erasures.c.case_id == case.id, erasures.c.scope == CASE)
         if before is not None and _covers(tx, before, held):
             return _hastened(tx, actor, before, cause, reason, now)
-        begun = start(tx, actor, held, case.tenant_id, case.id, CASE, cause, now, reason=reason)
+        until = now + custody.limits.upload_lifetime
+        begun = start(
+            tx, actor, held, case.tenant_id, case.id, CASE, cause, now, reason=reason, resend_until=until
+        )
+        resending.mark(tx, custody.binding, held, until)
         end_with_case(tx, custody.binding, actor, case.id, now)
         return begun
 
@@ -120,7 +126,9 @@ def _of_bundle(custody: Custody, actor: Actor, bundle_id: str, reason: str, deci
         before = _last(tx, erasures.c.id.in_(under))
         if before is not None:
             return _hastened(tx, actor, before, cause, reason, now)
-        return start(tx, actor, [bundle], tenant, case, BUNDLE, cause, now, reason=reason)
+        until = now + custody.limits.upload_lifetime
+        resending.mark(tx, custody.binding, [bundle], until)
+        return start(tx, actor, [bundle], tenant, case, BUNDLE, cause, now, reason=reason, resend_until=until)
 
     return commit(custody, work)
 
@@ -201,6 +209,7 @@ def start(
     *,
     reason: str = "",
     on_demand: bool = True,
+    resend_until: datetime | None = None,
 ) -> Row[Any]:
     """Begin the erasure of `held` in this transaction: from its commit on nothing opens them.
 
@@ -220,6 +229,7 @@ def start(
         "on_demand": on_demand,
         "requested_at": now,
         "actor_id": actor.id,
+        "resend_until": resend_until,
     }
     tx.change(insert(erasures).values(row))
     requested = entry(

@@ -34,8 +34,9 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.quotas import Room, exceeded, room
+from retention.custody.resending import sent_again
 from retention.deadline import must_tell
-from retention.errors import Conflict, Erased, OffsetMismatch, TooLarge
+from retention.errors import Conflict, Erased, OffsetMismatch, Refused, TooLarge
 from retention.grants import Denied
 from retention.records.queries import find_upload, partials_of
 from retention.records.tables import bundles
@@ -93,9 +94,11 @@ def take_over(
         if bundle.state != BundleState.RECEIVING:
             raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
         length = _length(bundle, told, custody.limits.max_bundle_size)
+        ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
+        if length and (again := _sent_again(tx, custody, bundle, length["size"], now)):
+            return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, again, **ids)
         left = room(tx, custody.limits, bundle.stamp_id, bundle.case_id) if length else Room(None, None)
         if over := exceeded(left, length.get("size", 0) - bundle.offset):
-            ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
             return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
         tx.change(update(bundles).where(which).values({"writer": token, **length}))
         fresh = tx.execute(select(bundles).where(which)).one()
@@ -106,6 +109,13 @@ def take_over(
         return tell_continued(tx, custody, actor, fresh, (offset, offset), now)
 
     return commit(custody, work)
+
+
+def _sent_again(
+    tx: Transaction, custody: Custody, bundle: Row[Any], size: int, now: datetime
+) -> Refused | None:
+    sha256 = bundle.announced_sha256
+    return sent_again(tx, custody, bundle.stamp_id, bundle.file_name, size, sha256, now)
 
 
 def is_unfinished(upload: Row[Any]) -> bool:

@@ -204,6 +204,7 @@ UNSIGNED = text("note IS NULL")
 IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
 SCRUBBED = text("checked_at IS NOT NULL AND state IN ('complete', 'damaged')")
 DAMAGED = text("state = 'damaged'")
+RESENDABLE = text("resend_mark IS NOT NULL")
 
 bundles = Table(
     "bundles",
@@ -251,6 +252,9 @@ bundles = Table(
     Column("due_at", Moment),
     Column("erased_at", Moment),
     Column("erased_cause", String),
+    # Until when the same file is refused, which was erased on demand; a keyed hash says which (`custody.resending`).
+    Column("resend_mark", String),
+    Column("resend_until", Moment),
     # The clock's work on it that could not be done: how often in a row, the last reason, and when it is tried again.
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("failure", String),
@@ -320,6 +324,12 @@ bundles = Table(
         "id",
         sqlite_where=SCRUBBED,
         postgresql_where=SCRUBBED,
+    ),
+    Index(
+        "ix_bundles_resendable",
+        "resend_mark",
+        sqlite_where=RESENDABLE,
+        postgresql_where=RESENDABLE,
     ),
     Index(
         "ix_bundles_damaged",
@@ -440,6 +450,8 @@ erasures = Table(
     Column("on_demand", Boolean, nullable=False),
     Column("requested_at", Moment, nullable=False),
     Column("actor_id", String, nullable=False),
+    # Until when what is erased under it is refused when it is sent again; null where it may come at once.
+    Column("resend_until", Moment),
     Column("proven_at", Moment),
     Index("ix_erasures_case", "case_id", "requested_at", "id"),
     Index("ix_erasures_tenant", "tenant_id", "requested_at", "id"),

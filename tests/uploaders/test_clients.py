@@ -132,6 +132,7 @@ class Sending:
         assert self.bundle(upload)["sha256"] == hashlib.sha256(self.content).hexdigest()
 
 
+COLUMNS = (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)
 COMMANDS = {
     TUS_JS: ["node", HERE / "client.mjs"],
     UPPY: ["node", HERE / "client.mjs"],
@@ -249,6 +250,22 @@ def page_not_listed(sending: Sending) -> None:
     assert before == after
 
 
+def erased_meanwhile(sending: Sending) -> None:
+    """Its customer has it erased; the client finds it gone, and would begin a new one by itself."""
+    name = f"erased-{COLUMNS.index(sending.client)}.zip"
+    metadata = {**declared(), **sending.of_client().get("metadata", {}), "filename": name}
+    first = sending.run(metadata=metadata, stop=MIB, then="abort")
+    asked = {**sending.service.bearer("boss"), "Content-Type": "application/json"}
+    erasure = sending.service.call("POST", f"/bundles/{first}/erasures", asked, b"{}")
+    assert erasure.status == 202 and erasure.json()["resend_until"], erasure
+    told = sending.refused(metadata=metadata, resume=True)
+    assert "erased" in told or "410" in told, told
+    listed = sending.service.call("GET", "/bundles?limit=200", sending.service.bearer("stamp")).json()[
+        "items"
+    ]
+    assert [one["id"] for one in listed if one["file_name"] == name] in ([], [first])
+
+
 def cut_lines(sending: Sending) -> None:
     with CuttingProxy(sending.service.port, seed=7, cuts=6, most=MIB) as proxy:
         sending.port = proxy.port
@@ -286,6 +303,7 @@ ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "terminated": (terminated, (TUS_JS, UPPY, PAGE)),
     "length told at the end": (deferred, (TUS_JS, UPPY)),
     "own metadata, given back": (own_metadata, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
+    "erased in the middle, not sent again": (erased_meanwhile, (TUS_JS, UPPY, PAGE, TUSPY)),
     "absolute Location": (absolute_location, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "empty metadata header": (empty_metadata, (TUSPY,)),
     "checksum (SHA-1)": (checksummed, (TUSPY,)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import signal
 import socket
 import ssl
@@ -98,6 +99,11 @@ class Line:
     def certificate(self) -> dict[str, object]:
         """The server's."""
         return dict(self._tls.getpeercert() or {})
+
+    def half_close(self) -> None:
+        """Send nothing more, and wait for what comes: the peer sees a FIN."""
+        with socket.socket(fileno=os.dup(self._tls.fileno())) as same:
+            same.shutdown(socket.SHUT_WR)
 
     def finish(self) -> None:
         """Close in good order, in mid-body: the peer sees a FIN."""

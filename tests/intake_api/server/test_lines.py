@@ -30,6 +30,17 @@ def test_a_line_cut_in_mid_body_keeps_what_came_and_goes_on_from_there(service, 
     assert service.offset(upload) == len(content)
 
 
+def test_a_client_that_closes_its_side_behind_its_request_has_all_of_it_kept(service):
+    """Whether or not the server's library still lets it hear so (docs/uploaders.md)."""
+    content = os.urandom(2 * MIB)
+    upload = service.upload(len(content))
+    with service.line() as line:
+        line.begin("PATCH", upload, service.patch_head(0, len(content)))
+        line.send(content)
+        line.half_close()
+        assert service.settled_offset(upload, len(content)) == len(content)
+
+
 def test_a_silent_client_is_answered_408_and_what_it_sent_is_kept(service):
     upload = service.upload(MIB)
     with service.line() as line:

@@ -1,0 +1,123 @@
+"""What a person had erased does not come back by itself: a client that resumes begins a new upload."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from sqlalchemy import select
+
+from retention.custody import collecting, erasing, receiving, unfinished
+from retention.errors import Erased, Refused
+from retention.records.tables import bundles
+from retention.sweep import sweep
+from tests.retention.custody.world import DAY, NUMBER, REASON, TICK, World
+
+WEEK = 7 * DAY
+
+
+def erase(world: World, bundle: str) -> None:
+    erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+
+
+def refused(world: World, content: bytes = b"content") -> Refused:
+    with pytest.raises(Refused) as told:
+        world.upload(content)
+    assert told.value.reason == "erased-lately"
+    return told.value
+
+
+def test_the_same_file_of_the_stamp_is_refused_for_as_long_as_uploads_are_kept(world: World) -> None:
+    world.open_case()
+    erase(world, world.upload(b"content"))
+    error = refused(world)
+    assert error.facts["until"] == world.clock.now() + WEEK
+    assert "another name" in error.message
+    sweep(world.custody)
+    refused(world)  # a tombstone that has forgotten the name
+    world.clock.move(WEEK - TICK)
+    refused(world)
+    world.clock.move(TICK)
+    world.upload(b"content")
+
+
+def test_a_refusal_is_an_entry_and_begins_nothing(world: World) -> None:
+    world.open_case()
+    erase(world, world.upload(b"content"))
+    with world.custody.records.read() as reads:
+        before = len(reads.execute(select(bundles.c.id)).all())
+    refused(world)
+    with world.custody.records.read() as reads:
+        assert len(reads.execute(select(bundles.c.id)).all()) == before
+    assert world.last() == ("upload.created", "refused", "erased-lately")
+
+
+def test_another_size_and_another_name_are_other_files(world: World) -> None:
+    world.open_case()
+    erase(world, world.upload(b"content"))
+    world.upload(b"contents")
+    world.upload(b"content", file_name="content-2.zip")
+
+
+def test_another_digest_is_another_file(world: World) -> None:
+    world.open_case()
+    bundle = world.upload(b"content")
+    sweep(world.custody)
+    erase(world, bundle)
+    world.upload(b"CONTENT", sha256=hashlib.sha256(b"CONTENT").hexdigest())
+    with pytest.raises(Refused):
+        world.upload(b"content", sha256=hashlib.sha256(b"content").hexdigest())
+
+
+def test_a_whole_case_is_marked_too(world: World) -> None:
+    world.open_case()
+    world.upload(b"content")
+    erasure = erasing.request_case_erasure(world.custody, world.operator, NUMBER)
+    assert erasure.resend_until == world.clock.now() + WEEK
+    refused(world)
+
+
+def test_what_is_reported_as_sensitive_is_refused_again_as_well(world: World) -> None:
+    world.open_case()
+    world.assign(world.engineer)
+    bundle = world.upload(b"content")
+    erasing.report_bundle(world.custody, world.engineer, bundle, REASON)
+    refused(world)
+
+
+def test_what_its_sender_gave_up_or_the_clock_erased_may_come_again(world: World) -> None:
+    world.open_case()
+    given_up = world.announce(len(b"content"))
+    unfinished.terminate_upload(world.custody, world.stamp, given_up)
+    expired = world.announce(len(b"content"))
+    world.clock.move(WEEK + DAY)
+    sweep(world.custody)
+    with pytest.raises(Erased):
+        unfinished.find_upload(world.custody, world.stamp, expired)
+    world.upload(b"content")
+
+
+def test_a_length_told_later_is_held_to_it_when_it_is_told(world: World) -> None:
+    world.open_case()
+    erase(world, world.upload(b"content"))
+    late = collecting.create_upload(
+        world.custody, world.stamp, world.collection(0), case_number=NUMBER, stamp_id=None, deferred=True
+    ).id
+    with pytest.raises(Refused) as told:
+        receiving.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
+    assert told.value.reason == "erased-lately"
+
+
+def test_the_mark_tells_no_name_and_goes_when_its_time_is_over(world: World) -> None:
+    world.open_case()
+    bundle = world.upload(b"content")
+    erase(world, bundle)
+    sweep(world.custody)
+    of = select(bundles.c.resend_mark, bundles.c.file_name).where(bundles.c.id == bundle)
+    with world.custody.records.read() as reads:
+        marked, name = reads.execute(of).one()
+    assert (len(marked), name) == (64, "")
+    world.clock.move(WEEK)
+    sweep(world.custody)
+    with world.custody.records.read() as reads:
+        assert reads.execute(of).one().resend_mark is None
