@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, g, request
@@ -45,6 +46,15 @@ class _Api(Api):  # type: ignore[misc]
             self.spec.components.response(name, {"description": said, "content": told}, lazy=True)
 
 
+def _without_empty_default(
+    _converter: object, _field: object, *, ret: dict[str, Any], **_: object
+) -> dict[str, Any]:
+    """A field that may be left out has no default that could be sent: null or an empty text may break its own type."""
+    if ret.get("default", ...) in (None, ""):
+        del ret["default"]
+    return {}
+
+
 def create_app(door: Door) -> Flask:
     """The API over `door`."""
     app = Flask("casevault", static_folder=None)
@@ -55,6 +65,7 @@ def create_app(door: Door) -> Flask:
     app.after_request(_finish)  # the last to run
     app.after_request(looks.enter)
     api = _Api(app)
+    api.ma_plugin.converter.add_attribute_function(_without_empty_default)
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for routes in RESOURCES:
         api.register_blueprint(routes)

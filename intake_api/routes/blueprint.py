@@ -1,6 +1,7 @@
 """flask-smorest's blueprint, typed, with a stricter reader: what a schema does not know is an error, not ignored.
 
-`takes` reads and validates an argument, `gives` writes the answer; both stand in the OpenAPI document.
+`takes` reads and validates an argument, `gives` writes the answer; both stand in the OpenAPI document. There an
+operation is named after its endpoint, and one that needs no token says so.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ from flask_smorest import Blueprint as SmorestBlueprint  # type: ignore[import-u
 from webargs import core
 from webargs.flaskparser import FlaskParser
 
+from intake_api.calling import PUBLIC
 from intake_api.calls import CallRefused
 from retention.errors import Invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST_ERRORS = 50
 """Told at once: a body of a megabyte can be wrong in half a million places."""
-Shape = type[ma.Schema] | Mapping[str, str]
+Shape = type[ma.Schema] | Mapping[str, Any]
 
 
 class _MemberTwice(Exception):
@@ -96,16 +98,53 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
 
     ARGUMENTS_PARSER = _StrictParser()
 
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._prepare_doc_cbks.append(self._completed)
+        self._with_head: set[str] = set()
+
     def on(self, method: str, rule: str, *, also: tuple[str, ...] = (), **doc: Any) -> Decorator:
         """Serve `rule` for `method`. The function's name is the endpoint's."""
         routed = super().route(rule, methods=[method, *also])
-        documented = super().doc(**doc)
-        return lambda function: routed(documented(function) if doc else function)
+
+        def decorate(function: F) -> F:
+            if "HEAD" in also:
+                self._with_head.add(f"{self.name}_{function.__name__}")
+            named = {"operationId": f"{self.name}_{function.__name__}"}
+            public: dict[str, Any] = {"security": []} if f"{self.name}.{function.__name__}" in PUBLIC else {}
+            documented: F = routed(self.doc(**named, **public, **doc)(function))
+            return documented
+
+        return decorate
+
+    def _completed(
+        self, doc: dict[str, Any], told: dict[str, Any], *, method: str, **_: Any
+    ) -> dict[str, Any]:
+        """What is said by hand stands beside what schemas say; a name is one operation's alone."""
+        by_hand = told.get("manual_doc", {})
+        if more := by_hand.pop("parameters", []):
+            doc.setdefault("parameters", []).extend(more)
+        if method == "head" and by_hand["operationId"] in self._with_head:
+            by_hand["operationId"] += "_head"
+        return doc
 
     def takes(self, schema: type[ma.Schema], location: str = "json") -> Decorator:
         """The first argument after the path's own: a dict read by `schema`."""
         return super().arguments(schema, location=location)  # type: ignore[no-any-return]
 
-    def gives(self, status: int, schema: Shape | None = None, **documented: Any) -> Decorator:
-        """What the answer is made by, and its status."""
-        return super().response(status, schema, **documented)  # type: ignore[no-any-return]
+    def gives(
+        self,
+        status: int,
+        schema: Shape | None = None,
+        *,
+        described: type[ma.Schema] | None = None,
+        **documented: Any,
+    ) -> Decorator:
+        """What the response is made by, and its status; `described`: by what it is described, where it is given as it
+        stands."""
+        made: Decorator = super().response(status, schema, **documented)
+        if described is None:
+            return made
+        content = {"application/json": {"schema": described}}
+        by_hand = self.doc(responses={status: {"content": content}})
+        return lambda function: by_hand(made(function))

@@ -20,6 +20,7 @@ from intake_api.schemas.bundles import (
     DeclaredCollection,
     Move,
 )
+from intake_api.schemas.receipts import IntakeReceipt
 from retention.bundle import STATUSES
 from retention.custody import collecting, moving, receipts
 from retention.custody.context import about_bundle
@@ -95,7 +96,7 @@ def move(body: dict[str, Any], bundle: str) -> Any:
 
 
 @routes.on("GET", "/bundles/<bundle>/receipt")
-@routes.gives(200)
+@routes.gives(200, described=IntakeReceipt)
 def receipt(bundle: str) -> Any:
     """The signed intake receipt, with the proof that it was logged."""
     looked_at(**about_bundle(collecting.get_bundle(custody(), caller(), bundle)))

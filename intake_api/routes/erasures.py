@@ -11,6 +11,7 @@ from intake_api.looks import looked_at
 from intake_api.routes.blueprint import Blueprint
 from intake_api.schemas.erasures import Erasure, ErasurePage, ErasureRequest, Report
 from intake_api.schemas.fields import PageQuery
+from intake_api.schemas.receipts import ErasureReceipt
 from retention.custody import erasing, receipts
 from retention.custody.context import about
 
@@ -65,7 +66,7 @@ def show(confirmation: str) -> Any:
 
 
 @routes.on("GET", "/erasures/<confirmation>/receipt")
-@routes.gives(200)
+@routes.gives(200, described=ErasureReceipt)
 def receipt(confirmation: str) -> Any:
     """The signed erasure receipt, with the proof that it was logged."""
     return receipts.hand_out(custody(), _found(confirmation).id)

@@ -25,18 +25,12 @@ _PIECE = 64 * 1024
 routes = Blueprint("files", __name__, description="The files inside bundles")
 
 
-@routes.on(
-    "GET",
-    "/bundles/<bundle>/files",
-    parameters=[
-        {
-            "in": "header",
-            "name": "Accept",
-            "description": f"{LINES}: all of them, a JSON object a line; the last line tells their number",
-            "schema": {"type": "string"},
-        }
-    ],
-)
+_LISTED = {
+    "schema": {"type": "string", "description": "a JSON object a line; the last line tells their number"}
+}
+
+
+@routes.on("GET", "/bundles/<bundle>/files", responses={200: {"content": {LINES: _LISTED}}})
 @routes.takes(FileQuery, "query")
 @routes.gives(200, FilePage)
 def index(query: dict[str, Any], bundle: str) -> Any:

@@ -11,21 +11,22 @@ from intake_api.calls import CallRefused
 from intake_api.problem_codes import PROBLEMS
 from intake_api.readiness import APART, CHECKS, LATE, OK
 from intake_api.routes.blueprint import Blueprint
+from intake_api.schemas.service import Health, Readiness
 
 routes = Blueprint("service", __name__, description="Health, and what the problems mean")
-_PUBLIC: list[dict[str, list[str]]] = []
 
 
-@routes.on("GET", "/healthz", security=_PUBLIC)
-@routes.gives(200)
+@routes.on("GET", "/healthz")
+@routes.gives(200, described=Health)
 def health() -> Response:
     """The process answers."""
     return jsonify({"status": "ok"})
 
 
-@routes.on("GET", "/readyz", security=_PUBLIC)
+@routes.on("GET", "/readyz")
 @routes.gives(
     200,
+    described=Readiness,
     description="Every part answers; 503 names the parts that do not, and why nothing is opened, or tells of a stop",
 )
 def readiness() -> Response:
@@ -47,8 +48,8 @@ def readiness() -> Response:
     return response
 
 
-@routes.on("GET", "/problems/<code>", security=_PUBLIC)
-@routes.gives(200, content_type="text/html", description="What a problem's type means")
+@routes.on("GET", "/problems/<code>")
+@routes.gives(200, {"type": "string"}, content_type="text/html", description="What a problem's type means")
 def problem_page(code: str) -> Response:
     """What a problem's type means, and what to do."""
     problem = PROBLEMS.get(code)

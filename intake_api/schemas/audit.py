@@ -73,6 +73,48 @@ ReaderPage = page_of(Reader, "ReaderPage")
 UnusedGrantPage = page_of(UnusedGrant, "UnusedGrantPage")
 
 
+class Names(ma.Schema):
+    """Null where there is no such thing, or it has no name any more."""
+
+    actor = fields.String(required=True, allow_none=True)
+    case = fields.String(required=True, allow_none=True, metadata={"description": "the case's number"})
+    file_name = fields.String(required=True, allow_none=True)
+    grant_reason = fields.String(required=True, allow_none=True)
+
+
+class AuditEntry(ma.Schema):
+    """The leaf's members (docs/formats.md), its place in the tree, and what stands beside it."""
+
+    v = fields.Integer(required=True)
+    id = fields.String(required=True)
+    at = Moment(required=True)
+    action = fields.String(required=True, metadata={"description": "more may come"})
+    outcome = fields.Enum(Outcome, by_value=fields.String, required=True)
+    actor = fields.String(required=True, metadata={"description": "an opaque id"})
+    actor_kind = fields.String(required=True)
+    reason = fields.String(metadata={"description": "a machine code, where the outcome is not success"})
+    tenant = fields.String()
+    case = fields.String(metadata={"description": "its id"})
+    bundle = fields.String()
+    subject = fields.String(metadata={"description": "what it is, the action says"})
+    details = fields.Dict(fields.String(), metadata={"description": "by action"})
+    named = fields.Nested(Names, required=True)
+    leaf_index = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "null until it is in the tree"}
+    )
+    particulars = fields.Dict(
+        fields.String(),
+        fields.String(),
+        required=True,
+        allow_none=True,
+        metadata={"description": "null where it was redacted"},
+    )
+    redacted_at = Moment(required=True, allow_none=True)
+
+
+EntryPage = page_of(AuditEntry, "EntryPage")
+
+
 class Redaction(ma.Schema):
     reason = Word(required=True, longest=MAX_REASON_CHARACTERS, lines=True)
 

@@ -7,6 +7,11 @@ from marshmallow import fields
 
 
 class ProblemDetails(ma.Schema):
+    """Facts of the problem (an upload's `offset`, a `limit`) stand beside these members."""
+
+    class Meta:
+        unknown = ma.INCLUDE
+
     type = fields.String(metadata={"description": "/problems/<code>"})
     title = fields.String()
     status = fields.Integer()

@@ -26,6 +26,18 @@ def test_consent_opens_a_case_to_a_partner_and_its_revocation_closes_it(
     assert listed["revoked_at"]
 
 
+def test_a_partner_who_has_one_of_the_two_is_told_that_both_are_needed(served: Served, case: str) -> None:
+    """The assignment by the case system, and the customer's consent."""
+    served.do("consent", case, "--partner", "oem", "--days", "7", who=OLGA)
+    unassigned = served.cli("grant", case, "--reason", REASON, who=PAT)
+    assert unassigned.code == 3 and "not-assigned" in unassigned.error
+    served.cli("cases", "assign", case, "rob", who=CASE_SYSTEM)
+    unconsented = served.cli("grant", case, "--reason", REASON, who="partner:rob/rival")
+    assert unconsented.code == 3 and "no-consent" in unconsented.error
+    for refused in (unassigned, unconsented):
+        assert "needs both" in refused.error
+
+
 def test_another_partners_consent_is_no_consent(served: Served, sent: Sent, case: str) -> None:
     served.cli("cases", "assign", case, "pat", who=CASE_SYSTEM)
     served.do("consent", case, "--partner", "somebody-else", "--days", "7", who=OLGA)
