@@ -39,7 +39,13 @@ def deliver(it: Errand) -> tuple[str, str | None]:
         location, kept = standing
         say(f"going on with {tus.bundle_of(location)}: the service has {share(kept, it.what.size)} already")
         return _by_one(it, location, kept), it.what.sha256
-    tus.preflight(it.client, it.what.size, it.metadata)
+    try:
+        tus.preflight(it.client, it.what.size, it.metadata)
+    except (
+        ServiceProblem
+    ) as error:  # of what was erased lately the digest, which is not known yet, may tell this file
+        if error.reason != "erased-lately" or not it.with_digest:
+            raise
     several = it.what.size > 0 and (it.connections > 1 if it.connections else _is_worth_it(it))
     sha256 = it.sha256()
     announced = it.announced(sha256)

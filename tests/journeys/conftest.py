@@ -49,7 +49,8 @@ def case(served: Served) -> str:
 def sent(served: Served, stamp: str, case: str, keys: Path, tmp_path: Path) -> Sent:
     """A bundle for `case`, received and verified."""
     members = {
-        f"Storage/node-{n}.log": f"node {n}: volume offline\n".encode() * (n * 5000) for n in (1, 2, 3)
+        f"Storage/node-{n}.log": f"case {case}, node {n}: volume offline\n".encode() * (n * 5000)
+        for n in (1, 2, 3)
     }
     file = tmp_path / "rack-1.zip"
     with zipfile.ZipFile(file, "w") as archive:

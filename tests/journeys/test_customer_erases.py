@@ -29,6 +29,19 @@ def test_a_bundle_is_erased_on_demand_and_the_receipt_proves_it_offline(
     assert shown["receipt"] == json.loads(receipt.read_text())["receipt"]
 
 
+def test_what_was_erased_is_not_taken_again_by_itself(
+    served: Served, sent: Sent, case: str, tmp_path: Path
+) -> None:
+    erasure = served.do("erase", "--bundle", sent.bundle, "--yes", who=OLGA)
+    words = ("--case", case, "--no-wait")
+    again = served.cli("send", sent.file, *words, who="stamp:rack-1@contoso")
+    assert again.code == 3 and "erased-lately" in again.error
+    assert erasure["resend_until"] in again.error
+    renamed = tmp_path / "meant.zip"
+    renamed.write_bytes(sent.file.read_bytes())
+    assert served.cli("send", renamed, *words, who="stamp:rack-1@contoso").code == 0
+
+
 def test_a_case_is_erased_with_all_it_holds_and_stays_open(
     served: Served, sent: Sent, case: str, keys: Path
 ) -> None:

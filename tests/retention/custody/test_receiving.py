@@ -171,7 +171,7 @@ def test_a_part_that_became_durable_after_the_erasure_is_an_orphan_and_goes(loca
     writer.reserve(10)
     writer.advance(10)
     writer.commit()  # and its process dies here, before it hears that the bundle is erased
-    kept = local.upload(CONTENT)
+    kept = local.upload(CONTENT, file_name="another.zip")
     assert local.custody.objects.remains(bundle) != []
     assert remove_orphans(local.custody) == 1
     assert_nothing_is_left(local, bundle)

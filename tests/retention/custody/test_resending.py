@@ -14,6 +14,7 @@ from retention.sweep import sweep
 from tests.retention.custody.world import DAY, NUMBER, REASON, TICK, World
 
 WEEK = 7 * DAY
+NAME = "AzureStackLogs.zip"
 
 
 def erase(world: World, bundle: str) -> None:
@@ -22,14 +23,14 @@ def erase(world: World, bundle: str) -> None:
 
 def refused(world: World, content: bytes = b"content") -> Refused:
     with pytest.raises(Refused) as told:
-        world.upload(content)
+        world.upload(content, file_name=NAME)
     assert told.value.reason == "erased-lately"
     return told.value
 
 
 def test_the_same_file_of_the_stamp_is_refused_for_as_long_as_uploads_are_kept(world: World) -> None:
     world.open_case()
-    erase(world, world.upload(b"content"))
+    erase(world, world.upload(b"content", file_name=NAME))
     error = refused(world)
     assert error.facts["until"] == world.clock.now() + WEEK
     assert "another name" in error.message
@@ -38,12 +39,12 @@ def test_the_same_file_of_the_stamp_is_refused_for_as_long_as_uploads_are_kept(w
     world.clock.move(WEEK - TICK)
     refused(world)
     world.clock.move(TICK)
-    world.upload(b"content")
+    world.upload(b"content", file_name=NAME)
 
 
 def test_a_refusal_is_an_entry_and_begins_nothing(world: World) -> None:
     world.open_case()
-    erase(world, world.upload(b"content"))
+    erase(world, world.upload(b"content", file_name=NAME))
     with world.custody.records.read() as reads:
         before = len(reads.execute(select(bundles.c.id)).all())
     refused(world)
@@ -54,24 +55,24 @@ def test_a_refusal_is_an_entry_and_begins_nothing(world: World) -> None:
 
 def test_another_size_and_another_name_are_other_files(world: World) -> None:
     world.open_case()
-    erase(world, world.upload(b"content"))
-    world.upload(b"contents")
+    erase(world, world.upload(b"content", file_name=NAME))
+    world.upload(b"contents", file_name=NAME)
     world.upload(b"content", file_name="content-2.zip")
 
 
 def test_another_digest_is_another_file(world: World) -> None:
     world.open_case()
-    bundle = world.upload(b"content")
+    bundle = world.upload(b"content", file_name=NAME)
     sweep(world.custody)
     erase(world, bundle)
-    world.upload(b"CONTENT", sha256=hashlib.sha256(b"CONTENT").hexdigest())
+    world.upload(b"CONTENT", file_name=NAME, sha256=hashlib.sha256(b"CONTENT").hexdigest())
     with pytest.raises(Refused):
-        world.upload(b"content", sha256=hashlib.sha256(b"content").hexdigest())
+        world.upload(b"content", file_name=NAME, sha256=hashlib.sha256(b"content").hexdigest())
 
 
 def test_a_whole_case_is_marked_too(world: World) -> None:
     world.open_case()
-    world.upload(b"content")
+    world.upload(b"content", file_name=NAME)
     erasure = erasing.request_case_erasure(world.custody, world.operator, NUMBER)
     assert erasure.resend_until == world.clock.now() + WEEK
     refused(world)
@@ -80,28 +81,33 @@ def test_a_whole_case_is_marked_too(world: World) -> None:
 def test_what_is_reported_as_sensitive_is_refused_again_as_well(world: World) -> None:
     world.open_case()
     world.assign(world.engineer)
-    bundle = world.upload(b"content")
+    bundle = world.upload(b"content", file_name=NAME)
     erasing.report_bundle(world.custody, world.engineer, bundle, REASON)
     refused(world)
 
 
 def test_what_its_sender_gave_up_or_the_clock_erased_may_come_again(world: World) -> None:
     world.open_case()
-    given_up = world.announce(len(b"content"))
+    given_up = world.announce(len(b"content"), file_name=NAME)
     unfinished.terminate_upload(world.custody, world.stamp, given_up)
-    expired = world.announce(len(b"content"))
+    expired = world.announce(len(b"content"), file_name=NAME)
     world.clock.move(WEEK + DAY)
     sweep(world.custody)
     with pytest.raises(Erased):
         unfinished.find_upload(world.custody, world.stamp, expired)
-    world.upload(b"content")
+    world.upload(b"content", file_name=NAME)
 
 
 def test_a_length_told_later_is_held_to_it_when_it_is_told(world: World) -> None:
     world.open_case()
-    erase(world, world.upload(b"content"))
+    erase(world, world.upload(b"content", file_name=NAME))
     late = collecting.create_upload(
-        world.custody, world.stamp, world.collection(0), case_number=NUMBER, stamp_id=None, deferred=True
+        world.custody,
+        world.stamp,
+        world.collection(0, file_name=NAME),
+        case_number=NUMBER,
+        stamp_id=None,
+        deferred=True,
     ).id
     with pytest.raises(Refused) as told:
         receiving.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
@@ -110,7 +116,7 @@ def test_a_length_told_later_is_held_to_it_when_it_is_told(world: World) -> None
 
 def test_the_mark_tells_no_name_and_goes_when_its_time_is_over(world: World) -> None:
     world.open_case()
-    bundle = world.upload(b"content")
+    bundle = world.upload(b"content", file_name=NAME)
     erase(world, bundle)
     sweep(world.custody)
     of = select(bundles.c.resend_mark, bundles.c.file_name).where(bundles.c.id == bundle)

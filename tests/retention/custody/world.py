@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ class World:
     receipt_signer: Signer
     uploads: receiving.Uploads = field(default_factory=receiving.Uploads)
     clock_records: Records | None = None
+    _files: Iterator[int] = field(default_factory=count)
+    """Each upload is of another file, unless its name is given."""
 
     def __post_init__(self) -> None:
         self.directory = Directory(self.custody)
@@ -207,7 +210,7 @@ class World:
             "logs_start": now - 3 * HOUR,
             "logs_end": now - HOUR,
             "time_collected": now,
-            "file_name": "AzureStackLogs-secretname.zip",
+            "file_name": f"AzureStackLogs-secretname-{next(self._files)}.zip",
             "size": size,
         }
         return Collection(**{**values, **changes})
