@@ -17,6 +17,12 @@ from contextlib import suppress
 LOOK_SECONDS = 0.5
 
 
+def fork_children() -> None:
+    """Begin children as copies of this process, so that they inherit the listening socket and the locks: from Python
+    3.14 on that is not so by itself."""
+    multiprocessing.set_start_method("fork", force=True)
+
+
 def end_with_parent(grace_seconds: float) -> None:
     """Ask this process to stop when its parent is gone; end it if it has not after `grace_seconds`."""
     parent = os.getppid()

@@ -41,7 +41,7 @@ from sqlalchemy.exc import DBAPIError
 from intake_api import clockwork
 from intake_api.listening import Server
 from intake_api.logs import LOGGING
-from intake_api.processes import end_with_parent, kill_children, leave_terminal_group
+from intake_api.processes import end_with_parent, fork_children, kill_children, leave_terminal_group
 from intake_api.settings import ClockIs, ServerSettings
 from intake_api.state_folder import SERVING
 from intake_api.tls import TlsFiles, local_certificate, read_pair
@@ -58,6 +58,7 @@ LOOK_SECONDS = 0.2
 
 def serve(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. SettingError when it cannot be begun."""
+    fork_children()
     _initialise(settings)
     tls = partial(_tls_files, settings)
     with _alone(settings) as lock, _meeting_place(settings) as settings:
@@ -102,6 +103,7 @@ def serve_blobs(settings: ServerSettings, tls: Callable[[], TlsFiles]) -> None:
     # Only here: what it brings stays out of the other processes' memory.
     from intake_api.blob import worker as blob_worker
 
+    fork_children()
     leave_terminal_group()
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the server listens for it
     logging.config.dictConfig(LOGGING)

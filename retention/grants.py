@@ -38,11 +38,8 @@ class Denied:
     message: str
 
 
-NOT_ASSIGNED = Denied(
-    "not-assigned",
-    "you are not assigned to this case; have the case system assign you. A partner's engineer needs both: this "
-    "assignment, and the customer's consent",
-)
+PARTNERS_NEED = "a partner's engineer needs both: the case system's assignment and the customer's consent"
+NOT_ASSIGNED = Denied("not-assigned", "you are not assigned to this case; have the case system assign you")
 """Also what an engineer is told of a case that there is not: which numbers there are is not theirs to know."""
 
 NOT_COVERED = Denied("no-consent", "the customer's consent does not cover this bundle, or has ended")
@@ -168,8 +165,8 @@ def decide_grant(
     if consent is None:
         return Denied(
             "no-consent",
-            "the customer has given no live consent for your company and this case; ask them for one. A partner's "
-            "engineer needs both: the consent, and the assignment to the case",
+            "the customer has given no live consent for your company and this case; ask them for one: "
+            + PARTNERS_NEED,
         )
     return min(now + duration, consent.expires_at), consent
 

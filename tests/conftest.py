@@ -32,7 +32,7 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         marks = {
             "real": within(where, REAL) or bool(fixtures & REAL_FIXTURES) or "postgres" in item.nodeid,
             "slow": within(where, SLOW),
-            "browser": bool(fixtures & BROWSER_FIXTURES),
+            "browser": bool(fixtures & BROWSER_FIXTURES) or "Chromium" in item.nodeid,
         }
         for name in [name for name, holds in marks.items() if holds] or ["fast"]:
             item.add_marker(name)

@@ -225,8 +225,11 @@ def refuse(
     return turned(tx, error, refused)
 
 
-def unseen(tx: Transaction, actor: Actor, action: Action, now: datetime, kind: str, asked: str) -> Turned:
-    """Answer as if `asked` did not exist, whether or not it does; what was asked for is a particular."""
+def unseen(
+    tx: Transaction, actor: Actor, action: Action, now: datetime, kind: str, asked: str, advice: str = ""
+) -> Turned:
+    """Answer as if `asked` did not exist, whether or not it does, with `advice` in either case; what was asked for is a
+    particular."""
     refused = entry(
         actor,
         action,
@@ -235,7 +238,8 @@ def unseen(tx: Transaction, actor: Actor, action: Action, now: datetime, kind: s
         reason=f"{kind}-not-visible",
         particulars={"asked": asked[:256]},
     )
-    return turned(tx, NotFound(f"there is no {kind} {asked[:64]!r} that you may see", kind=kind), refused)
+    said = f"there is no {kind} {asked[:64]!r} that you may see{advice}"
+    return turned(tx, NotFound(said, kind=kind), refused)
 
 
 def turned(tx: Transaction, error: CustodyError, refused: Entry) -> Turned:

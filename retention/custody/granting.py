@@ -27,7 +27,7 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.ending import end_grants
-from retention.grants import NOT_ASSIGNED, Denied, decide_grant
+from retention.grants import NOT_ASSIGNED, PARTNERS_NEED, Denied, decide_grant
 from retention.ids import Kind, new_id
 from retention.records.pages import Page, fetch_page
 from retention.records.tables import actors, cases, grants
@@ -48,7 +48,8 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
             access = changing(tx, custody.binding, case.id, now)
         facts = no_access(tx) if access is None else access.facts(actor)
         if not actor.has(Role.SUPPORT_ENGINEER) and not (actor.has(Role.PARTNER_ENGINEER) and facts.assigned):
-            return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number)
+            advice = f"; {PARTNERS_NEED}" if actor.has(Role.PARTNER_ENGINEER) else ""
+            return unseen(tx, actor, Action.GRANT_GIVEN, now, "case", number, advice)
         decided = decide_grant(actor, facts, reason, duration, now)
         if case is None or access is None or isinstance(decided, Denied):
             denied = decided if isinstance(decided, Denied) else NOT_ASSIGNED

@@ -200,6 +200,17 @@ def test_both_doors_run_the_same_versions() -> None:
     assert {name: api.get(name) for name in clock} == clock
 
 
+def test_each_python_that_the_project_names_gets_each_package_in_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    pythons = [name.rpartition(" ")[2] for name in project["classifiers"]]
+    assert {"3.11", "3.13", "3.14"} <= set(pythons)
+    told = [Requirement(line) for line in project["dependencies"]]
+    for python in pythons:
+        here = {"python_version": python}
+        wanted = [one.name for one in told if one.marker is None or one.marker.evaluate(here)]
+        assert sorted(wanted) == sorted({one.name for one in told})
+
+
 def _imported() -> set[str]:
     """The distributions that the deployed code imports, the standard library and our own packages left out."""
     files = [ROOT / "function_app.py"]

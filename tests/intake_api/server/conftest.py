@@ -20,7 +20,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     """Starts services; the same state folder may be given again. All are ended with the module."""
     started: list[Service] = []
 
-    def start(state: Path | None = None, **settings: object) -> Service:
+    def start(state: Path | None = None, before: str = "", **settings: object) -> Service:
         folder = tmp_path_factory.mktemp("service")
         port = free_port()
         environ = {
@@ -36,7 +36,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         }
         log = folder / "log"
         with log.open("wb") as out:
-            process = subprocess.Popen([sys.executable, "-c", START], env=environ, stderr=out)
+            process = subprocess.Popen([sys.executable, "-c", before + START], env=environ, stderr=out)
         service = Service(Path(environ["CASEVAULT_STATE"]), port, log, process)
         started.append(service)
         assert until(service.is_ready), log.read_text()

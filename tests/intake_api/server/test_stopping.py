@@ -207,3 +207,10 @@ def _refusal(state: Path, **settings: str) -> str:
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
     return done.stderr.splitlines()[-1]
+
+
+def test_it_serves_and_stops_where_children_are_no_copies_by_default(serving):
+    """As from Python 3.14 on (multiprocessing's forkserver)."""
+    service = serving(before="import multiprocessing\nmultiprocessing.set_start_method('forkserver')\n")
+    assert service.call("GET", "/healthz").status == 200
+    assert service.stop() == 0
