@@ -783,3 +783,15 @@ def test_an_address_of_a_name_and_of_a_bare_address_are_the_same_place(service: 
     by.put()
     by.address = f"/casevault{by.address}"
     assert by.call("HEAD").status_code == 200
+
+
+def test_what_was_erased_on_demand_is_refused_at_its_commit_and_another_name_is_not(service: Service) -> None:
+    sent = sender(service)
+    assert sent.put("a.zip", b"logs").status_code == 201
+    (bundle,) = service.done("GET", "/bundles", OPERATOR)["items"]
+    service.done("POST", f"/bundles/{bundle['id']}/erasures", OPERATOR, json={})
+    sent.stage(1, b"logs", "a.zip")
+    for again in (sent.put("a.zip", b"logs"), sent.commit(1, blob="a.zip")):
+        assert again.status_code == 403
+        assert b"erased on demand" in again.data
+    assert sent.put("b.zip", b"logs").status_code == 201
