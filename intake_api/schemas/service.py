@@ -17,4 +17,5 @@ class Readiness(ma.Schema):
     )
     uploads = fields.String(metadata={"description": "ok, or why no upload is taken"})
     destruction = fields.String(metadata={"description": "ok, or why no deadline counts"})
+    schema = fields.String(metadata={"description": "ok, or that the database is another version's"})
     sequencing = fields.String(metadata={"description": "ok, or how late entries come into the log"})
