@@ -31,6 +31,7 @@ def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> Door:
         stall_seconds=settings.stall_seconds,
         origin=settings.address,
         upload_origins=settings.upload_origins,
+        body_seconds=settings.body_seconds,
         blob_origin=settings.blob_origin,
         cosigning=open_cosigning(settings.custody, clock),
     )

@@ -4,7 +4,8 @@ Order, before any route is reached:
 1. the request gets an id of its own (a caller's is not taken: ids stand in the log), and its address is looked at: no
    store is asked for what holds control characters, and an over-long query is read by nobody;
 2. a body must announce its length, but for uploads, and only uploads take a large one;
-3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3).
+3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3);
+4. what may take long (uploads, downloads) takes a seat of its kind, and a small body is read, in time (`seats`).
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from intake_api.hosts import is_one_host
 from intake_api.identity import InvalidToken, NoRole
 from intake_api.loopback import is_loopback_host
 from intake_api.refused_callers import note_refused
+from intake_api.seats import Kind, seat_of
+from intake_api.wsgi import Body, WholeBody
 from retention.actor import Actor
 from retention.custody.context import Custody
 
@@ -46,6 +49,7 @@ CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
 """Whose end is proven otherwise: by the upload's length."""
 MOST_QUERY = 8192
 """Bytes of a query. From 64 KiB of an address on the server's own parser ends the request, with a bare 414."""
+LONG_READS = frozenset({"content.content", "files.index", "files.read", "audit.export"})
 MOST_BODY = 1 << 20
 """Bytes of any other body."""
 _EXTENSION = "casevault"
@@ -103,9 +107,42 @@ def _let_in() -> None:
             limit=MOST_QUERY,
         )
     _bound_body()
-    if request.endpoint is None or request.endpoint in PUBLIC or request.blueprint == "development":
+    if request.endpoint is None:
         return
-    g.actor = _authenticate()
+    if request.endpoint not in PUBLIC and request.blueprint != "development":
+        g.actor = _authenticate()
+    _take_seat()
+
+
+def _take_seat() -> None:
+    """Move to a long request's seat before its bytes move; read a small body whole."""
+    seat, actor = seat_of(request.environ), g.get("actor")
+    caller = f"address {request.remote_addr}" if actor is None else actor.id
+    tenant = None if actor is None else actor.tenant or actor.company
+    if (kind := _long()) is not None:
+        seat.move(kind, caller, tenant)
+        return
+    body, length = request.environ["wsgi.input"], request.content_length
+    if not length or request.method in ("GET", "HEAD", "OPTIONS") or not isinstance(body, Body):
+        return
+    seat.take(Kind.BODY, caller, tenant)
+    seconds = the_door().body_seconds
+    content = body.read_within(length, seconds)
+    seat.leave(Kind.BODY)
+    if len(content) < length:
+        raise CallRefused("request-timeout", f"{len(content)} of {length} bytes came within {seconds:g} s")
+    request.environ["wsgi.input"] = WholeBody(content)
+
+
+def _long() -> Kind | None:
+    """The seat of a request that may hold its thread for as long as its line takes; None of a small one."""
+    if request.endpoint in LONG_READS:
+        return Kind.READ if request.method == "GET" else None
+    if request.endpoint == "uploads.create":
+        brings = uploads.has_body(request.headers) or uploads.is_chunked(request.headers)
+        joins = "final" in request.headers.get("Upload-Concat", "")
+        return Kind.UPLOAD if brings or joins else None
+    return Kind.UPLOAD if request.endpoint in LARGE_BODIES else None
 
 
 def _bound_body() -> None:

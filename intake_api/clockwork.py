@@ -30,11 +30,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 from audit.witness import WitnessUnavailableError
 from intake_api.logs import LOGGING
 from intake_api.metrics import observer_of, serve_metrics
-from intake_api.processes import end_with_parent, leave_terminal_group, step_back
+from intake_api.processes import end_with_parent, keep_running, leave_terminal_group, step_back
 from intake_api.settings import ServerSettings
 from retention.assembly import Services, begin, state_of
 from retention.observing.observer import NOTHING, Observer
@@ -162,7 +163,10 @@ def run(services: Services, pause: float, stop: threading.Event) -> None:
     clockwork.prepare(pause, stop)
     beats = {
         threading.Thread(
-            target=beat.run, args=(pause, stop, services.observer), name=beat.name, daemon=True
+            target=keep_running,
+            args=(beat.name, partial(beat.run, pause, stop, services.observer)),
+            name=beat.name,
+            daemon=True,
         ): beat.outside
         for beat in clockwork.beats()
     }

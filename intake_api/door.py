@@ -19,7 +19,8 @@ READY_PATIENCE = 1.9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Door:
-    """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for.
+    """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for, and
+    `body_seconds` how long a small body may take.
 
     `origin` is where callers find this one, where that is known; `upload_origins` are those of pages that may send.
     `blob_origin` is where senders find the Blob endpoint, `cosigning` the witness of others' logs; None where there is
@@ -33,6 +34,7 @@ class Door:
     stall_seconds: float = 60
     origin: str | None = None
     upload_origins: frozenset[str] = frozenset()
+    body_seconds: float = 15
     blob_origin: str | None = None
     draining: Callable[[], bool] = lambda: False
     parts: Readiness = field(default_factory=Readiness)

@@ -4,19 +4,18 @@ server that closes on them resets the connection.
 Rules:
 - At most MOST_DRAINED bytes, and none of a body that announces more: it would be in vain.
 - For DRAIN_SECONDS at most; of somebody who was not let in only while there is no silence of STRANGERS_SECONDS.
-- So many at once as AT_ONCE says, strangers apart: each holds a thread. The others go unheard.
+- Each holds a thread, so it needs a seat of its own (`seats`), unless it has that of an upload; others go unheard.
 - Who asked first (Expect: 100-continue) and was not told to go on sends nothing.
 """
 
 from __future__ import annotations
 
-import threading
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from intake_api.pump import pump
-from retention.errors import CustodyError
+from intake_api.pump import Endable, pump
+from intake_api.seats import Busy, Kind, seat_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
 MOST_DRAINED = 64 << 20
 DRAIN_SECONDS = 10.0
 STRANGERS_SECONDS = 0.5
-AT_ONCE = {True: 32, False: 8}
-"""By whether the caller was let in."""
-_places = {let_in: threading.BoundedSemaphore(count) for let_in, count in AT_ONCE.items()}
 
 
 class _EnoughRead(Exception):
@@ -49,15 +45,18 @@ def drain(environ: WSGIEnvironment, stall_seconds: float, *, let_in: bool) -> No
     left = _left(environ)
     if not left:
         return
-    patience = stall_seconds if let_in else min(stall_seconds, STRANGERS_SECONDS)
-    place = _places[let_in]
-    if not place.acquire(blocking=False):
-        return
-    try:
-        with suppress(_EnoughRead, CustodyError):  # too many readers: then it goes unheard
-            pump(environ["wsgi.input"], left, Dropped(DRAIN_SECONDS), patience)
-    finally:
-        place.release()
+    patience, seat = stall_seconds if let_in else min(stall_seconds, STRANGERS_SECONDS), seat_of(environ)
+    if not seat.has(Kind.UPLOAD):
+        try:
+            seat.take(Kind.DRAIN, None if let_in else f"address {environ.get('REMOTE_ADDR', '')}")
+        except Busy:
+            return
+    body = environ["wsgi.input"]
+    with suppress(_EnoughRead):
+        pump(body, left, Dropped(DRAIN_SECONDS), patience)
+    if isinstance(body, Endable):
+        body.end()  # who has not sent it by now holds no thread longer
+    seat.leave(Kind.DRAIN)
 
 
 def _left(environ: WSGIEnvironment) -> int:

@@ -10,6 +10,7 @@ Rules:
 - A new worker that does not come up changes nothing: the old one serves on. It says that it is ready when all that
   custody needs was opened; certificate and key are tried before it is begun.
 - The old worker finishes what it can; uploads are kept as far as they came, and go on with the next request.
+- A worker that does not respond any more is replaced in the same way (worker_health.py).
 """
 
 from __future__ import annotations
@@ -32,9 +33,11 @@ from granian.net import SocketSpec  # type: ignore[attr-defined]
 from granian.server.mp import MPServer, WorkerProcess
 
 from intake_api.logs import LOGGING
+from intake_api.processes import in_background
 from intake_api.settings import ServerSettings
 from intake_api.tls import TlsFiles
 from intake_api.worker import REPLACED
+from intake_api.worker_health import WorkerHealth, responds
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
@@ -69,6 +72,7 @@ class Server(MPServer):
             interface=Interfaces.WSGI,
             blocking_threads=settings.threads,
             blocking_threads_idle_timeout=10,
+            backpressure=settings.connections,
             http=HTTPModes.http1,
             http1_settings=HTTP1Settings(header_read_timeout=HEAD_SECONDS * 1000),
             websockets=False,
@@ -83,12 +87,21 @@ class Server(MPServer):
         self._ready = RawValue("i", 0)  # the number of the last worker that was ready
         self._spawned = 0
         self._hurry = threading.Event()
+        self._coming_up = threading.Lock()
+        self._wedged = False
 
     def serve(self, *args: Any, **kwargs: Any) -> None:
         """Serve until a stop; SystemExit when it ends with a code. No worker is left, whatever ends it."""
+        health = WorkerHealth(
+            partial(responds, self._settings.host, self._settings.port),
+            self._is_settled,
+            self._worker_is_wedged,
+        )
+        in_background("worker-health", partial(health.watch, self._hurry))
         try:
             super().serve(*args, **kwargs)
         finally:
+            self._hurry.set()
             self._stop_workers()  # type: ignore[no-untyped-call]  # none is left after a shutdown
 
     def stop(self) -> None:
@@ -128,9 +141,23 @@ class Server(MPServer):
         worker: WorkerProcess = super()._spawn_worker(idx, target, loader)
         return worker
 
+    def _is_settled(self) -> bool:
+        """Whether a worker was ready, no other is on its way, and no stop was asked for."""
+        return (
+            self._ready.value == self._spawned > 0
+            and not self._coming_up.locked()
+            and not self.interrupt_signal
+        )
+
+    def _worker_is_wedged(self) -> None:
+        LOG.error("the worker does not respond: it is replaced")
+        self._wedged = self.reload_signal = True
+        self.main_loop_interrupt.set()
+
     def _reload(self, spawn_target: Any, target_loader: Any) -> None:
         self.reload_signal = False
         self.main_loop_interrupt.clear()
+        wedged, self._wedged = self._wedged, False
         if self.interrupt_signal:
             self.main_loop_interrupt.set()
             return
@@ -139,7 +166,14 @@ class Server(MPServer):
             self.build_ssl_context(files.certificate, files.key, None, SSLProtocols.tls12, None, [], False)
         except (OSError, ssl.SSLError) as error:
             LOG.error("not renewed, the certificate cannot be used: %s", error)  # noqa: TRY400
-            return
+            if (
+                not wedged
+            ):  # a worker that serves nobody is replaced all the same, with the certificate before
+                return
+        with self._coming_up:
+            self._renew(spawn_target, target_loader)
+
+    def _renew(self, spawn_target: Any, target_loader: Any) -> None:
         new = self._spawn_worker(0, spawn_target, target_loader)
         new.interrupt_by_parent = True  # until it is ready its end is not the service's
         new.start()  # type: ignore[no-untyped-call]

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from intake_api.processes import in_background
 from intake_api.settings import ServerSettings
 from retention.adapters import Adapters
 from retention.observing.exposition import merge
@@ -51,7 +51,7 @@ def offer(path: Path, page: Callable[[], bytes]) -> None:
                 connection.settimeout(PATIENCE)
                 connection.sendall(page())
 
-    threading.Thread(target=answer, name="metrics", daemon=True).start()
+    in_background("metrics", answer)
 
 
 def gather(folder: Path) -> str:
@@ -98,5 +98,5 @@ def serve_metrics(listen: tuple[str, int], folder: Path) -> ThreadingHTTPServer:
         address_family = socket.AF_INET6 if ":" in listen[0] else socket.AF_INET
 
     server = Server(listen, Page)
-    threading.Thread(target=server.serve_forever, name="metrics-page", daemon=True).start()
+    in_background("metrics-page", server.serve_forever)
     return server

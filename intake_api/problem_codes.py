@@ -131,6 +131,12 @@ PROBLEMS: Mapping[str, Problem] = {
         "Unavailable",
         "A part of the service does not answer. Nothing was done; try again after Retry-After.",
     ),
+    "busy": Problem(
+        503,
+        "Busy",
+        "As many requests of this kind are under way as this process serves at once, of you, of your customer or in "
+        "all: `reason` says which. Nothing was done; try again after Retry-After, with fewer at once.",
+    ),
     "store-full": Problem(
         507,
         "The store is full",

@@ -8,10 +8,11 @@ Rules:
 from __future__ import annotations
 
 import errno
+import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Response, g, json, request
 from sqlalchemy.exc import DBAPIError
@@ -28,17 +29,23 @@ from intake_api.draining import drain
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
 from intake_api.logs import log_unexpected
 from intake_api.problem_codes import PROBLEMS
+from intake_api.seats import Busy
 from retention.actor import NO_ROLE
 from retention.archive import ArchiveError, FileNotReadable
 from retention.envelope.errors import KeyWrapperError, NewerFraming, SealBroken, WrappedKeyBroken
 from retention.errors import CustodyError, Invalid
 from retention.objects.errors import KeyDestroyed, KeyMissing, PartMissing, StoreFull, StoreUnavailable
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
 RETRY_SECONDS = "5"
 _OF_A_READ = frozenset({"no-such-file"})
 """Problems that the end of a read has told the log of."""
 _OF_A_LINE = frozenset({"request-timeout", "incomplete-body", "upload-taken-over"})
 """Problems of a body that brings no more, or whose request was asked to let go: nothing of it is waited for."""
+_UNHEARD = _OF_A_LINE | {"busy"}
+"""Nor of one that found no seat: reading it away would take another."""
 
 
 _CODE_OF_STATUS = {
@@ -132,6 +139,10 @@ def _http(error: HTTPException) -> Told:
     return Told(code, known, headers={"Allow": ", ".join(sorted(allowed))} if allowed else {})
 
 
+def _busy(error: Busy) -> Told:
+    return Told("busy", str(error), error.reason)
+
+
 def _fixed(code: str, detail: str, reason: str | None = None) -> Callable[[Any], Told]:
     return lambda _error: Told(code, detail, reason)
 
@@ -142,6 +153,7 @@ _BROKEN = _fixed(
 _TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
     (CustodyError, _custody),
     (CallRefused, _call),
+    (Busy, _busy),
     (InvalidToken, _token),
     (KeysUnavailable, _fixed("unavailable", "the issuer's keys cannot be had now", "issuer-keys")),
     (CursorError, lambda error: Told("invalid", str(error), None, {"cursor": "use that of the page before"})),
@@ -187,9 +199,9 @@ def answer(error: Exception) -> Response:
         except Exception as unwritten:  # what cannot be entered is not told
             error, told = unwritten, tell(unwritten)
     problem = PROBLEMS[told.code]
-    if told.code not in _OF_A_LINE:
+    if told.code not in _UNHEARD:
         drain(request.environ, the_door().stall_seconds, let_in="actor" in g)
-    if problem.status >= 500:
+    if problem.status >= 500 and told.code != "busy":
         log_unexpected(error, g.get("request_id", "-"))
     body = {
         "type": f"/problems/{told.code}",
@@ -208,6 +220,22 @@ def answer(error: Exception) -> Response:
     if problem.status == 503:
         response.headers["Retry-After"] = RETRY_SECONDS
     return response
+
+
+def turned_away(busy: Busy) -> WSGIApplication:
+    """The response to a request that finds no seat: nothing of it was looked at, and nothing is asked of any part."""
+    problem = PROBLEMS["busy"]
+    request_id = secrets.token_hex(12)
+    body = {
+        "type": "/problems/busy",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(busy),
+        "request_id": request_id,
+        "reason": busy.reason,
+    }
+    headers = {"Retry-After": RETRY_SECONDS, "X-Request-Id": request_id, "Cache-Control": "no-store"}
+    return Response(json.dumps(body), problem.status, headers, content_type="application/problem+json")
 
 
 def _shown(value: object) -> object:

@@ -3,18 +3,47 @@
 - None outlives its parent: one that was killed takes the others along, so no half of a service serves on.
 - A parent that fails has no children left when it ends: the interpreter would wait for them without end.
 - A signal to the terminal's group reaches the parent alone, which stops its children in order.
+- No thread of a process dies unseen: what it raises is in the log, and it begins anew.
 """
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import signal
 import threading
 import time
+import traceback
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
+LOG = logging.getLogger(__name__)
 LOOK_SECONDS = 0.5
+AGAIN_SECONDS = 1.0
+
+
+def in_background(name: str, work: Callable[[], None]) -> None:
+    """Run `work` in a thread that no stop waits for, until it returns. What it raises is logged, and it runs again."""
+    threading.Thread(target=partial(keep_running, name, work), name=name, daemon=True).start()
+
+
+def keep_running(name: str, work: Callable[[], None], pause: float = AGAIN_SECONDS) -> None:
+    """Run `work` until it returns."""
+    while True:
+        try:
+            return work()
+        except Exception as error:  # whatever it is: a thread that is gone is missed only when it is too late
+            log_end(name, error)
+        time.sleep(pause)
+
+
+def log_end(name: str, error: BaseException) -> None:
+    """Type and place of what ended a thread; no text of it."""
+    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
+    LOG.error("thread %s ended by %s at %s; it begins anew", name, type(error).__name__, places)
 
 
 def fork_children() -> None:
@@ -34,7 +63,7 @@ def end_with_parent(grace_seconds: float) -> None:
         time.sleep(grace_seconds)
         os._exit(1)
 
-    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+    in_background("parent-watch", watch)
 
 
 def leave_terminal_group() -> None:

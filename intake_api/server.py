@@ -39,6 +39,7 @@ from types import FrameType
 from sqlalchemy.exc import DBAPIError
 
 from intake_api import clockwork
+from intake_api.descriptors import fit_descriptors
 from intake_api.listening import Server
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, fork_children, kill_children, leave_terminal_group
@@ -59,6 +60,7 @@ LOOK_SECONDS = 0.2
 def serve(settings: ServerSettings) -> int:
     """Serve until SIGTERM or SIGINT; the exit code. SettingError when it cannot be begun."""
     fork_children()
+    settings = fit_descriptors(settings)
     _initialise(settings)
     tls = partial(_tls_files, settings)
     with _alone(settings) as lock, _meeting_place(settings) as settings:

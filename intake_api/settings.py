@@ -16,7 +16,13 @@
 | CASEVAULT_DIRECTORY_CLAIM | claim that holds the customer's directory | tid |
 | CASEVAULT_PARTNER_CLAIM | claim that holds the partner | partner |
 | CASEVAULT_ACCESS_TOKEN_CLAIMS | claims of access tokens alone (operators.md) | scp,scope,azpacr,appidacr,idtyp=app |
-| CASEVAULT_THREADS | requests served at once | 128 |
+| CASEVAULT_THREADS | requests that a process serves at once, of all kinds (operations.md) | 128 |
+| CASEVAULT_UPLOADS | of these, the most uploads | half of the threads but 4: 62 |
+| CASEVAULT_READS | of these, the most downloads; on the Blob endpoint uploads instead | a quarter of them: 31 |
+| CASEVAULT_CALLER_SHARE | percent of uploads, of downloads and of small bodies that one caller has at most | 50 |
+| CASEVAULT_TENANT_SHARE | percent of them that the callers of one customer have at most | 75 |
+| CASEVAULT_BODY_SECONDS | seconds in which a small body (JSON) has to come | 15 |
+| CASEVAULT_CONNECTIONS | connections that a process holds open at once | 4 for each thread: 512 |
 | CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
 | CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
 | CASEVAULT_CLOCK | embedded: a clock process beside the server; functions: none, a function app is it | embedded |
@@ -32,7 +38,7 @@ must be named: there is no way to serve without one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
@@ -41,6 +47,7 @@ from urllib.parse import urlsplit
 from intake_api.cross_origin import read_origins
 from intake_api.identity.settings import ACCESS_TOKEN_CLAIMS, IssuerSettings
 from intake_api.loopback import ensure_loopback, is_loopback_address
+from intake_api.seats import SeatPlan
 from retention.settings import SettingError, Settings
 from retention.settings import from_environment as custody_from_environment
 
@@ -66,7 +73,9 @@ class ServerSettings:
     key: Path | None = None
     issuer: IssuerSettings | None = None
     issuer_authorities: Path | None = None
-    threads: int = 128
+    seats: SeatPlan = field(default_factory=SeatPlan)
+    connections: int = 512
+    body_seconds: float = 15
     stall_seconds: float = 60
     stop_seconds: int = 30
     clock: ClockIs = ClockIs.EMBEDDED
@@ -133,6 +142,11 @@ class ServerSettings:
             raise SettingError(f"CASEVAULT_DEVELOPMENT=1: {error}") from None
 
     @property
+    def threads(self) -> int:
+        """Of a process that answers."""
+        return self.seats.threads
+
+    @property
     def origin(self) -> str:
         """Scheme, host and port, as callers on this machine write them."""
         return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
@@ -154,7 +168,8 @@ class ServerSettings:
             return None
         host, port = self.blob_listen
         # Drained with the worker, before its own stop begins.
-        return replace(self, host=host, port=port, blob_listen=None, blob_address=None, drain_seconds=0)
+        own = replace(self, host=host, port=port, blob_listen=None, blob_address=None, drain_seconds=0)
+        return replace(own, seats=self.seats.for_blobs())
 
     @property
     def tls_folder(self) -> Path:
@@ -179,7 +194,11 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         key=_file(environ, "CASEVAULT_TLS_KEY"),
         issuer=_issuer(environ),
         issuer_authorities=_file(environ, "CASEVAULT_ISSUER_CA"),
-        threads=_number(environ, "CASEVAULT_THREADS", 128, least=4, most=1024),
+        seats=(seats := _seats(environ)),
+        connections=_number(
+            environ, "CASEVAULT_CONNECTIONS", 4 * seats.threads, least=2 * seats.threads, most=65_536
+        ),
+        body_seconds=_number(environ, "CASEVAULT_BODY_SECONDS", 15, least=1, most=300),
         stall_seconds=_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
         stop_seconds=_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
         clock=_clock(environ),
@@ -192,6 +211,23 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         drain_seconds=_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
         metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
     )
+
+
+def _seats(environ: Mapping[str, str]) -> SeatPlan:
+    threads = _number(environ, "CASEVAULT_THREADS", 128, least=12, most=4096)
+    default = SeatPlan.by_default(threads)
+    try:
+        return SeatPlan(
+            threads=threads,
+            uploads=_number(environ, "CASEVAULT_UPLOADS", default.uploads, least=1, most=threads),
+            reads=_number(environ, "CASEVAULT_READS", default.reads, least=1, most=threads),
+            caller_share=_number(environ, "CASEVAULT_CALLER_SHARE", 50, least=1, most=100),
+            tenant_share=_number(environ, "CASEVAULT_TENANT_SHARE", 75, least=1, most=100),
+        )
+    except ValueError as error:
+        raise SettingError(
+            f"CASEVAULT_THREADS, CASEVAULT_UPLOADS, CASEVAULT_READS and the shares do not go together: {error}"
+        ) from None
 
 
 def is_private_address(host: str) -> bool:

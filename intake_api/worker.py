@@ -28,7 +28,9 @@ from intake_api.deaf import stop_hearing
 from intake_api.idle import Connections
 from intake_api.logs import RequestLog, log_unexpected, note_routes
 from intake_api.metrics import observer_of
-from intake_api.processes import end_with_parent, leave_terminal_group
+from intake_api.problems import turned_away
+from intake_api.processes import end_with_parent, in_background, leave_terminal_group
+from intake_api.seats import Seated, Seats
 from intake_api.settings import ServerSettings
 from intake_api.wsgi import LastReadFirst
 from retention.assembly import Services
@@ -49,6 +51,7 @@ class Stoppable(Protocol):
 REPLACED = signal.SIGUSR1
 """Another worker is ready: accept no more, a stop follows."""
 WATCH_SECONDS = 1.0
+CROWDED_SECONDS = 0.1
 WATCH_LOG_SECONDS = 3.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
@@ -72,12 +75,16 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     signals = listen_for_signals()
     stopping = threading.Event()
     in_background("time", lambda: door.services.timekeeper.follow_until(stopping))
-    in_background("line-watch", lambda: watch_lines(settings, door.services.uploads, signals, stopping))
+    lines = Connections(settings.port, settings.connections)
+    in_background(
+        "line-watch", lambda: watch_lines(settings, door.services.uploads, lines, signals, stopping)
+    )
     in_background("counts", lambda: write_counts(door.services.custody, stopping))
     in_background("readiness", lambda: announce(settings, authority))
     in_background("log-watch", lambda: watch_log(door.services))
     end_with_parent(settings.stop_seconds)
-    return written_to_the_end(RequestLog(LastReadFirst(app), observer), door.services)
+    served = Seated(LastReadFirst(app, lines), Seats(settings.seats), turned_away)
+    return written_to_the_end(RequestLog(served, observer), door.services)
 
 
 def written_to_the_end(served: RequestLog, services: Services) -> RequestLog:
@@ -116,11 +123,6 @@ def wait_until_signed(services: Services, seconds: float) -> None:
         LOG.warning("%d openings are in the log and not signed yet: nobody follows them any more", left)
 
 
-def in_background(name: str, work: Callable[[], None]) -> None:
-    """Run `work` in a thread that no stop waits for."""
-    threading.Thread(target=work, name=name, daemon=True).start()
-
-
 def listen_for_signals() -> socket.socket:
     """A socket that gets the number of each signal. The server sets its own handlers later; this hears all the same."""
     signal.signal(REPLACED, lambda *_: None)  # it is heard here
@@ -132,12 +134,14 @@ def listen_for_signals() -> socket.socket:
 
 
 def watch_lines(
-    settings: ServerSettings, uploads: Stoppable, signals: socket.socket, stopping: threading.Event
+    settings: ServerSettings,
+    uploads: Stoppable,
+    connections: Connections,
+    signals: socket.socket,
+    stopping: threading.Event,
 ) -> None:
     """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent.
     From REPLACED on accept no more. `stopping` is set with the first signal."""
-    connections = Connections(settings.port)
-    signals.settimeout(WATCH_SECONDS)
     patience, last = settings.stall_seconds, 0.0
     while True:
         if stopping.is_set():
@@ -145,6 +149,7 @@ def watch_lines(
             uploads.stop_all()
             patience = STOP_PATIENCE if time.monotonic() < last else 0
         else:
+            signals.settimeout(CROWDED_SECONDS if connections.crowded else WATCH_SECONDS)
             with suppress(TimeoutError):
                 heard = set(signals.recv(64))
                 if REPLACED in heard:
@@ -152,6 +157,7 @@ def watch_lines(
                 if {signal.SIGTERM, signal.SIGINT} & heard:
                     stopping.set()
                 last = time.monotonic() + settings.stop_seconds - LAST_SECONDS
+        connections.end_overdue()
         if ended := connections.end_idle(patience):
             LOG.info("ended %d idle connections", ended)
 

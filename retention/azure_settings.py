@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 
 STAGED_LIFETIME = timedelta(days=7)
 """The service discards staged blocks a week after the last one was staged."""
-MAX_BLOB = 50_000 * (8 << 20)
-"""What one blob holds in blocks of the size that the store stages."""
+MAX_BLOB = 33_000 * (8 << 20)
+"""What one blob of 50,000 blocks holds in blocks of the size that the store stages, beside one for each part that an
+upload may have (custody/part_ends.py)."""
 
 _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 _PORT = r"(?::[0-9]{1,5})?"

@@ -15,6 +15,7 @@
 | CASEVAULT_STAMP_DIRECTORY | required: a stamp's token names its customer; optional: see docs/operators.md | required |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
+| CASEVAULT_PART_SECONDS | seconds after which what came of an upload is committed: what a kill can lose | 60 |
 | CASEVAULT_DISK_RESERVE | bytes that uploads leave free on the local disk, for erasing and for the log | 2 GiB |
 | CASEVAULT_TIME_SETTLE_HOURS | hours after which a clock that jumped is believed, where no other can be asked | 24 |
 | CASEVAULT_SCRUB_DAYS | days in which all that is stored is read back once | 30 |
@@ -174,6 +175,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         max_bundle_size=_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
         upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
         upload_longest=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
+        part_seconds=_number(environ, "CASEVAULT_PART_SECONDS", 60, least=5, most=3600),
         case_number_pattern=pattern,
         stamp_quota=_quota(environ, "CASEVAULT_STAMP_QUOTA"),
         case_quota=_quota(environ, "CASEVAULT_CASE_QUOTA"),
@@ -327,11 +329,15 @@ def _origin(text: str) -> str:
     return text
 
 
-def _number(environ: Mapping[str, str], name: str, default: int) -> int:
+def _number(
+    environ: Mapping[str, str], name: str, default: int, *, least: int = 1, most: int | None = None
+) -> int:
     text = environ.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise SettingError(f"{name} must be a whole number of 1 or more, not {text!r}")
-    return int(text)
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if number < least or (most is not None and number > most):
+        bound = f"of {least} or more" if most is None else f"from {least} to {most}"
+        raise SettingError(f"{name} must be a whole number {bound}, not {text!r}")
+    return number
 
 
 def _stamps_named(environ: Mapping[str, str]) -> bool:

@@ -16,6 +16,7 @@ import logging
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NoReturn
 
 from werkzeug.wrappers import Response
@@ -27,6 +28,7 @@ from intake_api.blob.noting import LinkNotes
 from intake_api.blob.shared import TAKEN, Shared
 from intake_api.draining import drain
 from intake_api.logs import ROUTE
+from intake_api.seats import HEALTH, Busy, Kind, seat_of
 from retention.characters import is_visible
 from retention.custody.context import Custody
 from retention.custody.linking import UploadLink, find_link
@@ -36,7 +38,7 @@ from retention.link_keys import LinkKeys
 from retention.upload_link import decide_use
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOG = logging.getLogger(__name__)
 MAX_NAME, MAX_FILE_NAME = 1024, 255
@@ -72,6 +74,8 @@ OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
     ("DELETE", False, ""): Operation("delete-container", "", None),
 }
 """By method, whether a blob is meant, and `comp`."""
+_WITH_BODY = frozenset({"put-blob", "put-block", "put-block-list"})
+"""They hold a thread for as long as their line takes, and need an upload's seat."""
 _NOT_OFFERED = frozenset({"endbefore", "showonly", "versionid"})
 """Parameters that would change what is answered: refused, not passed over."""
 _OF_USE = {"not-yet-valid": "AuthenticationFailed", "address": "AuthorizationSourceIPMismatch"}
@@ -87,6 +91,9 @@ class BlobEndpoint:
         self._notes = LinkNotes(custody)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        if environ.get("PATH_INFO") == HEALTH:  # no container's name: those are links of ours
+            environ[ROUTE] = HEALTH
+            return Response('{"status": "ok"}', content_type="application/json")(environ, start_response)
         request_id = calls.new_request_id()
         environ[ROUTE] = "blob"
         try:
@@ -95,9 +102,9 @@ class BlobEndpoint:
             answer = told(error)
             if how := _cut(error):
                 self._custody.observer.cut(how)
-            if answer.status >= 500 and not isinstance(error, BlobError | TakenOver):
+            if answer.status >= 500 and not isinstance(error, BlobError | TakenOver | Busy):
                 _log(error, request_id)
-            if TAKEN not in environ:
+            if TAKEN not in environ and not isinstance(error, Busy):
                 self._let_be_heard(environ, answer)
             response = calls.refusal(answer, environ, request_id, self._custody.clock.now())
         return calls.finish(response, environ, request_id)(environ, start_response)
@@ -111,6 +118,8 @@ class BlobEndpoint:
         run = operation.run if _permitted(operation, call, link) else None
         if run is None:
             self._refuse(call, link, sas.Denied("AuthorizationPermissionMismatch", "permission", ""))
+        if operation.name in _WITH_BODY:
+            seat_of(environ).move(Kind.UPLOAD, link.row.id, link.row.tenant_id)
         self._notes.used(link, operation.name, call.address, request_id)
         if call.place.blob is not None:
             _check_name(call.place.blob)
@@ -144,6 +153,17 @@ class BlobEndpoint:
     def _let_be_heard(self, environ: WSGIEnvironment, answer: BlobError) -> None:
         let_in = LET_IN in environ and answer.status not in (401, 403)
         drain(environ, self._shared.stall_seconds, let_in=let_in)
+
+
+def turned_away(busy: Busy) -> WSGIApplication:
+    """The response to a request that finds no seat: nothing of it was looked at."""
+
+    def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        request_id = calls.new_request_id()
+        response = calls.refusal(told(busy), environ, request_id, datetime.now(UTC))
+        return calls.finish(response, environ, request_id)(environ, start_response)
+
+    return respond
 
 
 def _cut(error: Exception) -> str | None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from intake_api.seats import Busy
 from retention.envelope.errors import KeyWrapperError, NewerFraming
 from retention.errors import (
     Conflict,
@@ -146,6 +147,8 @@ def told(error: Exception) -> BlobError:
         return error
     if isinstance(error, CustodyError):
         return _custody(error)
+    if isinstance(error, Busy):
+        return BlobError("ServerBusy", Reason=str(error))
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
     if isinstance(error, KeyDestroyed):
         return BlobError("BlobNotFound")

@@ -7,13 +7,14 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from intake_api.blob.app import BlobEndpoint
+from intake_api.blob.app import BlobEndpoint, turned_away
+from intake_api.idle import Connections
 from intake_api.logs import RequestLog
 from intake_api.metrics import observer_of
-from intake_api.processes import end_with_parent, leave_terminal_group
+from intake_api.processes import end_with_parent, in_background, leave_terminal_group
+from intake_api.seats import Seated, Seats
 from intake_api.settings import ServerSettings
 from intake_api.worker import (
-    in_background,
     listen_for_signals,
     watch_lines,
     write_counts,
@@ -39,8 +40,10 @@ def load(settings: ServerSettings) -> WSGIApplication:
     signals = listen_for_signals()
     stopping = threading.Event()
     in_background("time", lambda: services.timekeeper.follow_until(stopping))
-    in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, signals, stopping))
+    lines = Connections(settings.port, settings.connections)
+    in_background("line-watch", lambda: watch_lines(settings, endpoint.blocks, lines, signals, stopping))
     in_background("counts", lambda: write_counts(services.custody, stopping))
     end_with_parent(settings.stop_seconds)
     LOG.info("blob endpoint", extra={"facts": {"address": settings.origin}})
-    return written_to_the_end(RequestLog(LastReadFirst(endpoint), observer), services)
+    served = Seated(LastReadFirst(endpoint, lines), Seats(settings.seats), turned_away)
+    return written_to_the_end(RequestLog(served, observer), services)

@@ -131,6 +131,11 @@ class Client:
         return Client(server, self._ca, None, self.sleep, read_problem)
 
     @property
+    def authorities(self) -> Path | None:
+        """Who vouches for the server; None: the well-known ones."""
+        return self._ca
+
+    @property
     def has_token(self) -> bool:
         """True when calls carry somebody's token."""
         return self._tokens is not None

@@ -53,6 +53,7 @@ class Limits:
     upload_lifetime: timedelta = timedelta(days=7)
     upload_longest: timedelta = timedelta(days=30)
     max_partials: int = 1000
+    part_seconds: float = 60
     case_number_pattern: str = NUMBER_PATTERN
     max_consent: timedelta = timedelta(days=365)
     stamp_quota: int | None = None

@@ -14,7 +14,9 @@ Rules:
   fenced off by the writer's token, so a late part of it is never recorded (`writers`, `taking_over`).
 - A request that ends early, however it ends, keeps what arrived: `park` seals the rest as a short part. Under a
   checksum it keeps nothing.
-- A part is at most PART_SEGMENTS segments, so a killed process loses less than one part, never the upload.
+- A part is at most PART_SEGMENTS segments, and ends by time as well (part_ends.py): a killed process, a power cut or a
+  store that is away loses less than one part, never the upload. docs/intake.md says what that is in bytes.
+- What was handed over counts: a piece is taken first, and then its request hears that it has to let go.
 """
 
 from __future__ import annotations
@@ -27,7 +29,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from audit.entry import Action
 from retention.actor import Actor
@@ -36,6 +38,7 @@ from retention.custody.collecting import refuse_if_erased
 from retention.custody.completing import finish_upload
 from retention.custody.context import Custody, Turned, commit, refuse
 from retention.custody.manifests import destroy_if_gone
+from retention.custody.part_ends import MOST_PARTS, open_seconds
 from retention.custody.quotas import exceeded, room
 from retention.custody.taking_over import may_continue, take_over, tell_continued
 from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
@@ -45,17 +48,17 @@ from retention.envelope.keys import DataKey
 from retention.envelope.manifest import PartEntry
 from retention.envelope.stream import PartSealer
 from retention.envelope.writer import SealingWriter
-from retention.errors import Erased, QuotaExceeded, TakenOver, TooLarge
+from retention.errors import Conflict, Erased, QuotaExceeded, TakenOver, TooLarge
 from retention.ids import Kind, new_id
 from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartMissing
 from retention.objects.store import PartWriter
-from retention.records.queries import bundle_parts
 from retention.records.tables import bundles, parts, stamps
 from retention.records.unit_of_work import Reads, Transaction
 
 PART_SEGMENTS = 64
 PART_SIZE = fmt.FIRST_PLAINTEXT + (PART_SEGMENTS - 1) * fmt.LATER_PLAINTEXT
 """Plaintext bytes of a full part."""
+_now = time.monotonic
 
 
 class UploadSession:
@@ -88,6 +91,12 @@ class UploadSession:
         self.started_at: int = offset
         self.offset: int = offset
         self._number = self._parts_so_far()
+        if self._number >= MOST_PARTS:
+            self._custody.records.write(self._let_go)
+            raise Conflict(
+                f"this upload came in {self._number} parts, {MOST_PARTS} at most: send it anew, in fewer requests",
+                reason="too-many-parts",
+            )
         try:
             self._key = data_key_of(self._custody, self.bundle_id, first=offset == 0)
         except KeyDestroyed:  # an erasure came between
@@ -115,12 +124,9 @@ class UploadSession:
     def feed(self, piece: bytes) -> None:
         """Take a piece, of any length; an empty one says that nothing waits.
 
-        TakenOver when another writer came, or somebody asks for the offset and nothing waits. TooLarge past the size.
+        TakenOver, the piece taken, when another writer came, or somebody asks for the offset and nothing waits.
+        TooLarge past the size.
         """
-        if self.stop.is_set() or (not piece and self.settling.is_set()):
-            raise TakenOver(
-                "another request took this upload over, or the service is stopping; ask for the offset"
-            )
         if time.monotonic() - self._checked >= RECHECK_SECONDS:
             self._checked = time.monotonic()
             self.check_mine()
@@ -134,6 +140,19 @@ class UploadSession:
             view = view[take:]
             if sealing.length == PART_SIZE:
                 self._end_part()
+        if self._sealing is not None and self._is_old():
+            self._end_part()
+        if self.stop.is_set() or (not piece and self.settling.is_set()):
+            raise TakenOver(
+                "another request took this upload over, or the service is stopping; ask for the offset"
+            )
+
+    def _is_old(self) -> bool:
+        """Whether the open part is to end for its age. Under a checksum nothing counts before the request's end."""
+        age = _now() - self._opened
+        return not self._waits_for_park and age >= open_seconds(
+            self._custody.limits.part_seconds, self._number
+        )
 
     def park(self) -> int:
         """Keep all that was taken; completes the bundle when that is all of it. The offset to go on from."""
@@ -161,6 +180,7 @@ class UploadSession:
         self._writer = self._custody.objects.new_part(self.bundle_id, self._part_id)
         sealer = PartSealer(self._key, self.bundle_id, self._part_id)
         self._sealing = SealingWriter(sealer, self._writer)
+        self._opened = _now()
         return self._sealing
 
     def _end_part(self) -> None:
@@ -266,7 +286,8 @@ class UploadSession:
 
     def _parts_so_far(self) -> int:
         with self._custody.records.read() as reads:
-            return len(bundle_parts(reads, self.bundle_id))
+            of_bundle = select(func.count()).where(parts.c.bundle_id == self.bundle_id)
+            return int(reads.execute(of_bundle).scalar_one())
 
     def _let_go(self, tx: Transaction) -> None:
         held = bundles.c.id == self.bundle_id, bundles.c.writer.in_(self._mine)

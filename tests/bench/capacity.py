@@ -93,8 +93,34 @@ class Figures:
     def read_back_cores(self, load: Load) -> float:
         return load.bundles * self.a["bundle_gb"] * self.m["read_back_cpu"]
 
-    def processes(self, load: Load) -> int:
+    def uploads_at_once(self, load: Load) -> float:
+        """Each takes as long as its line needs for it, and holds a thread for so long (Little's law)."""
+        return load.bundles * self.a["bundle_gb"] * 8e3 / self.a["line_mbps"]
+
+    def downloads_at_once(self, load: Load) -> float:
+        return load.read_gb * 8e3 / self.a["reader_mbps"]
+
+    def for_cores(self, load: Load) -> int:
         return max(2, math.ceil(self.intake_cores(load) / self.a["use"] / self.a["cores"]))
+
+    def for_lines(self, load: Load) -> int:
+        """API processes whose seats hold the uploads and the downloads, if all come to the API."""
+        return math.ceil(
+            max(
+                self.uploads_at_once(load) / self.a["uploads"], self.downloads_at_once(load) / self.a["reads"]
+            )
+        )
+
+    def processes(self, load: Load) -> int:
+        return max(self.for_cores(load), self.for_lines(load))
+
+    def seats(self) -> int:
+        """Uploads at once of the template's most replicas, at the API alone."""
+        return int(self.a["replicas"] * self.a["uploads"])
+
+    def all_seats(self) -> int:
+        """The same with their Blob endpoints."""
+        return int(self.seats() + self.a["replicas"] * (self.a["uploads"] + self.a["reads"]))
 
     def readers(self, load: Load) -> int:
         """Clocks that read back, each on a processor of its own."""
@@ -139,8 +165,13 @@ def _needs(f: Figures) -> str:
         ("processors for intake", [f.intake_cores(load) for load in loads]),
         ("processors for read-back", [f.read_back_cores(load) for load in loads]),
     ]
+    rows.append(("uploads at once", [f.uploads_at_once(load) for load in loads]))
+    rows.append(("downloads at once", [f.downloads_at_once(load) for load in loads]))
     shown = [(what, *map(number, values)) for what, values in rows]
-    shown.append((f"API processes of {f.a['cores']} processors", *(str(f.processes(load)) for load in loads)))
+    shown.append((f"API processes of {f.a['cores']} processors", *(str(f.for_cores(load)) for load in loads)))
+    shown.append(
+        (f"API processes of {f.a['uploads']} uploads at once", *(str(f.for_lines(load)) for load in loads))
+    )
     shown.append(("clocks that read back", *(str(f.readers(load)) for load in loads)))
     connections = [(f.processes(load) * 2 + f.readers(load)) * f.a["connections"] for load in loads]
     shown.append(("database connections, at most", *(f"{each:,}" for each in connections)))
@@ -167,7 +198,7 @@ class Limit:
     limit: float
     unit: str
     needs: str
-    """commits, leaves, vault, storage, gbps, or read-back."""
+    """commits, leaves, vault, storage, gbps, uploads, downloads, or read-back."""
     step: str
     exists: str
 
@@ -183,6 +214,22 @@ def _limits(f: Figures) -> list[Limit]:
             "bundles an hour",
             "read-back",
             "more instances; embedded clocks on API processes read back too",
+            "a setting",
+        ),
+        Limit(
+            f"uploads at once, {f.a['replicas']} replicas, the API alone",
+            f.seats(),
+            "uploads",
+            "uploads",
+            "more replicas; more threads a process",
+            "a setting; a server that holds no thread for each: design",
+        ),
+        Limit(
+            "downloads at once, as many",
+            f.a["replicas"] * f.a["reads"],
+            "downloads",
+            "downloads",
+            "more replicas; more threads a process",
             "a setting",
         ),
         Limit("account ingress, default", d["ingress"], "Gbps", "gbps", accounts, "design"),
@@ -209,6 +256,10 @@ def _need(f: Figures, load: Load, needs: str) -> float:
         return f.gbps(load)
     if needs == "read-back":
         return load.bundles * HOUR
+    if needs == "uploads":
+        return f.uploads_at_once(load)
+    if needs == "downloads":
+        return f.downloads_at_once(load)
     return f.per_second(load, needs)
 
 
@@ -295,6 +346,12 @@ What each load takes of each limit; the first that is met comes first. "Design":
   after the other on its processor, and a claim in the records keeps any two from reading the same. What every stamp has sent at
   once is read back within {number(hours)} hours by {f.a["instances"]} instances. Without a function app, or beside it, embedded clocks \
 on {f.readers(busy)} API processes keep up in the busiest hour, on {f.readers(storm)} with every stamp at once; each takes a processor.
+- **Uploads at once.** Each holds a thread for as long as its line needs: {f.a["bundle_gb"]} GB over {f.a["line_mbps"]} Mbit/s \
+are {number(f.a["bundle_gb"] * 8e3 / f.a["line_mbps"])} s. {f.a["replicas"]} replicas take {f.seats()} at the API, or {f.all_seats()} with their Blob
+  endpoints; whoever comes beyond is told 503 and Retry-After, and comes again: when every stamp sends at once, over \
+{f.all_seats()} such lines it takes {number(f.a["stamps"] * f.a["bundle_gb"] * 8e3 / f.a["line_mbps"] / f.all_seats() / HOUR)} hours, not one. Nothing is lost by it, and small requests, health and
+  downloads have seats of their own ([operations.md](operations.md#how-many-at-once)). What a slow line's parts cost is in
+  [intake.md](intake.md#what-a-kill-loses): a bundle of {f.a["bundle_gb"]} GB at {f.a["line_mbps"]} Mbit/s has its {f.parts} parts by size, for they fill before they are 60 s old.
 - **Account ingress** is met when every stamp sends at once, and only then: {number(f.gbps(storm))} Gbps, \
 {number(f.gbps(storm) / f.d["ingress"])} accounts of {f.d["ingress"]} Gbps. Until there are several accounts, senders are \
 slowed by 503 answers and try again (`docs/azure.md`), and nothing is lost. More ingress and capacity is given on request.

@@ -18,13 +18,15 @@ from tests.service import CASE, ENGINEER, OPERATOR, STAMP, Persona, Service
 START = """
 import sys
 from pathlib import Path
+from intake_api.seats import SeatPlan
 from intake_api.server import serve_blobs
 from intake_api.settings import ServerSettings
 from intake_api.tls import TlsFiles
 from retention.settings import Settings
 state, certificate, key, port, stall = sys.argv[1:]
 custody = Settings(state=Path(state), development=True)
-settings = ServerSettings(custody=custody, port=int(port), stall_seconds=float(stall), threads=16, stop_seconds=5)
+seats = SeatPlan(threads=48, uploads=32, reads=0, caller_share=100, tenant_share=100)
+settings = ServerSettings(custody=custody, port=int(port), stall_seconds=float(stall), seats=seats, stop_seconds=5)
 serve_blobs(settings, lambda: TlsFiles(Path(certificate), Path(key), None))
 """
 ROOT = Path(__file__).parents[2]

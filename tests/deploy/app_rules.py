@@ -8,15 +8,16 @@ from __future__ import annotations
 import re
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
 from functions.settings import CONNECTION
+from intake_api.seats import SeatPlan
 from tests.deploy.lint import lint, parameters
 from tests.deploy.site import ROOT, Site
 
-PART_OF_A_BUFFER = 24 << 20
-"""What an upload holds at most: docs/azure.md."""
+AN_UPLOAD, A_READ = 24 << 20, 20 << 20
+"""What an upload, and a download, holds at most: docs/azure.md (a read: 8 MiB ahead, and what waits for its reader)."""
 MAX_CONNECTIONS = {"Standard_D2ds_v5": 859 - 15, "Standard_D4ds_v5": 1718 - 15}
 """What a server of that size lets users open, after Azure's documentation."""
 
@@ -86,9 +87,17 @@ def a_stop_has_the_time_that_it_may_take(site: Site) -> Iterator[str]:
 def memory_and_connections_suffice(site: Site) -> Iterator[str]:
     settings, template = site.api_settings, site.api.properties["template"]
     memory = int(site.container["resources"]["memory"].removesuffix("Gi")) << 30
-    uploads = 2 * int(settings["CASEVAULT_THREADS"]) * PART_OF_A_BUFFER  # the API's and the Blob endpoint's
-    if uploads > memory * 3 // 4:
-        yield f"uploads may take {uploads >> 20} MiB of {memory >> 20}"
+    try:
+        plan = _seats(settings)
+    except (KeyError, ValueError) as wrong:
+        yield f"the threads are not shared out: {wrong}"
+        return
+    uploads = plan.uploads + plan.for_blobs().uploads
+    held = uploads * AN_UPLOAD + plan.reads * A_READ
+    if held > memory * 3 // 4:
+        yield f"{uploads} uploads and {plan.reads} downloads may take {held >> 20} MiB of {memory >> 20}"
+    if int(settings["CASEVAULT_CONNECTIONS"]) < 2 * plan.threads:
+        yield "there are more threads than connections to serve"
     processes = 2 * template["scale"]["maxReplicas"]  # API, Blob endpoint
     instances = site.clock.properties["functionAppConfig"]["scaleAndConcurrency"]["maximumInstanceCount"]
     wanted = (processes + instances) * int(settings["CASEVAULT_DATABASE_CONNECTIONS"])
@@ -98,8 +107,15 @@ def memory_and_connections_suffice(site: Site) -> Iterator[str]:
     if template["scale"]["minReplicas"] < 2:
         yield "one replica is none while it is replaced"
     (rule,) = template["scale"]["rules"]
-    if int(rule["tcp"]["metadata"]["concurrentConnections"]) > int(settings["CASEVAULT_THREADS"]):
+    if int(rule["tcp"]["metadata"]["concurrentConnections"]) > plan.uploads:
         yield "a replica is full before the next is begun"
+
+
+def _seats(settings: Mapping[str, str]) -> SeatPlan:
+    """Each number is in the template, so that whoever changes one sees the others."""
+    names = {"threads": "THREADS", "uploads": "UPLOADS", "reads": "READS"}
+    names |= {"caller_share": "CALLER_SHARE", "tenant_share": "TENANT_SHARE"}
+    return SeatPlan(**{field: int(settings[f"CASEVAULT_{name}"]) for field, name in names.items()})
 
 
 def the_host_is_told_what_it_needs(site: Site) -> Iterator[str]:

@@ -74,7 +74,7 @@ SPOILED = {
         ("main", "  CASEVAULT_DATABASE_IDENTITY: 'entra'\n", ""),
         ("main", "  CASEVAULT_SIGNING_VAULT_URL: secrets.outputs.url\n", ""),
         ("api", "?sslmode=verify-full", "?sslmode=require"),
-        ("api", "CASEVAULT_THREADS: '48'", "CASEVAULT_THREADS: 'many'"),
+        ("api", "CASEVAULT_THREADS: '80'", "CASEVAULT_THREADS: 'many'"),
         ("api", "  CASEVAULT_ISSUER: issuer\n", ""),
         ("api", "  CASEVAULT_CLOCK: 'functions'\n", ""),
         ("api", "  CASEVAULT_LOG_VERIFIER: logVerifier\n  CASEVAULT_RECEIPT_VERIFIER: receiptVerifier\n", ""),
@@ -157,7 +157,11 @@ SPOILED = {
         ("api", "CASEVAULT_DRAIN_SECONDS: '20'", "CASEVAULT_DRAIN_SECONDS: '5'"),
     ],
     "memory_and": [
-        ("api", "CASEVAULT_THREADS: '48'", "CASEVAULT_THREADS: '128'"),
+        ("api", "memory: '4Gi'", "memory: '3Gi'"),
+        ("api", "CASEVAULT_UPLOADS: '38'", "CASEVAULT_UPLOADS: '70'"),
+        ("api", "  CASEVAULT_READS: '19'\n", ""),
+        ("api", "CASEVAULT_CONNECTIONS: '320'", "CASEVAULT_CONNECTIONS: '100'"),
+        ("api", "concurrentConnections: '32'", "concurrentConnections: '48'"),
         ("main", "CASEVAULT_DATABASE_CONNECTIONS: '8'", "CASEVAULT_DATABASE_CONNECTIONS: '20'"),
     ],
     "schedules_and_queue": [

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from intake_api import draining
+from intake_api.seats import SEAT, Holder, Kind, Seat, SeatPlan, Seats
 from intake_api.wsgi import Body
 
 MIB = 1 << 20
@@ -78,13 +79,23 @@ def test_a_body_that_takes_too_long_is_left(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize("let_in", [True, False])
-def test_so_many_at_once_are_waited_for_and_their_places_come_back(let_in: bool) -> None:
-    place, count = draining._places[let_in], draining.AT_ONCE[let_in]
-    held = [place.acquire(blocking=False) for _ in range(count)]
-    body = Counted(MIB)
-    draining.drain(asked(body, CONTENT_LENGTH=str(MIB)), 5, let_in=let_in)
-    assert all(held) and body.left == MIB
-    for _ in held:
-        place.release()
-    draining.drain(asked(body, CONTENT_LENGTH=str(MIB)), 5, let_in=let_in)
+def test_so_many_at_once_are_waited_for_and_their_seats_come_back(let_in: bool) -> None:
+    seats = Seats(SeatPlan())
+    count = SeatPlan().shares()[Kind.DRAIN].all
+    for _ in range(count):
+        seats.take(Kind.DRAIN, Holder())
+    body, seat = Counted(MIB), {SEAT: Seat(seats)}
+    draining.drain(asked(body, CONTENT_LENGTH=str(MIB)) | seat, 5, let_in=let_in)
+    assert body.left == MIB
+    seats.leave(Kind.DRAIN, Holder())
+    draining.drain(asked(body, CONTENT_LENGTH=str(MIB)) | seat, 5, let_in=let_in)
+    assert body.left == 0
+    assert seats.taken(Kind.DRAIN) == count - 1
+
+
+def test_an_uploads_seat_will_do() -> None:
+    seats = Seats(SeatPlan(threads=12, uploads=3, reads=3))  # none for this
+    seat, body = Seat(seats), Counted(MIB)
+    seat.take(Kind.UPLOAD)
+    draining.drain(asked(body, CONTENT_LENGTH=str(MIB)) | {SEAT: seat}, 5, let_in=True)
     assert body.left == 0

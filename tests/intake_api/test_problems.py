@@ -18,7 +18,8 @@ from sqlalchemy.exc import OperationalError
 from werkzeug.test import TestResponse
 
 from intake_api.problem_codes import PROBLEMS
-from intake_api.pump import SMALL_READ
+from intake_api.pump import least_ask
+from intake_api.seats import SEAT, Holder, Kind, Seat, SeatPlan, Seats
 from retention.custody.context import PATIENCE, Limits
 from retention.envelope.errors import KeyFileRefused
 from retention.errors import Unavailable
@@ -37,6 +38,7 @@ from tests.service import (
 )
 
 Trigger = Callable[[Service, pytest.MonkeyPatch], TestResponse]
+STALL_SECONDS = 0.3
 PATCH_HEADERS = {"Tus-Resumable": "1.0.0", "Content-Type": OFFSET_BYTES, "Upload-Offset": "0"}
 
 
@@ -112,12 +114,27 @@ def patch_from(service: Service, body: object, size: int = 10) -> TestResponse:
 
 
 def stalled(service: Service, _: pytest.MonkeyPatch) -> TestResponse:
-    object.__setattr__(service.door, "stall_seconds", 0.3)  # frozen; the tests elsewhere wait longer
+    object.__setattr__(
+        service.door, "stall_seconds", STALL_SECONDS
+    )  # frozen; the tests elsewhere wait longer
     return patch_from(service, Silent(), 100_000)
 
 
 def cut(service: Service, _: pytest.MonkeyPatch) -> TestResponse:
     return patch_from(service, io.BytesIO(b"0123"))
+
+
+def busy(service: Service, _: pytest.MonkeyPatch) -> TestResponse:
+    seats = Seats(SeatPlan(uploads=1))
+    seats.take(Kind.UPLOAD, Holder())
+    return service.call(
+        "PATCH",
+        announced(service),
+        STAMP,
+        headers=PATCH_HEADERS,
+        data=b"0123456789",
+        environ_overrides={SEAT: Seat(seats)},
+    )
 
 
 def taken_over(service: Service, _: pytest.MonkeyPatch) -> TestResponse:
@@ -222,6 +239,7 @@ TRIGGERS: dict[str, Trigger] = {
     "seal-broken": seal_broken,
     "unavailable": unavailable,
     "store-full": store_full,
+    "busy": busy,
 }
 
 
@@ -281,7 +299,7 @@ def test_a_fault_below_is_told_without_its_text(
 
 
 def test_what_came_before_a_stall_or_a_cut_is_kept(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    for trigger, kept in ((cut, 4), (stalled, SMALL_READ)):
+    for trigger, kept in ((cut, 4), (stalled, least_ask(STALL_SECONDS))):
         body = trigger(service, monkeypatch).get_json()
         assert body["offset"] == kept
         headers = {"Tus-Resumable": "1.0.0"}

@@ -143,7 +143,9 @@ class Installation:
             "CASEVAULT_DEVELOPMENT": "1",
             "CASEVAULT_STALL_SECONDS": "10",
             "CASEVAULT_STOP_SECONDS": "5",
-            "CASEVAULT_THREADS": "32",
+            "CASEVAULT_THREADS": "48",
+            "CASEVAULT_CALLER_SHARE": "100",  # few callers make all the load
+            "CASEVAULT_TENANT_SHARE": "100",
         }
         self.settings: Settings = from_environment({**self._environ, "CASEVAULT_STATE": str(self.shared)})
         initialise(self.settings)

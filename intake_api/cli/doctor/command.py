@@ -21,6 +21,7 @@ from intake_api import settings as server_settings
 from intake_api.cli.client import Client
 from intake_api.cli.commands import Command, with_json, with_state
 from intake_api.cli.connection import connected
+from intake_api.cli.doctor.line import takes_no_body_first
 from intake_api.cli.doctor.running import Check, run_checks
 from intake_api.cli.doctor.serving import checks_of_server, disk, state_folder
 from intake_api.cli.doctor.variables import read_all, unknown
@@ -92,6 +93,7 @@ def checks(environ: Mapping[str, str], client: Client, wrong: dict[str, str]) ->
         found += checks_of_custody(custody)
         found += checks_of_server(server) if server is not None else []
     found.append(Check("service", partial(reach, client)))
+    found.append(Check("line", partial(takes_no_body_first, client.server, client.authorities)))
     if client.has_token:
         found.append(Check("token", partial(token, client)))
     return found

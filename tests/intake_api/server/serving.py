@@ -21,8 +21,11 @@ from urllib.parse import urlencode
 
 START = """
 import os, sys
+from intake_api import worker_health
 from intake_api.server import serve
 from intake_api.settings import from_environment
+if "CASEVAULT_TEST_HEALTH" in os.environ:
+    worker_health.PAUSE_SECONDS, worker_health.ANSWER_SECONDS = 0.5, float(os.environ["CASEVAULT_TEST_HEALTH"])
 sys.exit(serve(from_environment(os.environ)))
 """
 STALL_SECONDS = 2

@@ -49,8 +49,20 @@ def test_a_silent_client_is_answered_408_and_what_it_sent_is_kept(service):
         answer = line.answer()
         assert answer.status == 408
         assert until(line.is_closed, 5)
-    # The last read asked for more than came: less than one read is sent again.
-    assert service.offset(upload) == 65_536
+        assert answer.json()["offset"] == 100_000
+    assert service.offset(upload) == 100_000  # every byte that arrived counts
+
+
+def test_a_client_that_never_pauses_gets_through_however_slow_it_is(service):
+    """Far below a piece in the stall, above the least rate: 250 bytes a second, for thrice the stall."""
+    upload = service.upload(1500)
+    with service.line() as line:
+        line.begin("PATCH", upload, service.patch_head(0, 1500))
+        for _ in range(60):
+            line.send(os.urandom(25))
+            time.sleep(0.1)
+        assert line.answer().status == 204
+    assert service.offset(upload) == 1500
 
 
 def test_a_client_slower_than_the_stall_but_not_silent_gets_through(service):
@@ -75,7 +87,7 @@ def test_a_second_writer_takes_over_from_a_silent_first_at_once(service):
         assert time.monotonic() - begun < 1.5  # seconds; the stall is longer
         assert first.answer().status == 409
     offset = service.offset(upload)
-    assert offset > 0
+    assert offset == MIB
     rest = b"x" * (2 * MIB - offset)
     assert service.call("PATCH", upload, service.patch_head(offset, len(rest)), rest).status == 204
 
@@ -117,7 +129,8 @@ def test_an_idle_connection_is_closed(service):
 
 
 def test_no_thread_and_no_memory_is_left_behind_by_fifty_clients_that_hang(serving):
-    service = serving(stall_seconds=12)  # long enough to begin all of them on a busy machine
+    # Long enough to begin all of them on a busy machine; and all are of one caller.
+    service = serving(stall_seconds=12, caller_share=100, tenant_share=100)
     service.register()
     size = 64 * MIB
     upload = service.upload(size)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intake_api.pump import AHEAD, PumpResult, piece_sizes, pump
+from intake_api.idle import LEAST_RATE
+from intake_api.pump import AHEAD, SMALL_READ, PumpResult, least_ask, piece_sizes, pump
 from retention.envelope import format as fmt
 from retention.errors import TakenOver
 
@@ -23,27 +24,34 @@ class Taken:
         self.stopped = False
         self._refuse_after = refuse_after
 
+    @property
+    def content(self) -> bytes:
+        return b"".join(self.pieces)
+
     def feed(self, piece: bytes) -> None:
-        if self.stopped or (self._refuse_after is not None and len(self.pieces) >= self._refuse_after):
-            raise TakenOver("taken over")
         if piece:
             self.pieces.append(piece)
+        if self.stopped or (self._refuse_after is not None and len(self.pieces) > self._refuse_after):
+            raise TakenOver("taken over")
 
 
 class Silent:
-    """A body that brings some bytes, then nothing until it is ended."""
+    """A body that brings some bytes, then nothing until it is ended: a read returns when all it asks for is there."""
 
     def __init__(self, content: bytes) -> None:
         self._content = io.BytesIO(content)
-        self.end = threading.Event()
-        self.reads = 0
+        self._ended = threading.Event()
+        self.waits = threading.Event()
 
     def read(self, size: int, /) -> bytes:
-        self.reads += 1
         left = len(self._content.getbuffer()) - self._content.tell()
         if left < size:
-            self.end.wait(30)
+            self.waits.set()
+            self._ended.wait(30)
         return self._content.read(size)
+
+    def end(self) -> None:
+        self._ended.set()
 
 
 lengths = st.one_of(
@@ -88,7 +96,7 @@ def test_what_fills_a_chunked_body_counts_also_when_its_end_never_comes():
     result = pump(body, 131_071, session, 0.5, chunked=True)
     assert result == PumpResult(65_536, stalled=True)
     assert len(b"".join(session.pieces)) == 65_536
-    body.end.set()
+    body.end()
 
 
 def test_full_pieces_are_those_that_a_session_seals_without_a_copy():
@@ -108,21 +116,32 @@ def test_no_more_is_read_than_was_announced():
     assert stream.tell() == 200_000
 
 
-def test_a_silent_body_is_stalled_and_what_came_was_fed():
-    stream, session = Silent(bytes(100_000)), Taken()
-    assert pump(stream, 200_000, session, 0.3) == PumpResult(65_536, stalled=True)
-    stream.end.set()
-    assert sum(map(len, session.pieces)) == 65_536
+@settings(max_examples=15, deadline=None)
+@given(came=st.one_of(st.integers(0, 300_000), st.sampled_from([1, 65_535, 65_536, 1_048_521])))
+def test_of_a_body_that_falls_silent_every_byte_that_came_is_fed(came):
+    content = bytes(index * 31 % 251 for index in range(1000)) * (came // 1000 + 1)
+    stream, session = Silent(content[:came]), Taken()
+    assert pump(stream, 2_000_000, session, 0.05) == PumpResult(came, stalled=True)
+    assert session.content == content[:came]
 
 
-def test_a_session_that_is_stopped_is_heard_while_the_body_is_silent():
-    stream, session = Silent(b""), Taken()
-    threading.Timer(0.2, setattr, (session, "stopped", True)).start()
-    begun = time.monotonic()
+@pytest.mark.parametrize("came", [0, 1, 65_535, 1_000_000])
+def test_a_session_that_is_stopped_is_heard_while_the_body_is_silent_and_has_all_that_came(came):
+    stream, session = Silent(bytes(came)), Taken()
+    stopping = threading.Thread(target=lambda: (stream.waits.wait(20), setattr(session, "stopped", True)))
+    stopping.start()
     with pytest.raises(TakenOver):
-        pump(stream, 10, session, 20)
-    assert time.monotonic() - begun < 5
-    stream.end.set()
+        pump(stream, 2_000_000, session, 3600)
+    assert len(session.content) == came
+    stopping.join()
+
+
+def test_at_the_least_rate_nothing_stalls_and_what_is_asked_for_fits_the_rate():
+    for stall in (1, 2, 60, 3600):
+        assert least_ask(stall) <= LEAST_RATE * stall / 4
+    assert least_ask(60) == 960
+    assert least_ask(3600) == SMALL_READ
+    assert least_ask(0.01) == 1
 
 
 def test_a_session_that_refuses_ends_the_reading():

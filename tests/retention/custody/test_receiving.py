@@ -90,9 +90,9 @@ def test_a_second_writer_makes_the_first_save_and_stop(world: World, bundle: str
     with pytest.raises(TakenOver):
         first.feed(CONTENT[100:200])
     with first:
-        assert first.park() == 100
+        assert first.park() == 200  # the piece had arrived
     other.join()
-    assert isinstance(taken[0], OffsetMismatch) and taken[0].expected == 100
+    assert isinstance(taken[0], OffsetMismatch) and taken[0].expected == 200
     assert_completes(world, bundle)
 
 
@@ -329,3 +329,60 @@ def test_what_comes_of_a_length_that_was_not_told_is_held_to_the_quota(world: Wo
     with pytest.raises(QuotaExceeded):
         narrow.send(made.id, CONTENT)
     assert (world.state(made.id), world.row(made.id).offset) == ("receiving", 0)
+
+
+class Hours:
+    """A clock that is set by hand; seconds."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        monkeypatch.setattr(receiving, "_now", lambda: self.now)
+
+
+def test_what_is_older_than_a_parts_time_counts_while_the_request_goes_on(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours, most = Hours(monkeypatch), world.custody.limits.part_seconds
+    with begin(world, bundle, 0) as session:
+        session.feed(CONTENT[:10])
+        hours.now = most - 0.1
+        session.feed(b"")
+        assert world.row(bundle).offset == 0
+        hours.now = most
+        session.feed(b"")  # nothing comes, and what came is committed all the same
+        assert world.row(bundle).offset == 10
+        hours.now = 10 * most
+        session.feed(b"")  # no part without a byte
+        session.feed(CONTENT[10:30])
+        hours.now = 11 * most
+        session.feed(CONTENT[30:40])
+        assert world.row(bundle).offset == 40
+        session.feed(CONTENT[40:50])  # then the process dies
+    assert stored_parts(world, bundle) == 2
+    assert_completes(world, bundle)
+
+
+def test_under_a_checksum_no_part_ends_for_its_age(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = Hours(monkeypatch)
+    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
+        for number in range(5):
+            session.feed(CONTENT[number * 10 : number * 10 + 10])
+            hours.now += 3600
+        session.feed(b"")
+        assert world.row(bundle).offset == 0
+        assert session.park() == 50
+    assert stored_parts(world, bundle) == 1
+
+
+def test_an_upload_that_came_in_too_many_parts_is_not_gone_on_with(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(receiving, "MOST_PARTS", 2)
+    for number in range(2):
+        world.send(bundle, CONTENT[number : number + 1], number)
+    with pytest.raises(Conflict) as told:
+        world.send(bundle, CONTENT[2:3], 2)
+    assert told.value.reason == "too-many-parts"
+    assert world.row(bundle).writer is None

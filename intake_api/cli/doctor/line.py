@@ -1,0 +1,61 @@
+"""The line to the service: whether something on it takes whole bodies before the service hears of them.
+
+A proxy that does (nginx, unless told otherwise) writes what stamps send into its temporary files, in plain text, and
+loses what had come of an upload whose line breaks. It shows to whoever announces a body and sends none of it: the
+service refuses at once, for it asks for a body only where it wants one (Expect: 100-continue, RFC 9110 section 10.1.1);
+such a proxy asks for the body itself, and waits.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from intake_api.cli.errors import CliError
+
+PATIENCE = 5.0
+OWN_NAME = "granian"
+_HEAD = (
+    "PUT /healthz HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n"
+    "Expect: 100-continue\r\nConnection: close\r\n\r\n"
+)
+
+
+def takes_no_body_first(server: str, ca: Path | None, patience: float = PATIENCE) -> str:
+    """What stands on the line, when bodies are not held back; CliError when they are."""
+    parts = urlsplit(server)
+    host, port = parts.hostname or "", parts.port or 443
+    context = ssl.create_default_context(cafile=ca)
+    try:
+        with (
+            socket.create_connection((host, port), patience) as bare,
+            context.wrap_socket(bare, server_hostname=host) as line,
+        ):
+            line.sendall(_HEAD.format(host=parts.netloc).encode())
+            response = _final(line, patience)
+    except TimeoutError:
+        raise CliError(
+            f"something before {server} takes whole bodies before the service hears of them, as nginx does by default: "
+            "bundles lie in its temporary files, in plain text, and a broken line begins anew. Pass TCP through, or "
+            "turn its buffering off (docs/deployment.md#a-proxy-in-front)"
+        ) from None
+    except (OSError, HTTPException) as error:
+        raise CliError(f"the line to {server} cannot be tried: {type(error).__name__}") from None
+    named = [response.getheader(name) for name in ("Via", "Server")]
+    others = [name for name in named if name and name != OWN_NAME]
+    if others:
+        return f"bodies come through as they are sent; TLS ends in something before the service ({', '.join(others)})"
+    return "bodies come through as they are sent"
+
+
+def _final(line: ssl.SSLSocket, patience: float) -> HTTPResponse:
+    """The response, without a byte of the body; TimeoutError when it is waited for."""
+    until = time.monotonic() + patience
+    response = HTTPResponse(line, method="PUT")
+    line.settimeout(max(0.1, until - time.monotonic()))
+    response.begin()  # passes over 100 Continue
+    return response

@@ -1,0 +1,38 @@
+"""The line to a real service: straight, and through a proxy that takes whole bodies first, or does not."""
+
+from __future__ import annotations
+
+import pytest
+
+from intake_api.cli.doctor.line import takes_no_body_first
+from intake_api.cli.errors import CliError
+from tests.intake_api.server.conftest import service as service
+from tests.intake_api.server.conftest import serving as serving
+from tests.intake_api.server.serving import Service, free_port
+from tests.servers.buffering_proxy import BufferingProxy
+
+
+def at(port: int) -> str:
+    return f"https://127.0.0.1:{port}"
+
+
+def test_a_straight_line_is_good(service: Service) -> None:
+    said = takes_no_body_first(at(service.port), service.state / "tls" / "ca.pem")
+    assert said == "bodies come through as they are sent"
+
+
+def test_a_proxy_that_takes_whole_bodies_first_is_found_and_one_that_does_not_is_not(
+    service: Service,
+) -> None:
+    tls = service.state / "tls"
+    holding, passing = (
+        BufferingProxy(service.port, str(tls / "server.pem"), buffering=each) for each in (True, False)
+    )
+    with pytest.raises(CliError, match=r"takes whole bodies.*plain text.*a-proxy-in-front"):
+        takes_no_body_first(at(holding.port), tls / "ca.pem", 2)
+    assert takes_no_body_first(at(passing.port), tls / "ca.pem").startswith("bodies come through")
+
+
+def test_a_line_that_cannot_be_tried_says_why(service: Service) -> None:
+    with pytest.raises(CliError, match="cannot be tried: ConnectionRefusedError"):
+        takes_no_body_first(at(free_port()), service.state / "tls" / "ca.pem")
