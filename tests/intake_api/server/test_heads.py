@@ -34,6 +34,16 @@ def test_a_frame_of_the_body_with_an_underscore_is_none(service, name):
     assert service.offset(upload) == 0
 
 
+def test_a_coding_with_an_underscore_is_none_either(service):
+    """The server library reads five bytes, the service sees a coding beside the length: nobody is led astray."""
+    upload = service.upload(5)
+    with service.line() as line:
+        line.begin("PATCH", upload, {**service.patch_head(0, 5), "Transfer_Encoding": "chunked"})
+        line.send(b"01234")
+        assert line.answer().status == 400
+    assert service.offset(upload) == 0
+
+
 @pytest.mark.parametrize("lengths", [("5", "6"), ("5, 5",), ("+5",)])
 def test_a_length_that_is_not_one_number_is_refused(service, lengths):
     head = [
