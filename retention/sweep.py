@@ -19,6 +19,7 @@ import random
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
@@ -293,6 +294,10 @@ def read_back_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool
     except ClaimLost:
         LOG.warning("%s is read back by another: this one was silent for too long", bundle_id)
         return False
+    except BaseException:
+        with suppress(Exception):  # what is wrong already is told; the claim ends by itself
+            held.let_go()
+        raise
     if error is None:
         report.verified += 1
     else:

@@ -4,7 +4,7 @@
   who try at once one gets it.
 - Its holder renews it while it reads. One that died holds it for LEASE at most; one that finds another in its place
   stops reading, and records nothing.
-- It ends with the bundle's state, or when the work failed (`failed_work`).
+- It ends with the bundle's state, when the work failed (`failed_work`), or when whatever else ends it.
 - It saves work, and decides nothing: what is recorded at the end still depends on the state. A clock that is wrong by
   more than LEASE has a bundle read twice at worst.
 """
@@ -22,8 +22,8 @@ from retention.custody.context import Custody
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
 
-LEASE = timedelta(minutes=5)
-RENEW_SECONDS = 60.0
+LEASE = timedelta(minutes=2)
+RENEW_SECONDS = 20.0
 
 
 class ClaimLost(Exception):
@@ -46,6 +46,11 @@ class Claim:
         self._custody, self._bundle_id, self._until, self._ticks = custody, bundle_id, until, ticks
         self._renewed = ticks()
 
+    def let_go(self) -> None:
+        """It is not going to be used; whoever comes next need not wait for its end."""
+        mine = bundles.c.claimed_until == self._until
+        _hold(self._custody, self._bundle_id, mine, None)
+
     def keep(self) -> None:
         """Between two pieces: renew it when that is due. ClaimLost."""
         if self._ticks() - self._renewed < RENEW_SECONDS:
@@ -65,7 +70,7 @@ def claim(custody: Custody, bundle_id: str, ticks: Callable[[], float] = time.mo
     return Claim(custody, bundle_id, now + LEASE, ticks) if held else None
 
 
-def _hold(custody: Custody, bundle_id: str, condition: ColumnElement[bool], until: datetime) -> bool:
+def _hold(custody: Custody, bundle_id: str, condition: ColumnElement[bool], until: datetime | None) -> bool:
     received = bundles.c.id == bundle_id, bundles.c.state == BundleState.RECEIVED
 
     def work(tx: Transaction) -> int:

@@ -136,3 +136,17 @@ def test_a_read_back_that_fails_lets_go_and_waits_for_its_next_try(
     world.clock.move(timedelta(hours=1))
     verify_received(world.custody, SweepReport(), limit=1)
     assert world.state(bundle) == "complete"
+
+
+def test_an_error_that_nobody_foresaw_lets_go_as_well(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = received(world)
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("a fault of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("retention.sweep.verify_bundle", broken)
+        with pytest.raises(RuntimeError, match="a fault of ours"):
+            read_back_one(world.custody, bundle, SweepReport())
+    assert held_until(world, bundle) is None
+    assert read_back_one(world.custody, bundle, SweepReport()), "at once"
