@@ -99,6 +99,10 @@ class Line:
                     time.sleep(0.02)
         return total
 
+    def patience(self, seconds: float) -> None:
+        """How long a response is waited for."""
+        self._tls.settimeout(seconds)
+
     def certificate(self) -> dict[str, object]:
         """The server's."""
         return dict(self._tls.getpeercert() or {})
