@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -42,7 +43,8 @@ class _Api(Api):  # type: ignore[misc]
 
     def _register_responses(self) -> None:
         told = {"application/problem+json": {"schema": ProblemDetails}}
-        for name, said in (("DEFAULT_ERROR", "A problem"), ("UNPROCESSABLE_ENTITY", "Fields that are wrong")):
+        invalid = HTTPStatus(422).name  # as Python calls it: of another name since 3.13
+        for name, said in (("DEFAULT_ERROR", "A problem"), (invalid, "Fields that are wrong")):
             self.spec.components.response(name, {"description": said, "content": told}, lazy=True)
 
 

@@ -150,7 +150,9 @@ class Load:
         case = None if proactive else self.cases.some(caller.random)
         upload = self._new(caller, case)
         declared = _collection(upload.created, proactive)
-        declared |= {"filename": "logs.zip", **({"case": case} if case else {})}
+        # Another file each time: one that was erased is refused for a while when it comes again.
+        name = f"logs-{caller.random.getrandbits(64):x}.zip"
+        declared |= {"filename": name, **({"case": case} if case else {})}
         head = {**TUS, "Upload-Length": str(upload.size), "Upload-Metadata": pack(declared.items())}
         made = caller.call("POST", "/uploads", headers=head)
         if made.status_code != 201:

@@ -98,7 +98,7 @@ def test_an_issuer_that_hangs_holds_one_thread_however_many_bring_unknown_keys(
     assert hanging.reached.wait(10)
     assert all(answered.acquire(timeout=10) for _ in range(47))  # the one that began the fetch waits for it
     assert keys.key("rsa-1") is not None  # a known key waits for nothing
-    assert sum(thread.is_alive() for thread in threads) == 1
+    assert until(lambda: sum(thread.is_alive() for thread in threads) == 1)
     hanging.go_on.set()
     assert answered.acquire(timeout=10)
 
