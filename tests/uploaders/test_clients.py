@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from intake_api.seats import Kind, SeatPlan
 from retention.clock import DevelopmentClock
 from tests.intake_api.server.serving import Service, free_port, until
 from tests.servers.installing import missing
@@ -291,6 +292,26 @@ def token_renewed(sending: Sending) -> None:
     sending.check(sending.ended(process))
 
 
+def no_seat(sending: Sending) -> None:
+    """Its stamp has as many uploads under way as one caller may have: 503 and Retry-After, until one of them ends."""
+    service, most = sending.service, SeatPlan().shares()[Kind.UPLOAD].caller
+    head = {**service.patch_head(0, MIB), "Expect": "100-continue"}
+    holding = [service.line() for _ in range(most)]
+    for line in holding:
+        line.begin("PATCH", service.upload(MIB), head)
+        line.receive(len("HTTP/1.1 100 Continue\r\n\r\n"))  # it has its seat
+    before = turned_away(service)
+    process = sending.start()
+    assert until(lambda: turned_away(service) > before)
+    for line in holding:
+        line.finish()
+    sending.check(sending.ended(process))
+
+
+def turned_away(service: Service) -> int:
+    return sum((line.get("status"), line.get("method")) == (503, "PATCH") for line in service.lines())
+
+
 ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "many small requests": (small_chunks, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "one request": (one_request, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
@@ -309,6 +330,7 @@ ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "checksum (SHA-1)": (checksummed, (TUSPY,)),
     "line cut at random bytes": (cut_lines, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "token renewed in the middle": (token_renewed, (TUS_JS, UPPY, PAGE, TUSPY)),
+    "no seat is free (503), comes again": (no_seat, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "the reason of a refusal read": (refusal_read, (TUS_JS, UPPY, PAGE, TUSPY)),
     "a page of an origin that is not listed refused": (page_not_listed, (PAGE,)),
 }
