@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
 import requests
 
@@ -83,11 +84,11 @@ def _send_in_requests(served: Served, case: str, plain: bytes) -> str:
     headers = {"Upload-Length": str(len(plain)), "Upload-Metadata": metadata}
     created = line.post(f"{served.server}/uploads", headers=headers, timeout=30)
     assert created.status_code == 201, created.text
-    place, offset = created.headers["Location"], 0
+    place, offset = urljoin(served.server, created.headers["Location"]), 0
     for size in SIZES:
         headers = {"Upload-Offset": str(offset), "Content-Type": "application/offset+octet-stream"}
         piece = plain[offset : offset + size]
-        kept = line.patch(f"{served.server}{place}", data=piece, headers=headers, timeout=30)
+        kept = line.patch(place, data=piece, headers=headers, timeout=30)
         assert kept.status_code == 204, kept.text
         offset += size
     return place.rsplit("/", 1)[1]
