@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Build machines are shared: how long an input takes to be made says nothing about what is tested.
+settings.register_profile("casevault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("casevault")
 
 HERE = Path(__file__).parent
 

@@ -74,6 +74,19 @@ class Served:
         }
         return {**clean, **ours, **self.settings}
 
+    def until_sequenced(self) -> int:
+        """Wait until everything that is logged now stands in the signed tree; how many leaves that takes.
+
+        Asking is an entry itself, which comes later and is not waited for."""
+        newest = None
+        for _ in range(300):
+            for entry in self.do("audit", "entries", "--limit", 0, who="auditor:who-waits"):
+                newest = newest or entry["id"]
+                if entry["id"] == newest and entry["leaf_index"] is not None:
+                    return int(entry["leaf_index"]) + 1
+            time.sleep(0.2)
+        raise AssertionError("the sequencer does not get on")
+
     def cli(self, *words: object, who: str | None = None, server: str | None = None) -> Ran:
         """Run a command line in this process, through the program's own door."""
         arguments = [str(word) for word in words]

@@ -37,7 +37,7 @@ def test_the_whole_log_is_rebuilt_over_https_and_held_to_the_last_visit(
     assert first["good"] and first["leaves"] > 0
     before = kept.read_text()
     served.do("audit", "entries", who=AUDITOR)  # the log grows by the question itself
-    time.sleep(1.5)
+    served.until_sequenced()
     second = served.do(*words, who=AUDITOR)
     assert second["good"] and second["leaves"] > first["leaves"] and second["checkpoints"] == 2
     assert kept.read_text() != before
@@ -118,7 +118,7 @@ def test_nothing_is_overdue_and_what_will_be_is_named(
     silent = served.cli("audit", "overdue", "--keys", keys, who=AUDITOR)
     assert (silent.code, silent.out) == (0, "")
     served.do("cases", "close", case, who=CASE_SYSTEM)
-    time.sleep(1.5)
+    served.until_sequenced()
     late = served.cli("audit", "overdue", "--keys", keys, "--at", "+91d", who=AUDITOR)
     assert late.code == 1 and settled.bundle in late.out
     local = served.cli("audit", "overdue", "--state", served.state, "--at", "+91d")
@@ -136,7 +136,7 @@ def test_every_read_is_accounted_for_and_a_grant_nobody_used_is_named(
     served.do("release", granted["id"], who=engineer)
     idle = served.do("grant", case, "--reason", "Look at the failed drive again", who=engineer)
     served.do("release", idle["id"], who=engineer)
-    time.sleep(1.5)
+    served.until_sequenced()
     told = served.cli("audit", "unaccounted", "--keys", keys, "--json", who=AUDITOR)
     assert told.code == 0, told.err
     found = {one["grant"]: one["what"] for one in json.loads(told.out)}

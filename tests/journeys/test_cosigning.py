@@ -59,7 +59,7 @@ def _keys(served: Served) -> dict[str, str]:
 def _grow(served: Served, name: str) -> None:
     """One entry, in the tree, and old enough to be witnessed."""
     served.do("tenants", "register", name, "--directory", name, who=ADMINISTRATOR)
-    time.sleep(1.5)
+    served.until_sequenced()
     served.pass_time(timedelta(minutes=2))
 
 
@@ -114,17 +114,19 @@ def test_a_log_that_grows_is_cosigned_again_and_again(pair: Pair) -> None:
 
 def test_another_history_is_not_cosigned(pair: Pair) -> None:
     _grow(pair.log, "northwind")
-    note = _until_cosigned(pair, 3)
-    size = open_checkpoint(note, pair.log_key).size
+    _until_cosigned(pair, 3)
     tiles = LocalTileStore(pair.log.state / "log")
     own = tiles.get("checkpoint").decode()
     newest = open_checkpoint(own, pair.log_key).size
-    good = Request(size, tuple(prove_consistency(tiles, size, newest)), own)
-
-    backward = pair.ask(Request(0, (), own).text().encode())
-    assert (backward.status_code, backward.text) == (409, f"{size}\n")
-    assert backward.headers["Content-Type"] == "text/x.tlog.size"
-    forged = pair.ask(Request(size, (bytes(32), *good.proof[1:]), own).text().encode())
+    for _ in range(20):  # the log's own clock asks too: what is cosigned may have grown meanwhile
+        backward = pair.ask(Request(0, (), own).text().encode())
+        assert backward.status_code == 409
+        assert backward.headers["Content-Type"] == "text/x.tlog.size"
+        size = int(backward.text)
+        good = Request(size, tuple(prove_consistency(tiles, size, newest)), own)
+        forged = pair.ask(Request(size, (bytes(32), *good.proof[1:]), own).text().encode())
+        if forged.status_code != 409:
+            break
     assert forged.status_code == 422
     unsigned = pair.ask(
         good.text().replace("\u2014 logs.example/casevault ", "\u2014 logs.example/other ").encode()

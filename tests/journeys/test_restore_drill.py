@@ -47,8 +47,7 @@ def until(what: Callable[[], Any]) -> Any:
 
 
 def until_witnessed(served: Served, installed: Installed) -> None:
-    time.sleep(1.5)
-    size = len(served.do("audit", "entries", "--limit", 0, who=AUDITOR))
+    size = served.until_sequenced()
     served.pass_time(timedelta(minutes=2))
     until(lambda: (LocalWitness(installed.folder / "elsewhere").newest() or 0) >= size)
 

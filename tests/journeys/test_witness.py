@@ -59,8 +59,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, buckets: Buckets) -> Told:
 
 def until_witnessed(served: Served, witness: Witness) -> None:
     """Wait for all that is logged now: first for its place in the tree, then, minutes later, for the witness."""
-    time.sleep(1.5)
-    size = len(served.do("audit", "entries", "--limit", 0, who=AUDITOR))
+    size = served.until_sequenced()
     served.pass_time(timedelta(minutes=2))
     for _ in range(200):
         if (witness.newest() or 0) >= size:
@@ -134,7 +133,7 @@ def test_a_rolled_back_service_that_went_on_is_another_log(
     with serving(tmp_path) as served:
         for _ in range(30):
             served.do("cases", "open", served.case_number(), "--directory", "contoso", who=CASE_SYSTEM)
-        time.sleep(1.5)
+        served.until_sequenced()
         assert verify(served, told).code == 0
         ran = verify(served, told, *bucket_of(told, buckets))
         assert ran.code == 1
@@ -150,7 +149,7 @@ def test_a_log_rewritten_from_scratch_with_our_own_keys_is_found(
     with serving(tmp_path) as served:
         for name in ("contoso", "fabrikam", "northwind"):
             served.do("tenants", "register", name, "--directory", name, who=ADMINISTRATOR)
-        time.sleep(1.5)
+        served.until_sequenced()
         assert verify(served, told).code == 0  # our signature, our tree: nothing in it shows
         ran = verify(served, told, *bucket_of(told, buckets), "--json")
         assert ran.code == 1

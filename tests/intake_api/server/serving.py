@@ -284,7 +284,8 @@ class Service:
         return self.process.wait(30)
 
     def lines(self) -> list[dict[str, object]]:
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        """What is logged so far; a line that is being written is none yet."""
+        return [json.loads(line) for line in self.log.read_text().split("\n")[:-1]]
 
 
 def family(pid: int) -> list[int]:
