@@ -298,7 +298,7 @@ def test_a_folder_of_something_else_is_not_taken_for_a_service(patient: Patient)
 
 
 def test_where_no_service_is_set_up_only_the_way_to_one_is_looked_at(patient: Patient) -> None:
-    assert {*patient.examine()} == {"this machine", "settings", "service"}
+    assert {*patient.examine()} == {"this machine", "settings", "service", "line"}
 
 
 def test_what_was_done_to_the_database_behind_the_services_back_is_named(patient: Patient) -> None:
