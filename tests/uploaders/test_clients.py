@@ -24,6 +24,7 @@ from retention.clock import DevelopmentClock
 from tests.intake_api.server.serving import Service, free_port, until
 from tests.servers.installing import missing
 from tests.uploaders.cutting import CuttingProxy
+from tests.uploaders.starting import started
 from tests.uploaders.table import Table
 
 HERE = Path(__file__).parent
@@ -267,6 +268,22 @@ def erased_meanwhile(sending: Sending) -> None:
     assert [one["id"] for one in listed if one["file_name"] == name] in ([], [first])
 
 
+def waited_for(sending: Sending) -> None:
+    """The one seat that this caller has for uploads is taken: 503, and the client goes on by itself when it is free."""
+    (sending.folder / "few").mkdir()
+    with started(sending.folder / "few", sending.page_port, uploads=2, caller_share=50) as few:
+        sending.service = few
+        sending.renew()
+        other = few.upload(1 << 20)
+        with few.line() as line:
+            line.begin("PATCH", other, few.patch_head(0, 1 << 20))
+            line.send(b"x" * 1000)
+            process = sending.start(retries=300)
+            busy = until(lambda: any(one.get("status") == 503 for one in few.lines()), 60)
+            assert busy and process.poll() is None, few.lines()[-5:]
+        sending.check(sending.ended(process))
+
+
 def cut_lines(sending: Sending) -> None:
     with CuttingProxy(sending.service.port, seed=7, cuts=6, most=MIB) as proxy:
         sending.port = proxy.port
@@ -325,6 +342,7 @@ ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "length told at the end": (deferred, (TUS_JS, UPPY)),
     "own metadata, given back": (own_metadata, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "erased in the middle, not sent again": (erased_meanwhile, (TUS_JS, UPPY, PAGE, TUSPY)),
+    "no seat for a while (503): waited for": (waited_for, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "absolute Location": (absolute_location, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "empty metadata header": (empty_metadata, (TUSPY,)),
     "checksum (SHA-1)": (checksummed, (TUSPY,)),
