@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from tests.service import (
 __all__ = ["azurite_port", "node_modules"]
 
 CONTENT = random.Random(1).randbytes(3_000_000)
+_NUMBERS = count()
 LINKS = {"CASEVAULT_BLOB_ORIGIN": "https://blobs.example.com"}
 
 
@@ -81,7 +83,8 @@ def bundle_at(at: Machine, bundle: str, state: str) -> Any:
 
 def begin(at: Machine, content: bytes) -> str:
     """The first bytes of CONTENT, sent with the announcement; the bundle."""
-    head = {**tus(len(CONTENT), collection()), "Content-Type": OFFSET_BYTES}
+    name = f"logs-{next(_NUMBERS)}.zip"  # what was erased on demand is not taken again under its own
+    head = {**tus(len(CONTENT), collection(filename=name)), "Content-Type": OFFSET_BYTES}
     begun = at.call("POST", "/uploads", STAMP, headers=head, data=content)
     assert begun.status_code == 201, begun.text
     return str(begun.headers["Location"].rpartition("/")[2])
