@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import func, select
 
 from audit.entry import Action
+from retention.actor import Role
 from retention.custody import cases, collecting, consenting, erasing, receiving, stamps, taking_over
 from retention.custody.completing import finish_upload, verify_bundle
 from retention.errors import Conflict, CustodyError
@@ -323,7 +324,7 @@ def _open(world: World, args: Args) -> Any:
 
 
 def _sign_in(world: World, args: Args) -> Any:
-    return world.actor(f"new-{args['turn']}@support.example")
+    return world.actor(f"new-{args['turn']}@support.example", Role.SUPPORT_ENGINEER)
 
 
 def _assign_new(world: World, args: Args) -> Any:
