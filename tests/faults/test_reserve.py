@@ -10,6 +10,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -28,6 +29,7 @@ from tests.service import CASE, OPERATOR, STAMP, Service, collection, tus
 MIB = 1 << 20
 SIZE, RESERVE = 40 * MIB, 16 * MIB
 PIECE = os.urandom(2 * MIB)
+NUMBERS = count()
 
 
 @contextmanager
@@ -63,7 +65,8 @@ def fill(service: Service, most: int = 100) -> list[str]:
     """Upload until no more is taken; the bundles, of which the last may have been cut."""
     whole = []
     for _ in range(most):
-        begun = service.call("POST", "/uploads", STAMP, headers=tus(len(PIECE), collection()))
+        declared = collection(filename=f"{next(NUMBERS)}.zip")  # what was erased does not come again under it
+        begun = service.call("POST", "/uploads", STAMP, headers=tus(len(PIECE), declared))
         if begun.status_code == 507:
             return whole
         assert begun.status_code == 201
