@@ -101,6 +101,8 @@ def test_a_disk_that_uploads_filled_is_emptied_by_the_product(service: Service) 
     whole = fill(service)
     assert len(whole) > 3
     assert RESERVE - 6 * MIB < free(service) <= RESERVE + len(PIECE), "what was cut is given back"
+    rest = service.settings.state / "the-rest"  # what was cut left less room than a piece
+    rest.write_bytes(bytes(max(0, free(service) - RESERVE) + 4096))
     told = service.done("GET", "/readyz")
     assert (told["status"], told["uploads"][:7], told["checks"]["log"]) == ("ok", "no room", "ok")
     with pytest.raises(CliError, match="uploads end"):
@@ -116,6 +118,7 @@ def test_a_disk_that_uploads_filled_is_emptied_by_the_product(service: Service) 
     assert f"\n{after.size}\n".encode() in service.custody.tiles.get(CHECKPOINT_PATH)
     found = service.done("GET", f"/erasures/{asked['confirmation']}", OPERATOR)
     assert found["proven_at"]
+    rest.unlink()
     assert free(service) > SIZE - RESERVE
     assert len(fill(service)) >= len(whole) - 1, "and it takes uploads again"
 

@@ -68,5 +68,7 @@ def unknown(names: Iterable[str], program: click.Command) -> dict[str, str]:
 def _of_options(command: click.Command) -> Iterable[str]:
     yield from (parameter.envvar for parameter in command.params if isinstance(parameter.envvar, str))
     if isinstance(command, click.Group):
-        for each in command.commands.values():
-            yield from _of_options(each)
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            if (each := command.get_command(context, name)) is not None:
+                yield from _of_options(each)

@@ -64,6 +64,8 @@ NUMBER, OTHER_NUMBER = "120260301000001", "120260301000002"
 REASON = "Investigate the failed drive of node 4"
 ISSUER = "https://issuer.example"
 TRIGGER = "Test.FaultIdType"
+FILES = count()
+"""Each upload is of another file, unless its name is given: in all worlds, for one may be another's, restored."""
 QUICK = "/dev/shm" if Path("/dev/shm").is_dir() else None
 """Where databases of tests that make many of them stand: what is tested there is order, not durability."""
 
@@ -154,8 +156,6 @@ class World:
     receipt_signer: Signer
     uploads: receiving.Uploads = field(default_factory=receiving.Uploads)
     clock_records: Records | None = None
-    _files: Iterator[int] = field(default_factory=count)
-    """Each upload is of another file, unless its name is given."""
 
     def __post_init__(self) -> None:
         self.directory = Directory(self.custody)
@@ -210,7 +210,7 @@ class World:
             "logs_start": now - 3 * HOUR,
             "logs_end": now - HOUR,
             "time_collected": now,
-            "file_name": f"AzureStackLogs-secretname-{next(self._files)}.zip",
+            "file_name": f"AzureStackLogs-secretname-{next(FILES)}.zip",
             "size": size,
         }
         return Collection(**{**values, **changes})
