@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -52,3 +54,21 @@ def test_what_needs_no_command_imports_neither_the_service_nor_a_client(words: l
 )
 def test_a_client_s_command_imports_no_part_of_the_service(words: list[str]) -> None:
     assert imported(*words) & set(SERVICE) == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_completion(shell: str) -> None:
+    assert "casevault" in completed(f"{shell}_source", "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"), [("casevault se", "send"), ("casevault send --lim", "--limit-rate")]
+)
+def test_commands_and_options_are_completed(typed: str, offered: str) -> None:
+    assert f"plain,{offered}" in completed("bash_complete", typed).splitlines()
+
+
+def completed(instruction: str, typed: str) -> str:
+    asked = {"_CASEVAULT_COMPLETE": instruction, "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    command = [Path(sys.executable).with_name("casevault")]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, **asked}).stdout
