@@ -6,8 +6,9 @@ Rules:
 - Anything that runs code, hides or rewrites rows, or refuses them is foreign: triggers, rules, views, row security,
   other constraints, columns, defaults, unique indexes, and indexes over expressions. While it is there nothing opens.
 - A plain index more is an administrator's own business: it is told, and stops nothing.
-- A database that was brought to a newer version meanwhile is not altered, but cannot be judged here: nothing opens in
-  this process, and all else goes on, until one of the newer version has taken its place.
+- A database that was brought to a newer version meanwhile is not altered: its columns, indexes and constraints cannot
+  be judged here, so nothing opens in this process, and all else goes on until one of the newer version has taken its
+  place. What acts behind the service's back no version makes, so that a version is no cover for it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -29,6 +30,7 @@ from sqlalchemy import (
     Table,
     UniqueConstraint,
     create_engine,
+    inspect,
     text,
 )
 from sqlalchemy.dialects import postgresql
@@ -56,17 +58,28 @@ class Schema:
     indexes: tuple[str, ...] = ()
     """Plain indexes that the service did not make."""
     newer: str | None = None
-    """The database's version, where this program does not know it; nothing else is said then."""
+    """The database's version, where this program does not know it; of the rest only what acts is said then."""
 
 
 def inspect_schema(connection: Connection) -> Schema:
     """Hold the live schema of a database against the declared one."""
-    version = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if version is not None and version > newest_version():
-        return Schema(newer=str(version))
-    if connection.dialect.name == "postgresql":
-        return _postgres(connection)
-    return _sqlite(connection)
+    on_postgres = connection.dialect.name == "postgresql"
+    acting = tuple(_acting_on_postgres(connection) if on_postgres else _acting_on_sqlite(connection))
+    versions = _versions(connection)
+    if len(versions) != 1:
+        return Schema(foreign=(*acting, f"{_VERSIONS} names {len(versions)} versions: it must name one"))
+    if versions[0] > newest_version():
+        return Schema(foreign=acting, newer=versions[0])
+    found = _postgres(connection) if on_postgres else _sqlite(connection)
+    return replace(found, foreign=(*acting, *found.foreign))
+
+
+def _versions(connection: Connection) -> Sequence[str]:
+    """What the migrations left; nothing where the table is gone."""
+    if not inspect(connection).has_table(_VERSIONS):
+        return ()
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
+    return [str(version) for version in found]
 
 
 class SchemaWatch:
@@ -96,7 +109,7 @@ class SchemaWatch:
     def require(self, records: Records) -> None:
         """Unavailable while anything foreign is in the database, or it is of a newer version."""
         found = self.look(records)
-        if found.newer:
+        if found.newer and not found.foreign:
             raise Unavailable(_newer(found.newer), reason=NEWER)
         if found.foreign:
             raise Unavailable(
@@ -166,20 +179,26 @@ _CLAUSES = re.compile(
 )
 
 
+def _acting_on_sqlite(connection: Connection) -> Iterator[str]:
+    """What runs code, or stands in the place of a table."""
+    for kind, name, table in connection.execute(text(_OBJECTS)):
+        if kind in ("trigger", "view"):
+            yield f"there is a foreign {kind} {name} on {table}"
+    if connection.execute(text("SELECT count(*) FROM sqlite_temp_master")).scalar():
+        yield "there are temporary objects on this connection"
+
+
 def _sqlite(connection: Connection) -> Schema:
     declared, found = _declared_on_sqlite(), _facts_on_sqlite(connection)
-    foreign: list[str] = []
     objects = {(kind, name): table for kind, name, table in connection.execute(text(_OBJECTS))}
-    for (kind, name), table in objects.items():
-        if kind in ("trigger", "view"):
-            foreign.append(f"there is a foreign {kind} {name} on {table}")
-        elif kind == "table" and name not in _NAMES | {_VERSIONS}:
-            foreign.append(f"there is a foreign table {name}")
+    foreign = [
+        f"there is a foreign table {name}"
+        for kind, name in objects
+        if kind == "table" and name not in _NAMES | {_VERSIONS}
+    ]
     foreign += [f"table {name} is missing" for name in sorted(_NAMES) if ("table", name) not in objects]
     for what, facts in declared.items():
         foreign += _different(what, facts, found[what])
-    if connection.execute(text("SELECT count(*) FROM sqlite_temp_master")).scalar():
-        foreign.append("there are temporary objects on this connection")
     ours = {index.name for table in _TABLES for index in table.indexes}
     more = {name: table for (kind, name), table in objects.items() if kind == "index" and name not in ours}
     plain, odd = _own_indexes(connection, more)
@@ -235,8 +254,8 @@ def _declared_on_sqlite() -> dict[str, dict[str, list[str]]]:
 
 # PostgreSQL: what the catalog says, against what the declared tables come to.
 
-_CATALOG = {
-    "relations": "SELECT c.relname, c.relkind, c.relrowsecurity OR c.relforcerowsecurity, c.relhassubclass "
+_ACTING = {
+    "relations": "SELECT c.relname, c.relkind, c.relrowsecurity OR c.relforcerowsecurity "
     "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() "
     "AND c.relkind IN ('r', 'v', 'm', 'f', 'p')",
     "acting": "SELECT c.relname, 'trigger ' || t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
@@ -248,6 +267,13 @@ _CATALOG = {
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() "
     "UNION ALL SELECT c.relname, 'inheritance' FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhparent "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema()",
+    "elsewhere": "SELECT c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = ANY (current_schemas(true)) AND n.nspname <> current_schema() AND c.relkind IN "
+    "('r', 'v', 'm', 'f', 'p') AND n.nspname <> 'pg_catalog'",
+    "session": "SELECT (current_schemas(true))[1], current_setting('session_replication_role')",
+    "events": "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'",
+}
+_CATALOG = {
     "columns": "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity, "
     "a.attgenerated, coalesce(l.collname, ''), coalesce(pg_get_expr(d.adbin, d.adrelid), '') "
     "FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
@@ -263,12 +289,11 @@ _CATALOG = {
     "FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid JOIN pg_class x ON x.oid = i.indexrelid "
     "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema() AND NOT EXISTS "
     "(SELECT 1 FROM pg_constraint k WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x'))",
-    "elsewhere": "SELECT c.relname, n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-    "WHERE n.nspname = ANY (current_schemas(true)) AND n.nspname <> current_schema() AND c.relkind IN "
-    "('r', 'v', 'm', 'f', 'p') AND n.nspname <> 'pg_catalog'",
-    "session": "SELECT (current_schemas(true))[1], current_setting('session_replication_role')",
-    "events": "SELECT evtname FROM pg_event_trigger WHERE evtenabled <> 'D'",
 }
+_PLAIN_TABLES = (
+    "SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+    "WHERE n.nspname = current_schema() AND c.relkind = 'r'"
+)
 _WORDS = re.compile(r"'[^']*'|\b[a-z_][a-z_0-9]*\b")
 _CASTS = re.compile(r"::[a-z ]+(\[\])?")
 _NOT_WORDS = frozenset(
@@ -291,37 +316,36 @@ _NOT_WORDS = frozenset(
 )
 
 
-def _postgres(connection: Connection) -> Schema:
-    found = {name: connection.execute(text(query)).all() for name, query in _CATALOG.items()}
-    foreign = list(_relations(found))
-    foreign += [f"table {table} has a foreign {what}" for table, what in found["acting"]]
-    foreign += [
-        f"{schema}.{table} hides a table of the service" for table, schema in _hiding(found["elsewhere"])
-    ]
+_KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "p": "partitioned table"}
+
+
+def _acting_on_postgres(connection: Connection) -> Iterator[str]:
+    """What runs code, hides or rewrites rows, or stands in the place of a table."""
+    found = {name: connection.execute(text(query)).all() for name, query in _ACTING.items()}
+    for name, kind, row_security in found["relations"]:
+        if kind != "r":
+            yield f"there is a foreign {_KINDS[kind]} {name}"
+        elif row_security:
+            yield f"table {name} has row security"
+    yield from (f"table {table} has a foreign {what}" for table, what in found["acting"])
+    for table, schema in _hiding(found["elsewhere"]):
+        yield f"{schema}.{table} hides a table of the service"
     for first, replication in found["session"]:
         if (first, replication) != ("pg_catalog", "origin"):
-            foreign.append("search_path or session_replication_role was changed for this role or database")
-    foreign += [f"there is a foreign event trigger {name}" for (name,) in found["events"]]
+            yield "search_path or session_replication_role was changed for this role or database"
+    yield from (f"there is a foreign event trigger {name}" for (name,) in found["events"])
+
+
+def _postgres(connection: Connection) -> Schema:
+    found = {name: connection.execute(text(query)).all() for name, query in _CATALOG.items()}
+    tables = set(connection.execute(text(_PLAIN_TABLES)).scalars())
+    foreign = [f"there is a foreign table {name}" for name in sorted(tables - _NAMES - {_VERSIONS})]
+    foreign += [f"table {name} is missing" for name in sorted(_NAMES - tables)]
     declared = _declared_on_postgres()
     foreign += _different("column", declared["columns"], _grouped(_columns(found["columns"])))
     foreign += _different("constraint", declared["constraints"], _grouped(found["constraints"]))
     more, odd = _indexes(found["indexes"], declared["indexes"])
     return Schema((*foreign, *odd), tuple(more))
-
-
-def _relations(found: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    kinds = {"v": "view", "m": "materialized view", "f": "foreign table", "p": "partitioned table"}
-    plain = set()
-    for name, kind, row_security, _children in found["relations"]:
-        if kind != "r":
-            yield f"there is a foreign {kinds[kind]} {name}"
-        elif name not in _NAMES | {_VERSIONS}:
-            yield f"there is a foreign table {name}"
-        else:
-            plain.add(name)
-            if row_security:
-                yield f"table {name} has row security"
-    yield from (f"table {name} is missing" for name in sorted(_NAMES - plain))
 
 
 def _hiding(elsewhere: Sequence[Any]) -> Iterator[tuple[str, str]]:

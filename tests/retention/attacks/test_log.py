@@ -15,7 +15,7 @@ from audit.tables import audit_entries
 from retention.assembly import Alterations
 from retention.custody.opening import NOT_KEPT, EntryNotKept
 from retention.errors import Unavailable
-from retention.records.schema import FOREIGN, Schema, SchemaWatch, inspect_schema
+from retention.records.schema import FOREIGN, NEWER, Schema, SchemaWatch, inspect_schema
 from retention.sequencing import look_for_alterations
 from tests.retention.attacks.conftest import CONTENT, Scene
 from tests.retention.custody.world import World
@@ -125,6 +125,33 @@ def test_whatever_is_foreign_in_the_schema_is_named_and_stops_opening(scene: Sce
     refused = scene.tried(scene.world.engineer, scene.bundle)
     assert isinstance(refused, Unavailable)
     assert refused.reason == FOREIGN
+
+
+COVERS = {
+    "a version that nobody made": "UPDATE alembic_version SET version_num = '9999'",
+    "no version": "DELETE FROM alembic_version",
+    "two versions": "INSERT INTO alembic_version VALUES ('9999')",
+    "no table of versions": "DROP TABLE alembic_version",
+}
+
+
+@pytest.mark.parametrize("cover", COVERS)
+def test_what_acts_on_entries_is_found_whatever_version_the_database_says(scene: Scene, cover: str) -> None:
+    scene.attack(*_trigger(scene, _BODY["deletes the entry"]), COVERS[cover])
+    services: Any = _Services(scene.world)
+    assert any("trigger quiet" in one for one in look_for_alterations(services))
+    assert scene.world.last() == ("database.altered", "failed", "altered")
+    refused = scene.tried(scene.world.engineer, scene.bundle)
+    assert isinstance(refused, Unavailable) and refused.reason == FOREIGN
+
+
+@pytest.mark.parametrize("cover", COVERS)
+def test_a_version_that_is_not_one_of_ours_opens_nothing(scene: Scene, cover: str) -> None:
+    scene.attack(COVERS[cover])
+    refused = scene.tried(scene.world.engineer, scene.bundle)
+    newer = cover == "a version that nobody made"
+    assert isinstance(refused, Unavailable) and refused.reason == (NEWER if newer else FOREIGN)
+    assert bool(_foreign(scene.world)) is not newer
 
 
 def test_what_the_service_made_itself_is_not_foreign(scene: Scene) -> None:
