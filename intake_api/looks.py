@@ -26,6 +26,8 @@ SHOWN, LISTED = Action.RECORD_SHOWN, Action.RECORDS_LISTED
 _TELLING = frozenset({404, 409, 410, 416})
 _INSIDE = frozenset({"path", "inside"})
 """Names of files in a bundle. They go with it (`custody.proving`), so they stand in entries of reads alone."""
+_NOT_KEPT = _INSIDE | {"actor"}
+"""Of a query. Whom an auditor asks about may be forgotten (`custody.redacting`), and others would name them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +182,7 @@ def _note(
 ) -> None:
     actor, parts = caller(), custody()
     named = {name: value for name, value in (request.view_args or {}).items() if name not in _INSIDE}
-    more = (f"{name}={value}" for name, value in request.args.items() if name not in _INSIDE)
+    more = (f"{name}={value}" for name, value in request.args.items() if name not in _NOT_KEPT)
     asked = "&".join([*map(str, named.values()), *more])
     noted = entry(
         actor,

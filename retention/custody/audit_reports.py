@@ -70,9 +70,7 @@ def list_readers(
         found = find_readers(reads, where, after, limit + 1)
         people = subjects_of(reads, {one.actor for one in found})
         reasons = reasons_of(reads, {one.grant for one in found})
-    note_look(
-        custody, actor, Action.AUDIT_QUERIED, where.tenant, asked, _told("readers", min(len(found), limit))
-    )
+    note_look(custody, actor, Action.AUDIT_QUERIED, where, asked, _told("readers", min(len(found), limit)))
     shown = [
         CaseReader(
             actor=people.get(one.actor),
@@ -120,9 +118,7 @@ def list_unused_grants(
     )
     with custody.records.read() as reads:
         page = fetch_page(reads, unused, g.granted_at, g.id, cursor, limit)
-    note_look(
-        custody, actor, Action.AUDIT_QUERIED, where.tenant, asked, _told("unused-grants", len(page.items))
-    )
+    note_look(custody, actor, Action.AUDIT_QUERIED, where, asked, _told("unused-grants", len(page.items)))
     return Page([_unused(row) for row in page.items], page.next)
 
 

@@ -52,10 +52,11 @@ class Asked:
     since: datetime | None = None
     until: datetime | None = None
 
-    def given(self) -> Mapping[str, str]:
-        """The conditions given, as an entry keeps them."""
-        named = ((name, getattr(self, name)) for name in self.__slots__)
-        return {f"asked_{name}": str(value) for name, value in named if value is not None}
+    def given(self, actors: Sequence[str] | None) -> Mapping[str, str]:
+        """The conditions given, as an entry keeps them: `actors` by ids, for a name would outlive who it names."""
+        named = {name: getattr(self, name) for name in self.__slots__}
+        named["actor"] = None if actors is None else " ".join(actors)
+        return {f"asked_{name}": str(value) for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +73,14 @@ def find_entries(custody: Custody, actor: Actor, asked: Asked, cursor: str | Non
     with custody.records.read() as reads:
         page = query.find(reads, where, cursor, limit)
         names = name_entries(reads, page.rows)
-    note_look(custody, actor, Action.AUDIT_QUERIED, where.tenant, asked, {"entries": len(page.rows)})
+    note_look(custody, actor, Action.AUDIT_QUERIED, where, asked, {"entries": len(page.rows)})
     return Found(list(zip(page.rows, names, strict=True)), page.next)
 
 
 def export_entries(custody: Custody, actor: Actor, asked: Asked, form: str) -> Iterator[str]:
     """All of them, oldest first, as pieces of text in the form `jsonl`, `csv` or `ocsf`."""
     where = scope(custody, actor, Action.AUDIT_EXPORTED, asked)
-    note_look(custody, actor, Action.AUDIT_EXPORTED, where.tenant, asked, {"format": form})
+    note_look(custody, actor, Action.AUDIT_EXPORTED, where, asked, {"format": form})
     return EXPORTS[form](query.iterate(custody.records.read, where))
 
 
@@ -125,7 +126,7 @@ def _actor_ids(
         if query.has_entries(reads, Filter(actors=ids, tenant=tenant)):
             return ids
     now = custody.clock.now()
-    return commit(custody, lambda tx: unseen(tx, actor, action, now, "actor", named))
+    return commit(custody, lambda tx: unseen(tx, actor, action, now, "actor", named, keep=False))
 
 
 def _tenant(custody: Custody, actor: Actor, action: Action) -> str | None:
@@ -146,13 +147,14 @@ def note_look(
     custody: Custody,
     actor: Actor,
     action: Action,
-    tenant: str | None,
+    where: Filter,
     asked: Asked,
     details: Mapping[str, str | int],
 ) -> None:
-    """Enter that somebody looks at the log. `tenant`: whose entries; None for everybody's, no customer's to see."""
-    now, given = custody.clock.now(), asked.given()
-    looked = entry(actor, action, now, tenant=tenant, details=details, particulars=given)
+    """Enter that somebody looks at the log: at what was `asked` for, which came to `where`. The entry is the customer's
+    to see when all that it is about is theirs."""
+    now, given = custody.clock.now(), asked.given(where.actors)
+    looked = entry(actor, action, now, tenant=where.tenant, details=details, particulars=given)
     custody.records.write(lambda tx: tx.audit(looked))
 
 

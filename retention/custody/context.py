@@ -227,17 +227,25 @@ def refuse(
 
 
 def unseen(
-    tx: Transaction, actor: Actor, action: Action, now: datetime, kind: str, asked: str, advice: str = ""
+    tx: Transaction,
+    actor: Actor,
+    action: Action,
+    now: datetime,
+    kind: str,
+    asked: str,
+    advice: str = "",
+    *,
+    keep: bool = True,
 ) -> Turned:
     """Answer as if `asked` did not exist, whether or not it does, with `advice` in either case; what was asked for is a
-    particular."""
+    particular. Not to be kept is a person's name: others' entries would go on naming them once they are forgotten."""
     refused = entry(
         actor,
         action,
         now,
         outcome=Outcome.REFUSED,
         reason=f"{kind}-not-visible",
-        particulars={"asked": asked[:256]},
+        particulars={"asked": asked[:256]} if keep else {},
     )
     said = f"there is no {kind} {asked[:64]!r} that you may see{advice}"
     return turned(tx, NotFound(said, kind=kind), refused)

@@ -1,6 +1,7 @@
 """What people call what an entry names by ids: who acted, the case's number, the bundle's file, the grant's reason.
 
-- Names come from the records as they are now. What was redacted there, or erased with its bundle, has none any more.
+- Names come from the records as they are now. What was redacted there, or erased with its bundle, has none any more;
+  nor has an entry that was redacted itself, but for the case's number, which names nobody.
 - The leaves name nobody: a name stands beside an entry only in what is shown to those who may see the entry.
 """
 
@@ -39,10 +40,10 @@ def name_entries(reads: Reads, entries: Sequence[LoggedEntry]) -> list[Named]:
     reasons = reasons_of(reads, told("subject"))
     return [
         Named(
-            actor=people.get(one.fields["actor"]),
+            actor=None if one.redacted_at else people.get(one.fields["actor"]),
             case=numbers.get(one.fields.get("case", "")),
-            file_name=files.get(one.fields.get("bundle", "")),
-            grant_reason=reasons.get(one.fields.get("subject", "")),
+            file_name=None if one.redacted_at else files.get(one.fields.get("bundle", "")),
+            grant_reason=None if one.redacted_at else reasons.get(one.fields.get("subject", "")),
         )
         for one in entries
     ]

@@ -203,7 +203,7 @@ def test_an_administrator_redacts_an_entry_and_everybody_sees_that_it_was(servic
     assert service.done("POST", path, ADMINISTRATOR, json=WHY)["entries"] == 0
     (after,) = service.entries(action="grant.given")
     assert (after["particulars"], after["redacted_at"]) == (None, done["at"])
-    named = {**entry["named"], "grant_reason": None}  # it was of the records, and went there too
+    named = {"actor": None, "case": CASE, "file_name": None, "grant_reason": None}
     assert entry["named"]["grant_reason"] is not None
     assert after == {**entry, "particulars": None, "redacted_at": done["at"], "named": named}, (
         "the leaf is as it was"
