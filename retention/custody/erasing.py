@@ -99,12 +99,11 @@ def _of_case(custody: Custody, actor: Actor, number: str, reason: str, decide: _
         held = tx.execute(select(bundles).where(*left)).all()
         before = _last(tx, erasures.c.case_id == case.id, erasures.c.scope == CASE)
         if before is not None and _covers(tx, before, held):
-            return _hastened(tx, actor, before, cause, reason, now)
-        until = now + custody.limits.upload_lifetime
+            return _hastened(tx, custody, actor, before, cause, reason, now)
+        until = _mark(tx, custody, held, now)
         begun = start(
             tx, actor, held, case.tenant_id, case.id, CASE, cause, now, reason=reason, resend_until=until
         )
-        resending.mark(tx, custody.binding, held, until)
         end_with_case(tx, custody.binding, actor, case.id, now)
         return begun
 
@@ -125,12 +124,18 @@ def _of_bundle(custody: Custody, actor: Actor, bundle_id: str, reason: str, deci
         under = select(erasure_bundles.c.erasure_id).where(erasure_bundles.c.bundle_id == bundle_id)
         before = _last(tx, erasures.c.id.in_(under))
         if before is not None:
-            return _hastened(tx, actor, before, cause, reason, now)
-        until = now + custody.limits.upload_lifetime
-        resending.mark(tx, custody.binding, [bundle], until)
+            return _hastened(tx, custody, actor, before, cause, reason, now)
+        until = _mark(tx, custody, [bundle], now)
         return start(tx, actor, [bundle], tenant, case, BUNDLE, cause, now, reason=reason, resend_until=until)
 
     return commit(custody, work)
+
+
+def _mark(tx: Transaction, custody: Custody, held: Sequence[Row[Any]], now: datetime) -> datetime:
+    """Until when what a person has erased is not taken again."""
+    until = now + custody.limits.upload_lifetime
+    resending.mark(tx, custody.binding, held, until)
+    return until
 
 
 def _for_customer(reads: Reads, actor: Actor, tenant: str, case_id: str | None, reason: str) -> str | Denied:
@@ -170,7 +175,13 @@ def _covers(tx: Transaction, erasure: Row[Any], held: Sequence[Row[Any]]) -> boo
 
 
 def _hastened(
-    tx: Transaction, actor: Actor, before: Row[Any], cause: str, reason: str, now: datetime
+    tx: Transaction,
+    custody: Custody,
+    actor: Actor,
+    before: Row[Any],
+    cause: str,
+    reason: str,
+    now: datetime,
 ) -> Row[Any]:
     """The erasure that is under way or done; one that the clock began goes ahead of scheduled work from now on. That it
     was asked for again is an entry either way."""
@@ -178,6 +189,10 @@ def _hastened(
     under = select(erasure_bundles.c.bundle_id).where(erasure_bundles.c.erasure_id == before.id)
     try_at_once(tx, bundles.c.id.in_(under), now)
     hastened = tx.change(update(erasures).where(*waits).values(on_demand=True))
+    if hastened:
+        held = tx.execute(select(bundles).where(bundles.c.id.in_(under))).all()
+        until = _mark(tx, custody, held, now)
+        tx.change(update(erasures).where(erasures.c.id == before.id).values(resend_until=until))
     tx.audit(
         entry(
             actor,

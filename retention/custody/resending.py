@@ -5,7 +5,9 @@ and Uppy with it). Whoever had just had a bundle erased would get it again, and 
 
 Rules:
 - An erasure on demand marks each of its bundles for as long as an unfinished upload is kept: so long a client may
-  believe that its upload is there. Until then the same stamp's file of the same name and size is refused, by any way.
+  believe that its upload is there. Until then the same stamp's file of the same name and size is refused, by any way;
+  of one whose size nobody had told yet, whatever has its name. So is one that the clock was erasing already.
+- An upload that turns out to be one of these when its length is told can become nothing else, and is erased.
 - Another SHA-256, where both are known, is another file. A file of another name is somebody's decision to send it.
 - What its sender gave up (tus: DELETE), and what the clock erased, may come again at once.
 - The mark is a keyed hash: the tombstone has forgotten the name, and tells it to nobody who guesses. It goes when its
@@ -53,8 +55,8 @@ def sent_again(
     now: datetime,
 ) -> Refused | None:
     """The refusal of a bundle that was erased lately; `size` None: it is told later."""
-    wanted = _mark_of(custody.binding, stamp_id, file_name, size)
-    marked = RESENDABLE, bundles.c.resend_mark == wanted, bundles.c.resend_until > now
+    wanted = {_mark_of(custody.binding, stamp_id, file_name, each) for each in (size, None)}
+    marked = RESENDABLE, bundles.c.resend_mark.in_(wanted), bundles.c.resend_until > now
     until = None
     for bundle in tx.execute(select(bundles.c.sha256, bundles.c.resend_until).where(*marked)):
         if sha256 is None or bundle.sha256 in (None, sha256):

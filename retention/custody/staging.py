@@ -43,6 +43,7 @@ from retention.custody.linking import UploadLink
 from retention.custody.manifests import destroy_if_gone
 from retention.custody.quotas import exceeded, room
 from retention.custody.receiving import data_key_of
+from retention.custody.resending import sent_again
 from retention.custody.writers import RECHECK_SECONDS
 from retention.deadline import must_tell
 from retention.envelope import framing
@@ -377,6 +378,10 @@ def begin_blob(tx: Transaction, through: Through, blob_name: str, declared: Decl
     if isinstance(planned, Turned):
         return planned
     collection, case_id = planned
+    of = through.custody, through.link.stamp.id, collection.file_name, None, collection.sha256, now
+    if again := sent_again(tx, *of):
+        ids = {"tenant": through.link.stamp.tenant_id, "case": case_id}
+        return refuse(tx, through.actor, Action.UPLOAD_CREATED, now, again, **ids)
     if before is not None:
         give_way(tx, through, before, "empty-replaced", now)
     more = {"state": BundleState.STAGING, "link_id": through.link.row.id, "blob_name": blob_name}

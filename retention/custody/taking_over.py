@@ -22,6 +22,7 @@ from sqlalchemy import Row, select, update
 from audit.entry import Action, Detail
 from retention.actor import Actor, Role
 from retention.bundle import BundleState
+from retention.custody import resending
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import (
     Custody,
@@ -33,8 +34,8 @@ from retention.custody.context import (
     refuse,
     unseen,
 )
+from retention.custody.erasing import BUNDLE, start
 from retention.custody.quotas import Room, exceeded, room
-from retention.custody.resending import sent_again
 from retention.deadline import must_tell
 from retention.errors import Conflict, Erased, OffsetMismatch, Refused, TooLarge
 from retention.grants import Denied
@@ -95,7 +96,8 @@ def take_over(
             raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
         length = _length(bundle, told, custody.limits.max_bundle_size)
         ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
-        if length and (again := _sent_again(tx, custody, bundle, length["size"], now)):
+        of = custody, bundle.stamp_id, bundle.file_name, length.get("size"), bundle.announced_sha256, now
+        if length and (again := resending.sent_again(tx, *of)):
             return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, again, **ids)
         left = room(tx, custody.limits, bundle.stamp_id, bundle.case_id) if length else Room(None, None)
         if over := exceeded(left, length.get("size", 0) - bundle.offset):
@@ -108,14 +110,25 @@ def take_over(
             return fresh
         return tell_continued(tx, custody, actor, fresh, (offset, offset), now)
 
-    return commit(custody, work)
+    try:
+        return commit(custody, work)
+    except Refused as error:
+        if error.reason == resending.REASON:
+            _give_up(custody, actor, bundle_id)
+        raise
 
 
-def _sent_again(
-    tx: Transaction, custody: Custody, bundle: Row[Any], size: int, now: datetime
-) -> Refused | None:
-    sha256 = bundle.announced_sha256
-    return sent_again(tx, custody, bundle.stamp_id, bundle.file_name, size, sha256, now)
+def _give_up(custody: Custody, actor: Actor, bundle_id: str) -> None:
+    """Erase an upload that was refused for what it turned out to be; the mark of what it is ends, and it would not."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        held = bundles.c.id == bundle_id, bundles.c.state == BundleState.RECEIVING, bundles.c.deferred
+        bundle = tx.execute(select(bundles).where(*held)).first()
+        if bundle is not None:
+            start(tx, actor, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, resending.REASON, now)
+
+    custody.records.write(work)
 
 
 def is_unfinished(upload: Row[Any]) -> bool:

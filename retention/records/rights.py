@@ -92,7 +92,7 @@ RIGHTS: Mapping[str, Rights] = {
     "parts": Rights(api=("SELECT", "INSERT", "DELETE"), clock=("SELECT", "INSERT", "DELETE")),
     "staged_blocks": Rights(api=("SELECT", "INSERT", "UPDATE", "DELETE"), clock=("SELECT", "DELETE")),
     "erasures": Rights(
-        api=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
+        api=("SELECT", "INSERT", "UPDATE (on_demand, proven_at, resend_until)"),
         clock=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
     ),
     "erasure_bundles": Rights(api=_ADD, clock=_ADD),

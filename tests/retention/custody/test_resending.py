@@ -10,7 +10,7 @@ from sqlalchemy import select
 from retention.custody import collecting, erasing, receiving, unfinished
 from retention.errors import Erased, Refused
 from retention.records.tables import bundles
-from retention.sweep import sweep
+from retention.sweep import begin_expired, sweep
 from tests.retention.custody.world import DAY, NUMBER, REASON, TICK, World
 
 WEEK = 7 * DAY
@@ -112,6 +112,38 @@ def test_a_length_told_later_is_held_to_it_when_it_is_told(world: World) -> None
     with pytest.raises(Refused) as told:
         receiving.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
     assert told.value.reason == "erased-lately"
+    sweep(world.custody)
+    world.clock.move(WEEK + TICK)  # of the mark; what was refused does not come with its end
+    with pytest.raises(Erased):
+        receiving.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
+    assert world.row(late).state == "erased"
+
+
+def test_what_was_erased_before_its_size_was_told_is_refused_by_its_name(world: World) -> None:
+    world.open_case()
+    late = collecting.create_upload(
+        world.custody,
+        world.stamp,
+        world.collection(0, file_name=NAME),
+        case_number=NUMBER,
+        stamp_id=None,
+        deferred=True,
+    ).id
+    erase(world, late)
+    refused(world)
+    refused(world, b"of another size")
+
+
+def test_what_the_clock_was_erasing_when_a_person_asked_is_refused_too(world: World) -> None:
+    world.open_case()
+    expired = world.announce(len(b"content"), file_name=NAME)
+    world.clock.move(WEEK + DAY)
+    begin_expired(world.custody, 10)
+    erasure = erasing.request_bundle_erasure(world.custody, world.operator, expired)
+    assert erasure.resend_until == world.clock.now() + WEEK
+    refused(world)
+    sweep(world.custody)
+    refused(world)
 
 
 def test_the_mark_tells_no_name_and_goes_when_its_time_is_over(world: World) -> None:

@@ -351,9 +351,9 @@ def test_a_revoked_link_stops_the_block_that_comes_through_it(
             block.feed(b"")
 
 
-def test_an_erasure_ends_staging_and_frees_the_name(world: World) -> None:
+def test_an_erasure_ends_staging_and_its_name_is_taken_again_when_the_mark_of_it_ends(world: World) -> None:
     world.open_case()
-    by = through(world)
+    by = through(world, expires_at=world.clock.now() + 30 * DAY)
     with staging.begin_block(by, Stoppable(), NAME, "BB", 1, Declared()) as block:
         block.feed(b"b")
         stage(by, "AA", b"a")
@@ -365,6 +365,10 @@ def test_an_erasure_ends_staging_and_frees_the_name(world: World) -> None:
     assert (row.state, row.blob_name, row.blob_facts) == ("erased", None, None)
     with pytest.raises(NotFound):
         committing.list_blocks(by, NAME)
+    with pytest.raises(Refused) as told:
+        stage(by, "AA", b"again")
+    assert told.value.reason == "erased-lately"
+    world.clock.move(7 * DAY)
     stage(by, "AA", b"again")
     assert read(world, commit(by, "AA").id) == b"again"
 
