@@ -22,7 +22,7 @@ from intake_api.hosts import is_one_host
 from intake_api.identity import InvalidToken, NoRole
 from intake_api.loopback import is_loopback_host
 from intake_api.refused_callers import note_refused
-from intake_api.seats import Kind, seat_of
+from intake_api.seats import Holder, Kind, holder_of, seat_of
 from intake_api.wsgi import Body, WholeBody
 from retention.actor import Actor
 from retention.custody.context import Custody
@@ -117,15 +117,14 @@ def _let_in() -> None:
 def _take_seat() -> None:
     """Move to a long request's seat before its bytes move; read a small body whole."""
     seat, actor = seat_of(request.environ), g.get("actor")
-    caller = f"address {request.remote_addr}" if actor is None else actor.id
-    tenant = None if actor is None else actor.tenant or actor.company
+    holder = Holder(f"address {request.remote_addr}") if actor is None else holder_of(actor)
     if (kind := _long()) is not None:
-        seat.move(kind, caller, tenant)
+        seat.move(kind, holder)
         return
     body, length = request.environ["wsgi.input"], request.content_length
     if not length or request.method in ("GET", "HEAD", "OPTIONS") or not isinstance(body, Body):
         return
-    seat.take(Kind.BODY, caller, tenant)
+    seat.take(Kind.BODY, holder)
     seconds = the_door().body_seconds
     content = body.read_within(length, seconds)
     seat.leave(Kind.BODY)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from intake_api.pump import Endable, pump
-from intake_api.seats import Busy, Kind, seat_of
+from intake_api.seats import Busy, Holder, Kind, seat_of
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -40,15 +40,16 @@ class Dropped:
             raise _EnoughRead
 
 
-def drain(environ: WSGIEnvironment, stall_seconds: float, *, let_in: bool) -> None:
-    """Read away what is left of the request's body."""
+def drain(environ: WSGIEnvironment, stall_seconds: float, let_in: Holder | None) -> None:
+    """Read away what is left of the request's body. None: of a stranger, counted by address."""
     left = _left(environ)
     if not left:
         return
-    patience, seat = stall_seconds if let_in else min(stall_seconds, STRANGERS_SECONDS), seat_of(environ)
+    patience = stall_seconds if let_in else min(stall_seconds, STRANGERS_SECONDS)
+    seat, holder = seat_of(environ), let_in or Holder(f"address {environ.get('REMOTE_ADDR', '')}")
     if not seat.has(Kind.UPLOAD):
         try:
-            seat.take(Kind.DRAIN, None if let_in else f"address {environ.get('REMOTE_ADDR', '')}")
+            seat.take(Kind.DRAIN, holder)
         except Busy:
             return
     body = environ["wsgi.input"]

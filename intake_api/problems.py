@@ -29,7 +29,7 @@ from intake_api.draining import drain
 from intake_api.identity import InvalidToken, KeysUnavailable, Refusal
 from intake_api.logs import log_unexpected
 from intake_api.problem_codes import PROBLEMS
-from intake_api.seats import Busy
+from intake_api.seats import Busy, holder_of
 from retention.actor import NO_ROLE
 from retention.archive import ArchiveError, FileNotReadable
 from retention.envelope.errors import KeyWrapperError, NewerFraming, SealBroken, WrappedKeyBroken
@@ -200,7 +200,7 @@ def answer(error: Exception) -> Response:
             error, told = unwritten, tell(unwritten)
     problem = PROBLEMS[told.code]
     if told.code not in _UNHEARD:
-        drain(request.environ, the_door().stall_seconds, let_in="actor" in g)
+        drain(request.environ, the_door().stall_seconds, holder_of(g.actor) if "actor" in g else None)
     if problem.status >= 500 and told.code != "busy":
         log_unexpected(error, g.get("request_id", "-"))
     body = {

@@ -29,6 +29,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from intake_api.wsgi import Answer
+from retention.actor import Actor
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -129,6 +130,14 @@ class Holder:
     tenant: str | None = None
 
 
+NOBODY = Holder()
+
+
+def holder_of(actor: Actor) -> Holder:
+    """Who is counted when this actor holds a seat, and under which customer or company."""
+    return Holder(actor.id, actor.tenant or actor.company)
+
+
 class Busy(Exception):
     """There is no seat of this kind: in all, of this tenant, or of this caller (`whose`)."""
 
@@ -194,16 +203,15 @@ class Seat:
         self._seats = seats
         self._held: list[tuple[Kind, Holder]] = []
 
-    def take(self, kind: Kind, caller: str | None = None, tenant: str | None = None) -> None:
+    def take(self, kind: Kind, holder: Holder = NOBODY) -> None:
         """Take one more. Busy."""
         if self._seats is not None:
-            holder = Holder(caller, tenant)
             self._seats.take(kind, holder)
             self._held.append((kind, holder))
 
-    def move(self, kind: Kind, caller: str | None, tenant: str | None) -> None:
+    def move(self, kind: Kind, holder: Holder) -> None:
         """From that of a small request to a long one's. Busy."""
-        self.take(kind, caller, tenant)
+        self.take(kind, holder)
         self.leave(Kind.SMALL)
 
     def has(self, kind: Kind) -> bool:

@@ -28,7 +28,7 @@ from intake_api.blob.noting import LinkNotes
 from intake_api.blob.shared import TAKEN, Shared
 from intake_api.draining import drain
 from intake_api.logs import ROUTE
-from intake_api.seats import HEALTH, Busy, Kind, seat_of
+from intake_api.seats import HEALTH, Busy, Holder, Kind, seat_of
 from retention.characters import is_visible
 from retention.custody.context import Custody
 from retention.custody.linking import UploadLink, find_link
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_NAME, MAX_FILE_NAME = 1024, 255
 LET_IN = "casevault.let-in"
+"""In the environment of a request whose link is good: that link, as the holder of its seats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +113,14 @@ class BlobEndpoint:
     def _serve(self, environ: WSGIEnvironment, request_id: str) -> Response:
         call = calls.read(environ, request_id)
         link = self._let_in(call)
-        environ[LET_IN] = True
+        holder = environ[LET_IN] = Holder(link.row.id, link.row.tenant_id)
         operation = _operation(call)
         environ[ROUTE] = f"blob:{operation.name}"
         run = operation.run if _permitted(operation, call, link) else None
         if run is None:
             self._refuse(call, link, sas.Denied("AuthorizationPermissionMismatch", "permission", ""))
         if operation.name in _WITH_BODY:
-            seat_of(environ).move(Kind.UPLOAD, link.row.id, link.row.tenant_id)
+            seat_of(environ).move(Kind.UPLOAD, holder)
         self._notes.used(link, operation.name, call.address, request_id)
         if call.place.blob is not None:
             _check_name(call.place.blob)
@@ -151,8 +152,8 @@ class BlobEndpoint:
         raise BlobError(denied.code, **detail)
 
     def _let_be_heard(self, environ: WSGIEnvironment, answer: BlobError) -> None:
-        let_in = LET_IN in environ and answer.status not in (401, 403)
-        drain(environ, self._shared.stall_seconds, let_in=let_in)
+        let_in = None if answer.status in (401, 403) else environ.get(LET_IN)
+        drain(environ, self._shared.stall_seconds, let_in)
 
 
 def turned_away(busy: Busy) -> WSGIApplication:

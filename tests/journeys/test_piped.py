@@ -99,6 +99,7 @@ def test_a_pipe_whose_sender_ends_completes_nothing(
         env=served.environment,
         stdin=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     ) as sender:
         assert sender.stdin is not None
         sender.stdin.write(LOGS[:9_000_000])

@@ -19,7 +19,6 @@ from typing import Any
 
 import pytest
 
-from intake_api.seats import Kind, SeatPlan
 from retention.clock import DevelopmentClock
 from tests.intake_api.server.serving import Service, free_port, until
 from tests.servers.installing import missing
@@ -241,7 +240,7 @@ def absolute_location(sending: Sending) -> None:
 def refusal_read(sending: Sending) -> None:
     metadata = {**declared(), **sending.of_client().get("metadata", {}), "logs_start": "yesterday"}
     told = sending.refused(metadata=metadata)
-    assert "logs_start" in told or "422" in told, told
+    assert "logs_start" in told, told
 
 
 def page_not_listed(sending: Sending) -> None:
@@ -271,13 +270,13 @@ def erased_meanwhile(sending: Sending) -> None:
 def waited_for(sending: Sending) -> None:
     """The one seat that this caller has for uploads is taken: 503, and the client goes on by itself when it is free."""
     (sending.folder / "few").mkdir()
-    with started(sending.folder / "few", sending.page_port, uploads=2, caller_share=50) as few:
+    # Of two seats half; and no stall in the time of this test: the other keeps its own until it is closed.
+    with started(
+        sending.folder / "few", sending.page_port, uploads=2, caller_share=50, stall_seconds=120
+    ) as few:
         sending.service = few
         sending.renew()
-        other = few.upload(1 << 20)
-        with few.line() as line:
-            line.begin("PATCH", other, few.patch_head(0, 1 << 20))
-            line.send(b"x" * 1000)
+        with few.begun("PATCH", few.upload(MIB), few.patch_head(0, MIB)):
             process = sending.start(retries=300)
             busy = until(lambda: any(one.get("status") == 503 for one in few.lines()), 60)
             assert busy and process.poll() is None, few.lines()[-5:]
@@ -309,26 +308,6 @@ def token_renewed(sending: Sending) -> None:
     sending.check(sending.ended(process))
 
 
-def no_seat(sending: Sending) -> None:
-    """Its stamp has as many uploads under way as one caller may have: 503 and Retry-After, until one of them ends."""
-    service, most = sending.service, SeatPlan().shares()[Kind.UPLOAD].caller
-    head = {**service.patch_head(0, MIB), "Expect": "100-continue"}
-    holding = [service.line() for _ in range(most)]
-    for line in holding:
-        line.begin("PATCH", service.upload(MIB), head)
-        line.receive(len("HTTP/1.1 100 Continue\r\n\r\n"))  # it has its seat
-    before = turned_away(service)
-    process = sending.start()
-    assert until(lambda: turned_away(service) > before)
-    for line in holding:
-        line.finish()
-    sending.check(sending.ended(process))
-
-
-def turned_away(service: Service) -> int:
-    return sum((line.get("status"), line.get("method")) == (503, "PATCH") for line in service.lines())
-
-
 ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "many small requests": (small_chunks, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "one request": (one_request, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
@@ -348,7 +327,6 @@ ROWS: Mapping[str, tuple[Callable[[Sending], None], tuple[str, ...]]] = {
     "checksum (SHA-1)": (checksummed, (TUSPY,)),
     "line cut at random bytes": (cut_lines, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "token renewed in the middle": (token_renewed, (TUS_JS, UPPY, PAGE, TUSPY)),
-    "no seat is free (503), comes again": (no_seat, (TUS_JS, UPPY, PAGE, TUSPY, AIOTUS)),
     "the reason of a refusal read": (refusal_read, (TUS_JS, UPPY, PAGE, TUSPY)),
     "a page of an origin that is not listed refused": (page_not_listed, (PAGE,)),
 }

@@ -39,7 +39,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             process = subprocess.Popen([sys.executable, "-c", before + START], env=environ, stderr=out)
         service = Service(Path(environ["CASEVAULT_STATE"]), port, log, process)
         started.append(service)
-        assert until(service.is_ready), log.read_text()
+        assert until(service.is_ready, 60), log.read_text()
         return service
 
     yield start

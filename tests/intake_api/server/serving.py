@@ -112,6 +112,18 @@ class Line:
         with socket.socket(fileno=os.dup(self._tls.fileno())) as same:
             same.shutdown(socket.SHUT_WR)
 
+    def is_all_read(self) -> bool:
+        """Whether the server has read all that was sent: nothing of it waits in the kernel, on either side."""
+        ports = [f":{name[1]:04X}" for name in (self._tls.getsockname(), self._tls.getpeername())]
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        ends = {
+            row[1][-5:]: row[4].split(":")
+            for row in rows
+            if sorted((row[1][-5:], row[2][-5:])) == sorted(ports)
+        }
+        sending, receiving = (ends[port] for port in ports)
+        return int(sending[0], 16) == int(receiving[1], 16) == 0
+
     def finish(self) -> None:
         """Close in good order, in mid-body: the peer sees a FIN."""
         self._tls.close()
@@ -163,6 +175,13 @@ class Service:
 
     def line(self, receive_buffer: int = 0) -> Line:
         return Line(self, receive_buffer)
+
+    def begun(self, method: str, path: str, headers: dict[str, object]) -> Line:
+        """A request that was let in, and whose body is waited for."""
+        line = self.line()
+        line.begin(method, path, {**headers, "Expect": "100-continue"})
+        line.receive(len("HTTP/1.1 100 Continue\r\n\r\n"))
+        return line
 
     def is_ready(self) -> bool:
         try:

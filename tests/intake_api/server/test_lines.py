@@ -21,7 +21,7 @@ def test_a_line_cut_in_mid_body_keeps_what_came_and_goes_on_from_there(service, 
     line = service.line()
     line.begin("PATCH", upload, service.patch_head(0, len(content)))
     line.send(content[:sent])
-    time.sleep(0.2)  # a reset overtakes what the server's kernel has not handed over yet
+    assert until(line.is_all_read)  # a reset overtakes what a kernel has not handed over yet
     getattr(line, end)()
     offset = service.settled_offset(upload, sent)
     assert offset == sent
@@ -80,7 +80,7 @@ def test_a_second_writer_takes_over_from_a_silent_first_at_once(service):
     with service.line() as first:
         first.begin("PATCH", upload, service.patch_head(0, 2 * MIB))
         first.send(b"x" * MIB)
-        time.sleep(0.5)
+        assert until(first.is_all_read)
         begun = time.monotonic()
         second = service.call("PATCH", upload, service.patch_head(0, 10), b"y" * 10)
         assert second.status == 409  # what the first brought was kept, so the offset moved

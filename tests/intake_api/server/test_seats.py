@@ -71,7 +71,7 @@ class Counting(RuleBasedStateMachine):
             or sum(held[2] == f"{tenant}/{caller}" for held in of_kind) >= share.caller
         )
         try:
-            seat.take(kind, f"{tenant}/{caller}", str(tenant))
+            seat.take(kind, Holder(f"{tenant}/{caller}", str(tenant)))
         except Busy:
             assert full
         else:
@@ -107,7 +107,7 @@ def test_a_seat_is_given_back_when_the_response_ends_and_when_the_application_fa
         if environ["PATH_INFO"] == "/fails":
             raise LookupError
         if environ["PATH_INFO"] == "/long":
-            seat_of(environ).move(Kind.READ, "alice", None)
+            seat_of(environ).move(Kind.READ, Holder("alice"))
             assert (seats.taken(Kind.SMALL), seats.taken(Kind.READ)) == (0, 1)
         start_response("200 OK", [])
         return iter([b"a", b"b"])
@@ -148,15 +148,12 @@ def test_without_a_small_seat_a_request_is_told_so_at_once_and_health_is_served(
 
 # Over TLS, against the real server.
 
-BLOBS = free_port()
-
 
 @pytest.fixture(scope="module")
 def narrow(serving) -> Service:
     """4 uploads, 2 of one caller; 2 downloads, 1 of one caller; 6 small requests, 2 small bodies of one caller."""
-    service = serving(
-        threads=16, uploads=4, reads=2, stall_seconds=60, body_seconds=4, blob_listen=f"127.0.0.1:{BLOBS}"
-    )
+    blobs = f"127.0.0.1:{free_port()}"
+    service = serving(threads=16, uploads=4, reads=2, stall_seconds=60, body_seconds=4, blob_listen=blobs)
     service.register()
     return service
 
@@ -178,15 +175,7 @@ def test_uploads_beyond_a_callers_share_are_refused_at_once_and_all_else_goes_on
 
 def begin_upload(service: Service) -> Line:
     """One that has begun and sends nothing more."""
-    return begun(service, "PATCH", service.upload(MIB), service.patch_head(0, MIB))
-
-
-def begun(service: Service, method: str, path: str, head: dict[str, object]) -> Line:
-    """A request that was let in, and whose body is waited for."""
-    line = service.line()
-    line.begin(method, path, {**head, "Expect": "100-continue"})
-    line.receive(len("HTTP/1.1 100 Continue\r\n\r\n"))
-    return line
+    return service.begun("PATCH", service.upload(MIB), service.patch_head(0, MIB))
 
 
 def test_downloads_beyond_a_callers_share_are_refused_at_once(narrow: Service) -> None:
@@ -206,7 +195,7 @@ def test_downloads_beyond_a_callers_share_are_refused_at_once(narrow: Service) -
 
 def test_slow_small_bodies_are_few_of_one_caller_and_end_in_seconds(narrow: Service) -> None:
     head = {**narrow.bearer("boss"), "Content-Type": "application/json", "Content-Length": 500}
-    silent, trickling = (begun(narrow, "POST", "/tenants", head) for _ in range(2))
+    silent, trickling = (narrow.begun("POST", "/tenants", head) for _ in range(2))
     asked = json.dumps({"name": "", "directory": ""}).encode()
 
     def whole() -> Answer:
@@ -238,15 +227,20 @@ def link(narrow: Service) -> str:
     return str(narrow.post(f"/stamps/{stamp['id']}/upload-links", asked)["url"])
 
 
+def blobs_of(service: Service, link: str) -> Service:
+    """Its Blob endpoint."""
+    return replace(service, port=urlsplit(link).port or 443)
+
+
 def hold_all(blobs: Service, link: str) -> list[Line]:
     """Uploads that hang, as many as one link may have: half of 4 + 2."""
     url, head = urlsplit(link), {"x-ms-blob-type": "BlockBlob", "Content-Length": MIB}
     paths = [f"{url.path}/{secrets.token_hex(4)}.zip?{url.query}" for _ in range(3)]
-    return [begun(blobs, "PUT", path, head) for path in paths]
+    return [blobs.begun("PUT", path, head) for path in paths]
 
 
 def test_blocks_beyond_a_links_share_are_refused_in_the_services_words(narrow: Service, link: str) -> None:
-    url, blobs = urlsplit(link), replace(narrow, port=BLOBS)
+    url, blobs = urlsplit(link), blobs_of(narrow, link)
     lines = hold_all(blobs, link)
 
     def one_more() -> Answer:
@@ -263,8 +257,7 @@ def test_blocks_beyond_a_links_share_are_refused_in_the_services_words(narrow: S
 
 
 def test_azures_own_client_comes_again_when_there_is_no_seat(narrow: Service, link: str) -> None:
-    blobs = replace(narrow, port=BLOBS)
-    lines, refused = hold_all(blobs, link), threading.Event()
+    lines, refused = hold_all(blobs_of(narrow, link), link), threading.Event()
     ca = str(narrow.state / "tls" / "ca.pem")
 
     def heard(response: Any) -> None:
@@ -274,7 +267,7 @@ def test_azures_own_client_comes_again_when_there_is_no_seat(narrow: Service, li
     with ContainerClient.from_container_url(link, connection_verify=ca) as container:
         uploading = threading.Thread(
             target=container.upload_blob,
-            args=("sdk.zip", bytes(MIB)),
+            args=("sdk.zip", bytes(1000)),  # it sends all of a body before it looks for the answer
             kwargs={"raw_response_hook": heard},
         )
         uploading.start()

@@ -6,7 +6,6 @@ import os
 import random
 import signal
 import sqlite3
-import time
 from contextlib import closing
 
 from tests.intake_api.server.serving import until
@@ -19,12 +18,10 @@ def test_a_head_makes_a_hanging_request_save_and_let_go(serving):
     service.register()
     content = random.Random(1).randbytes(3 * MIB)
     upload = service.upload(len(content))
-    with service.line() as hanging:
-        hanging.begin("PATCH", upload, service.patch_head(0, len(content)))
+    with service.begun("PATCH", upload, service.patch_head(0, len(content))) as hanging:
         hanging.send(content[:2_000_000])
-        time.sleep(
-            0.5
-        )  # nothing of it is recorded: less than a part has come, and the request waits for more
+        assert until(hanging.is_all_read)
+        assert recorded(service) == 0  # less than a part has come, and the request waits for more
         offset = service.offset(upload)
         assert hanging.answer().status == 409
     assert offset == 2_000_000  # every byte that arrived counts
@@ -37,10 +34,9 @@ def test_asking_again_and_again_moves_nothing(serving):
     service = serving(stall_seconds=60)
     service.register()
     upload = service.upload(MIB)
-    with service.line() as hanging:
-        hanging.begin("PATCH", upload, service.patch_head(0, MIB))
+    with service.begun("PATCH", upload, service.patch_head(0, MIB)) as hanging:
         hanging.send(b"x" * 300_000)
-        time.sleep(0.5)
+        assert until(hanging.is_all_read)
         first = service.offset(upload)
     assert {service.offset(upload) for _ in range(3)} == {first}
 
@@ -51,11 +47,10 @@ def test_of_many_that_hang_at_one_address_each_keeps_every_byte(serving):
     service.register()
     sent = [300_000 + 1111 * number for number in range(8)]
     uploads = [service.upload(MIB) for _ in sent]
-    lines = [service.line() for _ in sent]
-    for line, upload, length in zip(lines, uploads, sent, strict=True):
-        line.begin("PATCH", upload, service.patch_head(0, MIB))
+    lines = [service.begun("PATCH", upload, service.patch_head(0, MIB)) for upload in uploads]
+    for line, length in zip(lines, sent, strict=True):
         line.send(bytes(length))
-    time.sleep(1)
+    assert until(lambda: all(line.is_all_read() for line in lines))
     assert [service.offset(upload) for upload in reversed(uploads)] == sent[::-1]
     for line in lines:
         line.finish()
