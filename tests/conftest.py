@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.servers import postgres
+
 # Build machines are shared: how long an input takes to be made says nothing about what is tested.
 settings.register_profile("casevault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("casevault")
@@ -17,8 +19,10 @@ HERE = Path(__file__).parent
 REAL = (
     *("azurite", "blob", "deploy", "doctor", "functions", "journeys", "keyvault", "oidc", "outsider"),
     *("scale", "uploaders"),
+    *("retention/records/test_migrations.py", "retention/records/test_rights.py"),
 )
-"""Folders whose tests start servers, databases, or clients that others wrote."""
+"""Files and folders whose tests start servers, databases, or clients that others wrote. So do tests with one of the
+fixtures below, with `postgres` in their name, or that say so themselves (`@pytest.mark.real`)."""
 REAL_FIXTURES = {"serving", "azurite_port", "node_modules"}
 SLOW = (
     *("deploy/test_image.py", "functions", "journeys", "scale", "uploaders"),
@@ -27,7 +31,6 @@ SLOW = (
     *("retention/test_failing_work.py", "retention/test_restored_stores.py", "retention/test_timekeeping.py"),
 )
 """Files and folders whose tests take more than a few seconds, by their durations."""
-BROWSER_FIXTURES = {"browser"}
 
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
@@ -35,12 +38,21 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
         where = item.path.relative_to(HERE).as_posix()
         fixtures = set(getattr(item, "fixturenames", ()))
         marks = {
-            "real": within(where, REAL) or bool(fixtures & REAL_FIXTURES) or "postgres" in item.nodeid,
+            "real": within(where, REAL)
+            or bool(fixtures & REAL_FIXTURES)
+            or "postgres" in item.nodeid
+            or item.get_closest_marker("real") is not None,
             "slow": within(where, SLOW),
-            "browser": bool(fixtures & BROWSER_FIXTURES) or "Chromium" in item.nodeid,
+            "browser": "Chromium" in item.nodeid,
         }
         for name in [name for name, holds in marks.items() if holds] or ["fast"]:
             item.add_marker(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """A fast test has no PostgreSQL, not even one that another test started."""
+    postgres.refused_to = item.nodeid if item.get_closest_marker("fast") else None
 
 
 def within(where: str, places: Sequence[str]) -> bool:

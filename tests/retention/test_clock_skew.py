@@ -107,6 +107,7 @@ def test_a_process_that_answers_callers_exports_its_own_skew_and_nothing_of_the_
     assert samples == [f"{METRIC} 120.0"]
 
 
+@pytest.mark.real
 @pytest.mark.parametrize("way", ["follow", "keep"])
 def test_a_process_two_minutes_ahead_of_a_real_server_says_so(
     caplog: pytest.LogCaptureFixture, way: str

@@ -386,6 +386,7 @@ def test_intake_erasure_and_the_log_ask_nothing(installation: Installation) -> N
         assert world.state(late) == "erased"
 
 
+@pytest.mark.real
 def test_a_database_restored_under_a_process_is_found_by_the_next_read(tmp_path: Path) -> None:
     installation = PostgresInstallation(tmp_path)
     held = backed_up(installation)

@@ -117,6 +117,7 @@ def test_a_clock_that_is_killed_while_it_reconciles_leaves_it_to_the_next(instal
         assert found.adopted > 0
 
 
+@pytest.mark.real
 def test_a_database_restored_under_a_running_clock_is_reconciled_by_its_next_step(tmp_path: Path) -> None:
     installation = PostgresInstallation(tmp_path)
     erased, *_ = drill(installation)

@@ -39,6 +39,9 @@ _ALWAYS = {
 }
 _NUMBERS = itertools.count(1)
 
+refused_to: str | None = None
+"""The test that runs, where it may have no server: set by `tests/conftest.py`."""
+
 
 def _binaries() -> Path:
     found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[4]))
@@ -176,9 +179,17 @@ def _free_port() -> int:
         return port
 
 
-@cache
 def shared_server() -> PostgresServer:
     """One quick server for all tests of this run."""
+    if refused_to is not None:
+        raise RuntimeError(
+            f"{refused_to} is marked fast and asks for PostgreSQL: tests/conftest.py says which are real"
+        )
+    return _shared_server()
+
+
+@cache
+def _shared_server() -> PostgresServer:
     server = PostgresServer()
     atexit.register(server.remove)
     for role, door in ((API, "api"), (CLOCK, "clock")):
