@@ -8,6 +8,7 @@ help: ## list the targets
 .venv/bin/pytest: pyproject.toml
 	test -x .venv/bin/python || python3 -m venv .venv
 	.venv/bin/pip install --quiet --editable '.[test]'
+	.venv/bin/pip install --quiet --no-deps --ignore-requires-python azure-functions-runtime==1.3.0
 	touch $@
 
 setup: .venv/bin/pytest ## a virtual environment with what the tests need
@@ -26,6 +27,8 @@ bench: setup ## the benchmarks: minutes, on a quiet machine
 
 docs: setup ## write the generated pages anew, and check the links of all
 	.venv/bin/python -m intake_api.cli.reference
+	.venv/bin/python -m tests.uploaders.test_page
+	.venv/bin/python -m tests.bench.capacity --write
 	.venv/bin/pytest -q tests/test_docs.py
 
 demo: setup ## the life of one bundle against the real service

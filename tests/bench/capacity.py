@@ -131,7 +131,8 @@ class Figures:
         return HOUR / (self.a["bundle_gb"] * self.m["read_back_cpu"])
 
     def by_queue(self) -> float:
-        """The same of the Functions queue: as many messages as the timer sends, and as many instances as there are."""
+        """The same of the Functions queue: as many bundles not tried yet as the timer sends messages for, and as many
+        instances as there are."""
         return float(min(self.a["instances"] * self.one_reader(), SPREAD * AT_ONCE * HOUR / EVERY))
 
 
@@ -342,8 +343,8 @@ What each load takes of each limit; the first that is met comes first. "Design":
 
 {_limit_rows(f)}
 
-- **Read-back** is queue work: the timer sends {SPREAD * AT_ONCE} messages in {EVERY} seconds at most, each instance reads one
-  after the other on its processor, and a claim in the records keeps any two from reading the same. What every stamp has sent at
+- **Read-back** is queue work: in {EVERY} seconds the timer sends {SPREAD * AT_ONCE} messages at most for bundles not tried yet (and {AT_ONCE} for
+  those whose next try is due), each instance reads one after the other on its processor, and a claim in the records keeps any two from reading the same. What every stamp has sent at
   once is read back within {number(hours)} hours by {f.a["instances"]} instances. Without a function app, or beside it, embedded clocks \
 on {f.readers(busy)} API processes keep up in the busiest hour, on {f.readers(storm)} with every stamp at once; each takes a processor.
 - **Uploads at once.** Each holds a thread for as long as its line needs: {f.a["bundle_gb"]} GB over {f.a["line_mbps"]} Mbit/s \
