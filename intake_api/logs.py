@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import traceback
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request, request_started
 
+from intake_api.processes import places_of
 from intake_api.wsgi import Answer
 from retention.observing.observer import NOTHING, Observer
 
@@ -117,9 +117,7 @@ class RequestLog:
 def log_unexpected(error: BaseException, request_id: str) -> None:
     """Type and place of an error, under the request's id; no text of it."""
     cause = getattr(error, "original_exception", None) or error
-    frames = traceback.extract_tb(cause.__traceback__)[-12:]
-    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    ERRORS.error("request %s: %s at %s", request_id, type(cause).__name__, places)
+    ERRORS.error("request %s: %s", request_id, places_of(cause))
 
 
 def note_routes(app: Flask) -> None:

@@ -41,9 +41,14 @@ def keep_running(name: str, work: Callable[[], None], pause: float = AGAIN_SECON
 
 def log_end(name: str, error: BaseException) -> None:
     """Type and place of what ended a thread; no text of it."""
-    frames = traceback.extract_tb(error.__traceback__)[-8:]
+    LOG.error("thread %s ended by %s; it begins anew", name, places_of(error))
+
+
+def places_of(error: BaseException) -> str:
+    """An error's type, and where it was raised and passed on, the last first; no text of it."""
+    frames = traceback.extract_tb(error.__traceback__)[-12:]
     places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    LOG.error("thread %s ended by %s at %s; it begins anew", name, type(error).__name__, places)
+    return f"{type(error).__name__} at {places}"
 
 
 def fork_children() -> None:

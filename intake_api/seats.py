@@ -147,7 +147,6 @@ class Busy(Exception):
     def __init__(self, kind: Kind, whose: str, most: int) -> None:
         of = {"all": "in all", "tenant": "of one customer", "caller": "of one caller"}[whose]
         super().__init__(f"{most} {kind} at once are the most {of} here: try again after Retry-After")
-        self.kind = kind
         self.reason = f"too-many-{kind}" + ("" if whose == "all" else f"-of-{whose}")
         """For programs."""
 

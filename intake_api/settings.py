@@ -48,7 +48,7 @@ from intake_api.cross_origin import read_origins
 from intake_api.identity.settings import ACCESS_TOKEN_CLAIMS, IssuerSettings
 from intake_api.loopback import ensure_loopback, is_loopback_address
 from intake_api.seats import SeatPlan
-from retention.settings import SettingError, Settings
+from retention.settings import SettingError, Settings, whole_number
 from retention.settings import from_environment as custody_from_environment
 
 AUDIENCE = "casevault"
@@ -195,34 +195,34 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         issuer=_issuer(environ),
         issuer_authorities=_file(environ, "CASEVAULT_ISSUER_CA"),
         seats=(seats := _seats(environ)),
-        connections=_number(
+        connections=whole_number(
             environ, "CASEVAULT_CONNECTIONS", 4 * seats.threads, least=2 * seats.threads, most=65_536
         ),
-        body_seconds=_number(environ, "CASEVAULT_BODY_SECONDS", 15, least=1, most=300),
-        stall_seconds=_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
-        stop_seconds=_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
+        body_seconds=whole_number(environ, "CASEVAULT_BODY_SECONDS", 15, least=1, most=300),
+        stall_seconds=whole_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
+        stop_seconds=whole_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
         clock=_clock(environ),
         development_origin=_origin(environ, "CASEVAULT_DEVELOPMENT_ISSUER", "https://127.0.0.1:8443"),
-        beat_seconds=_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
+        beat_seconds=whole_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
         blob_listen=_listen("CASEVAULT_BLOB_LISTEN", blobs) if blobs else None,
         blob_address=_origin(environ, "CASEVAULT_BLOB_ORIGIN", "https://blobs.example.com"),
         address=_origin(environ, "CASEVAULT_ORIGIN", "https://casevault.example.com"),
         upload_origins=_upload_origins(environ),
-        drain_seconds=_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
+        drain_seconds=whole_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
         metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
     )
 
 
 def _seats(environ: Mapping[str, str]) -> SeatPlan:
-    threads = _number(environ, "CASEVAULT_THREADS", 128, least=12, most=4096)
+    threads = whole_number(environ, "CASEVAULT_THREADS", 128, least=12, most=4096)
     default = SeatPlan.by_default(threads)
     try:
         return SeatPlan(
             threads=threads,
-            uploads=_number(environ, "CASEVAULT_UPLOADS", default.uploads, least=1, most=threads),
-            reads=_number(environ, "CASEVAULT_READS", default.reads, least=1, most=threads),
-            caller_share=_number(environ, "CASEVAULT_CALLER_SHARE", 50, least=1, most=100),
-            tenant_share=_number(environ, "CASEVAULT_TENANT_SHARE", 75, least=1, most=100),
+            uploads=whole_number(environ, "CASEVAULT_UPLOADS", default.uploads, least=1, most=threads),
+            reads=whole_number(environ, "CASEVAULT_READS", default.reads, least=1, most=threads),
+            caller_share=whole_number(environ, "CASEVAULT_CALLER_SHARE", 50, least=1, most=100),
+            tenant_share=whole_number(environ, "CASEVAULT_TENANT_SHARE", 75, least=1, most=100),
         )
     except ValueError as error:
         raise SettingError(
@@ -248,8 +248,13 @@ def listening_from_environment(environ: Mapping[str, str]) -> str | None:
     return _address(*_listen("CASEVAULT_LISTEN", text)) if (text := environ.get("CASEVAULT_LISTEN")) else None
 
 
+def as_called(host: str) -> str:
+    """A host that is listened on, as callers on this machine write it."""
+    return _EVERYWHERE.get(host, host)
+
+
 def _address(host: str, port: int) -> str:
-    host = _EVERYWHERE.get(host, host)
+    host = as_called(host)
     return f"https://{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -309,10 +314,3 @@ def _issuer(environ: Mapping[str, str]) -> IssuerSettings | None:
         )
     except ValueError as error:
         raise SettingError(f"CASEVAULT_AUDIENCE, CASEVAULT_ACCESS_TOKEN_CLAIMS: {error}") from None
-
-
-def _number(environ: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
-    text = environ.get(name, str(default))
-    if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
-        raise SettingError(f"{name} must be a whole number from {least} to {most}, not {text!r}")
-    return int(text)

@@ -11,13 +11,11 @@ import logging
 import os
 import signal
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from http.client import HTTPSConnection
 from multiprocessing.util import Finalize
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -30,8 +28,9 @@ from intake_api.logs import RequestLog, log_unexpected, note_routes
 from intake_api.metrics import observer_of
 from intake_api.problems import turned_away
 from intake_api.processes import end_with_parent, in_background, leave_terminal_group
-from intake_api.seats import Seated, Seats
+from intake_api.seats import READINESS, Seated, Seats
 from intake_api.settings import ServerSettings
+from intake_api.worker_health import responds
 from intake_api.wsgi import LastReadFirst
 from retention.assembly import Services
 from retention.custody.context import Custody
@@ -178,27 +177,10 @@ def write_counts(custody: Custody, stopping: threading.Event) -> None:
 def announce(settings: ServerSettings, authority: Path | None) -> None:
     """Say when the service is ready."""
     pause = 0.1
-    while not _is_ready(settings, authority):
+    while not responds(settings.host, settings.port, READINESS, authority):
         time.sleep(pause)
         pause = min(pause * 1.2, LONGEST_PAUSE)
     facts = {"address": settings.origin, "authority": str(authority) if authority else None}
     LOG.info("ready", extra={"facts": facts})
     if settings.custody.development:
         LOG.warning("DEVELOPMENT MODE: anybody on this machine gets any token. Not for production.")
-
-
-def _is_ready(settings: ServerSettings, authority: Path | None) -> bool:
-    context = ssl.create_default_context(cafile=authority)
-    if (
-        authority is None
-    ):  # a certificate from elsewhere names a public host, and this asks the address itself
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104
-    connection = HTTPSConnection(host, settings.port, timeout=5, context=context)
-    try:
-        connection.request("GET", "/readyz")
-        return connection.getresponse().status == 200
-    except OSError:
-        return False
-    finally:
-        connection.close()

@@ -12,20 +12,27 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from http.client import HTTPException, HTTPSConnection
+from pathlib import Path
+
+from intake_api.seats import HEALTH
+from intake_api.settings import as_called
 
 PAUSE_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 PATIENCE = 3
 
 
-def responds(host: str, port: int) -> bool:
-    """Whether /healthz there is answered 200 in time. Whose certificate it is does not matter here."""
+def responds(host: str, port: int, path: str = HEALTH, authority: Path | None = None) -> bool:
+    """Whether `path` there is answered 200 in time, with a certificate of `authority`. None: with any, for one from
+    elsewhere names a public host, and this asks the address itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
-    with closing(HTTPSConnection(host, port, timeout=ANSWER_SECONDS, context=context)) as line:
+    if authority is None:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    else:
+        context.load_verify_locations(authority)
+    with closing(HTTPSConnection(as_called(host), port, timeout=ANSWER_SECONDS, context=context)) as line:
         try:
-            line.request("GET", "/healthz", headers={"Connection": "close"})
+            line.request("GET", path, headers={"Connection": "close"})
             return line.getresponse().status == 200
         except (OSError, HTTPException):
             return False

@@ -172,10 +172,10 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     except re.error as error:
         raise SettingError(f"CASEVAULT_CASE_NUMBER_PATTERN is not a regular expression: {error}") from None
     limits = Limits(
-        max_bundle_size=_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
-        upload_lifetime=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
-        upload_longest=timedelta(days=_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
-        part_seconds=_number(environ, "CASEVAULT_PART_SECONDS", 60, least=5, most=3600),
+        max_bundle_size=whole_number(environ, "CASEVAULT_MAX_BUNDLE_SIZE", Limits().max_bundle_size),
+        upload_lifetime=timedelta(days=whole_number(environ, "CASEVAULT_UPLOAD_DAYS", 7)),
+        upload_longest=timedelta(days=whole_number(environ, "CASEVAULT_UPLOAD_LONGEST_DAYS", 30)),
+        part_seconds=whole_number(environ, "CASEVAULT_PART_SECONDS", 60, least=5, most=3600),
         case_number_pattern=pattern,
         stamp_quota=_quota(environ, "CASEVAULT_STAMP_QUOTA"),
         case_quota=_quota(environ, "CASEVAULT_CASE_QUOTA"),
@@ -188,18 +188,18 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         public_keys=_public_keys(environ, origin),
         development=_flag(environ, "CASEVAULT_DEVELOPMENT"),
         limits=limits,
-        disk_reserve=_number(environ, "CASEVAULT_DISK_RESERVE", DISK_RESERVE),
-        time_settle=timedelta(hours=_number(environ, "CASEVAULT_TIME_SETTLE_HOURS", 24)),
+        disk_reserve=whole_number(environ, "CASEVAULT_DISK_RESERVE", DISK_RESERVE),
+        time_settle=timedelta(hours=whole_number(environ, "CASEVAULT_TIME_SETTLE_HOURS", 24)),
         database_url=_database_url(environ),
         database_by_token=_database_by_token(environ),
-        database_connections=_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),
+        database_connections=whole_number(environ, "CASEVAULT_DATABASE_CONNECTIONS", CONNECTIONS),
         stamps_named=_stamps_named(environ),
         trigger_prefixes=tuple(
             p.strip() for p in environ.get("CASEVAULT_TRIGGER_PREFIXES", "").split(",") if p.strip()
         ),
         triggers_file=Path(triggers_file) if triggers_file else None,
         azure=_azure(environ, limits),
-        scrub_period=timedelta(days=_number(environ, "CASEVAULT_SCRUB_DAYS", 30)),
+        scrub_period=timedelta(days=whole_number(environ, "CASEVAULT_SCRUB_DAYS", 30)),
         witness=_witness(environ),
         telemetry=_telemetry(environ),
     )
@@ -258,7 +258,7 @@ def _witness(environ: Mapping[str, str]) -> WitnessSettings:
         folder=Path(folder).resolve() if folder else None,
         bucket=environ.get("CASEVAULT_WITNESS_BUCKET") or None,
         endpoint=environ.get("CASEVAULT_WITNESS_ENDPOINT") or None,
-        period=timedelta(days=_number(environ, "CASEVAULT_WITNESS_DAYS", 365)),
+        period=timedelta(days=whole_number(environ, "CASEVAULT_WITNESS_DAYS", 365)),
         cosigners=tuple(_cosigner(text) for text in asked if text.strip()),
         cosigner_authorities=Path(authorities).resolve() if authorities else None,
         cosigned_logs=_cosigned_logs(environ.get("CASEVAULT_COSIGN_LOGS", "")),
@@ -329,9 +329,10 @@ def _origin(text: str) -> str:
     return text
 
 
-def _number(
+def whole_number(
     environ: Mapping[str, str], name: str, default: int, *, least: int = 1, most: int | None = None
 ) -> int:
+    """A setting that is a whole number from `least` to `most`. SettingError."""
     text = environ.get(name, str(default))
     number = int(text) if text.isascii() and text.isdigit() else -1
     if number < least or (most is not None and number > most):
@@ -348,7 +349,7 @@ def _stamps_named(environ: Mapping[str, str]) -> bool:
 
 
 def _quota(environ: Mapping[str, str], name: str) -> int | None:
-    return _number(environ, name, 1) if name in environ else None
+    return whole_number(environ, name, 1) if name in environ else None
 
 
 def _flag(environ: Mapping[str, str], name: str) -> bool:

@@ -13,7 +13,6 @@ A refusal is an entry, and in every answer the words are the service's own.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from intake_api.blob.noting import LinkNotes
 from intake_api.blob.shared import TAKEN, Shared
 from intake_api.draining import drain
 from intake_api.logs import ROUTE
+from intake_api.processes import places_of
 from intake_api.seats import HEALTH, Busy, Holder, Kind, seat_of
 from retention.characters import is_visible
 from retention.custody.context import Custody
@@ -204,7 +204,4 @@ def _check_name(name: str) -> None:
 
 
 def _log(error: Exception, request_id: str) -> None:
-    """Type and place of an error, under the request's id; no text of it."""
-    frames = traceback.extract_tb(error.__traceback__)[-12:]
-    places = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
-    LOG.error("request %s: %s at %s", request_id, type(error).__name__, places)
+    LOG.error("request %s: %s", request_id, places_of(error))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
 from intake_api.cli.doctor.line import takes_no_body_first
@@ -29,10 +31,18 @@ def test_a_proxy_that_takes_whole_bodies_first_is_found_and_one_that_does_not_is
         BufferingProxy(service.port, str(tls / "server.pem"), buffering=each) for each in (True, False)
     )
     with pytest.raises(CliError, match=r"takes whole bodies.*plain text.*a-proxy-in-front"):
-        takes_no_body_first(at(holding.port), tls / "ca.pem", 2)
+        takes_no_body_first(at(holding.port), tls / "ca.pem")
     assert takes_no_body_first(at(passing.port), tls / "ca.pem").startswith("bodies come through")
 
 
 def test_a_line_that_cannot_be_tried_says_why(service: Service) -> None:
     with pytest.raises(CliError, match="cannot be tried: ConnectionRefusedError"):
         takes_no_body_first(at(free_port()), service.state / "tls" / "ca.pem")
+
+
+def test_a_host_that_says_nothing_at_all_is_no_proxy_that_holds_bodies(service: Service) -> None:
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        pytest.raises(CliError, match="tried: TimeoutError"),
+    ):
+        takes_no_body_first(at(silent.getsockname()[1]), service.state / "tls" / "ca.pem", 0.5)

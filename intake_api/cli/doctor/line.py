@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import socket
 import ssl
-import time
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -22,6 +21,11 @@ OWN_NAME = "granian"
 _HEAD = (
     "PUT /healthz HTTP/1.1\r\nHost: {host}\r\nContent-Length: 1000\r\n"
     "Expect: 100-continue\r\nConnection: close\r\n\r\n"
+)
+_HELD = (
+    "something before {server} takes whole bodies before the service hears of them, as nginx does by default: bundles "
+    "lie in its temporary files, in plain text, and a broken line begins anew. Pass TCP through, or turn its buffering "
+    "off (docs/deployment.md#a-proxy-in-front)"
 )
 
 
@@ -36,13 +40,11 @@ def takes_no_body_first(server: str, ca: Path | None, patience: float = PATIENCE
             context.wrap_socket(bare, server_hostname=host) as line,
         ):
             line.sendall(_HEAD.format(host=parts.netloc).encode())
-            response = _final(line, patience)
-    except TimeoutError:
-        raise CliError(
-            f"something before {server} takes whole bodies before the service hears of them, as nginx does by default: "
-            "bundles lie in its temporary files, in plain text, and a broken line begins anew. Pass TCP through, or "
-            "turn its buffering off (docs/deployment.md#a-proxy-in-front)"
-        ) from None
+            response = HTTPResponse(line, method="PUT")
+            try:
+                response.begin()  # passes over 100 Continue
+            except TimeoutError:
+                raise CliError(_HELD.format(server=server)) from None
     except (OSError, HTTPException) as error:
         raise CliError(f"the line to {server} cannot be tried: {type(error).__name__}") from None
     named = [response.getheader(name) for name in ("Via", "Server")]
@@ -50,12 +52,3 @@ def takes_no_body_first(server: str, ca: Path | None, patience: float = PATIENCE
     if others:
         return f"bodies come through as they are sent; TLS ends in something before the service ({', '.join(others)})"
     return "bodies come through as they are sent"
-
-
-def _final(line: ssl.SSLSocket, patience: float) -> HTTPResponse:
-    """The response, without a byte of the body; TimeoutError when it is waited for."""
-    until = time.monotonic() + patience
-    response = HTTPResponse(line, method="PUT")
-    line.settimeout(max(0.1, until - time.monotonic()))
-    response.begin()  # passes over 100 Continue
-    return response

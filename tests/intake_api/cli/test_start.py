@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
+
+from intake_api.cli import errors
 
 SERVICE = (
     "sqlalchemy",
@@ -54,6 +57,13 @@ def test_what_needs_no_command_imports_neither_the_service_nor_a_client(words: l
 )
 def test_a_client_s_command_imports_no_part_of_the_service(words: list[str]) -> None:
     assert imported(*words) & set(SERVICE) == set()
+
+
+@pytest.mark.parametrize(("module", "names"), errors._MENDABLE.items())
+def test_an_error_that_is_told_by_its_name_is_one(module: str, names: tuple[str, ...]) -> None:
+    named = [getattr(import_module(module), name) for name in names]
+    assert all(issubclass(one, Exception) for one in named)
+    assert {*named} <= {*errors.mendable()}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
