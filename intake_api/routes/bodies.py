@@ -4,6 +4,8 @@ Unless a checksum says that it is not what was sent."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import request
@@ -17,8 +19,16 @@ from retention.custody import receiving
 from retention.errors import TakenOver, TooLarge
 
 
-def take(bundle_id: str, offset: int, length: int | None, location: str, told: int | None = None) -> int:
-    """Write the body of `length` bytes (None: chunked) to the upload at `offset`; the offset to go on from.
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Where an upload goes on, and until when it is kept (None: it is a bundle)."""
+
+    offset: int
+    kept_until: datetime | None
+
+
+def take(bundle_id: str, offset: int, length: int | None, location: str, told: int | None = None) -> Reached:
+    """Write the body of `length` bytes (None: chunked) to the upload at `offset`.
 
     With a checksum announced nothing of the body counts before the sum is right; without one, all that came counts.
     """
@@ -26,7 +36,7 @@ def take(bundle_id: str, offset: int, length: int | None, location: str, told: i
     checksum = read_checksum(request.headers)
     held = checksum is not None
     with receiving.begin(
-        custody(), door.services.uploads, caller(), bundle_id, offset, told=told, held=held
+        custody(), door.services.uploads, caller(), bundle_id, offset, told=told, length=length, held=held
     ) as session:
         sink = checksum.over(session) if checksum else session
         room = session.to_come if length is None else length
@@ -53,7 +63,7 @@ def take(bundle_id: str, offset: int, length: int | None, location: str, told: i
         raise CallRefused("incomplete-body", f"{result.taken} of {length} bytes came", **facts)
     if not right:
         raise CallRefused("checksum-mismatch", "the bytes that came have another sum", **facts)
-    return reached
+    return Reached(reached, session.kept_until)
 
 
 def collection_of(declared: dict[str, Any], file_name: str, size: int) -> Collection:

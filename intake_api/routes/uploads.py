@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
@@ -21,7 +22,6 @@ from intake_api.schemas.bundles import DeclaredPartial, DeclaredUpload
 from retention.bundle import BundleState
 from retention.custody import collecting, concatenating, unfinished
 from retention.custody.context import about_bundle
-from retention.errors import TooLarge
 
 routes = Blueprint("uploads", __name__, description="Resumable uploads (tus 1.0.0)")
 _DECLARED, _PARTIAL = DeclaredUpload(), DeclaredPartial()
@@ -107,8 +107,9 @@ def create() -> Response:
     length = uploads.check_body(request.headers, most if size is None else size) if has_body else 0
     upload = _create_partial(size) if concat else _create_bundle(size)
     location = located(f"/uploads/{upload.id}")
-    offset = bodies.take(upload.id, 0, length, location) if length != 0 else 0
-    return _empty({"Location": location, "Upload-Offset": str(offset), **_expiry(upload)}, 201)
+    if length == 0:
+        return _empty({"Location": location, "Upload-Offset": "0", **_expiry(upload)}, 201)
+    return _empty({"Location": location, **_gone_on(bodies.take(upload.id, 0, length, location))}, 201)
 
 
 def _create_bundle(size: int | None) -> Row[Any]:
@@ -152,9 +153,8 @@ def _create_final(partials: Sequence[str]) -> Response:
 )
 def offset(bundle: str) -> Response:
     """Where to go on. A request that still writes to the upload, or hangs, saves what it has and ends first."""
-    upload = unfinished.settled_upload(custody(), the_door().services.uploads, caller(), bundle)
+    upload, partials = unfinished.settled_upload(custody(), the_door().services.uploads, caller(), bundle)
     looked_at(**about_bundle(upload))
-    partials = unfinished.find_partials(custody(), bundle)
     joining = partials and upload.state == BundleState.RECEIVING
     return _empty(
         {
@@ -189,14 +189,7 @@ def go_on(bundle: str) -> Response:
     most = custody().limits.max_bundle_size
     told = uploads.read_told(request.headers, most)
     length = uploads.check_body(request.headers, most)
-    upload = unfinished.find_upload(custody(), caller(), bundle)
-    size = (most if told is None else told) if upload.deferred else upload.size
-    room = max(0, size - at)
-    if at == upload.offset and length is not None and length > room:
-        raise TooLarge(f"the upload has room for {room} more bytes", room=room)
-    reached = bodies.take(bundle, at, length, located(f"/uploads/{bundle}"), told)
-    upload = unfinished.find_upload(custody(), caller(), bundle)
-    return _empty({"Upload-Offset": str(reached), **_expiry(upload)})
+    return _empty(_gone_on(bodies.take(bundle, at, length, located(f"/uploads/{bundle}"), told)))
 
 
 @routes.on("DELETE", "/uploads/<bundle>", parameters=[_TUS])
@@ -221,11 +214,18 @@ def _given() -> str | None:
     return request.headers.get("Upload-Metadata")
 
 
+def _gone_on(reached: bodies.Reached) -> dict[str, str]:
+    return {"Upload-Offset": str(reached.offset), **_expires(reached.kept_until)}
+
+
 def _expiry(upload: Row[Any]) -> dict[str, str]:
     """Upload-Expires, while it does: a bundle that was received has its deadline instead."""
-    if upload.state != BundleState.RECEIVING and not upload.partial:
-        return {}
-    return {"Upload-Expires": uploads.http_date(upload.expires_at)}
+    kept = upload.state == BundleState.RECEIVING or upload.partial
+    return _expires(upload.expires_at if kept else None)
+
+
+def _expires(at: datetime | None) -> dict[str, str]:
+    return {"Upload-Expires": uploads.http_date(at)} if at else {}
 
 
 def _concat(upload: Row[Any], partials: Sequence[str]) -> dict[str, str]:

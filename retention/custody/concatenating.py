@@ -124,7 +124,7 @@ def concatenate(
     if final.state == BundleState.RECEIVING:
         with open_session(custody, uploads, actor, final.id, final.offset) as session:
             _seal_again(custody, session, final, partial_ids)
-    return may_write(custody, actor, final.id)
+    return may_write(custody, actor, final.id)[0]
 
 
 def _check_list(custody: Custody, partial_ids: Sequence[str]) -> None:
@@ -141,7 +141,7 @@ def _asked_before(custody: Custody, actor: Actor, partial_ids: Sequence[str]) ->
     with custody.records.read() as reads:
         final_id = final_of(reads, partial_ids[0])
         same = final_id is not None and partials_of(reads, final_id) == list(partial_ids)
-    return may_write(custody, actor, final_id) if final_id and same else None
+    return may_write(custody, actor, final_id)[0] if final_id and same else None
 
 
 def _create_final(

@@ -37,7 +37,7 @@ from retention.log_gate import Gate
 from retention.objects.store import KeyStore, ObjectStore
 from retention.observing.observer import NOTHING, Observer
 from retention.records.schema import SchemaWatch
-from retention.records.unit_of_work import Records, Transaction
+from retention.records.unit_of_work import Reads, Records, Transaction
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
@@ -109,14 +109,25 @@ PATIENCE = 120
 def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
     """Run `work`; its value once durable. Of a Turned the entry is written or counted, and the error raised."""
     with alarmed():
-        value = custody.records.write(work)
-        if isinstance(value, Turned):
-            counts = custody.counts.refusals
-            if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
-                value.error.again_after = counts.window
-            value.error.entered = True
-            raise value.error
-        return value
+        return _unless_turned(custody, custody.records.write(work))
+
+
+def decide(custody: Custody, look: Callable[[Reads], T | Turned]) -> T:
+    """`commit`, for a decision that changes nothing: it waits for no writer and for no disk, unless it is a refusal."""
+    with alarmed():
+        with custody.records.read() as reads:
+            value = look(reads)
+        return _unless_turned(custody, value)
+
+
+def _unless_turned(custody: Custody, value: T | Turned) -> T:
+    if isinstance(value, Turned):
+        counts = custody.counts.refusals
+        if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
+            value.error.again_after = counts.window
+        value.error.entered = True
+        raise value.error
+    return value
 
 
 def shown_again(custody: Custody, actor: Actor, of: str, subject: str, ids: OfCase) -> None:
@@ -199,7 +210,7 @@ def entry(
 
 
 def refuse(
-    tx: Transaction,
+    tx: Reads,
     actor: Actor,
     action: Action,
     now: datetime,
@@ -227,7 +238,7 @@ def refuse(
 
 
 def unseen(
-    tx: Transaction,
+    tx: Reads,
     actor: Actor,
     action: Action,
     now: datetime,
@@ -251,9 +262,9 @@ def unseen(
     return turned(tx, NotFound(said, kind=kind), refused)
 
 
-def turned(tx: Transaction, error: CustodyError, refused: Entry) -> Turned:
+def turned(tx: Reads, error: CustodyError, refused: Entry) -> Turned:
     """The answer of a work that has changed nothing; one that has must not give it: its change would be kept."""
-    if tx.changed:
+    if isinstance(tx, Transaction) and tx.changed:
         raise RuntimeError(f"{refused.action} was refused after something was changed")
     return Turned(error, refused)
 

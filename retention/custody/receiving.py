@@ -40,7 +40,7 @@ from retention.custody.context import Custody, Turned, commit, refuse
 from retention.custody.manifests import destroy_if_gone
 from retention.custody.part_ends import MOST_PARTS, open_seconds
 from retention.custody.quotas import exceeded, room
-from retention.custody.taking_over import may_continue, take_over, tell_continued
+from retention.custody.taking_over import continued, may_continue, take_over
 from retention.custody.writers import ASKED, RECHECK_SECONDS, Uploads
 from retention.deadline import must_tell
 from retention.envelope import format as fmt
@@ -85,12 +85,12 @@ class UploadSession:
         """Take the upload over, at `offset`."""
         bundle = take_over(self._custody, self._actor, self.bundle_id, self._token, offset, told)
         self.size: int | None = None if bundle.deferred else bundle.size
-        self._created_at = bundle.created_at
+        self._created_at, self._partial = bundle.created_at, bundle.partial
         self._kept_until = bundle.expires_at
         self._told: int = offset  # the log knows of the bytes up to here
         self.started_at: int = offset
         self.offset: int = offset
-        self._number = self._parts_so_far()
+        self._number = self._parts_so_far() if offset else 0
         if self._number >= MOST_PARTS:
             self._custody.records.write(self._let_go)
             raise Conflict(
@@ -115,6 +115,11 @@ class UploadSession:
     @property
     def _most(self) -> int:
         return self._custody.limits.max_bundle_size if self.size is None else self.size
+
+    @property
+    def kept_until(self) -> datetime | None:
+        """Until when the upload is kept; None once it is a bundle, which has a deadline instead."""
+        return self._kept_until if self._partial or self.offset != self.size else None
 
     @property
     def to_come(self) -> int:
@@ -156,13 +161,12 @@ class UploadSession:
 
     def park(self) -> int:
         """Keep all that was taken; completes the bundle when that is all of it. The offset to go on from."""
-        if self._sealing is not None:
-            self._end_part()
-        if self._held:
-            held, self._held = self._held, []
-            self._keep(held)
-        if self.offset > self.started_at:
-            commit(self._custody, self._continued)
+        last = self._seal_part()
+        kept, self._held = [*self._held, *([last] if last else [])], []
+        if kept:
+            self._keep(kept, last=True)
+        elif self.offset > self.started_at:
+            commit(self._custody, self._leave)
             self._parked = True
         return self._finished()
 
@@ -184,9 +188,17 @@ class UploadSession:
         return self._sealing
 
     def _end_part(self) -> None:
+        part = self._seal_part()
+        if part is not None and self._waits_for_park:
+            self._held.append(part)
+        elif part is not None:
+            self._keep([part])
+
+    def _seal_part(self) -> PartEntry | None:
+        """The open part, as a durable object; None when there is none."""
         sealing, writer = self._sealing, self._writer
         if sealing is None or writer is None:
-            return
+            return None
         self._sealing = self._writer = None
         with writer:
             part = PartEntry(self._part_id, self._sealed_to, sealing.length, sealing.finish())
@@ -195,14 +207,13 @@ class UploadSession:
             except PartMissing:  # an erasure, or another writer's completion, came between
                 self.check_mine()
                 raise
-        if self._waits_for_park:
-            self._held.append(part)
-        else:
-            self._keep([part])
+        return part
 
-    def _keep(self, kept: Sequence[PartEntry]) -> None:
+    def _keep(self, kept: Sequence[PartEntry], *, last: bool = False) -> None:
         try:
-            told = commit(self._custody, lambda tx: self._record(tx, kept))  # * the parts count from here
+            told = commit(
+                self._custody, lambda tx: self._record(tx, kept, last)
+            )  # * the parts count from here
         except (
             TakenOver,
             Erased,
@@ -212,6 +223,7 @@ class UploadSession:
             raise
         self.offset += sum(part.length for part in kept)
         self._number += len(kept)
+        self._parked = last
         if told is not None:
             self._told, self._kept_until = self.offset, told
 
@@ -219,9 +231,9 @@ class UploadSession:
         for part in unrecorded:
             self._custody.objects.destroy_part(self.bundle_id, part.part_id)
 
-    def _record(self, tx: Transaction, kept: Sequence[PartEntry]) -> datetime | Turned | None:
-        """Record the parts. With those that make the upload whole, and once in a step of its lifetime, the log is told
-        so in the same commit; until when the upload is then kept."""
+    def _record(self, tx: Transaction, kept: Sequence[PartEntry], last: bool) -> datetime | Turned | None:
+        """Record the parts; with the `last` ones, let go. With those, with what makes the upload whole, and once in a
+        step of its lifetime, the log is told so in the same commit; until when the upload is then kept."""
         now = self._custody.clock.now()
         if self.size is None and self._custody.limits.has_quota:  # no length was asked about: what comes is
             bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
@@ -236,7 +248,17 @@ class UploadSession:
             bundles.c.offset == self.offset,
         )
         offset = self.offset + sum(part.length for part in kept)
-        if not tx.change(update(bundles).where(*mine).values(offset=offset)):
+        limits = self._custody.limits
+        until = limits.upload_kept_until(self._created_at, now)
+        late = must_tell(self._kept_until, until, limits.upload_lifetime)
+        tells = last or offset == self.size or late
+        values = {
+            "offset": offset,
+            **({"writer": None} if last else {}),
+            **({"expires_at": until} if tells else {}),
+        }
+        held = tx.execute(update(bundles).where(*mine).values(values).returning(bundles)).first()
+        if held is None:
             raise self._lost(tx)
         rows = [
             {
@@ -252,16 +274,10 @@ class UploadSession:
             for number, part in enumerate(kept, self._number)
         ]
         tx.change(insert(parts), rows)
-        limits = self._custody.limits
-        until = limits.upload_kept_until(self._created_at, now)
-        if offset != self.size and not must_tell(self._kept_until, until, limits.upload_lifetime):
+        if not tells:
             return None
-        self._tell(tx, offset, now)
+        tx.audit(continued(self._actor, held, (self._told, offset), now))
         return until
-
-    def _tell(self, tx: Transaction, to: int, now: datetime) -> None:
-        bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
-        tell_continued(tx, self._custody, self._actor, bundle, (self._told, to), now)
 
     def check_mine(self) -> None:
         """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
@@ -279,10 +295,15 @@ class UploadSession:
         refuse_if_erased(reads.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one())
         return TakenOver("another request took this upload over; ask for the offset")
 
-    def _continued(self, tx: Transaction) -> None:
+    def _leave(self, tx: Transaction) -> None:
+        """Let go after parts that are recorded, and tell the log of those that it does not know of."""
         self._let_go(tx)
         if self.offset > self._told:
-            self._tell(tx, self.offset, self._custody.clock.now())
+            now, limits = self._custody.clock.now(), self._custody.limits
+            until = limits.upload_kept_until(self._created_at, now)
+            which = bundles.c.id == self.bundle_id
+            renewed = update(bundles).where(which).values(expires_at=until).returning(bundles)
+            tx.audit(continued(self._actor, tx.execute(renewed).one(), (self._told, self.offset), now))
 
     def _parts_so_far(self) -> int:
         with self._custody.records.read() as reads:
@@ -319,13 +340,19 @@ def begin(
     offset: int,
     *,
     told: int | None = None,
+    length: int | None = None,
     held: bool = False,
 ) -> UploadSession:
-    """Start writing to an upload at `offset`. OffsetMismatch, Conflict, Erased, NotFound, Refused.
+    """Start writing to an upload at `offset`. OffsetMismatch, Conflict, Erased, NotFound, Refused, TooLarge.
 
-    `told` is the length, when the request tells it. `held`: nothing of the request counts before it is parked.
+    `told` is the upload's length, when the request tells it; `length` how many bytes the request brings, when it says
+    so. `held`: nothing of the request counts before it is parked.
     """
-    may_continue(custody, actor, bundle_id)
+    upload = may_continue(custody, actor, bundle_id)
+    most = custody.limits.max_bundle_size if told is None else told
+    room = max(0, (most if upload.deferred else upload.size) - offset)
+    if length is not None and length > room and offset == upload.offset:
+        raise TooLarge(f"the upload has room for {room} more bytes", room=room)
     return open_session(custody, uploads, actor, bundle_id, offset, told=told, held=held)
 
 

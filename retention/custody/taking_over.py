@@ -19,7 +19,7 @@ from typing import Any
 
 from sqlalchemy import Row, select, update
 
-from audit.entry import Action, Detail
+from audit.entry import Action, Detail, Entry
 from retention.actor import Actor, Role
 from retention.bundle import BundleState
 from retention.custody import resending
@@ -29,6 +29,7 @@ from retention.custody.context import (
     Turned,
     about_bundle,
     commit,
+    decide,
     entry,
     not_operator_of,
     refuse,
@@ -41,37 +42,51 @@ from retention.errors import Conflict, Erased, OffsetMismatch, Refused, TooLarge
 from retention.grants import Denied
 from retention.records.queries import find_upload, partials_of
 from retention.records.tables import bundles
-from retention.records.unit_of_work import Transaction
+from retention.records.unit_of_work import Reads, Transaction
 
 
-def may_write(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """The upload, when the actor is its sender: its own stamp, or the tenant's operator."""
+def may_write(custody: Custody, actor: Actor, bundle_id: str) -> tuple[Row[Any], list[str]]:
+    """The upload, when the actor is its sender: its own stamp, or the tenant's operator; and the partial uploads that
+    it is made of."""
     return _admit(custody, actor, bundle_id, writing=False)
 
 
 def may_continue(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """The upload, when the actor may send more of it."""
-    return _admit(custody, actor, bundle_id, writing=True)
+    """The upload, when the actor may send more of it, and it takes more."""
+    return still_open(custody, _admit(custody, actor, bundle_id, writing=True)[0])
 
 
-def _admit(custody: Custody, actor: Actor, bundle_id: str, *, writing: bool) -> Row[Any]:
+def still_open(custody: Custody, upload: Row[Any]) -> Row[Any]:
+    """The upload, unless it goes on another way (Conflict) or its time is over (Erased)."""
+    if upload.state == BundleState.STAGING:
+        raise Conflict("this upload goes on through its upload link", reason="bundle-staging")
+    if upload.expires_at <= custody.clock.now() and _can_expire(upload):
+        raise Erased(upload.id, state="expired", cause="upload-expired", erased_at=None)
+    return upload
+
+
+def _can_expire(upload: Row[Any]) -> bool:
+    return is_unfinished(upload) or (upload.state != BundleState.RECEIVING and bool(upload.partial))
+
+
+def _admit(custody: Custody, actor: Actor, bundle_id: str, *, writing: bool) -> tuple[Row[Any], list[str]]:
     now = custody.clock.now()
 
-    def work(tx: Transaction) -> Row[Any] | Turned:
-        bundle = find_upload(tx, actor, bundle_id, now)
+    def look(reads: Reads) -> tuple[Row[Any], list[str]] | Turned:
+        bundle = find_upload(reads, actor, bundle_id, now)
         if bundle is None:
-            return unseen(tx, actor, Action.UPLOAD_CONTINUED, now, "bundle", bundle_id)
+            return unseen(reads, actor, Action.UPLOAD_CONTINUED, now, "bundle", bundle_id)
         denied = _not_the_sender(actor, bundle)
-        if denied is None and writing and partials_of(tx, bundle_id):
+        partials = [] if denied else partials_of(reads, bundle_id)
+        if writing and partials:
             denied = Denied("final-upload", "its bytes come from the partial uploads that it was made of")
         if denied:
-            return refuse(
-                tx, actor, Action.UPLOAD_CONTINUED, now, denied, tenant=bundle.tenant_id, bundle=bundle_id
-            )
+            ids = {"tenant": bundle.tenant_id, "bundle": bundle_id}
+            return refuse(reads, actor, Action.UPLOAD_CONTINUED, now, denied, **ids)
         refuse_if_erased(bundle)
-        return bundle
+        return bundle, partials
 
-    return commit(custody, work)
+    return decide(custody, look)
 
 
 def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
@@ -102,13 +117,15 @@ def take_over(
         left = room(tx, custody.limits, bundle.stamp_id, bundle.case_id) if length else Room(None, None)
         if over := exceeded(left, length.get("size", 0) - bundle.offset):
             return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
-        tx.change(update(bundles).where(which).values({"writer": token, **length}))
-        fresh = tx.execute(select(bundles).where(which)).one()
         until = custody.limits.upload_kept_until(bundle.created_at, now)
         begins = not offset and must_tell(bundle.expires_at, until, custody.limits.upload_lifetime)
-        if not (length or begins):
-            return fresh
-        return tell_continued(tx, custody, actor, fresh, (offset, offset), now)
+        tells = length or begins
+        renewed = {"expires_at": until} if tells and not offset else {}
+        values = {"writer": token, **length, **renewed}
+        fresh = tx.execute(update(bundles).where(which).values(values).returning(bundles)).one()
+        if tells:
+            tx.audit(continued(actor, fresh, (offset, offset), now))
+        return fresh
 
     try:
         return commit(custody, work)
@@ -149,16 +166,10 @@ def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
     return {"size": told, "deferred": False}
 
 
-def tell_continued(
-    tx: Transaction, custody: Custody, actor: Actor, bundle: Row[Any], run: tuple[int, int], now: datetime
-) -> Row[Any]:
+def continued(actor: Actor, bundle: Row[Any], run: tuple[int, int], now: datetime) -> Entry:
     """The entry that the upload's bytes from the one to the other offset of `run` came; they, or none yet, renew its
-    time."""
-    which, (from_, to) = bundles.c.id == bundle.id, run
-    if to > from_ or not to:
-        until = custody.limits.upload_kept_until(bundle.created_at, now)
-        tx.change(update(bundles).where(which).values(expires_at=until))
+    time in the same commit."""
+    from_, to = run
     whole: dict[str, Detail] = {} if bundle.deferred else {"of": bundle.size}
     details: dict[str, Detail] = {"from": from_, "to": to, **whole}
-    tx.audit(entry(actor, Action.UPLOAD_CONTINUED, now, **about_bundle(bundle), details=details))
-    return tx.execute(select(bundles).where(which)).one()
+    return entry(actor, Action.UPLOAD_CONTINUED, now, **about_bundle(bundle), details=details)

@@ -19,41 +19,29 @@ from retention.bundle import BundleState
 from retention.custody.collecting import refuse_if_erased
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasing import BUNDLE, start
-from retention.custody.taking_over import is_unfinished, may_write
+from retention.custody.taking_over import may_write, still_open
 from retention.custody.writers import Uploads, settle
-from retention.errors import Conflict, Erased
-from retention.records.queries import final_of, partials_of
+from retention.errors import Conflict
+from retention.records.queries import final_of
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
 
 
 def find_upload(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
     """The upload, as it stands. NotFound, Refused, Erased (also when its time is over)."""
-    upload = may_write(custody, actor, bundle_id)
-    if upload.state == BundleState.STAGING:
-        raise Conflict("this upload goes on through its upload link", reason="bundle-staging")
-    if upload.expires_at <= custody.clock.now() and _can_expire(upload):
-        raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
-    return upload
+    return still_open(custody, may_write(custody, actor, bundle_id)[0])
 
 
-def settled_upload(custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str) -> Row[Any]:
-    """The upload, once whoever was writing to it has saved and let go."""
-    upload = find_upload(custody, actor, bundle_id)
-    if upload.writer is None or find_partials(custody, bundle_id):
-        return upload
+def settled_upload(
+    custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str
+) -> tuple[Row[Any], list[str]]:
+    """The upload, once whoever was writing to it has saved and let go; and the partial uploads that it is made of."""
+    upload, partials = may_write(custody, actor, bundle_id)
+    still_open(custody, upload)
+    if upload.writer is None or partials:
+        return upload, partials
     settle(custody, uploads, bundle_id)
-    return find_upload(custody, actor, bundle_id)
-
-
-def find_partials(custody: Custody, bundle_id: str) -> list[str]:
-    """The partial uploads that this one is made of; none when it is not a final upload."""
-    with custody.records.read() as reads:
-        return partials_of(reads, bundle_id)
-
-
-def _can_expire(upload: Row[Any]) -> bool:
-    return is_unfinished(upload) or (upload.state != BundleState.RECEIVING and bool(upload.partial))
+    return find_upload(custody, actor, bundle_id), []
 
 
 def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:

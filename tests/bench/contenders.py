@@ -81,12 +81,21 @@ class Stable:
             contender.stop()
 
     def casevault(
-        self, name: str = "casevault", *, quiet: bool, beat_milliseconds: int = 500, **settings: str
+        self,
+        name: str = "casevault",
+        *,
+        quiet: bool,
+        beat_milliseconds: int = 500,
+        checkout: Path | None = None,
+        **settings: str,
     ) -> Contender:
+        """The service of this checkout, or of another one that has its environment in `.venv`."""
         folder, port = self._place(name)
+        python = sys.executable if checkout is None else str(checkout / ".venv/bin/python")
+        serving = HERE / "serving.py" if checkout is None else checkout / "tests/bench/serving.py"
         return self._start(
             name,
-            [sys.executable, str(HERE / "serving.py"), "quiet" if quiet else "whole"],
+            [python, str(serving), "quiet" if quiet else "whole"],
             folder,
             port,
             CASEVAULT_STATE=str(folder / "state"),

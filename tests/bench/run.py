@@ -2,7 +2,7 @@
 
 --quick    256 MiB bodies and fewer rounds
 --sweep    also the sweep over a million records (minutes)
---only     one section: uploads, background, memory, parallel, blob, small, downloads, appends, postgres, azure
+--only     one section: uploads, background, memory, parallel, blob, small, steps, downloads, appends, postgres, azure
 It needs curl, nginx, PostgreSQL and node with npm; it writes below --folder, which should lie on a disk, not in memory.
 """
 
@@ -23,6 +23,7 @@ import blob
 import downloads
 import postgres
 import records
+import steps
 import sweeping
 import uploads
 from contenders import Stable
@@ -59,6 +60,7 @@ def _sections(file: Path, options: argparse.Namespace) -> dict[str, Callable[[St
         "parallel": lambda stable: uploads.at_once(stable, file, max(2, rounds // 2)),
         "blob": lambda stable: blob.put_blocks(stable, file, rounds),
         "small": lambda stable: uploads.small_requests(stable, file, rounds),
+        "steps": lambda stable: steps.compare(stable, rounds),
         "downloads": lambda stable: downloads.compare(stable, file, rounds, 2000),
         "appends": lambda stable: records.appends(stable.folder, 1),
         "postgres": lambda stable: [each.row() for each in postgres.compare(stable.folder, 3)],

@@ -37,9 +37,8 @@ _SEALED = "part.reserve part.advance part.reserve part.advance part.commit "
 _COMPLETE = "keys.get objects.new_part " + _SEALED + "objects.complete "
 _KEPT = "objects.list_parts objects.open_part part.read_at part.read_at part.read_at part.close "
 CALLS = {
-    "receive": "records.write records.write records.read keys.get keys.put " + 2 * _PART + "records.write "
-    "records.write records.write records.read keys.get " + _PART + "records.write "
-    "records.read " + _COMPLETE + "records.write",
+    "receive": "records.read records.write keys.get keys.put " + 2 * _PART + "records.read records.write "
+    "records.read keys.get " + _PART + "records.read " + _COMPLETE + "records.write",
     "complete": "records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
     "open": "records.read records.write records.read records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",

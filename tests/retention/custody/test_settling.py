@@ -57,7 +57,7 @@ def test_a_hanging_writer_saves_and_lets_go_here_or_in_another_process(
     world: World, bundle: str, elsewhere: bool
 ) -> None:
     hanging = Hanging(world, Uploads() if elsewhere else world.uploads, bundle)
-    upload = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
+    upload, _ = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
     hanging.join(10)
     assert (upload.offset, upload.writer, hanging.stopped) == (1000, None, True)
     assert world.row(bundle).offset == 1000
@@ -67,7 +67,7 @@ def test_a_hanging_writer_saves_and_lets_go_here_or_in_another_process(
 def test_a_writer_that_died_is_fenced_off(world: World, bundle: str) -> None:
     session = receiving.begin(world.custody, Uploads(), world.stamp, bundle, 0)  # and never heard of again
     session.feed(CONTENT[:1000])
-    upload = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
+    upload, _ = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
     assert (upload.offset, upload.writer) == (0, None)
     with pytest.raises(TakenOver):
         session.park()
