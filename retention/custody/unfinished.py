@@ -38,7 +38,7 @@ def settled_upload(
     """The upload, once whoever was writing to it has saved and let go; and the partial uploads that it is made of."""
     upload, partials = may_write(custody, actor, bundle_id)
     still_open(custody, upload)
-    if upload.writer is None or partials:
+    if partials or (upload.writer is None and not uploads.has(bundle_id)):
         return upload, partials
     settle(custody, uploads, bundle_id)
     return find_upload(custody, actor, bundle_id), []

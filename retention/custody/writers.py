@@ -57,6 +57,11 @@ class Uploads:
             before.stop.set()
             before.left.wait(HANDOVER_SECONDS)  # then the token fences it off anyhow
 
+    def has(self, bundle_id: str) -> bool:
+        """True while somebody here writes to the upload, or is about to: its token may not be on record yet."""
+        with self._lock:
+            return bundle_id in self._open
+
     def leave(self, writer: Writer) -> None:
         """`writer` writes no more."""
         writer.left.set()

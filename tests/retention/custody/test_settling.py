@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -62,6 +63,28 @@ def test_a_hanging_writer_saves_and_lets_go_here_or_in_another_process(
     assert (upload.offset, upload.writer, hanging.stopped) == (1000, None, True)
     assert world.row(bundle).offset == 1000
     assert world.send(bundle, CONTENT[1000:], 1000) == len(CONTENT)
+
+
+def test_one_whose_token_is_not_on_record_yet_is_waited_for(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begins, asked, take_over = threading.Event(), threading.Event(), receiving.take_over
+
+    def slow(*given: Any) -> Any:
+        begins.set()
+        assert asked.wait(10)
+        return take_over(*given)
+
+    monkeypatch.setattr(receiving, "take_over", slow)
+    sender = threading.Thread(target=world.send, args=(bundle, CONTENT[:1000]))
+    sender.start()
+    assert begins.wait(10)
+    let_go = world.uploads.let_go
+    monkeypatch.setattr(world.uploads, "let_go", lambda of: (asked.set(), let_go(of)))
+    upload, _ = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
+    asked.set()  # one who did not wait was told 0
+    sender.join(10)
+    assert (upload.offset, world.row(bundle).offset) == (1000, 1000)
 
 
 def test_a_writer_that_died_is_fenced_off(world: World, bundle: str) -> None:
