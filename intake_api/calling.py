@@ -58,7 +58,9 @@ _EXTENSION = "casevault"
 def install(app: Flask, door: Door) -> None:
     """Put the rules before every route of `app`."""
     app.extensions[_EXTENSION] = door
+    app.before_request(_expect_bytes)
     app.before_request(_let_in)
+    app.teardown_request(lambda _: door.services.uploads.arrived())
 
 
 def the_door() -> Door:
@@ -90,6 +92,11 @@ def located(path: str) -> str:
     host, _, port = request.host.rpartition(":")
     rehearsed = door.development is not None and port.isdigit() and is_loopback_host(host.strip("[]"))
     return f"https://{request.host}{path}" if rehearsed else path
+
+
+def _expect_bytes() -> None:
+    if request.endpoint == "uploads.go_on":
+        the_door().services.uploads.expect((request.view_args or {})["bundle"])
 
 
 def _let_in() -> None:

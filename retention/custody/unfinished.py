@@ -36,6 +36,7 @@ def settled_upload(
     custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str
 ) -> tuple[Row[Any], list[str]]:
     """The upload, once whoever was writing to it has saved and let go; and the partial uploads that it is made of."""
+    uploads.await_expected(bundle_id)
     upload, partials = may_write(custody, actor, bundle_id)
     still_open(custody, upload)
     if partials or (upload.writer is None and not uploads.has(bundle_id)):

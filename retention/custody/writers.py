@@ -4,6 +4,8 @@ Rules:
 - In one process the registry tells the old writer by an event: `stop` at once, `settling` as soon as nothing of its
   body waits, so that what came before the line broke is kept. In another one the records do: its token stands in
   `bundles.writer`, and ASKED before it means that it has been asked to save and let go.
+- A request is expected from the moment that it is here, before it is known whose it is: who asks for the offset then
+  waits until it writes or is refused.
 - A writer that was asked still counts: what it saves is recorded. One whose token is gone is fenced off: nothing of it
   is recorded any more.
 - A writer takes its token away when it ends, so a token that stays belongs to a process that died, or to a stuck one.
@@ -29,6 +31,8 @@ RECHECK_SECONDS = 2.0
 ELSEWHERE_SECONDS = 2 * RECHECK_SECONDS + 1
 """How long a writer of another process is waited for: it looks at its token every RECHECK_SECONDS."""
 LOOK_SECONDS = 0.1
+EXPECTED_SECONDS = 2.0
+"""How long a request that is here may take to begin to write before nobody waits for it any more."""
 ASKED = "?"
 
 
@@ -47,12 +51,33 @@ class Uploads:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._open: dict[str, Writer] = {}
+        self._expected: dict[int, tuple[str, threading.Event]] = {}
+
+    def expect(self, bundle_id: str) -> None:
+        """This thread's request may be about to write to the upload."""
+        with self._lock:
+            self._expected[threading.get_ident()] = bundle_id, threading.Event()
+
+    def arrived(self) -> None:
+        """This thread's request writes, or never will."""
+        with self._lock:
+            _, event = self._expected.pop(threading.get_ident(), ("", None))
+        if event is not None:
+            event.set()
+
+    def await_expected(self, bundle_id: str) -> None:
+        """Wait a while for the requests that are here already to write to the upload, or to end."""
+        with self._lock:
+            expected = [event for of, event in self._expected.values() if of == bundle_id]
+        for event in expected:
+            event.wait(EXPECTED_SECONDS)
 
     def enter(self, writer: Writer) -> None:
         """Make `writer` the upload's writer here; waits a while for the one before to save and let go."""
         with self._lock:
             before = self._open.get(writer.bundle_id)
             self._open[writer.bundle_id] = writer
+        self.arrived()
         if before is not None:
             before.stop.set()
             before.left.wait(HANDOVER_SECONDS)  # then the token fences it off anyhow

@@ -87,6 +87,37 @@ def test_one_whose_token_is_not_on_record_yet_is_waited_for(
     assert (upload.offset, world.row(bundle).offset) == (1000, 1000)
 
 
+def test_a_request_that_is_here_and_not_let_in_yet_is_waited_for(world: World, bundle: str) -> None:
+    here, asked = threading.Event(), threading.Event()
+
+    def request() -> None:
+        world.uploads.expect(bundle)
+        here.set()
+        assert asked.wait(10)
+        world.send(bundle, CONTENT[:1000])
+
+    sender = threading.Thread(target=request)
+    sender.start()
+    assert here.wait(10)
+    threading.Timer(
+        0.2, asked.set
+    ).start()  # the other has asked by then, or is told the same however late it is
+    upload, _ = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
+    sender.join(10)
+    assert (upload.offset, world.row(bundle).offset) == (1000, 1000)
+
+
+def test_one_that_is_refused_is_not_waited_for_any_more(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writers, "EXPECTED_SECONDS", 3600)
+    world.uploads.expect(bundle)
+    world.uploads.expect(world.announce(1))  # the thread's next request
+    assert unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)[0].offset == 0
+    world.uploads.arrived()
+    world.uploads.arrived()
+
+
 def test_a_writer_that_died_is_fenced_off(world: World, bundle: str) -> None:
     session = receiving.begin(world.custody, Uploads(), world.stamp, bundle, 0)  # and never heard of again
     session.feed(CONTENT[:1000])
