@@ -13,9 +13,9 @@ from typing import Any
 import azure.functions as func
 
 from audit.entry import Action, Outcome
-from retention.actor import Actor
 from retention.assembly import Services
 from retention.custody.context import Custody, entry
+from retention.domain.actor import Actor
 
 GetServices = Callable[[], Services]
 LOG = logging.getLogger("casevault.functions")

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request, request_started
 
+from intake_api.http.wsgi_guard import Answer
 from intake_api.processes import places_of
-from intake_api.wsgi import Answer
-from retention.observing.observer import NOTHING, Observer
+from retention.telemetry.observer import NOTHING, Observer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment

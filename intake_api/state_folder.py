@@ -13,7 +13,7 @@ SERVING = "serving.lock"
 
 
 def state_from_environment(environ: Mapping[str, str]) -> Path:
-    """The state folder, as `retention.settings` reads it."""
+    """The state folder, as `retention.config` reads it."""
     return Path(environ.get("CASEVAULT_STATE", "casevault-state")).resolve()
 
 

@@ -3,34 +3,71 @@
 The embedded default is one state folder. Parts that the settings place in Azure take the place of their folder or
 file; with all of them there, and the records in PostgreSQL, any number of machines share one service and none keeps a
 folder. Their libraries are imported where they are needed, so that the embedded start stays quick.
+
+What the parts in Azure share, made when the first of them needs it: one identity, one client of the account.
+
+Its libraries are imported then, so that the embedded start stays quick.
 """
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime
 from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from audit.cosigned_local import LocalCosignedStore
-from audit.cosigning import CosignedStore
-from audit.tiles import LocalTileStore, TileStore
-from audit.witness import Witness
-from audit.witness_local import LocalWitness
-from retention.azure_connections import AzureConnections
+from audit.cosigning.server import CosignedStore, LocalCosignedStore
+from audit.mirror.store import MirrorStore
+from audit.mirror.store_local import LocalMirrorStore
+from audit.tlog.tile_store import LocalTileStore, TileStore
 from retention.clock import Clock, DevelopmentClock, SystemClock
-from retention.envelope.key_file import LocalKeyWrapper
-from retention.envelope.keys import RotatingKeyWrapper
-from retention.objects.local import LocalObjectStore
-from retention.objects.local_keys import LocalKeyStore
+from retention.config import Settings
+from retention.config_azure import AzureSettings
+from retention.custody.timekeeping import Sources
+from retention.envelope.data_keys import RotatingKeyWrapper
+from retention.keys.key_file import LocalKeyWrapper
+from retention.keys.signing import SigningKeyFiles, SigningKeys
+from retention.objects.local.key_store import LocalKeyStore
+from retention.objects.local.part_store import LocalObjectStore
 from retention.objects.store import KeyStore, ObjectStore
-from retention.observing.observer import NOTHING, Observer
-from retention.records.engine import sqlite_engine
-from retention.records.inspecting import time_at
+from retention.records.migrate import time_at
 from retention.records.postgres_url import is_here, is_local
+from retention.records.sqlite_engine import sqlite_engine
 from retention.records.unit_of_work import Records, SqliteRecords
-from retention.settings import Settings
-from retention.signing import SigningKeyFiles, SigningKeys
-from retention.timekeeping import Sources
+from retention.telemetry.observer import NOTHING, Observer
+
+if TYPE_CHECKING:
+    from azure.core.credentials import TokenCredential
+    from azure.storage.blob import BlobServiceClient
+
+
+class AzureConnections:
+    """Not for two processes: a client that was made before a fork is not used after it."""
+
+    def __init__(self, settings: AzureSettings) -> None:
+        self._settings = settings
+        # The libraries tell of every request, with its address and headers: that has no place in our logs, and
+        # writing it costs more processor time than the request.
+        logging.getLogger("azure").setLevel(logging.WARNING)
+
+    @cached_property
+    def credential(self) -> TokenCredential:
+        """The identity of this process: workload identity, managed identity, or an administrator's own login.
+
+        One for all: it remembers which of them it found, and each token until it runs out.
+        """
+        from azure.identity import DefaultAzureCredential
+
+        return DefaultAzureCredential()
+
+    @cached_property
+    def blobs(self) -> BlobServiceClient:
+        from retention.objects.azure.blob_service import connect, connect_by_string
+
+        if self._settings.connection_string is not None:
+            return connect_by_string(self._settings.connection_string)
+        return connect(str(self._settings.account_url), self.credential)
 
 
 class Adapters:
@@ -55,7 +92,7 @@ class Adapters:
 
         password = None
         if settings.database_by_token:
-            from retention.records.entra import entra_password
+            from retention.records.postgres_engine import entra_password
 
             password = entra_password(self._azure.credential)
         connections = settings.database_connections
@@ -70,8 +107,8 @@ class Adapters:
             reserve, beside = settings.disk_reserve, (settings.state,)
             objects_here = LocalObjectStore(settings.objects_folder, reserve=reserve, beside=beside)
             return objects_here, LocalKeyStore(settings.data_keys_folder)
-        from retention.objects.azure_blob import AzureBlobObjectStore
-        from retention.objects.azure_keys import AzureBlobKeyStore
+        from retention.objects.azure.key_store import AzureBlobKeyStore
+        from retention.objects.azure.part_store import AzureBlobObjectStore
 
         objects = AzureBlobObjectStore(self._azure.blobs, settings.azure.bundle_container)
         keys = AzureBlobKeyStore(self._azure.blobs, settings.azure.data_key_container)
@@ -82,7 +119,7 @@ class Adapters:
         settings = self.settings
         if not settings.azure.blob:
             return LocalTileStore(settings.log_folder)
-        from audit.tiles_azure import AzureTileStore
+        from audit.tlog.tile_store_azure import AzureTileStore
 
         tiles = AzureTileStore(self._azure.blobs.get_container_client(settings.azure.log_container))
         tiles.check()
@@ -92,7 +129,7 @@ class Adapters:
         """Those of the storage account that are not there."""
         if not self.settings.azure.blob:
             return
-        from retention.objects.azure_account import make_container
+        from retention.objects.azure.account_check import make_container
 
         for name in self.settings.azure.containers:
             make_container(self._azure.blobs, name)
@@ -105,14 +142,14 @@ class Adapters:
     def wrapper(self) -> RotatingKeyWrapper:
         if self.settings.azure.key_url is None:
             return LocalKeyWrapper(self.settings.key_file)
-        from retention.envelope.key_vault import KeyVaultWrapper
+        from retention.keys.key_vault import KeyVaultWrapper
 
         return KeyVaultWrapper(self.settings.azure.key_url, self._azure.credential)
 
     def signing_keys(self) -> SigningKeys:
         if self.settings.azure.signing_vault_url is None:
             return SigningKeyFiles(self.settings.state)
-        from retention.signing_vault import SigningSecrets
+        from retention.keys.signing_vault import SigningSecrets
 
         return SigningSecrets(self.settings.azure.signing_vault_url, self._azure.credential)
 
@@ -124,17 +161,17 @@ class Adapters:
         """What was cosigned of others' logs."""
         return LocalCosignedStore(self.settings.cosigned_folder)
 
-    def witness(self, origin: str) -> Witness:
+    def witness(self, origin: str) -> MirrorStore:
         """Where the log of this origin is witnessed: the bucket, if one is set, else the folder.
 
         The bucket's library is loaded only then: it takes longer to load than all of custody.
         """
         place = self.settings.witness
         if place.bucket is None:
-            return LocalWitness(self.settings.witness_folder)
-        from audit.witness_s3 import S3Witness
+            return LocalMirrorStore(self.settings.witness_folder)
+        from audit.mirror.store_s3 import S3MirrorStore
 
-        return S3Witness(place.bucket, origin, self.clock(), endpoint=place.endpoint, period=place.period)
+        return S3MirrorStore(place.bucket, origin, self.clock(), endpoint=place.endpoint, period=place.period)
 
     def observer(self, process: str, *, scraped: bool = False) -> Observer:
         """What watches this process, whose role `process` names; made after it was forked.
@@ -144,7 +181,7 @@ class Adapters:
         sends = self.settings.telemetry
         if not (scraped or sends.traces or sends.metrics):
             return NOTHING
-        from retention.observing.telemetry import Telemetry
+        from retention.telemetry.opentelemetry import Telemetry
 
         return Telemetry(process, sends, scraped=scraped)
 
@@ -158,7 +195,7 @@ class Adapters:
         machine = self.machine_clock
         return DevelopmentClock(self.settings.clock_file, machine) if self.settings.development else machine
 
-    def other_clocks(self, records: Records, witness: Witness) -> Sources:
+    def other_clocks(self, records: Records, witness: MirrorStore) -> Sources:
         """Those that run on other machines, as far as their addresses tell."""
         settings, found = self.settings, {}
         if settings.database_url is not None and not is_here(settings.database_url):
@@ -174,6 +211,6 @@ class Adapters:
         """What time it is in the storage account; None without one."""
         if not self.settings.azure.blob:
             return None
-        from retention.objects.azure_account import time_there
+        from retention.objects.azure.account_check import time_there
 
         return time_there(self._azure.blobs, self.settings.azure.bundle_container)

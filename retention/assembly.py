@@ -14,50 +14,47 @@ from threading import Event
 
 from sqlalchemy import Engine, select
 
-from audit.checkpoint import Signer, Verifier
-from audit.cosignature import Cosigner
-from audit.cosigners import Cosigners
-from audit.cosigning import WitnessCore
-from audit.folders import alone_in
-from audit.gaps import RowGaps
-from audit.mirror import Mirror, witnessed_size
-from audit.sequencer import Sequencer
-from audit.witness import Witness
+from audit.cosigning.client import Cosigners
+from audit.cosigning.cosignature import Cosigner
+from audit.cosigning.server import CosigningServer
+from audit.durable import alone_in
+from audit.log.sequencer import Sequencer
+from audit.log.tail_recovery import RowGaps
+from audit.mirror.copying import Mirror, witnessed_size
+from audit.mirror.store import MirrorStore
+from audit.tlog.checkpoint import Signer, Verifier
 from retention.adapters import Adapters
-from retention.binding import Binding
 from retention.clock import Clock
-from retention.clock_skew import ClockSkew
-from retention.custody.binding import is_marked, mark_bound
+from retention.config import PublicKeys, Settings, read_triggers
+from retention.custody.access.first_binding import is_marked, mark_bound
+from retention.custody.access.people import Directory
 from retention.custody.context import Custody
-from retention.custody.people import Directory
-from retention.custody.rules import tell_rules
-from retention.custody.writers import Uploads
-from retention.envelope.errors import KeyWrapperUnavailable, WrappedKeyBroken
-from retention.envelope.keys import RotatingKeyWrapper
-from retention.link_keys import LinkKeys
-from retention.log_gate import LogGate
-from retention.objects.errors import KeyDestroyed, KeyMissing
-from retention.objects.store import KeyStore
-from retention.observing.observer import NOTHING, Observer
-from retention.observing.parts import KEYS, OBJECTS, WRAPPER, WatchedRecords, watched
-from retention.observing.state import State
-from retention.records.inspecting import time_at
-from retention.records.migrate import current_version, give_rights_anew, upgrade
-from retention.records.schema import refuse_foreign
-from retention.records.tables import upload_links
-from retention.records.unit_of_work import Records
-from retention.settings import PublicKeys, Settings, read_triggers
-from retention.signing import (
+from retention.custody.log_gate import LogGate
+from retention.custody.log_rules import tell_rules
+from retention.custody.timekeeping import ClockSkew, Timekeeper
+from retention.custody.uploads.lease import Uploads
+from retention.custody.work_state import State
+from retention.domain.row_tag import Binding
+from retention.envelope.data_keys import RotatingKeyWrapper
+from retention.envelope.format import KeyWrapperUnavailable, WrappedKeyBroken
+from retention.keys.signing import (
     BINDING_KEY,
     COSIGNING_KEY,
     LINK_KEY,
     LOG_KEY,
     RECEIPT_KEY,
     SIGNING_KEYS,
+    LinkKeys,
     SigningKeyRefused,
     SigningKeys,
 )
-from retention.timekeeping import Timekeeper
+from retention.objects.store import KeyStore
+from retention.objects.store_errors import KeyDestroyed, KeyMissing
+from retention.records.migrate import current_version, give_rights_anew, time_at, upgrade
+from retention.records.schema import refuse_foreign
+from retention.records.tables import upload_links
+from retention.records.unit_of_work import Records
+from retention.telemetry.observer import KEYS, NOTHING, OBJECTS, WRAPPER, Observer, WatchedRecords, watched
 
 LOG = logging.getLogger(__name__)
 
@@ -92,7 +89,7 @@ class Services:
     receipt_key: Verifier
     signing: Signing | None
     key_wrapper: RotatingKeyWrapper
-    witness: Witness
+    witness: MirrorStore
     mirror: Mirror
     cosigners: Cosigners
     link_keys: LinkKeys
@@ -315,7 +312,7 @@ def state_of(services: Services) -> State:
     )
 
 
-def open_cosigning(settings: Settings, clock: Clock) -> WitnessCore | None:
+def open_cosigning(settings: Settings, clock: Clock) -> CosigningServer | None:
     """Cosigning of the logs that the settings name; None if they name none.
 
     Its key is made with the first of them. Once something was cosigned a missing key was lost, and is not made anew.
@@ -329,7 +326,7 @@ def open_cosigning(settings: Settings, clock: Clock) -> WitnessCore | None:
     if not settings.cosigned_folder.exists():
         keys.make_missing(COSIGNING_KEY)
     cosigner = Cosigner(settings.cosigner_name, keys.read(COSIGNING_KEY))
-    return WitnessCore({log.name: log for log in logs}, cosigner, adapters.cosigned(), clock)
+    return CosigningServer({log.name: log for log in logs}, cosigner, adapters.cosigned(), clock)
 
 
 def _keys(settings: Settings, signing: SigningKeys) -> tuple[PublicKeys, tuple[Signer, Signer] | None]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from retention.trusted_time import SETTLE, Belief, Mark, begin, due_by, judge, tell
+from retention.domain.trusted_time import SETTLE, Belief, Mark, begin, due_by, judge, tell
 
 
 class Clock(Protocol):

@@ -15,18 +15,18 @@ from typing import Any
 from werkzeug.test import EnvironBuilder, TestResponse
 
 from audit.times import rfc3339
-from intake_api.app import create_app
-from intake_api.door import Door
+from intake_api.api.app import create_app
+from intake_api.api.context import AppContext
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
 from intake_api.logs import RequestLog, note_routes
-from retention.actor import Role
 from retention.assembly import assemble, initialise
 from retention.clock import DevelopmentClock
+from retention.config import Settings
 from retention.custody import receipts
 from retention.custody.context import Limits
-from retention.observing.observer import NOTHING, Observer
-from retention.settings import Settings
-from retention.sweep import SweepReport, sweep
+from retention.domain.actor import Role
+from retention.jobs.sweep import SweepReport, sweep
+from retention.telemetry.observer import NOTHING, Observer
 
 DIRECTORY, OTHER_DIRECTORY = "directory-one", "directory-two"
 CASE, OTHER_CASE = "260101000000001", "260101000000002"
@@ -87,7 +87,7 @@ class Service:
         self.issuer = DevelopmentIssuer(
             folder / "issuer.pem", "http://127.0.0.1:8443/development", "casevault", self.clock
         )
-        self.door = Door(
+        self.door = AppContext(
             services=self.services,
             verifier=TokenVerifier(self.issuer.settings(), self.issuer.key_source(), self.clock),
             issuer=self.issuer.issuer,

@@ -12,9 +12,9 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from prometheus_client.parser import text_string_to_metric_families
 
 from audit.entry import Action
-from retention.observing.state import MOST
-from retention.observing.telemetry import STATE, Telemetry
-from retention.telemetry_settings import TelemetrySettings
+from retention.config_telemetry import TelemetrySettings
+from retention.custody.work_state import MOST
+from retention.telemetry.opentelemetry import STATE, Telemetry
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "operations.md").read_text()

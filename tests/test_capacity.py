@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from functions.settings import DEFAULTS
+from functions.config import DEFAULTS
 from tests.bench import capacity
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import click
 import pytest
 
+from intake_api.api.problem_codes import PROBLEMS
 from intake_api.cli.main import casevault
-from intake_api.problem_codes import PROBLEMS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -77,7 +77,7 @@ def test_a_problem_code_in_the_pages_is_one_that_the_service_answers() -> None:
     assert set(named) <= set(PROBLEMS)
 
 
-@pytest.mark.parametrize("kind", ["retention/settings.py", "intake_api/settings.py", "functions/settings.py"])
+@pytest.mark.parametrize("kind", ["retention/config.py", "intake_api/config.py", "functions/config.py"])
 def test_every_variable_that_is_read_is_explained_where_it_is_read(kind: str) -> None:
     text = (ROOT / kind).read_text()
     documentation = text.split('"""')[1]

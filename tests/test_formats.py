@@ -22,14 +22,14 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.keywrap import aes_key_unwrap
 
-from audit.checkpoint import Verifier, open_checkpoint
-from audit.cosignature import CosignatureVerifier, cosigned_at
+from audit.cosigning.cosignature import CosignatureVerifier, cosigned_at
 from audit.entry import OPTIONAL_IDS, REQUIRED_FIELDS, Action, parse_leaf, particulars_hash
-from audit.overdue import overdue
 from audit.times import parse_rfc3339, rfc3339
-from retention.actor import KIND_OF_ROLE
-from retention.ids import Kind
-from retention.receipt import check
+from audit.tlog.checkpoint import Verifier, open_checkpoint
+from audit.tlog.overdue import overdue
+from retention.domain.actor import KIND_OF_ROLE
+from retention.domain.ids import Kind
+from retention.domain.receipt import check
 from tests.vectors.bundles.make import BUNDLE, LENGTHS, plaintext
 from tests.vectors.log import make as log_vectors
 

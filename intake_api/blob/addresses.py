@@ -1,4 +1,4 @@
-"""° Where a request goes: `/<container>/<blob>`, or `/<account>/<container>/<blob>` for a bare IP address. Pure.
+"""Where a request goes: `/<container>/<blob>`, or `/<account>/<container>/<blob>` for a bare IP address. Pure.
 
 A container is an upload link: its name is the link's id, with a hyphen for the underscore that no container may have.
 The account's name is no container's, so both forms are taken at any host.
@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from intake_api.blob.sas import ACCOUNT
-from retention.objects.paths import is_id
+from retention.objects.object_names import is_id
 
 PREFIX = "lnk-"
 

@@ -8,6 +8,12 @@ Order, for each request:
 4. the operation, by method and parameters; the permission it needs, signed and on record;
 5. the use is an entry; then the operation runs.
 A refusal is an entry, and in every answer the words are the service's own.
+
+Entries of the use and the refusal of upload links (P3).
+
+What a link's holder sends has entries of its own (upload.created, bundle.received ...). That a link was used at all,
+for what and from where, and that one was turned away, is told here: at once the first time, by number afterwards
+(`retention.custody.counted_entries`).
 """
 
 from __future__ import annotations
@@ -20,22 +26,69 @@ from typing import TYPE_CHECKING, NoReturn
 
 from werkzeug.wrappers import Response
 
-from intake_api.blob import blobs, calls, containers, sas
-from intake_api.blob.calls import Call
-from intake_api.blob.errors import BlobError, told
-from intake_api.blob.noting import LinkNotes
-from intake_api.blob.shared import TAKEN, Shared
-from intake_api.draining import drain
+from audit.entry import Action, Detail, Entry, Outcome
+from intake_api.blob import blobs, containers, request, sas
+from intake_api.blob.blob_errors import BlobError, told
+from intake_api.blob.request import TAKEN, Call, Shared
+from intake_api.http.draining import drain
+from intake_api.http.seats import HEALTH, Busy, Holder, Kind, seat_of
 from intake_api.logs import ROUTE
 from intake_api.processes import places_of
-from intake_api.seats import HEALTH, Busy, Holder, Kind, seat_of
-from retention.characters import is_visible
-from retention.custody.context import Custody
-from retention.custody.linking import UploadLink, find_link
-from retention.custody.staging import Stoppable, Through
-from retention.errors import TakenOver
-from retention.link_keys import LinkKeys
-from retention.upload_link import decide_use
+from retention.custody.access.manage_links import UploadLink, find_link
+from retention.custody.context import Custody, entry
+from retention.custody.uploads.block_staging import Stoppable, Through
+from retention.domain.actor import Actor, Role
+from retention.domain.characters import is_visible
+from retention.domain.faults import TakenOver
+from retention.domain.upload_link import decide_use
+from retention.keys.signing import LinkKeys
+
+
+class LinkNotes:
+    """Of one endpoint."""
+
+    def __init__(self, custody: Custody) -> None:
+        self._custody = custody
+
+    def used(self, link: UploadLink, operation: str, address: str, request_id: str) -> None:
+        """The link let somebody in."""
+        details: dict[str, Detail] = {"count": 1, "operation": operation}
+        used = self._entry(Action.UPLOAD_LINK_USED, link, address, request_id, None, details)
+        self._custody.counts.link_uses.note(self._custody.records, used, link.row.id)
+
+    def refused(self, link: UploadLink | None, reason: str, address: str, request_id: str) -> None:
+        """Somebody was turned away; no link: it was none of ours."""
+        refused = self._entry(Action.UPLOAD_LINK_REFUSED, link, address, request_id, reason, {"count": 1})
+        caller = link.row.id if link else address
+        self._custody.counts.link_refusals.note(self._custody.records, refused, caller)
+
+    def _entry(
+        self,
+        action: Action,
+        link: UploadLink | None,
+        address: str,
+        request_id: str,
+        reason: str | None,
+        details: dict[str, Detail],
+    ) -> Entry:
+        row = link.row if link else None
+        particulars = {"ip": address, "request_id": request_id}
+        return entry(
+            Actor(
+                id=row.id if row else "act_unknown",
+                roles=frozenset({Role.UPLOAD_LINK}),
+                particulars=particulars,
+            ),
+            action,
+            self._custody.clock.now(),
+            outcome=Outcome.REFUSED if reason else Outcome.SUCCESS,
+            reason=reason,
+            tenant=row.tenant_id if row else None,
+            case=row.case_id if row else None,
+            subject=row.id if row else None,
+            details=details,
+        )
+
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -95,7 +148,7 @@ class BlobEndpoint:
         if environ.get("PATH_INFO") == HEALTH:  # no container's name: those are links of ours
             environ[ROUTE] = HEALTH
             return Response('{"status": "ok"}', content_type="application/json")(environ, start_response)
-        request_id = calls.new_request_id()
+        request_id = request.new_request_id()
         environ[ROUTE] = "blob"
         try:
             response = self._serve(environ, request_id)
@@ -107,11 +160,11 @@ class BlobEndpoint:
                 _log(error, request_id)
             if TAKEN not in environ and not isinstance(error, Busy):
                 self._let_be_heard(environ, answer)
-            response = calls.refusal(answer, environ, request_id, self._custody.clock.now())
-        return calls.finish(response, environ, request_id)(environ, start_response)
+            response = request.refusal(answer, environ, request_id, self._custody.clock.now())
+        return request.finish(response, environ, request_id)(environ, start_response)
 
     def _serve(self, environ: WSGIEnvironment, request_id: str) -> Response:
-        call = calls.read(environ, request_id)
+        call = request.read(environ, request_id)
         link = self._let_in(call)
         holder = environ[LET_IN] = Holder(link.row.id, link.row.tenant_id)
         operation = _operation(call)
@@ -160,9 +213,9 @@ def turned_away(busy: Busy) -> WSGIApplication:
     """The response to a request that finds no seat: nothing of it was looked at."""
 
     def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        request_id = calls.new_request_id()
-        response = calls.refusal(told(busy), environ, request_id, datetime.now(UTC))
-        return calls.finish(response, environ, request_id)(environ, start_response)
+        request_id = request.new_request_id()
+        response = request.refusal(told(busy), environ, request_id, datetime.now(UTC))
+        return request.finish(response, environ, request_id)(environ, start_response)
 
     return respond
 

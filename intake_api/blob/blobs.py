@@ -9,19 +9,19 @@ from typing import Any
 from sqlalchemy import Row
 from werkzeug.wrappers import Response
 
-from intake_api.blob import bodies, headers, xml
-from intake_api.blob.blocks import MAX_LIST_BYTES, check_block_id, read_block_list
-from intake_api.blob.calls import BUNDLE, Call, etag_of, modified_of, version_headers
+from intake_api.blob import bodies, documents, headers
+from intake_api.blob.blob_errors import BlobError
 from intake_api.blob.crc64 import crc64_of
-from intake_api.blob.errors import BlobError
-from intake_api.blob.shared import Shared
+from intake_api.blob.documents import MAX_LIST_BYTES, check_block_id, read_block_list
+from intake_api.blob.request import BUNDLE, Call, Shared, etag_of, modified_of, version_headers
 from intake_api.blob.structured import BODY
-from intake_api.draining import Dropped
-from retention.bundle import BundleState
-from retention.custody import committing, receipts, staging
-from retention.custody.staging import Through
-from retention.errors import Conflict
-from retention.upload_link import Declared
+from intake_api.http.draining import Dropped
+from retention.custody import receipts
+from retention.custody.uploads import block_list, block_staging
+from retention.custody.uploads.block_staging import Through
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Conflict
+from retention.domain.upload_link import Declared
 
 MIB = 1 << 20
 MAX_BLOB = 5000 * MIB
@@ -55,24 +55,24 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     facts["properties"] = {**headers.read_own_properties(call.headers), **facts["properties"]}
     if body.length == 0:
         told = body.take(shared.body(call), Dropped(), shared.stall_seconds)
-        return _made(committing.commit_blocks(through, call.blob, [], declared, facts), told)
-    with staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
+        return _made(block_list.commit_blocks(through, call.blob, [], declared, facts), told)
+    with block_staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
         told = _taken(shared, call, body, block, through)
         block.keep()
     if "Content-MD5" in told:  # what was checked stays with the blob, unless its sender set another
         facts["properties"].setdefault("Content-MD5", told["Content-MD5"])
-    return _made(committing.commit_one(through, block, call.blob, declared, facts), told)
+    return _made(block_list.commit_one(through, block, call.blob, declared, facts), told)
 
 
 def _taken(
-    shared: Shared, call: Call, body: bodies.Announced, block: staging.StagedBlock, through: Through
+    shared: Shared, call: Call, body: bodies.Announced, block: block_staging.StagedBlock, through: Through
 ) -> dict[str, str]:
     """The whole blob's content; one that is not what was announced leaves nothing behind."""
     try:
         return body.take(shared.body(call), block, shared.stall_seconds)
     except BlobError as error:
         if error.code in _WRONG:
-            staging.forget_wrong(through, block.bundle_id)
+            block_staging.forget_wrong(through, block.bundle_id)
         raise
 
 
@@ -88,7 +88,7 @@ def put_block(shared: Shared, call: Call, through: Through) -> Response:
     # The collection is the list's to say; what comes with a block already is refused before the other bytes come.
     declared, _ = _told(call)
     try:
-        begun = staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared)
+        begun = block_staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared)
     except Conflict as error:
         if (
             error.reason == "blob-complete"
@@ -112,7 +112,7 @@ def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
     ):  # what is there already is asked of the list first: it may be the same again
         headers.check_conditions(call.headers, None, None, reading=False)
     try:
-        bundle = committing.commit_blocks(through, call.blob, wanted, declared, facts)
+        bundle = block_list.commit_blocks(through, call.blob, wanted, declared, facts)
     except Conflict as error:
         if error.reason == "blob-complete" and "If-None-Match" in call.headers:
             raise BlobError("BlobAlreadyExists") from None
@@ -125,7 +125,7 @@ def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
     kind = call.query.get("blocklisttype", "committed")
     if kind not in ("committed", "uncommitted", "all"):
         raise BlobError("InvalidQueryParameterValue", QueryParameterName="blocklisttype")
-    blocks = committing.list_blocks(through, call.blob)
+    blocks = block_list.list_blocks(through, call.blob)
     whole = blocks.blob.state != BundleState.STAGING
     lists = {
         **({"CommittedBlocks": blocks.committed} if kind != "uncommitted" else {}),
@@ -133,12 +133,12 @@ def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
     }
     told = {**version_headers(blocks.blob)} if whole else {}
     told |= {"x-ms-blob-content-length": str(blocks.blob.size), BUNDLE: blocks.blob.id}
-    return Response(xml.block_list(lists), 200, told, content_type="application/xml")
+    return Response(documents.block_list(lists), 200, told, content_type="application/xml")
 
 
 def properties(_shared: Shared, call: Call, through: Through) -> Response:
     """Get Blob Properties: everything but a byte of its content."""
-    bundle = committing.get_blob(through, call.blob)
+    bundle = block_list.get_blob(through, call.blob)
     headers.check_conditions(call.headers, etag_of(bundle), modified_of(bundle), reading=True)
     facts = json.loads(bundle.blob_facts or "{}")
     told = {
@@ -159,7 +159,7 @@ def properties(_shared: Shared, call: Call, through: Through) -> Response:
 
 def receipt(_shared: Shared, call: Call, through: Through) -> Response:
     """The signed intake receipt, an operation of ours: whoever sent a blob can prove that it was received."""
-    bundle = committing.get_blob(through, call.blob)
+    bundle = block_list.get_blob(through, call.blob)
     if bundle.state == BundleState.DAMAGED:
         raise BlobError(
             "InvalidBlobOrBlock", Reason="what is stored is not what was announced: have it erased"
@@ -173,13 +173,13 @@ def receipt(_shared: Shared, call: Call, through: Through) -> Response:
 
 def delete(_shared: Shared, call: Call, through: Through) -> Response:
     """Delete Blob: only one that was begun and never committed, or an empty one."""
-    committing.give_up_blob(through, call.blob)
+    block_list.give_up_blob(through, call.blob)
     return Response(status=202)
 
 
 def change(_shared: Shared, call: Call, through: Through) -> Response:
     """Set Blob Metadata or Properties: what `touch` asks for. What stands beside a sealed blob stays as it is."""
-    committing.get_blob(through, call.blob)
+    block_list.get_blob(through, call.blob)
     raise BlobError("BlobImmutableDueToPolicy", Reason="what was sent with a blob stays with it")
 
 
@@ -203,7 +203,7 @@ def _check_new(call: Call, through: Through) -> None:
     whole = found is not None and found.state != BundleState.STAGING
     etag, modified = (etag_of(found), modified_of(found)) if found is not None and whole else (None, None)
     headers.check_conditions(call.headers, etag, modified, reading=False)
-    if found is not None and whole and not staging.is_empty(found):
+    if found is not None and whole and not block_staging.is_empty(found):
         raise BlobError("BlobImmutableDueToPolicy")
 
 
@@ -214,7 +214,7 @@ def _is_whole(call: Call, through: Through) -> bool:
 
 def _find(call: Call, through: Through) -> Row[Any] | None:
     with through.custody.records.read() as reads:
-        return staging.find_blob(reads, through.link.row.id, call.blob)
+        return block_staging.find_blob(reads, through.link.row.id, call.blob)
 
 
 def _told(call: Call) -> tuple[Declared, dict[str, Any]]:

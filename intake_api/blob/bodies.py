@@ -15,9 +15,9 @@ from awscrt.checksums import crc64nvme  # type: ignore[import-untyped]
 from werkzeug.datastructures import Headers
 
 from intake_api.blob import structured
-from intake_api.blob.errors import BlobError
+from intake_api.blob.blob_errors import BlobError
 from intake_api.blob.headers import content_length, digest_header
-from intake_api.pump import Body, Sink, pump
+from intake_api.http.pump import Body, Sink, pump
 
 
 class Sums:

@@ -12,13 +12,12 @@ from sqlalchemy import Row
 from werkzeug.http import http_date
 from werkzeug.wrappers import Response
 
-from intake_api.blob import xml
-from intake_api.blob.calls import Call, version_headers
-from intake_api.blob.errors import BlobError
-from intake_api.blob.shared import Shared
-from retention.characters import is_visible
-from retention.custody import committing
-from retention.custody.staging import Through
+from intake_api.blob import documents
+from intake_api.blob.blob_errors import BlobError
+from intake_api.blob.request import Call, Shared, version_headers
+from retention.custody.uploads import block_list
+from retention.custody.uploads.block_staging import Through
+from retention.domain.characters import is_visible
 
 MOST_LISTED = 5000
 _INCLUDES = frozenset({"metadata", "uncommittedblobs"})
@@ -63,7 +62,7 @@ def list_blobs(_shared: Shared, call: Call, through: Through) -> Response:
 
     def fetch(after: str | None, limit: int) -> Sequence[Row[Any]]:
         uncommitted = "uncommittedblobs" in include
-        return committing.list_blobs(through, prefix, after, limit, uncommitted=uncommitted, start=start)
+        return block_list.list_blobs(through, prefix, after, limit, uncommitted=uncommitted, start=start)
 
     entries = _entries(fetch, prefix, delimiter, _unpack(call.query.get("marker", "")), most + 1)
     page, rest = entries[:most], entries[most:]
@@ -71,7 +70,7 @@ def list_blobs(_shared: Shared, call: Call, through: Through) -> Response:
     asked = [(shown, call.query[name]) for name, shown in given.items() if call.query.get(name)]
     listed = (_listed(entry, metadata="metadata" in include) for entry in page)
     next_marker = _pack(_last_of(page[-1])) if rest else ""
-    document = xml.blob_list(call.place.container, asked, listed, next_marker)
+    document = documents.blob_list(call.place.container, asked, listed, next_marker)
     return Response(document, 200, content_type="application/xml")
 
 
@@ -114,14 +113,14 @@ def _last_of(entry: Entry) -> str:
     return entry + _LAST if isinstance(entry, str) else entry.blob_name
 
 
-def _listed(entry: Entry, *, metadata: bool) -> xml.Listed:
+def _listed(entry: Entry, *, metadata: bool) -> documents.Listed:
     if isinstance(entry, str):
         return entry, None, None
     facts = json.loads(entry.blob_facts or "{}")
     return entry.blob_name, _properties(entry, facts), facts.get("metadata", {}) if metadata else None
 
 
-def _properties(bundle: Row[Any], facts: dict[str, Any]) -> xml.Pairs:
+def _properties(bundle: Row[Any], facts: dict[str, Any]) -> documents.Pairs:
     told = version_headers(bundle)
     return [
         ("Creation-Time", http_date(bundle.created_at)),

@@ -1,4 +1,4 @@
-"""° What a request's headers say: sizes, conditions, checksums, metadata. Pure."""
+"""What a request's headers say: sizes, conditions, checksums, metadata. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import marshmallow as ma
 from werkzeug.datastructures import Headers
 from werkzeug.http import parse_date
 
-from intake_api.blob.errors import BlobError
+from intake_api.blob.blob_errors import BlobError
 from intake_api.schemas.bundles import DeclaredCollection
-from retention.upload_link import Declared
+from retention.domain.upload_link import Declared
 
 META = "x-ms-meta-"
 MAX_METADATA = 8 * 1024

@@ -1,4 +1,4 @@
-"""° Shared access signatures of upload links: made, and checked by making them again. Pure.
+"""Shared access signatures of upload links: made, and checked by making them again. Pure.
 
 - A service SAS for a container (sr=c), signed with the link's own key: HMAC-SHA256 over the decoded values, one a line.
   Versions 2018-11-09 to 2020-10-02 sign fifteen lines; from 2020-12-06 on there is one more, the encryption scope.
@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from urllib.parse import quote, unquote
 
-from retention.upload_link import START_SKEW, covers
+from retention.domain.upload_link import START_SKEW, covers
 
 ACCOUNT = "casevault"
 """The account's name in signatures, and in addresses of a bare IP address."""

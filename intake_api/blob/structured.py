@@ -1,4 +1,4 @@
-"""° Structured bodies (XSM/1.0; properties=crc64): content in segments, each followed by its CRC64. Pure.
+"""Structured bodies (XSM/1.0; properties=crc64): content in segments, each followed by its CRC64. Pure.
 
 The format is Azure's (learn.microsoft.com/rest/api/storageservices/structured-body-format), integers little-endian:
 
@@ -19,9 +19,9 @@ from collections.abc import Callable
 from awscrt.checksums import crc64nvme  # type: ignore[import-untyped]
 from werkzeug.datastructures import Headers
 
-from intake_api.blob.errors import BlobError
+from intake_api.blob.blob_errors import BlobError
 from intake_api.blob.headers import whole_number
-from intake_api.pump import Sink
+from intake_api.http.pump import Sink
 
 BODY, CONTENT_LENGTH = "x-ms-structured-body", "x-ms-structured-content-length"
 KIND = "XSM/1.0; properties=crc64"

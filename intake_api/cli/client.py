@@ -23,9 +23,9 @@ import requests
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import HTTPError
 
-from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.tokens import TokenSource
-from intake_api.loopback import is_loopback_host
+from intake_api.http.hosts import is_loopback_host
 
 CONNECT_SECONDS, ANSWER_SECONDS = 30, 300
 SILENT_SECONDS = 45

@@ -14,10 +14,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from audit.checkpoint import NoteError, Verifier
+from audit.tlog.checkpoint import NoteError, Verifier
+from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
-from intake_api.cli.commands import FILE, PATH, shared
-from intake_api.cli.errors import CliError
+from intake_api.cli.options import FILE, PATH, shared
 from intake_api.cli.printing import say
 from intake_api.cli.tokens import FetchedToken, GivenToken, Rehearsed, TokenSource, token_of_command
 from intake_api.state_folder import kept_address, listen_is_set_from_environment, state_from_environment
@@ -85,7 +85,7 @@ def local_server(state: Path | None) -> str:
     """Where a service on this machine listens: as its settings say, or as it keeps it in its state folder."""
     told = None
     if listen_is_set_from_environment(os.environ):
-        from intake_api.settings import listening_from_environment
+        from intake_api.config import listening_from_environment
 
         told = listening_from_environment(os.environ)
     return told or kept_address(state or state_from_environment(os.environ)) or DEFAULT_SERVER

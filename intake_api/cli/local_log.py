@@ -15,14 +15,14 @@ from pathlib import Path
 import click
 from sqlalchemy import Connection, create_engine
 
-from audit.checkpoint import Verifier
-from audit.tiles import CHECKPOINT_PATH, LocalTileStore, TileSource
-from intake_api.cli.commands import PATH
+from audit.tlog.checkpoint import Verifier
+from audit.tlog.tile_store import CHECKPOINT_PATH, LocalTileStore, TileSource
+from intake_api.cli.cli_errors import CliError
 from intake_api.cli.connection import read_keys
-from intake_api.cli.errors import CliError
+from intake_api.cli.options import PATH
 from retention.assembly import assemble, is_initialised
-from retention.settings import Settings, from_environment
-from retention.signing import load_signing_key
+from retention.config import Settings, from_environment
+from retention.keys.signing import load_signing_key
 
 with_database = click.option(
     "--state",

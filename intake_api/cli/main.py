@@ -16,8 +16,8 @@ from pathlib import Path
 
 import click
 
-from intake_api.cli.commands import Entry, Sections
-from intake_api.cli.errors import FAILED, INTERRUPTED, MISUSED, CliError, mendable, one_line, said
+from intake_api.cli.cli_errors import FAILED, INTERRUPTED, MISUSED, CliError, mendable, one_line, said
+from intake_api.cli.options import Entry, Sections
 
 _EXAMPLES = (
     "casevault demo                                   see the whole life of a bundle, here, in a minute",
@@ -32,7 +32,9 @@ _SECTIONS = {
         Entry(
             "intake_api.cli.demo.command", "demo", "See the whole life of a bundle, here, every step checked."
         ),
-        Entry("intake_api.cli.local", "serve", "Start the service: HTTPS, and the clock beside it."),
+        Entry(
+            "intake_api.cli.commands.machine", "serve", "Start the service: HTTPS, and the clock beside it."
+        ),
         Entry(
             "intake_api.cli.doctor.command",
             "doctor",
@@ -41,71 +43,87 @@ _SECTIONS = {
     ],
     "For operators and stamps": [
         Entry(
-            "intake_api.cli.sending",
+            "intake_api.cli.commands.send",
             "send",
             "Send logs: a file, a folder, a bundle that `casevault save` made, or (-) what comes on standard input.",
         ),
         Entry(
-            "intake_api.cli.saving",
+            "intake_api.cli.commands.save",
             "save",
             "Save logs as a bundle that can be sent later, from another machine.",
         ),
-        Entry("intake_api.cli.access", "collections", "List the collection history, newest first."),
-        Entry("intake_api.cli.cases", "stamps", "Stamps: register, list, deregister, consent."),
-        Entry("intake_api.cli.access", "consent", "Let a partner's engineers see a CASE of yours."),
+        Entry("intake_api.cli.commands.access", "collections", "List the collection history, newest first."),
+        Entry("intake_api.cli.commands.cases", "stamps", "Stamps: register, list, deregister, consent."),
+        Entry("intake_api.cli.commands.access", "consent", "Let a partner's engineers see a CASE of yours."),
         Entry(
-            "intake_api.cli.links",
+            "intake_api.cli.commands.links",
             "links",
             "Upload links, for who sends without a token: issue, list, renew, revoke, check.",
         ),
-        Entry("intake_api.cli.access", "consents", "List the consents of a CASE, revoked ones too."),
-        Entry("intake_api.cli.access", "revoke", "Take away a grant, or a consent."),
-        Entry("intake_api.cli.access", "erase", "Have data destroyed now: all of a case, or one bundle."),
+        Entry("intake_api.cli.commands.access", "consents", "List the consents of a CASE, revoked ones too."),
+        Entry("intake_api.cli.commands.access", "revoke", "Take away a grant, or a consent."),
+        Entry(
+            "intake_api.cli.commands.access",
+            "erase",
+            "Have data destroyed now: all of a case, or one bundle.",
+        ),
     ],
     "For engineers": [
-        Entry("intake_api.cli.access", "claim", "Claim a proactive bundle for a case of yours."),
-        Entry("intake_api.cli.moving", "move", "Move a BUNDLE that came for the wrong case."),
+        Entry("intake_api.cli.commands.access", "claim", "Claim a proactive bundle for a case of yours."),
+        Entry("intake_api.cli.commands.moves", "move", "Move a BUNDLE that came for the wrong case."),
         Entry(
-            "intake_api.cli.moving",
+            "intake_api.cli.commands.moves",
             "report",
             "Report sensitive data that was received inadvertently: it is erased at once.",
         ),
-        Entry("intake_api.cli.access", "grant", "Grant yourself read-only access to a CASE."),
-        Entry("intake_api.cli.access", "grants", "List the grants of a CASE, ended ones too."),
-        Entry("intake_api.cli.access", "release", "Give your own GRANT back before it expires."),
-        Entry("intake_api.cli.fetching", "files", "List the files inside a bundle, without fetching it."),
-        Entry("intake_api.cli.fetching", "fetch", "Fetch a BUNDLE, or one file inside it (PATH)."),
+        Entry("intake_api.cli.commands.access", "grant", "Grant yourself read-only access to a CASE."),
+        Entry("intake_api.cli.commands.access", "grants", "List the grants of a CASE, ended ones too."),
+        Entry("intake_api.cli.commands.access", "release", "Give your own GRANT back before it expires."),
+        Entry(
+            "intake_api.cli.commands.fetch", "files", "List the files inside a bundle, without fetching it."
+        ),
+        Entry("intake_api.cli.commands.fetch", "fetch", "Fetch a BUNDLE, or one file inside it (PATH)."),
     ],
     "For the case system and the administrator": [
-        Entry("intake_api.cli.cases", "cases", "Cases: list, show, open, assign, unassign, close, reopen."),
-        Entry("intake_api.cli.cases", "tenants", "Tenants (the customers): register, list."),
+        Entry(
+            "intake_api.cli.commands.cases",
+            "cases",
+            "Cases: list, show, open, assign, unassign, close, reopen.",
+        ),
+        Entry("intake_api.cli.commands.cases", "tenants", "Tenants (the customers): register, list."),
     ],
     "For auditors, and for anybody who wants to check": [
         Entry(
-            "intake_api.cli.auditing",
+            "intake_api.cli.commands.audit",
             "audit",
             "The audit log: entries, readers, unused-grants, export, verify, overdue, unaccounted, redact, keys.",
         ),
-        Entry("intake_api.cli.receipting", "receipts", "Receipts, of intake and of erasure: show, verify."),
+        Entry(
+            "intake_api.cli.commands.receipts",
+            "receipts",
+            "Receipts, of intake and of erasure: show, verify.",
+        ),
     ],
     "On the service's own machine": [
         Entry(
-            "intake_api.cli.local", "init", "Make what a new service needs, once: keys, containers, database."
+            "intake_api.cli.commands.machine",
+            "init",
+            "Make what a new service needs, once: keys, containers, database.",
         ),
-        Entry("intake_api.cli.local", "sweep", "Do now what the clock does anyhow."),
+        Entry("intake_api.cli.commands.machine", "sweep", "Do now what the clock does anyhow."),
         Entry(
-            "intake_api.cli.reconciling",
+            "intake_api.cli.commands.reconcile",
             "reconcile",
             "Hold the records against the log and the key store, as after a restore.",
         ),
         Entry(
-            "intake_api.cli.reconciling",
+            "intake_api.cli.commands.reconcile",
             "rebind",
             "End every assignment, grant and consent of a case, and bind its records anew.",
         ),
-        Entry("intake_api.cli.local", "keys", "The key-encryption key: rotate."),
+        Entry("intake_api.cli.commands.machine", "keys", "The key-encryption key: rotate."),
         Entry(
-            "intake_api.cli.local",
+            "intake_api.cli.commands.machine",
             "time",
             "What time it is, as far as destruction by deadline goes: show, confirm.",
         ),

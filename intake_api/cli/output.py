@@ -27,7 +27,7 @@ from typing import BinaryIO, Protocol
 import click
 from click.decorators import FC
 
-from intake_api.cli.errors import CliError
+from intake_api.cli.cli_errors import CliError
 
 STDOUT = Path("-")
 _MOST_LINKS = 40  # as path_resolution(7) has it

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from intake_api.cli.errors import plain
-from retention.characters import BIDI_CONTROLS
+from intake_api.cli.cli_errors import plain
+from retention.domain.characters import BIDI_CONTROLS
 
 Item = Mapping[str, Any]
 Column = tuple[str, str | Callable[[Item], object]]

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from intake_api.cli.errors import CliError
-from retention.actor import KIND_OF_ROLE, OURS_ALONE, Role
+from intake_api.cli.cli_errors import CliError
+from retention.domain.actor import KIND_OF_ROLE, OURS_ALONE, Role
 
 ROLE_OF_WORD = {word: role for role, word in KIND_OF_ROLE.items() if role not in OURS_ALONE}
 COMMAND_SECONDS = 60

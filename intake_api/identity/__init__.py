@@ -1,22 +1,32 @@
 """Who is calling: bearer token -> Caller.
 
-roles.py ° settings.py ° refusals.py     the words
-claims.py °  jwks.py °                   the rules
-tokens.py                                the verifier, the only maker of callers
-discovery.py  documents.py               the issuer's keys, over HTTPS
-development.py  development_routes.py    the development issuer, on loopback only
+caller.py              Why a token is refused: stable codes, one for each reason.
+claims.py              Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
+config.py              What the deployment says about its issuer. Values only: where they come from is the caller's
+                       business.
+development.py         The development issuer: tokens for anybody who asks, on this machine only. NOT FOR
+                       PRODUCTION.
+development_routes.py  The door to the development issuer. NOT FOR PRODUCTION, and every answer says so.
+discovery.py           Keys of an issuer found by OpenID Connect Discovery, kept, and renewed when the need shows.
+jwks.py                Published keys: a JSON Web Key Set (RFC 7517) -> keys that may verify a signature.
+tokens.py              Bearer token -> Caller. The only place where a token becomes a caller.
 """
 
+from intake_api.http.hosts import ensure_loopback
+from intake_api.identity.caller import (
+    ROLE_OF_CLAIM_VALUE,
+    Caller,
+    InvalidToken,
+    KeysUnavailable,
+    NoRole,
+    TokenRefusal,
+)
+from intake_api.identity.config import ALGORITHMS, IssuerSettings
 from intake_api.identity.development import DevelopmentIssuer, IssuerKeyRefused
 from intake_api.identity.development_routes import development_blueprint
 from intake_api.identity.discovery import DiscoveredKeys, RefreshPolicy
-from intake_api.identity.documents import HttpsDocuments
-from intake_api.identity.jwks import KeySource, StaticKeys, VerificationKey
-from intake_api.identity.refusals import InvalidToken, KeysUnavailable, NoRole, Refusal
-from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE, Caller
-from intake_api.identity.settings import ALGORITHMS, IssuerSettings
+from intake_api.identity.jwks import HttpsDocuments, KeySource, StaticKeys, VerificationKey
 from intake_api.identity.tokens import TokenVerifier
-from intake_api.loopback import ensure_loopback
 
 __all__ = [
     "ALGORITHMS",
@@ -32,8 +42,8 @@ __all__ = [
     "KeysUnavailable",
     "NoRole",
     "RefreshPolicy",
-    "Refusal",
     "StaticKeys",
+    "TokenRefusal",
     "TokenVerifier",
     "VerificationKey",
     "development_blueprint",

@@ -1,4 +1,4 @@
-"""° Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
+"""Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
 
 Rules, in this order (RFC 7519 section 4.1, RFC 9068 section 4):
 0. it is an access token, and no other kind that the issuer signs by the same key (RFC 8725 sections 3.11, 3.12): it
@@ -15,11 +15,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
-from intake_api.identity.refusals import InvalidToken, NoRole, Refusal
-from intake_api.identity.roles import Caller
-from intake_api.identity.settings import IssuerSettings
-from retention.actor import Role
-from retention.characters import escaped, is_plain
+from intake_api.identity.caller import Caller, InvalidToken, NoRole, TokenRefusal
+from intake_api.identity.config import IssuerSettings
+from retention.domain.actor import Role
+from retention.domain.characters import escaped, is_plain
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_TEXT = 512
@@ -33,15 +32,15 @@ Claims = Mapping[str, object]
 def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller:
     for required in ("exp", "iss", "aud", "sub"):
         if claims.get(required) is None:
-            raise InvalidToken(Refusal.CLAIM_MISSING, f"the token has no {required} claim")
+            raise InvalidToken(TokenRefusal.CLAIM_MISSING, f"the token has no {required} claim")
     issuer, subject = _text(claims, "iss"), _text(claims, "sub")
     audiences, expires = _texts(claims, "aud"), _instant(claims, "exp")
     if issuer is None or subject is None or expires is None:
-        raise InvalidToken(Refusal.CLAIM_MISSING, "the token has an empty claim")
+        raise InvalidToken(TokenRefusal.CLAIM_MISSING, "the token has an empty claim")
     if issuer != settings.issuer:
-        raise InvalidToken(Refusal.WRONG_ISSUER, "the token is from another issuer")
+        raise InvalidToken(TokenRefusal.WRONG_ISSUER, "the token is from another issuer")
     if not audiences & set(settings.audiences):
-        raise InvalidToken(Refusal.WRONG_AUDIENCE, "the token is for another audience")
+        raise InvalidToken(TokenRefusal.WRONG_AUDIENCE, "the token is for another audience")
     _check_times(claims, expires, settings.leeway, now)
     caller = Caller(
         issuer=issuer,
@@ -62,12 +61,12 @@ def check_access_token(claims: Claims, settings: IssuerSettings, *, by_type: boo
     """InvalidToken for an ID token, or whatever else is no access token. `by_type`: its header says at+jwt."""
     if OF_OTHER_TOKENS & claims.keys():
         raise InvalidToken(
-            Refusal.OTHER_KIND,
+            TokenRefusal.OTHER_KIND,
             "this is an ID token, or another that is no access token: send the access token",
         )
     if not by_type and not any(_bears(claims, mark) for mark in settings.access_token_claims):
         raise InvalidToken(
-            Refusal.UNPROVEN_KIND,
+            TokenRefusal.UNPROVEN_KIND,
             "nothing says that this is an access token: neither its type (at+jwt) nor a claim that only those bear",
         )
 
@@ -81,11 +80,11 @@ def _bears(claims: Claims, mark: str) -> bool:
 def _check_times(claims: Claims, expires: datetime, leeway: timedelta, now: datetime) -> None:
     # Differences, not sums: exp may be the last representable instant.
     if now - expires >= leeway:
-        raise InvalidToken(Refusal.EXPIRED, "the token has expired")
+        raise InvalidToken(TokenRefusal.EXPIRED, "the token has expired")
     for claim in ("nbf", "iat"):
         begins = _instant(claims, claim)
         if begins is not None and begins - now > leeway:
-            raise InvalidToken(Refusal.NOT_YET_VALID, "the token is not valid yet")
+            raise InvalidToken(TokenRefusal.NOT_YET_VALID, "the token is not valid yet")
 
 
 def _roles(claims: Claims, settings: IssuerSettings) -> frozenset[Role]:
@@ -97,10 +96,10 @@ def _text(claims: Claims, claim: str) -> str | None:
     """The claim as text; an absent or empty one is None."""
     value = claims.get(claim)
     if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
-        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a short text")
+        raise InvalidToken(TokenRefusal.MALFORMED, f"the token's {claim} claim is not a short text")
     if value and not is_plain(value):
         raise InvalidToken(
-            Refusal.MALFORMED,
+            TokenRefusal.MALFORMED,
             f"the token's {claim} claim holds characters that do not read as they are written",
         )
     return value or None
@@ -116,7 +115,7 @@ def _name(claims: Claims, claim: str) -> str | None:
     """As `_text`, for a claim that says whose the caller is: an empty one names nobody, and is not the same as none."""
     name = _text(claims, claim)
     if name is None and claim in claims:
-        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is empty")
+        raise InvalidToken(TokenRefusal.MALFORMED, f"the token's {claim} claim is empty")
     return name
 
 
@@ -125,7 +124,7 @@ def _texts(claims: Claims, claim: str) -> frozenset[str]:
     value = claims.get(claim)
     values = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(each, str) for each in values):
-        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a list of texts")
+        raise InvalidToken(TokenRefusal.MALFORMED, f"the token's {claim} claim is not a list of texts")
     return frozenset(values)
 
 
@@ -139,4 +138,4 @@ def _instant(claims: Claims, claim: str) -> datetime | None:
             raise TypeError  # noqa: TRY301 - one refusal for every way of not being an instant
         return EPOCH + timedelta(seconds=value)
     except (TypeError, ValueError, OverflowError):
-        raise InvalidToken(Refusal.MALFORMED, f"the token's {claim} claim is not a time") from None
+        raise InvalidToken(TokenRefusal.MALFORMED, f"the token's {claim} claim is not a time") from None

@@ -1,7 +1,7 @@
 """The development issuer: tokens for anybody who asks, on this machine only. NOT FOR PRODUCTION.
 
 It signs with a key of its own (ES256), kept in a file of mode 0600 in the state folder and made at the first start.
-Its address must be loopback (`intake_api.loopback`). The door to it (development_routes.py) holds the service to the
+Its address must be loopback (`intake_api.http.hosts`). The door to it (development_routes.py) holds the service to the
 same rule.
 """
 
@@ -23,11 +23,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 from jwt.utils import base64url_encode
 
+from intake_api.http.hosts import ensure_loopback
+from intake_api.identity.config import IssuerSettings
 from intake_api.identity.jwks import StaticKeys, VerificationKey
-from intake_api.identity.settings import IssuerSettings
-from intake_api.loopback import ensure_loopback
-from retention.actor import Role
 from retention.clock import Clock
+from retention.domain.actor import Role
 
 ALGORITHM = "ES256"
 LIFETIME = timedelta(hours=1)

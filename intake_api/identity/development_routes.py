@@ -14,9 +14,9 @@ from urllib.parse import urlsplit
 from flask import Blueprint, Response, json, request
 from flask.typing import ResponseReturnValue
 
+from intake_api.http.hosts import ensure_loopback, is_loopback_address, is_loopback_host
+from intake_api.identity.caller import ROLE_OF_CLAIM_VALUE
 from intake_api.identity.development import ALGORITHM, LIFETIME, DevelopmentIssuer
-from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE
-from intake_api.loopback import ensure_loopback, is_loopback_address, is_loopback_host
 
 WARNING = "development issuer: not for production"
 FORWARDING_HEADERS = frozenset({"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-IP", "Via"})

@@ -23,9 +23,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import BoundedSemaphore, Event, Lock, Thread
 
-from intake_api.identity.documents import DocumentSource, DocumentUnavailable
-from intake_api.identity.jwks import VerificationKey, parse_key_set
-from intake_api.identity.refusals import KeysUnavailable
+from intake_api.identity.caller import KeysUnavailable
+from intake_api.identity.jwks import DocumentSource, DocumentUnavailable, VerificationKey, parse_key_set
 from retention.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -25,11 +25,10 @@ from threading import Lock
 from jwt import PyJWS
 from jwt.exceptions import InvalidSignatureError, PyJWTError
 
+from intake_api.identity.caller import Caller, InvalidToken, TokenRefusal
 from intake_api.identity.claims import caller_of, check_access_token
+from intake_api.identity.config import IssuerSettings
 from intake_api.identity.jwks import KeySource
-from intake_api.identity.refusals import InvalidToken, Refusal
-from intake_api.identity.roles import Caller
-from intake_api.identity.settings import IssuerSettings
 from retention.clock import Clock
 
 LONGEST_TOKEN = 16 * 1024
@@ -71,49 +70,51 @@ class TokenVerifier:
         key = self._keys.key(kid)
         if key is None:
             raise InvalidToken(
-                Refusal.UNKNOWN_KEY, "the token is signed with a key the issuer does not publish"
+                TokenRefusal.UNKNOWN_KEY, "the token is signed with a key the issuer does not publish"
             )
         if algorithm not in key.algorithms:
-            raise InvalidToken(Refusal.ALGORITHM_REFUSED, "the token's key is not for the token's algorithm")
+            raise InvalidToken(
+                TokenRefusal.ALGORITHM_REFUSED, "the token's key is not for the token's algorithm"
+            )
         try:
             payload = self._signatures.decode(token, key=key.public_key, algorithms=[algorithm])
         except InvalidSignatureError:
-            raise InvalidToken(Refusal.BAD_SIGNATURE, "the token's signature does not hold") from None
+            raise InvalidToken(TokenRefusal.BAD_SIGNATURE, "the token's signature does not hold") from None
         except PyJWTError:
-            raise InvalidToken(Refusal.MALFORMED, "the token is not a JSON Web Token") from None
+            raise InvalidToken(TokenRefusal.MALFORMED, "the token is not a JSON Web Token") from None
         return _json_object(payload), kind in ACCESS_TOKEN_TYPES
 
     def _checked_header(self, token: str) -> tuple[str, str, str]:
         try:
             header = self._signatures.get_unverified_header(token)
         except PyJWTError:
-            raise InvalidToken(Refusal.MALFORMED, "the token is not a JSON Web Token") from None
+            raise InvalidToken(TokenRefusal.MALFORMED, "the token is not a JSON Web Token") from None
         algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ")
         if algorithm not in self._settings.algorithms:
-            raise InvalidToken(Refusal.ALGORITHM_REFUSED, "the token's algorithm is not accepted")
+            raise InvalidToken(TokenRefusal.ALGORITHM_REFUSED, "the token's algorithm is not accepted")
         if not isinstance(kind, str) or kind.lower() not in ACCEPTED_TYPES:
-            raise InvalidToken(Refusal.TYPE_REFUSED, "the token is not an access token by its type")
+            raise InvalidToken(TokenRefusal.TYPE_REFUSED, "the token is not an access token by its type")
         if REFUSED_HEADERS & header.keys():
             raise InvalidToken(
-                Refusal.HEADER_REFUSED, "the token brings its own key or asks for an extension"
+                TokenRefusal.HEADER_REFUSED, "the token brings its own key or asks for an extension"
             )
         if not isinstance(kid, str) or not 0 < len(kid) <= LONGEST_KID:
-            raise InvalidToken(Refusal.UNKNOWN_KEY, "the token does not name its key")
+            raise InvalidToken(TokenRefusal.UNKNOWN_KEY, "the token does not name its key")
         return algorithm, kid, kind.lower()
 
 
 def _bearer_token(authorization_header: str | None) -> str:
     if authorization_header is None or not authorization_header.strip():
-        raise InvalidToken(Refusal.MISSING, "a bearer token is required")
+        raise InvalidToken(TokenRefusal.MISSING, "a bearer token is required")
     if len(authorization_header) > LONGEST_TOKEN:
-        raise InvalidToken(Refusal.TOO_LONG, f"the token is longer than {LONGEST_TOKEN} characters")
+        raise InvalidToken(TokenRefusal.TOO_LONG, f"the token is longer than {LONGEST_TOKEN} characters")
     scheme, _, token = authorization_header.strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise InvalidToken(Refusal.MISSING, "a bearer token is required; another scheme was offered")
+        raise InvalidToken(TokenRefusal.MISSING, "a bearer token is required; another scheme was offered")
     # A second scheme or a second token, joined by a comma or a space, falls through here as well.
     token = token.lstrip(" ")  # RFC 6750 allows several
     if not COMPACT.fullmatch(token):
-        raise InvalidToken(Refusal.MALFORMED, "the bearer token is not one JSON Web Token")
+        raise InvalidToken(TokenRefusal.MALFORMED, "the bearer token is not one JSON Web Token")
     return token
 
 
@@ -123,7 +124,7 @@ def _json_object(payload: bytes) -> dict[str, object]:
     except (ValueError, RecursionError):
         claims = None
     if not isinstance(claims, dict):
-        raise InvalidToken(Refusal.MALFORMED, "the token's payload is not a JSON object")
+        raise InvalidToken(TokenRefusal.MALFORMED, "the token's payload is not a JSON object")
     return claims
 
 

@@ -6,7 +6,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from intake_api.schemas.fields import Moment, Several, Word, page_of
-from retention.grants import DEFAULT_DURATION, MAX_REASON_CHARACTERS
+from retention.domain.grants import DEFAULT_DURATION, MAX_REASON_CHARACTERS
 
 _MINUTES = int(DEFAULT_DURATION.total_seconds()) // 60
 

@@ -6,9 +6,9 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from audit.entry import Action, Outcome
-from audit.export import EXPORTS
+from audit.log.export import EXPORTS
 from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
-from retention.grants import MAX_REASON_CHARACTERS
+from retention.domain.grants import MAX_REASON_CHARACTERS
 
 
 class EntryFilter(ma.Schema):

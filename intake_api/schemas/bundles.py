@@ -9,8 +9,8 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
-from retention.bundle import STATUSES, CollectionType
-from retention.grants import MAX_REASON_CHARACTERS
+from retention.domain.bundle import STATUSES, CollectionType
+from retention.domain.grants import MAX_REASON_CHARACTERS
 
 ENCRYPTION = "encryptiondata"
 """The metadata that Azure's clients keep their own encryption's data in."""

@@ -6,7 +6,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from intake_api.schemas.fields import Moment, Word, page_of
-from retention.grants import MAX_REASON_CHARACTERS
+from retention.domain.grants import MAX_REASON_CHARACTERS
 
 
 class ErasureRequest(ma.Schema):

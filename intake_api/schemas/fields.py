@@ -1,4 +1,7 @@
-"""The kinds of values: text that can be stored and shown anywhere, moments in RFC 3339, pages of things."""
+"""The kinds of values: text that can be stored and shown anywhere, moments in RFC 3339, pages of things.
+
+RFC 9457 problem details, as documented; `intake_api.api.problems` writes them.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +12,8 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from audit.times import rfc3339
-from retention.characters import is_plain
-from retention.records.pages import MAX_LIMIT
+from retention.domain.characters import is_plain
+from retention.records.queries import MAX_LIMIT
 
 DEFAULT_LIMIT = 50
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -85,3 +88,19 @@ def page_of(schema: type[ma.Schema], name: str) -> type[ma.Schema]:
         "next": fields.String(allow_none=True, metadata={"description": "cursor of the next page"}),
     }
     return ma.Schema.from_dict(members, name=name)
+
+
+class ProblemDetails(ma.Schema):
+    """Facts of the problem (an upload's `offset`, a `limit`) stand beside these members."""
+
+    class Meta:
+        unknown = ma.INCLUDE
+
+    type = fields.String(metadata={"description": "/problems/<code>"})
+    title = fields.String()
+    status = fields.Integer()
+    detail = fields.String()
+    instance = fields.String()
+    request_id = fields.String()
+    reason = fields.String(metadata={"description": "a stable code, where there are several reasons"})
+    errors = fields.Dict(fields.String(), fields.String(), metadata={"description": "field -> what to do"})

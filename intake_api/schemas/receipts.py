@@ -6,7 +6,7 @@ import marshmallow as ma
 from marshmallow import fields
 
 from intake_api.schemas.fields import Moment
-from retention.receipt import ERASURE, INTAKE
+from retention.domain.receipt import ERASURE, INTAKE
 
 _HEX = {"description": "SHA-256, lower-case hex"}
 

@@ -9,8 +9,8 @@ from marshmallow import fields, validate
 
 from intake_api.schemas.bundles import RoleList
 from intake_api.schemas.fields import Moment, Word, page_of
-from retention.bundle import CollectionType
-from retention.upload_link import DEFAULT_PERMISSIONS, PERMISSIONS
+from retention.domain.bundle import CollectionType
+from retention.domain.upload_link import DEFAULT_PERMISSIONS, PERMISSIONS
 
 
 class NewLink(ma.Schema):

@@ -13,8 +13,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from retention.archive.errors import ArchiveDamaged, ArchiveTooLarge
-from retention.archive.limits import Budget, Limits
+from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, Budget, Limits
 from retention.archive.source import CHUNK
 
 _DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)

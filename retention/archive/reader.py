@@ -1,4 +1,4 @@
-"""Listing the files inside a bundle, and reading one of them singly, without opening the rest.
+r"""Listing the files inside a bundle, and reading one of them singly, without opening the rest.
 
 1. What an archive is, its magic bytes say; names are hints for people.
 2. Nothing is written anywhere (P1): a stored nested archive is read in place, a packed one is inflated into memory
@@ -8,28 +8,88 @@
 4. Of several files of one name the first is the one that is read; the later ones are listed, and not readable. So
    reading never has to go past the file it looks for.
 5. What must not be read is listed with its reason, and the same rule refuses it when it is opened.
+
+File names out of archives, judged and made fit to show. Pure.
+
+Old Windows tools write `\` between folders, so both slashes separate. A name that would land outside a folder if
+someone saved under it is refused, not repaired: a repaired name could be that of another file.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 from retention.archive import tar_archive, zip_archive
-from retention.archive.errors import (
+from retention.archive.inflate import GzipStream
+from retention.archive.model import (
     ArchiveDamaged,
+    ArchivedFile,
+    ArchiveKind,
     ArchiveTooLarge,
+    Budget,
+    FileKind,
     FileNotReadable,
+    Limits,
     NoSuchFile,
     NotAnArchive,
+    OpenedFile,
+    Reason,
 )
-from retention.archive.inflate import GzipStream
-from retention.archive.limits import Budget, Limits
-from retention.archive.member import Member, since_epoch
-from retention.archive.model import ArchivedFile, ArchiveKind, FileKind, OpenedFile, Reason
-from retention.archive.names import SEPARATOR, inner_name, looks_archive, name_trick, shown
-from retention.archive.source import CHUNK, Source, whole
+from retention.archive.source import CHUNK, Member, Source, since_epoch, whole
+
+SEPARATOR = "!/"
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+# Beside those: line breaks, and the characters that reverse the direction of text.
+_UNSHOWABLE = re.compile(_CONTROL.pattern[:-1] + "\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_DRIVE = re.compile(r"(\./+)*[A-Za-z]:")
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
+
+
+def _slashed(name: str) -> str:
+    return name.replace("\\", "/")
+
+
+def _climbs(name: str) -> bool:
+    """`..`, and what Windows makes of `...` or `.. `: it drops dots and spaces at the end."""
+    return any(part.startswith("..") and not part.rstrip(". ") for part in name.split("/"))
+
+
+_RULES: tuple[tuple[Reason, Callable[[str], bool]], ...] = (
+    (Reason.CONTROL_NAME, lambda name: _CONTROL.search(name) is not None),
+    (Reason.ABSOLUTE_PATH, lambda name: name.startswith("/")),
+    (Reason.DRIVE_PATH, lambda name: _DRIVE.match(name) is not None),
+    (Reason.PARENT_PATH, _climbs),
+    (Reason.SEPARATOR_NAME, lambda name: SEPARATOR in name),
+    (Reason.EMPTY_NAME, lambda name: not name.strip("/. ")),
+)
+
+
+def name_trick(name: str, max_name: int) -> Reason | None:
+    """Why a file of this name must not be read, or None."""
+    if len(name) > max_name:
+        return Reason.LONG_NAME
+    slashed = _slashed(name)
+    return next((reason for reason, holds in _RULES if holds(slashed)), None)
+
+
+def shown(name: str, max_name: int) -> str:
+    """The name for a screen: one kind of slash, nothing that moves a cursor, hides or reverses text."""
+    safe = _UNSHOWABLE.sub("\ufffd", _slashed(name[:max_name]))
+    return (safe.removeprefix("./") or safe) + ("…" if len(name) > max_name else "")
+
+
+def looks_archive(name: str) -> bool:
+    return name.lower().endswith(_ARCHIVE_SUFFIXES)
+
+
+def inner_name(name: str) -> str:
+    """What a single gzipped file is called: the outer name without `.gz`. The name inside the gzip is only a claim."""
+    last = _slashed(name.rsplit(SEPARATOR, 1)[-1]).rsplit("/", 1)[-1]
+    return last[:-3] if last.lower().endswith(".gz") and len(last) > 3 else last
+
 
 _ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")  # a first entry, or the end record of an empty zip
 _GZIP_MAGIC = b"\x1f\x8b\x08"

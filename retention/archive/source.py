@@ -5,6 +5,8 @@
 3. zipfile and tarfile trust the lengths they find. They see the bytes through `GuardedReads`, which refuses a read
    before it happens when the archive's own headers ask for more than the limits give.
 4. A fault of the source (a store that errs, a segment that does not open) is never reported as a damaged archive.
+
+One file as a format's reader finds it, before the rules common to all formats judge it.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ import io
 import struct
 import tarfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from retention.archive.errors import ArchiveDamaged, ArchiveTooLarge
+from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, FileKind, Reason
 
 CHUNK = 256 * 1024
 READ_AHEAD = 64 * 1024  # headers lie beside their data: one read brings both
@@ -130,3 +134,28 @@ def parsing(reads: GuardedReads, what: str) -> Iterator[None]:
         if reads.fault is not None:
             raise reads.fault from None
         raise ArchiveDamaged(what) from error
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """`chunks` and `window` are good while the reader's iterator stands on this member (a tar.gz cannot go back)."""
+
+    name: str
+    kind: FileKind
+    size: int | None
+    packed_size: int | None
+    modified: datetime | None
+    reason: Reason | None  # what the format alone can know: encrypted, a link, overlapping
+    chunks: Callable[[], Iterator[bytes]]
+    window: Callable[[], Window | None]  # the bytes where they lie, if they lie there as they are
+
+
+def since_epoch(seconds: float) -> datetime | None:
+    """A time an archive claims, or None where it is no time at all."""
+    try:
+        return _EPOCH + timedelta(seconds=seconds)
+    except (OverflowError, ValueError):
+        return None

@@ -15,12 +15,18 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, cast
 
-from retention.archive.errors import ArchiveDamaged, ArchiveTooLarge
 from retention.archive.inflate import GzipStream, exactly, plain
-from retention.archive.limits import Budget, Limits
-from retention.archive.member import Member, since_epoch
-from retention.archive.model import FileKind, Reason
-from retention.archive.source import READ_AHEAD, GuardedReads, Source, Window, parsing, whole
+from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, Budget, FileKind, Limits, Reason
+from retention.archive.source import (
+    READ_AHEAD,
+    GuardedReads,
+    Member,
+    Source,
+    Window,
+    parsing,
+    since_epoch,
+    whole,
+)
 
 BLOCK = 512
 _PAX_TYPES = (tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE)

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import IO, cast
 
-from retention.archive.errors import ArchiveDamaged, ArchiveTooLarge, FileNotReadable
 from retention.archive.inflate import (
     DecoderFor,
     bzip2,
@@ -30,10 +29,25 @@ from retention.archive.inflate import (
     raw_deflate,
     raw_lzma,
 )
-from retention.archive.limits import Budget, Limits
-from retention.archive.member import Member, since_epoch
-from retention.archive.model import FileKind, Reason
-from retention.archive.source import READ_AHEAD, GuardedReads, Source, Window, parsing, whole
+from retention.archive.model import (
+    ArchiveDamaged,
+    ArchiveTooLarge,
+    Budget,
+    FileKind,
+    FileNotReadable,
+    Limits,
+    Reason,
+)
+from retention.archive.source import (
+    READ_AHEAD,
+    GuardedReads,
+    Member,
+    Source,
+    Window,
+    parsing,
+    since_epoch,
+    whole,
+)
 
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE 4.3.7
 _CENTRAL_SIGNATURE = b"PK\x01\x02"

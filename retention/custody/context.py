@@ -19,25 +19,25 @@ from typing import Any, TypedDict, TypeVar
 from sqlalchemy import Row
 
 from audit.entry import Action, Detail, Entry, Outcome
-from audit.tiles import TileStore
-from retention.actor import WITHHELD, Actor, Role
-from retention.binding import Binding
-from retention.bundle import Triggers
-from retention.case import NUMBER_PATTERN
+from audit.tlog.tile_store import TileStore
 from retention.clock import Clock
-from retention.custody.access import Altered
-from retention.custody.counted import Counts
-from retention.custody.opening import Openings
-from retention.deadline import upload_expiry
-from retention.envelope.keys import KeyWrapper, WrapperCheck
-from retention.errors import CustodyError, NotFound, QuotaExceeded, Refused
-from retention.grants import Denied
-from retention.ids import Kind, new_id
-from retention.log_gate import Gate
+from retention.custody.access.bound_access import Altered
+from retention.custody.counted_entries import Counts
+from retention.custody.log_gate import Gate
+from retention.custody.reading.opening_entry import Openings
+from retention.domain.actor import WITHHELD, Actor, Role
+from retention.domain.bundle import Triggers
+from retention.domain.case import NUMBER_PATTERN
+from retention.domain.deadline import upload_expiry
+from retention.domain.faults import CustodyError, NotFound, QuotaExceeded, Refused
+from retention.domain.grants import Denied
+from retention.domain.ids import Kind, new_id
+from retention.domain.row_tag import Binding
+from retention.envelope.data_keys import KeyWrapper, WrapperCheck
 from retention.objects.store import KeyStore, ObjectStore
-from retention.observing.observer import NOTHING, Observer
 from retention.records.schema import SchemaWatch
 from retention.records.unit_of_work import Reads, Records, Transaction
+from retention.telemetry.observer import NOTHING, Observer
 
 T = TypeVar("T")
 LOG = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ class Custody:
 
 
 @dataclass(frozen=True, slots=True)
-class Turned:
+class Refusal:
     """A work's answer: nothing was changed. `entry` is of the refusal; `error` is for the caller."""
 
     error: CustodyError
@@ -106,13 +106,13 @@ PATIENCE = 120
 """Refusals within a window after which a caller is asked to wait: a person does not come near it."""
 
 
-def commit(custody: Custody, work: Callable[[Transaction], T | Turned]) -> T:
+def commit(custody: Custody, work: Callable[[Transaction], T | Refusal]) -> T:
     """Run `work`; its value once durable. Of a Turned the entry is written or counted, and the error raised."""
     with alarmed():
         return _unless_turned(custody, custody.records.write(work))
 
 
-def decide(custody: Custody, look: Callable[[Reads], T | Turned]) -> T:
+def decide(custody: Custody, look: Callable[[Reads], T | Refusal]) -> T:
     """`commit`, for a decision that changes nothing: it waits for no writer and for no disk, unless it is a refusal."""
     with alarmed():
         with custody.records.read() as reads:
@@ -120,8 +120,8 @@ def decide(custody: Custody, look: Callable[[Reads], T | Turned]) -> T:
         return _unless_turned(custody, value)
 
 
-def _unless_turned(custody: Custody, value: T | Turned) -> T:
-    if isinstance(value, Turned):
+def _unless_turned(custody: Custody, value: T | Refusal) -> T:
+    if isinstance(value, Refusal):
         counts = custody.counts.refusals
         if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
             value.error.again_after = counts.window
@@ -220,7 +220,7 @@ def refuse(
     case: str | None = None,
     bundle: str | None = None,
     subject: str | None = None,
-) -> Turned:
+) -> Refusal:
     """Refuse in the open: an entry, and `Refused` (or an error that says more) for the caller."""
     error = Refused(denied.message, reason=denied.reason) if isinstance(denied, Denied) else denied
     refused = entry(
@@ -247,7 +247,7 @@ def unseen(
     advice: str = "",
     *,
     keep: bool = True,
-) -> Turned:
+) -> Refusal:
     """Answer as if `asked` did not exist, whether or not it does, with `advice` in either case; what was asked for is a
     particular. Not to be kept is a person's name: others' entries would go on naming them once they are forgotten."""
     refused = entry(
@@ -262,11 +262,11 @@ def unseen(
     return turned(tx, NotFound(said, kind=kind), refused)
 
 
-def turned(tx: Reads, error: CustodyError, refused: Entry) -> Turned:
+def turned(tx: Reads, error: CustodyError, refused: Entry) -> Refusal:
     """The answer of a work that has changed nothing; one that has must not give it: its change would be kept."""
     if isinstance(tx, Transaction) and tx.changed:
         raise RuntimeError(f"{refused.action} was refused after something was changed")
-    return Turned(error, refused)
+    return Refusal(error, refused)
 
 
 def lacks_role(actor: Actor, *roles: Role) -> Denied | None:

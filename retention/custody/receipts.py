@@ -1,7 +1,7 @@
 """Receipts: what custody did, signed, and provable by somebody who does not trust us (P5).
 
 - A receipt's body is canonical JSON. Its SHA-256 stands in the leaf of the entry that it belongs to, so an inclusion
-  proof of that leaf proves that this very body was logged. How it is checked: `retention.receipt`.
+  proof of that leaf proves that this very body was logged. How it is checked: `retention.domain.receipt`.
 - The signature is a C2SP signed note over the body, by the service's receipt key. The clock signs, beside the log: who
   answers callers holds no key. It signs only a body whose hash the leaf names, and keeps the note with the receipt.
 - A receipt is handed out once it is signed and its entry is in the tree, under a checkpoint: seconds after the fact.
@@ -18,14 +18,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, insert, select, update
 
-from audit.checkpoint import Checkpoint, Signer, sign_note
 from audit.entry import canonical
-from audit.log import LoggedEntry, UnknownEntryError, latest_note, read_entry
-from audit.proofs import prove_inclusion
-from retention.bundle import BundleState
+from audit.log.append import LoggedEntry, UnknownEntryError, latest_note, read_entry
+from audit.tlog.checkpoint import Checkpoint, Signer, sign_note
+from audit.tlog.proofs import prove_inclusion
 from retention.custody.context import Custody
-from retention.errors import Conflict, CustodyError, NotFound, Unavailable
-from retention.receipt import body_hash
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Conflict, CustodyError, NotFound, Unavailable
+from retention.domain.receipt import body_hash
 from retention.records.tables import UNSIGNED, bundles, receipts
 from retention.records.unit_of_work import Records, Transaction
 

@@ -23,10 +23,10 @@ from typing import Any
 from sqlalchemy import Row, bindparam, select, update
 
 from audit.times import rfc3339
-from retention.binding import Binding
-from retention.bundle import BundleState
 from retention.custody.context import Custody
-from retention.errors import Refused
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Refused
+from retention.domain.row_tag import Binding
 from retention.records.tables import RESENDABLE, bundles
 from retention.records.unit_of_work import Transaction
 

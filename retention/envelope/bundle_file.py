@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from retention.envelope import format as fmt
-from retention.envelope.keys import DataKey
+from retention.envelope.data_keys import DataKey
 from retention.envelope.manifest import Manifest, PartEntry
+from retention.envelope.part_stream import PartOpener
 from retention.envelope.sealed_manifest import open_manifest
-from retention.envelope.stream import PartOpener
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

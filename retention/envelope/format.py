@@ -1,4 +1,6 @@
-"""Tink streaming AEAD, AES256_GCM_HKDF_1MB: the bytes and the arithmetic, without cryptography and without I/O.
+"""What can go wrong in sealing, opening and key handling. No message holds key material or plaintext.
+
+Tink streaming AEAD, AES256_GCM_HKDF_1MB: the bytes and the arithmetic, without cryptography and without I/O.
 
     sealed part = header | segment 0 | segment 1 | ... | segment n
     header      = header length (1 byte, 40) | salt (32) | nonce prefix (7)
@@ -17,15 +19,85 @@ Nonce      prefix (7) | segment number (4, big-endian) | 1 if the segment is the
            - The flag pins the end: cutting at a segment boundary makes a segment the last that was not sealed as last.
 Associated data pins the part to its bundle and its name: a part moved to another name derives another key. Its bytes:
 framing.py.
+
+The exact bytes that bind a ciphertext to what it is of: associated data of parts, manifests and data keys. Pure.
+
+Framing 2, what is sealed from now on: fields, each as its length (4 bytes, big-endian) and its bytes (UTF-8):
+    `casevault v2` | purpose | field | field ...
+    part               bundle id | part id                    HKDF's info          format.py
+    manifest           bundle id | manifest id                HKDF's info          manifest.py
+    data key           key-encryption key's id | bundle id    AES-GCM's AAD        key_file.py
+    data key in vault  salt | bundle id                       HMAC's message       key_vault.py
+Length before content: no two lists of fields give the same bytes, and no two purposes share any.
+
+Framing 1, what was sealed before; read, and never written:
+    part               `casevault part v1` | length | bundle id | length | part id
+    data key           `casevault data key v1` NUL key-encryption key's id NUL bundle id
+    data key in vault  `casevault data key in a vault v1` NUL salt (16 bytes) bundle id
+Framing 2 begins with a zero byte and framing 1 with a letter: neither is ever taken for the other.
+
+Which one it was is told beside what was sealed: by the manifest for a part, by the wrapped key for itself.
 """
 
 from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import Self
+from typing import Final, Self
 
-from retention.envelope.errors import ImpossibleLength
+
+class EnvelopeError(Exception):
+    """Any failure of the envelope."""
+
+
+class ImpossibleLength(EnvelopeError, ValueError):
+    """No sealed part has this length."""
+
+
+class SealMisuse(EnvelopeError):
+    """The caller broke a rule of sealing; nothing was sealed by the refused call."""
+
+
+class NewerFraming(EnvelopeError, ValueError):
+    """What was sealed is bound in a way that only a newer version knows. Not damage: that version opens it."""
+
+
+class SealBroken(EnvelopeError):
+    """Stored bytes are not what was sealed: flipped, dropped, swapped, truncated, replayed or of another key."""
+
+    def __init__(self, part_id: str, segment: int | None, why: str) -> None:
+        where = f"part {part_id}" if segment is None else f"part {part_id}, segment {segment}"
+        super().__init__(f"the seal of {where} is broken: {why}")
+        self.part_id = part_id
+        self.segment = segment
+
+
+class KeyWrapperError(EnvelopeError):
+    """Any failure of the key-encryption key."""
+
+
+class KeyFileRefused(KeyWrapperError):
+    """The local key file is missing, open to others, malformed, or already there. The message says what to do."""
+
+
+class UnknownKeyEncryptionKey(KeyWrapperError):
+    """The data key was wrapped by a key-encryption key that this wrapper does not hold."""
+
+
+class WrappedKeyBroken(KeyWrapperError):
+    """The wrapped key was altered, belongs to another bundle, or is not one at all."""
+
+
+class KeyWrapperUnavailable(KeyWrapperError):
+    """The key-encryption key cannot be used now; the same call may succeed later.
+
+    `cause` says why and what to do without saying which key it is: anybody may be told it.
+    """
+
+    def __init__(self, message: str, cause: str = "cannot be used now") -> None:
+        super().__init__(message)
+        self.cause = cause
+
 
 NAME = "AES256_GCM_HKDF_1MB"
 
@@ -111,3 +183,37 @@ def ciphertext_length(plaintext: int) -> int:
 def plaintext_length(ciphertext: int) -> int:
     """Plaintext bytes in a sealed part of this length. `ImpossibleLength` where no part has it."""
     return ciphertext - HEADER - segment_count(ciphertext) * TAG
+
+
+FIRST, CURRENT = 1, 2
+KNOWN = (FIRST, CURRENT)
+PART: Final = "part"
+MANIFEST: Final = "manifest"
+DATA_KEY: Final = "data key"
+DATA_KEY_IN_VAULT: Final = "data key in vault"
+
+
+def bound(purpose: str, *fields: str | bytes, framing: int = CURRENT) -> bytes:
+    """The bytes for these fields. `NewerFraming` for one that is not known here."""
+    raw = [field.encode() if isinstance(field, str) else field for field in fields]
+    if framing == CURRENT:
+        return _lengthened([b"casevault v2", purpose.encode(), *raw])
+    if framing == FIRST and purpose in _FIRST:
+        return _first(purpose, raw)
+    raise NewerFraming(f"framing {framing!r} of a {purpose} is not known here: it needs a newer casevault")
+
+
+def _lengthened(fields: list[bytes]) -> bytes:
+    return b"".join(struct.pack(">I", len(field)) + field for field in fields)
+
+
+_FIRST = {
+    PART: b"casevault part v1",
+    DATA_KEY: b"casevault data key v1\0",
+    DATA_KEY_IN_VAULT: b"casevault data key in a vault v1\0",
+}
+
+
+def _first(purpose: str, fields: list[bytes]) -> bytes:
+    joined = {PART: _lengthened, DATA_KEY: b"\0".join, DATA_KEY_IN_VAULT: b"".join}[purpose]
+    return _FIRST[purpose] + joined(fields)

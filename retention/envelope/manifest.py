@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from retention.envelope import format as fmt
-from retention.envelope import framing as frames
-from retention.envelope.errors import NewerFraming
+from retention.envelope import format as frames
+from retention.envelope.format import NewerFraming
 
 DIGEST = 32
 _FORMATS = {frames.FIRST: "casevault-manifest-v1", frames.CURRENT: "casevault-manifest-v2"}

@@ -11,12 +11,11 @@ from __future__ import annotations
 import struct
 
 from retention.envelope import format as fmt
-from retention.envelope import framing as frames
-from retention.envelope.errors import NewerFraming, SealBroken
-from retention.envelope.keys import DataKey
+from retention.envelope import format as frames
+from retention.envelope.data_keys import DataKey
+from retention.envelope.format import NewerFraming, SealBroken
 from retention.envelope.manifest import Manifest
-from retention.envelope.stream import PartOpener, PartSealer, ReadAt
-from retention.envelope.writer import Room, SealingWriter
+from retention.envelope.part_stream import PartOpener, PartSealer, ReadAt, Room, SealingWriter
 
 _END = struct.Struct(">30sQ")
 

@@ -32,7 +32,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Protocol, Self
 
-from retention.envelope.keys import WrappedKey
+from retention.envelope.data_keys import WrappedKey
 
 RESERVE_MAX = 1 << 20
 """The most that one `reserve` grants: one segment, header and tag included."""

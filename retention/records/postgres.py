@@ -38,7 +38,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from audit import log
+from audit.log import append
 from retention.records.retry import PATIENCE, Trouble, give_up, outcome_unknown, trouble
 from retention.records.unit_of_work import Transaction, Work
 
@@ -70,7 +70,7 @@ class PostgresRecords:
             tx = Transaction(connection)
             value = work(tx)
             tx.settle()
-            log.append_rows(connection, tx.entries)
+            append.append_rows(connection, tx.entries)
             _commit(connection, wrote=tx.changed or bool(tx.entries))
             tx.committed()
             return value

@@ -6,6 +6,11 @@ Rules:
 - Nobody waits for ever: statements, locks and idle transactions have limits, and dead peers are noticed by keepalives.
 - No statement's values come into an error's text: they may be particulars.
 - READ COMMITTED unless a connection says otherwise (`PostgresRecords` does); the sequencer depends on it.
+
+Microsoft Entra tokens as the database's password: Azure Database for PostgreSQL takes them in its place.
+
+Each new connection asks anew, because a token lives for an hour or so; azure-identity keeps it until shortly before its
+end, so most connections cost no request. The token goes to the driver and nowhere else. An open connection outlives it.
 """
 
 from __future__ import annotations
@@ -16,12 +21,31 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from azure.core.credentials import TokenCredential
+from azure.core.exceptions import AzureError
 from psycopg import Error as DriverError
+from psycopg import OperationalError
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from retention.records.postgres_url import CONNECTIONS, check_url
+
+SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
+
+
+def entra_password(credential: TokenCredential) -> Callable[[], str]:
+    """What gives the password of the moment; the driver's own error when there is no token to be had."""
+
+    def password() -> str:
+        try:
+            return credential.get_token(SCOPE).token
+        except AzureError as error:
+            why = type(error).__name__
+        raise OperationalError(f"no token for the database: its identity cannot be had ({why})")
+
+    return password
+
 
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000

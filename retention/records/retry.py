@@ -17,7 +17,7 @@ from enum import Enum
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from retention.errors import Unavailable
+from retention.domain.faults import Unavailable
 
 
 @dataclass(frozen=True, slots=True)

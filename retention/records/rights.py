@@ -19,8 +19,8 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, text
 
-from audit.log import WRITTEN
-from audit.tables import metadata as audit_tables
+from audit.log.append import WRITTEN
+from audit.log.tables import metadata as audit_tables
 from retention.records.tables import metadata as record_tables
 
 API, CLOCK = "casevault_api", "casevault_clock"
@@ -68,7 +68,7 @@ RIGHTS: Mapping[str, Rights] = {
     ),
     "case_access": Rights(api=_ADD_AND_CHANGE, clock=_ADD_AND_CHANGE),
     "binding": Rights(api=_READ, clock=_ADD),
-    # After a restore the clock does again what ended something (`retention.replay`).
+    # After a restore the clock does again what ended something (`retention.jobs.replay`).
     "proactive_consents": Rights(api=_ADD, clock=_ADD),
     "cases": Rights(api=("SELECT", "INSERT", "UPDATE (state)"), clock=("SELECT", "UPDATE (state)")),
     "case_events": Rights(api=_ADD, clock=_ADD),

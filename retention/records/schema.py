@@ -35,8 +35,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from audit.tables import metadata as audit_metadata
-from retention.errors import Unavailable
+from audit.log.tables import metadata as audit_metadata
+from retention.domain.faults import Unavailable
 from retention.records.migrate import newest_version
 from retention.records.tables import metadata
 from retention.records.unit_of_work import Records

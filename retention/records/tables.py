@@ -1,14 +1,14 @@
 """The records: what custody knows of tenants, stamps, cases, bundles, grants, consents and erasures.
 
 Rules:
-- Moments are BIGINT microseconds since the epoch, UTC. Ids are opaque (`retention.ids`).
+- Moments are BIGINT microseconds since the epoch, UTC. Ids are opaque (`retention.domain.ids`).
 - Nothing is deleted but parts and blocks of an erased bundle, and blocks that a commit used or dropped: ended grants,
   revoked consents and tombstones stay listed.
 - No key material stands here, wrapped or not (P7).
-- `tag`: what binds a row to the service (`retention.binding`); rows from before there were tags have none until they
-  are bound.
-- `bundles.due_at` repeats what `retention.deadline` computes, so that the sweep can find the due by an index; the
-  decision to erase is made from the history again.
+- `tag`: what binds a row to the service (`retention.domain.row_tag`); rows from before there were tags have none
+  until they are bound.
+- `bundles.due_at` repeats what `retention.domain.deadline` computes, so that the sweep can find the due by an index;
+  the decision to erase is made from the history again.
 """
 
 from __future__ import annotations
@@ -493,7 +493,7 @@ trusted_time = Table(
     "trusted_time",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    # What the clock's process was sure of last (`retention.trusted_time`); one row.
+    # What the clock's process was sure of last (`retention.domain.trusted_time`); one row.
     Column("sure_at", Moment, nullable=False),
     Column("gap_us", BigInteger, nullable=False),
     Column("settled_us", BigInteger, nullable=False),

@@ -25,8 +25,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from sqlalchemy import CompoundSelect, Connection, CursorResult, Engine, Executable, Result, Select, text
 
-from audit import log
 from audit.entry import Entry
+from audit.log import append
 
 T = TypeVar("T")
 _TRY = {"postgresql": text("SELECT pg_try_advisory_xact_lock(:number)")}
@@ -52,7 +52,7 @@ class Transaction:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self.entries: list[log.EntryRow] = []
+        self.entries: list[append.EntryRow] = []
         self.changed = False
         self._last: dict[str, Callable[[], None]] = {}
         self._then: list[Callable[[], None]] = []
@@ -77,7 +77,7 @@ class Transaction:
     def audit(self, *entries: Entry) -> None:
         """Add entries to this commit."""
         # One that has no leaf fails its own work here, not the group's commit.
-        self.entries.extend([log.row_of(entry) for entry in entries])
+        self.entries.extend([append.row_of(entry) for entry in entries])
 
     def at_end(self, name: str, do: Callable[[], None]) -> None:
         """Have `do` run when the work has returned, before its entries are written; the first of a `name` counts."""
@@ -108,7 +108,7 @@ class Transaction:
 class _Fenced(Transaction):
     """One of several works in a transaction: it can be undone alone."""
 
-    def keep(self) -> list[log.EntryRow]:
+    def keep(self) -> list[append.EntryRow]:
         if self.changed:
             self._connection.exec_driver_sql("RELEASE SAVEPOINT work")
         return self.entries
@@ -209,11 +209,11 @@ class SqliteRecords:
             if self._writer is None:
                 self._writer = self.engine.connect()
             with self._writer.begin():
-                entries: list[log.EntryRow] = []
+                entries: list[append.EntryRow] = []
                 for waiting in group:
                     entries += _run(self._writer, waiting)
                     _refuse_undone(self._writer, waiting.error)
-                log.append_rows(self._writer, entries)
+                append.append_rows(self._writer, entries)
             # * commit point: COMMIT has returned (synchronous=FULL), the group is durable
             for waiting in group:
                 if waiting.tx is not None and waiting.error is None:
@@ -249,7 +249,7 @@ def _refuse_undone(connection: Connection, error: BaseException | None) -> None:
         raise error or RuntimeError("SQLite undid the transaction")
 
 
-def _run(connection: Connection, waiting: _Waiting[Any]) -> list[log.EntryRow]:
+def _run(connection: Connection, waiting: _Waiting[Any]) -> list[append.EntryRow]:
     """Run one work inside the group; its entries, or none when it failed and was undone."""
     tx = waiting.tx = _Fenced(connection)
     try:

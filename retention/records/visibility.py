@@ -22,8 +22,8 @@ from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
 
-from retention.actor import Actor, Role
-from retention.case import CaseState
+from retention.domain.actor import Actor, Role
+from retention.domain.case import CaseState
 from retention.records.tables import assignments, bundles, cases, consent_bundles, consents
 from retention.records.unit_of_work import Reads
 

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, create_engine, event
 
-from audit.checkpoint import Signer
 from audit.entry import Action, Entry, canonical
-from audit.log import append
-from audit.sequencer import Sequencer
-from audit.tables import metadata
-from audit.tiles import LocalTileStore, TileStore
-from audit.verify import Verdict, verify_database
+from audit.log.append import append
+from audit.log.sequencer import Sequencer
+from audit.log.tables import metadata
+from audit.log.verify import Verdict, verify_database
+from audit.tlog.checkpoint import Signer
+from audit.tlog.tile_store import LocalTileStore, TileStore
 from tests.fakes.buckets import buckets as buckets
 
 START = datetime(2026, 11, 20, 9, 30, tzinfo=UTC)

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from audit.tiles_azure import AzureTileStore
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.azure_service import Patience, connect_by_string
+from audit.tlog.tile_store_azure import AzureTileStore
+from retention.objects.azure.blob_service import Patience, connect_by_string
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
 from tests.azurite.proxy import CuttingProxy
 from tests.azurite.scripted import Scripted
 from tests.servers.installing import npm_packages

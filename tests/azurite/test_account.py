@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import pytest
 from azure.storage.blob import BlobServiceClient, PublicAccess, RetentionPolicy
 
-from retention.envelope.keys import WrappedKey
-from retention.objects.azure_account import PROBE_SECONDS, AccountCheck, inspect_account
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.errors import StoreUnavailable
+from retention.envelope.data_keys import WrappedKey
+from retention.objects.azure.account_check import PROBE_SECONDS, AccountCheck, inspect_account
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
+from retention.objects.store_errors import StoreUnavailable
 from tests.azurite.scripted import Said, Scripted
 from tests.contracts.object_store_contract import write
 from tests.fakes.ids import bundle, part

@@ -11,18 +11,18 @@ import azure.identity
 import pytest
 from azure.storage.blob import BlobServiceClient, RetentionPolicy
 
-from audit.tiles import TilesUnavailableError
-from audit.tiles_azure import AzureTileStore
+from audit.tlog.tile_store import TilesUnavailableError
+from audit.tlog.tile_store_azure import AzureTileStore
 from retention.assembly import assemble, initialise
-from retention.azure_settings import AzureSettings
-from retention.envelope.errors import KeyWrapperUnavailable, UnknownKeyEncryptionKey
-from retention.envelope.key_vault import KeyVaultWrapper
-from retention.envelope.keys import DataKey
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.errors import StoreUnavailable
-from retention.settings import Settings
-from retention.signing import SIGNING_KEYS, SigningKeyRefused
+from retention.config import Settings
+from retention.config_azure import AzureSettings
+from retention.envelope.data_keys import DataKey
+from retention.envelope.format import KeyWrapperUnavailable, UnknownKeyEncryptionKey
+from retention.keys.key_vault import KeyVaultWrapper
+from retention.keys.signing import SIGNING_KEYS, SigningKeyRefused
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
+from retention.objects.store_errors import StoreUnavailable
 from tests.azurite.conftest import connection_string
 from tests.fakes.ids import bundle
 from tests.keyvault.conftest import MakeVault, certificate, make_vault

@@ -12,15 +12,16 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from retention.custody import completing, erasing, receiving
-from retention.custody.rekeying import rewrap_all
+from retention.custody.erasure import erasure_steps
+from retention.custody.key_rotation import rewrap_all
+from retention.custody.uploads import completion, upload_session
+from retention.domain.faults import Erased, TakenOver
 from retention.envelope.format import ciphertext_length
+from retention.envelope.part_stream import PartOpener
 from retention.envelope.sealed_manifest import open_manifest
-from retention.envelope.stream import PartOpener
-from retention.errors import Erased, TakenOver
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.sweep import sweep
+from retention.jobs.sweep import sweep
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
 from tests.azurite.scripted import Scripted
 from tests.fakes.stores import MemoryKeyWrapper
 from tests.retention.custody.world import DAY, TICK, World, build
@@ -41,14 +42,14 @@ def world(service: BlobServiceClient, container: str, tmp_path: Path) -> Iterato
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 30_000)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 30_000)
 
 
 def test_a_bundle_lives_and_ends_on_azure_storage(world: World) -> None:
     bundle = world.announce(len(CONTENT))
     world.send(bundle, CONTENT[:77_777])
     world.send(bundle, CONTENT[77_777:], 77_777)
-    completing.verify_bundle(world.custody, bundle)
+    completion.verify_bundle(world.custody, bundle)
     assert world.row(bundle).sha256 == hashlib.sha256(CONTENT).hexdigest()
     world.assign(world.engineer)
     world.grant()
@@ -67,9 +68,9 @@ def test_a_bundle_lives_and_ends_on_azure_storage(world: World) -> None:
 
 def test_an_upload_erased_while_it_runs_leaves_nothing(world: World) -> None:
     bundle = world.announce(len(CONTENT))
-    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+    with upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
         session.feed(CONTENT[:40_000])
-        erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+        erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
         assert sweep(world.custody).erased == 1
         with pytest.raises(Erased):
             session.feed(CONTENT[40_000:])
@@ -78,22 +79,22 @@ def test_an_upload_erased_while_it_runs_leaves_nothing(world: World) -> None:
 
 def test_an_upload_taken_over_in_mid_part_is_whole_in_the_end(world: World) -> None:
     bundle = world.announce(len(CONTENT))
-    elsewhere = receiving.Uploads()  # another process: it cannot be told to stop
-    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as first:
+    elsewhere = upload_session.Uploads()  # another process: it cannot be told to stop
+    with upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0) as first:
         first.feed(CONTENT[:20_000])
-        with receiving.begin(world.custody, elsewhere, world.stamp, bundle, 0) as second:
+        with upload_session.begin(world.custody, elsewhere, world.stamp, bundle, 0) as second:
             second.feed(CONTENT[:100_000])
             with pytest.raises(TakenOver):
                 first.feed(CONTENT[20_000:60_000])
             assert second.park() == 100_000
     world.send(bundle, CONTENT[100_000:], 100_000)
-    completing.verify_bundle(world.custody, bundle)
+    completion.verify_bundle(world.custody, bundle)
     assert world.row(bundle).sha256 == hashlib.sha256(CONTENT).hexdigest()
 
 
 def test_rewrapping_leaves_bundles_and_erased_keys_alone(world: World) -> None:
     kept, erased = world.upload(CONTENT), world.upload(CONTENT[:1000])
-    erasing.request_bundle_erasure(world.custody, world.operator, erased)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, erased)
     sweep(world.custody)
     assert isinstance(world.custody.wrapper, MemoryKeyWrapper)
     world.custody.wrapper.rotate()

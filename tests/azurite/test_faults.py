@@ -8,19 +8,13 @@ from contextlib import closing
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from retention.envelope.keys import WrappedKey
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.azure_service import LONGEST_PAUSE, TRIES
-from retention.objects.azure_writer import BLOCK
-from retention.objects.errors import (
-    KeyDestroyed,
-    KeyExists,
-    PartMissing,
-    StoreFull,
-    StoreUnavailable,
-)
+from retention.envelope.data_keys import WrappedKey
+from retention.objects.azure.blob_service import LONGEST_PAUSE, TRIES
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
+from retention.objects.azure.part_writer import BLOCK
 from retention.objects.store import RESERVE_MAX, PartWriter
+from retention.objects.store_errors import KeyDestroyed, KeyExists, PartMissing, StoreFull, StoreUnavailable
 from tests.azurite.proxy import CuttingProxy
 from tests.azurite.scripted import Said, Scripted
 from tests.contracts.object_store_contract import pattern, read, write

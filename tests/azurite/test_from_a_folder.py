@@ -12,11 +12,11 @@ from azure.storage.blob import BlobServiceClient
 
 from audit.entry import Action
 from intake_api.cli.main import run
-from retention.actor import CLOCK
 from retention.assembly import Services, assemble, initialise
-from retention.azure_settings import AzureSettings
+from retention.config import Settings
+from retention.config_azure import AzureSettings
 from retention.custody.context import entry
-from retention.settings import Settings
+from retention.domain.actor import CLOCK
 from tests.azurite.conftest import connection_string
 
 

@@ -8,10 +8,10 @@ from contextlib import suppress
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from retention.envelope.keys import WrappedKey
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartExists, PartMissing
+from retention.envelope.data_keys import WrappedKey
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
+from retention.objects.store_errors import KeyDestroyed, KeyExists, KeyMissing, PartExists, PartMissing
 from tests.azurite.scripted import Scripted
 from tests.contracts.object_store_contract import pattern, read, write
 from tests.fakes.ids import bundle, part

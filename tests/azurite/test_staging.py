@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from retention.bundle import CollectionType
-from retention.custody import committing, completing, erasing, linking, staging
-from retention.custody.committing import BlockKind
-from retention.custody.staging import Stoppable, Through
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.sweep import sweep
-from retention.upload_link import Declared, LinkTerms
+from retention.custody.access import manage_links
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import block_list, block_staging, completion
+from retention.custody.uploads.block_list import BlockKind
+from retention.custody.uploads.block_staging import Stoppable, Through
+from retention.domain.bundle import CollectionType
+from retention.domain.upload_link import Declared, LinkTerms
+from retention.jobs.sweep import sweep
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
 from tests.retention.custody.world import DAY, NUMBER, World, build
 
 PIECES = {f"{number:04}": random.Random(number).randbytes(50_000 + number) for number in range(8)}
@@ -37,14 +39,14 @@ def world(service: BlobServiceClient, container: str, tmp_path: Path) -> Iterato
 @pytest.fixture
 def by(world: World) -> Through:
     terms = LinkTerms(expires_at=world.clock.now() + DAY, type=CollectionType.ON_DEMAND)
-    issued = linking.create_case_link(world.custody, world.operator, NUMBER, None, terms)
-    link = linking.find_link(world.custody, issued.id)
+    issued = manage_links.create_case_link(world.custody, world.operator, NUMBER, None, terms)
+    link = manage_links.find_link(world.custody, issued.id)
     assert link is not None
     return Through(world.custody, link, link.actor("192.0.2.7", "r-1"))
 
 
 def stage(by: Through, block_id: str, content: bytes) -> str:
-    with staging.begin_block(by, Stoppable(), "logs.zip", block_id, len(content), Declared()) as block:
+    with block_staging.begin_block(by, Stoppable(), "logs.zip", block_id, len(content), Declared()) as block:
         block.feed(content)
         block.keep()
     return block.bundle_id
@@ -52,7 +54,7 @@ def stage(by: Through, block_id: str, content: bytes) -> str:
 
 def commit(by: Through, *ids: str) -> None:
     wanted = [(BlockKind.LATEST, block_id) for block_id in ids]
-    committing.commit_blocks(by, "logs.zip", wanted, Declared(), {"metadata": {}, "properties": {}})
+    block_list.commit_blocks(by, "logs.zip", wanted, Declared(), {"metadata": {}, "properties": {}})
 
 
 def test_blocks_in_parallel_are_the_bundle_in_the_lists_order(world: World, by: Through) -> None:
@@ -62,7 +64,7 @@ def test_blocks_in_parallel_are_the_bundle_in_the_lists_order(world: World, by: 
         )
     stage(by, "0003", b"replaced")
     commit(by, *[block_id for block_id in PIECES if block_id != "0005"])
-    completing.verify_bundle(world.custody, bundle)
+    completion.verify_bundle(world.custody, bundle)
     world.assign(world.engineer)
     world.grant()
     expected = {**PIECES, "0003": b"replaced", "0005": b""}
@@ -73,7 +75,7 @@ def test_blocks_in_parallel_are_the_bundle_in_the_lists_order(world: World, by: 
 def test_what_was_staged_and_not_committed_is_erased_to_the_last_block(world: World, by: Through) -> None:
     bundle = stage(by, "0001", PIECES["0001"])
     stage(by, "0002", PIECES["0002"])
-    erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
     sweep(world.custody)
     assert world.state(bundle) == "erased"
     assert world.custody.objects.remains(bundle) == world.custody.keys.remains(bundle) == []

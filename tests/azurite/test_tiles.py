@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from audit.tiles import CHECKPOINT_PATH, TileConflictError, TilesUnavailableError, tile_path
-from audit.tiles_azure import AzureTileStore
+from audit.tlog.tile_store import CHECKPOINT_PATH, TileConflictError, TilesUnavailableError, tile_path
+from audit.tlog.tile_store_azure import AzureTileStore
 from tests.azurite.conftest import ACCOUNT_KEY
 from tests.azurite.scripted import Said, Scripted
 from tests.contracts.tile_store_contract import note

@@ -11,12 +11,12 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from retention.envelope.keys import WrappedKey
-from retention.objects.azure_account import inspect_account, make_container
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_keys import AzureBlobKeyStore
-from retention.objects.azure_service import connect
-from retention.objects.errors import StoreUnavailable
+from retention.envelope.data_keys import WrappedKey
+from retention.objects.azure.account_check import inspect_account, make_container
+from retention.objects.azure.blob_service import connect
+from retention.objects.azure.key_store import AzureBlobKeyStore
+from retention.objects.azure.part_store import AzureBlobObjectStore
+from retention.objects.store_errors import StoreUnavailable
 from tests.azurite.conftest import ACCOUNT, azurite
 from tests.contracts.object_store_contract import pattern, read, write
 from tests.fakes.ids import bundle, part

@@ -22,13 +22,12 @@ from pathlib import Path
 
 from azure.storage.blob import BlobServiceClient
 
-from retention.custody.receiving import PART_SIZE
+from retention.custody.uploads.upload_session import PART_SIZE
 from retention.envelope import format as fmt
-from retention.envelope.keys import DataKey
-from retention.envelope.stream import PartSealer
-from retention.envelope.writer import SealingWriter
-from retention.objects.azure_blob import AzureBlobObjectStore
-from retention.objects.azure_service import connect_by_string
+from retention.envelope.data_keys import DataKey
+from retention.envelope.part_stream import PartSealer, SealingWriter
+from retention.objects.azure.blob_service import connect_by_string
+from retention.objects.azure.part_store import AzureBlobObjectStore
 from retention.objects.store import RESERVE_MAX
 from tests.bench.measure import median
 from tests.bench.table import Row

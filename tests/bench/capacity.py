@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from functions.read_back_queue import AT_ONCE
-from retention.custody.receiving import PART_SIZE
-from retention.sweep import SPREAD
+from functions.queues import AT_ONCE
+from retention.custody.uploads.upload_session import PART_SIZE
+from retention.jobs.sweep import SPREAD
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 DATA, PAGE = DOCS / "capacity.json", DOCS / "capacity.md"

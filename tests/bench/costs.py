@@ -31,10 +31,10 @@ import azure.identity
 import psycopg
 from sqlalchemy import func, select
 
-from audit.tables import audit_entries
-from retention.azure_settings import AzureSettings
-from retention.settings import Settings
-from retention.sweep import SweepReport, erase_pending, verify_received
+from audit.log.tables import audit_entries
+from retention.config import Settings
+from retention.config_azure import AzureSettings
+from retention.jobs.sweep import SweepReport, erase_pending, verify_received
 from tests.azurite.conftest import azurite, connection_string
 from tests.keyvault.vault import DOMAIN, Credential, Vault, make_certificate, serve
 from tests.servers.postgres import PostgresServer

@@ -17,8 +17,8 @@ RANGE = 64 * 1024
 READ_BACK = """
 import os, sys
 from retention.assembly import assemble
-from retention.settings import from_environment
-from retention.sweep import SweepReport, verify_received
+from retention.config import from_environment
+from retention.jobs.sweep import SweepReport, verify_received
 verify_received(assemble(from_environment(os.environ)).custody, SweepReport(), 8)
 """
 

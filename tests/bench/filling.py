@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from sqlalchemy import Connection, insert, text
 from sqlalchemy.schema import CreateIndex, DropIndex
 
-from audit.tables import audit_entries, audit_tree
+from audit.log.tables import audit_entries, audit_tree
 from audit.times import to_microseconds
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)

@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-from tests.intake_api.server.serving import START, Line, Service, free_port, until
+from tests.intake_api.serve.serving import START, Line, Service, free_port, until
 
 ASKED = 30
 MIB = 1 << 20

@@ -29,41 +29,32 @@ from sqlalchemy import Engine, Table, event, or_, select, text, update
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from audit import query
-from audit.checkpoint import Signer
 from audit.entry import Action, Outcome
-from audit.log import latest_note, read_entry
-from audit.sequencer import Sequencer, read_tree
-from audit.tiles import LocalTileStore
+from audit.log import query
+from audit.log.append import latest_note, read_entry
+from audit.log.sequencer import Sequencer, read_tree
+from audit.mirror.store_local import LocalMirrorStore
 from audit.times import to_microseconds
-from audit.witness_local import LocalWitness
-from retention import sweep
-from retention.actor import CLOCK, Actor, Role
-from retention.binding import ACTOR, BUNDLE, TENANT, Binding
-from retention.bundle import STATUSES, Collection, CollectionType, Triggers
-from retention.custody import (
-    audit_reports,
-    auditing,
-    cases,
-    collecting,
-    consenting,
-    erasing,
-    granting,
-    people,
-    proving,
-    reading,
-    taking_over,
-)
-from retention.custody.access import begin
+from audit.tlog.checkpoint import Signer
+from audit.tlog.tile_store import LocalTileStore
+from retention.custody.access import manage_cases, manage_consents, manage_grants, people
+from retention.custody.access.bound_access import begin
+from retention.custody.access.manage_grants import bind_anew
 from retention.custody.context import Custody, entry
-from retention.custody.ending import bind_anew
-from retention.errors import Conflict, CustodyError
-from retention.log_gate import LogGate
-from retention.objects.errors import StoreError
+from retention.custody.erasure import erasure_steps, proof
+from retention.custody.log_gate import LogGate
+from retention.custody.reading import audit_reports, bundle_reads, log_queries
+from retention.custody.uploads import declaration, handover
+from retention.domain.actor import CLOCK, Actor, Role
+from retention.domain.bundle import STATUSES, Collection, CollectionType, Triggers
+from retention.domain.faults import Conflict, CustodyError
+from retention.domain.row_tag import ACTOR, BUNDLE, TENANT, Binding
+from retention.jobs import sweep
+from retention.objects.store_errors import StoreError
 from retention.records.migrate import upgrade
-from retention.records.pages import encode_cursor
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
+from retention.records.queries import encode_cursor
 from retention.records.tables import actors, bundles, tenants
 from retention.records.unit_of_work import Transaction
 from tests.bench.filling import NOW, fill
@@ -213,9 +204,9 @@ def _ask(report: Callable[..., Any], case: bool = False, **conditions: Any) -> V
 
     def verb(s: Service) -> None:
         named = {"case": s.number(s.open_case())} if case else {}
-        first = report(s.custody, AUDITOR, auditing.Asked(**named, **conditions), None, 50)
+        first = report(s.custody, AUDITOR, log_queries.Asked(**named, **conditions), None, 50)
         if first.next:
-            report(s.custody, AUDITOR, auditing.Asked(**named, **conditions), first.next, 50)
+            report(s.custody, AUDITOR, log_queries.Asked(**named, **conditions), first.next, 50)
 
     return verb
 
@@ -223,16 +214,16 @@ def _ask(report: Callable[..., Any], case: bool = False, **conditions: Any) -> V
 def _list(actor: str, **conditions: Any) -> Verb:
     def verb(s: Service) -> None:
         who = getattr(s, actor)
-        first = collecting.list_bundles(s.custody, who, None, 50, **conditions)
+        first = declaration.list_bundles(s.custody, who, None, 50, **conditions)
         if first.next:
-            collecting.list_bundles(s.custody, who, first.next, 50, **conditions)
+            declaration.list_bundles(s.custody, who, first.next, 50, **conditions)
 
     return verb
 
 
 def _grant(s: Service) -> Any:
     case = s.open_case()
-    return granting.give_grant(
+    return manage_grants.give_grant(
         s.custody, s.assigned(case), s.number(case), "Failed drive", timedelta(hours=8)
     )
 
@@ -240,29 +231,29 @@ def _grant(s: Service) -> Any:
 def _open(s: Service) -> Any:
     case = s.open_case()
     engineer = s.assigned(case)
-    granting.give_grant(s.custody, engineer, s.number(case), "Failed drive", timedelta(hours=8))
+    manage_grants.give_grant(s.custody, engineer, s.number(case), "Failed drive", timedelta(hours=8))
     for at in range(4):
         with contextlib.suppress(CustodyError, StoreError):  # no bytes are stored here
-            reading.open_bundle(s.custody, engineer, f"bun_{5 * case + at}", lambda row: [(0, 1)])
+            bundle_reads.open_bundle(s.custody, engineer, f"bun_{5 * case + at}", lambda row: [(0, 1)])
 
 
 def _upload(s: Service) -> Any:
-    made = collecting.create_upload(
+    made = declaration.create_upload(
         s.custody, s.stamp, s.collection(), case_number=s.number(1400 + s.open_case() % 200), stamp_id=None
     )
-    taking_over.may_continue(s.custody, s.stamp, made.id)
-    taking_over.take_over(s.custody, s.stamp, made.id, "token", 0, None)
+    handover.may_continue(s.custody, s.stamp, made.id)
+    handover.take_over(s.custody, s.stamp, made.id, "token", 0, None)
 
 
 def _claim(s: Service) -> Any:
     case = s.open_case()
     with contextlib.suppress(Conflict):  # some are over their 90 days
-        collecting.claim_bundle(s.custody, s.assigned(case), f"bun_{5 * case + 4}", s.number(case))
+        declaration.claim_bundle(s.custody, s.assigned(case), f"bun_{5 * case + 4}", s.number(case))
 
 
 def _erase_one(s: Service) -> Any:
     for _erasure, bundle in sweep.pending_erasures(s.custody, 201)[:4]:
-        s.custody.records.write(lambda tx, bundle=bundle: proving.record_erased(tx, bundle, NOW))
+        s.custody.records.write(lambda tx, bundle=bundle: proof.record_erased(tx, bundle, NOW))
 
 
 def _sequence(s: Service) -> Any:
@@ -311,11 +302,11 @@ def _sign_in(s: Service) -> Any:
 
 
 VERBS: Mapping[str, Verb] = {
-    "find_bundle, operator": lambda s: collecting.get_bundle(s.custody, s.operator, "bun_7700"),
-    "find_bundle, stamp": lambda s: collecting.get_bundle(s.custody, s.stamp, "bun_7700"),
-    "find_bundle, engineer": lambda s: collecting.get_bundle(s.custody, s.engineer, "bun_249"),
-    "find_bundle, auditor": lambda s: collecting.get_bundle(s.custody, s.auditor, "bun_7700"),
-    "find_bundle, partner": lambda s: _quiet(lambda: collecting.get_bundle(s.custody, s.partner, "bun_250")),
+    "find_bundle, operator": lambda s: declaration.get_bundle(s.custody, s.operator, "bun_7700"),
+    "find_bundle, stamp": lambda s: declaration.get_bundle(s.custody, s.stamp, "bun_7700"),
+    "find_bundle, engineer": lambda s: declaration.get_bundle(s.custody, s.engineer, "bun_249"),
+    "find_bundle, auditor": lambda s: declaration.get_bundle(s.custody, s.auditor, "bun_7700"),
+    "find_bundle, partner": lambda s: _quiet(lambda: declaration.get_bundle(s.custody, s.partner, "bun_250")),
     "list_bundles, operator": _list("operator"),
     "list_bundles, operator, in progress": _list("operator", states=STATUSES["in-progress"]),
     "list_bundles, operator, unclaimed": _list("operator", unclaimed=True),
@@ -327,38 +318,38 @@ VERBS: Mapping[str, Verb] = {
     "list_bundles, auditor": _list("auditor"),
     "list_bundles, auditor, in progress": _list("auditor", states=STATUSES["in-progress"]),
     "list_bundles, auditor, one case": _list("auditor", case_number=f"{49:015d}"),
-    "list_cases, operator": lambda s: cases.list_cases(s.custody, s.operator, None, 50),
-    "list_cases, engineer": lambda s: cases.list_cases(s.custody, s.engineer, None, 50),
-    "list_cases, partner": lambda s: cases.list_cases(s.custody, s.partner, None, 50),
-    "list_cases, auditor": lambda s: cases.list_cases(s.custody, s.auditor, None, 50),
-    "list_erasures, operator": lambda s: erasing.list_erasures(s.custody, s.operator, None, 50),
-    "list_bundles, auditor, long ago": lambda s: collecting.list_bundles(
+    "list_cases, operator": lambda s: manage_cases.list_cases(s.custody, s.operator, None, 50),
+    "list_cases, engineer": lambda s: manage_cases.list_cases(s.custody, s.engineer, None, 50),
+    "list_cases, partner": lambda s: manage_cases.list_cases(s.custody, s.partner, None, 50),
+    "list_cases, auditor": lambda s: manage_cases.list_cases(s.custody, s.auditor, None, 50),
+    "list_erasures, operator": lambda s: erasure_steps.list_erasures(s.custody, s.operator, None, 50),
+    "list_bundles, auditor, long ago": lambda s: declaration.list_bundles(
         s.custody, s.auditor, encode_cursor(NOW - timedelta(hours=s.bundles / 200), "bun_"), 50
     ),
-    "list_erasures, auditor": lambda s: erasing.list_erasures(s.custody, s.auditor, None, 50),
-    "list_erasures, engineer": lambda s: erasing.list_erasures(s.custody, s.engineer, None, 50),
-    "find_erasure": lambda s: erasing.find_erasure(s.custody, s.auditor, "0000000000000000"),
+    "list_erasures, auditor": lambda s: erasure_steps.list_erasures(s.custody, s.auditor, None, 50),
+    "list_erasures, engineer": lambda s: erasure_steps.list_erasures(s.custody, s.engineer, None, 50),
+    "find_erasure": lambda s: erasure_steps.find_erasure(s.custody, s.auditor, "0000000000000000"),
     "due search": lambda s: sweep.begin_due(s.custody, 50),
     "expiring": lambda s: sweep.begin_expired(s.custody, 50),
     "received": lambda s: _quiet(lambda: sweep.verify_received(s.custody, sweep.SweepReport(), 8)),
     "pending erasures": lambda s: sweep.pending_erasures(s.custody, 200),
     "failed erasures": lambda s: sweep.failed_erasures(s.custody, 200),
     "erase": _erase_one,
-    "request a case's erasure": lambda s: erasing.request_case_erasure(
+    "request a case's erasure": lambda s: erasure_steps.request_case_erasure(
         s.custody, s.operator, s.number(1400 + s.open_case() % 200)
     ),
-    "request a bundle's erasure": lambda s: erasing.request_bundle_erasure(
+    "request a bundle's erasure": lambda s: erasure_steps.request_bundle_erasure(
         s.custody, s.operator, f"bun_{7000 + s.open_case() % 1000}"
     ),
     "live grants: open": _open,
     "grant": _grant,
-    "list_grants": lambda s: granting.list_grants(
-        s.custody, s.auditor, cases.get_case(s.custody, s.auditor, s.number(49)), None, 50
+    "list_grants": lambda s: manage_grants.list_grants(
+        s.custody, s.auditor, manage_cases.get_case(s.custody, s.auditor, s.number(49)), None, 50
     ),
-    "close a case": lambda s: cases.close_case(s.custody, s.case_system, s.number(s.open_case())),
+    "close a case": lambda s: manage_cases.close_case(s.custody, s.case_system, s.number(s.open_case())),
     "announce, take over": _upload,
     "claim": _claim,
-    "revoke a consent": lambda s: consenting.revoke_consent(
+    "revoke a consent": lambda s: manage_consents.revoke_consent(
         s.custody,
         Actor(id="act_op", roles=frozenset({Role.OPERATOR}), tenant="ten_1"),
         f"con_{20 + s.open_case() % 20}",
@@ -381,7 +372,7 @@ VERBS: Mapping[str, Verb] = {
     "audit, an hour": _find(since=NOW - timedelta(hours=30), until=NOW - timedelta(hours=29)),
     "audit, case and actor": _find(case="cas_49", actors=("act_49",)),
     "audit, tenant and outcome": _find(tenant="ten_7", outcome=Outcome.REFUSED),
-    "audit, somebody as the issuer calls them": _ask(auditing.find_entries, actor="person-49@example.com"),
+    "audit, somebody as the issuer calls them": _ask(log_queries.find_entries, actor="person-49@example.com"),
     "audit, readers of a case": _ask(audit_reports.list_readers, case=True),
     "audit, unused grants": _ask(audit_reports.list_unused_grants),
     "audit, unused grants of a case": _ask(audit_reports.list_unused_grants, case=True),
@@ -430,7 +421,7 @@ def filled(server: PostgresServer, bundle_count: int, entries: int) -> Iterator[
             wrapper=MemoryKeyWrapper(),
             binding=Binding(bytes(32)),
             tiles=tiles,
-            gate=LogGate(records, tiles, LocalWitness(Path(folder) / "witness"), signer.verifier),
+            gate=LogGate(records, tiles, LocalMirrorStore(Path(folder) / "witness"), signer.verifier),
             triggers=Triggers({}),
         )
         _bind(custody)

@@ -24,18 +24,18 @@ if __name__ == "__main__":
 
 from sqlalchemy import insert, select
 
-from audit.checkpoint import Signer
 from audit.entry import Action
-from audit.sequencer import Sequencer
-from audit.tiles import LocalTileStore
-from retention.actor import CLOCK
+from audit.log.sequencer import Sequencer
+from audit.tlog.checkpoint import Signer
+from audit.tlog.tile_store import LocalTileStore
 from retention.clock import SystemClock
 from retention.custody.context import entry
-from retention.ids import Kind, new_id
-from retention.records.engine import sqlite_engine
+from retention.domain.actor import CLOCK
+from retention.domain.ids import Kind, new_id
 from retention.records.migrate import upgrade
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
+from retention.records.sqlite_engine import sqlite_engine
 from retention.records.tables import tenants
 from retention.records.unit_of_work import Records, SqliteRecords, Transaction
 from tests.bench.table import Row

@@ -11,11 +11,11 @@ from measure import median
 from table import Row
 
 from audit.entry import Action
-from retention.actor import CLOCK
 from retention.assembly import assemble, initialise
+from retention.config import Settings
 from retention.custody.context import entry
-from retention.ids import Kind, new_id
-from retention.settings import Settings
+from retention.domain.actor import CLOCK
+from retention.domain.ids import Kind, new_id
 
 
 def appends(folder: Path, run_seconds: float) -> list[Row]:

@@ -21,7 +21,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
 
 from tests.bench.measure import cpu_seconds, machine, median, tree
-from tests.intake_api.server.serving import START, Service, free_port, until
+from tests.intake_api.serve.serving import START, Service, free_port, until
 
 
 def start(state: Path, log: Path) -> tuple[Service, float]:

@@ -11,14 +11,14 @@ from measure import peaks_mb
 from sqlalchemy import insert
 from table import Row
 
-from retention.actor import Actor, Role
 from retention.assembly import Services, assemble, initialise
-from retention.bundle import BundleState, CollectionType
-from retention.custody import stamps as custody_stamps
-from retention.ids import Kind, new_id
+from retention.config import Settings
+from retention.custody.access import manage_stamps as custody_stamps
+from retention.domain.actor import Actor, Role
+from retention.domain.bundle import BundleState, CollectionType
+from retention.domain.ids import Kind, new_id
+from retention.jobs.sweep import begin_due, erase_due
 from retention.records.tables import bundles
-from retention.settings import Settings
-from retention.sweep import begin_due, erase_due
 
 ALL, DUE = 1_000_000, 100_000
 BATCH = 10_000

@@ -17,15 +17,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from intake_api.cli import through_link, with_token
-from intake_api.cli.blob import Link
 from intake_api.cli.client import Client
-from intake_api.cli.declaring import declared
-from intake_api.cli.errand import Errand
-from intake_api.cli.pace import Pace
-from intake_api.cli.parcels import Parcel
-from intake_api.cli.remembered import Remembered
+from intake_api.cli.commands.send import declared
 from intake_api.cli.tokens import GivenToken
+from intake_api.cli.transfer import through_link, with_token
+from intake_api.cli.transfer.blob import Link
+from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.remembered import Remembered
+from intake_api.cli.transfer.source import SendJob, UploadSource
 from tests.bench.line import OLGA, issue
 from tests.journeys.served import ADMINISTRATOR, CASE_SYSTEM, Served, free_port, start
 
@@ -38,16 +37,16 @@ def send(served: Served, file: Path, case: str, count: int | None, number: int) 
     token = served.token({"subject": "rack-1", "role": "CaseVault.Stamp", "directory": "contoso"})
     client = Client(served.server, served.ca, GivenToken(token))
     options = {**_UNSAID, "roles": (), "case": case}
-    what = Parcel(file, file.name, f"{count} {number}")
+    what = UploadSource(file, file.name, f"{count} {number}")
     place = Remembered.place(file.parent, served.server, what.identity, {})
     metadata = declared(file.name, options, datetime.now(UTC))
-    errand = Errand(client, what, metadata, {}, place, Pace(), count, saved=False, with_digest=False)
+    job = SendJob(client, what, metadata, {}, place, Pace(), count, saved=False, with_digest=False)
     link = None if count else Link.parse(issue(served, case))
     began = time.perf_counter()
     if link is None:
-        with_token.deliver(errand)
+        with_token.deliver(job)
     else:
-        through_link.deliver(errand, link)
+        through_link.deliver(job, link)
     return time.perf_counter() - began
 
 

@@ -11,18 +11,18 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from intake_api.tls import local_certificate
+from intake_api.serve.tls import local_certificate
 from retention.clock import SystemClock
 from tests.service import CASE, ENGINEER, OPERATOR, STAMP, Persona, Service
 
 START = """
 import sys
 from pathlib import Path
-from intake_api.seats import SeatPlan
-from intake_api.server import serve_blobs
-from intake_api.settings import ServerSettings
-from intake_api.tls import TlsFiles
-from retention.settings import Settings
+from intake_api.http.seats import SeatPlan
+from intake_api.serve.supervisor import serve_blobs
+from intake_api.config import ServerSettings
+from intake_api.serve.tls import TlsFiles
+from retention.config import Settings
 state, certificate, key, port, stall = sys.argv[1:]
 custody = Settings(state=Path(state), development=True)
 seats = SeatPlan(threads=48, uploads=32, reads=0, caller_share=100, tenant_share=100)

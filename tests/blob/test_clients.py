@@ -32,7 +32,7 @@ from tests.blob.clients.driving import (
     blob_url,
 )
 from tests.blob.endpoint import Endpoint
-from tests.intake_api.server.serving import until
+from tests.intake_api.serve.serving import until
 from tests.service import OPERATOR
 from tests.uploaders.cutting import CuttingProxy
 from tests.uploaders.table import Table

@@ -16,7 +16,7 @@ import pytest
 from azure.storage.blob import ContainerClient
 
 from tests.blob.endpoint import ROOT, free_port
-from tests.intake_api.server.serving import START, Service, until
+from tests.intake_api.serve.serving import START, Service, until
 
 MIB = 1 << 20
 

@@ -14,7 +14,7 @@ import requests
 from azure.storage.blob import ContainerClient
 
 from tests.blob.endpoint import ROOT, Endpoint, free_port
-from tests.intake_api.server.serving import START, Service, until
+from tests.intake_api.serve.serving import START, Service, until
 
 
 def test_refusals_of_large_bodies_are_read_by_a_client_that_sends_first(endpoint: Endpoint) -> None:

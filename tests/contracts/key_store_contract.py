@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import pytest
 
-from retention.envelope.keys import WrappedKey
-from retention.objects.errors import BadName, KeyDestroyed, KeyExists, KeyMissing
+from retention.envelope.data_keys import WrappedKey
 from retention.objects.store import KeyStore
+from retention.objects.store_errors import BadName, KeyDestroyed, KeyExists, KeyMissing
 from tests.fakes.ids import bundle
 
 B = bundle(1)

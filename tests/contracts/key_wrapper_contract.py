@@ -10,9 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from retention.envelope.errors import KeyWrapperError, UnknownKeyEncryptionKey, WrappedKeyBroken
-from retention.envelope.framing import FIRST
-from retention.envelope.keys import DataKey, KeyWrapper, WrappedKey
+from retention.envelope.data_keys import DataKey, KeyWrapper, WrappedKey
+from retention.envelope.format import FIRST, KeyWrapperError, UnknownKeyEncryptionKey, WrappedKeyBroken
 from tests.fakes.ids import bundle
 
 B = bundle(1)

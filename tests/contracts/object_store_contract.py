@@ -8,8 +8,8 @@ from contextlib import closing, suppress
 
 import pytest
 
-from retention.objects.errors import BadName, PartExists, PartMissing
 from retention.objects.store import RESERVE_MAX, ObjectStore
+from retention.objects.store_errors import BadName, PartExists, PartMissing
 from tests.fakes.ids import an_id, bundle, part
 
 B = bundle(1)

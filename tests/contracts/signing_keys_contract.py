@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from retention.signing import SIGNING_KEYS, SigningKeyRefused, SigningKeys
+from retention.keys.signing import SIGNING_KEYS, SigningKeyRefused, SigningKeys
 
 
 class SigningKeysContract:

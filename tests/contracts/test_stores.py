@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from retention.envelope.key_file import LocalKeyWrapper
-from retention.envelope.keys import KeyWrapper
-from retention.objects.local import LocalObjectStore
-from retention.objects.local_keys import LocalKeyStore
+from retention.envelope.data_keys import KeyWrapper
+from retention.keys.key_file import LocalKeyWrapper
+from retention.keys.signing import SigningKeyFiles, SigningKeys
+from retention.objects.local.key_store import LocalKeyStore
+from retention.objects.local.part_store import LocalObjectStore
 from retention.objects.store import KeyStore, ObjectStore
-from retention.signing import SigningKeyFiles, SigningKeys
 from tests.contracts.key_store_contract import KeyStoreContract
 from tests.contracts.key_wrapper_contract import KeyWrapperContract
 from tests.contracts.object_store_contract import ObjectStoreContract

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.tiles import LocalTileStore, TileStore
+from audit.tlog.tile_store import LocalTileStore, TileStore
 from tests.contracts.tile_store_contract import TileStoreContract
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from audit.witness import Witness
-from audit.witness_local import LocalWitness
+from audit.mirror.store import MirrorStore
+from audit.mirror.store_local import LocalMirrorStore
 from tests.contracts.witness_contract import WitnessContract
 from tests.fakes.buckets import Buckets
 from tests.fakes.buckets import buckets as buckets
@@ -15,14 +15,14 @@ from tests.fakes.buckets import buckets as buckets
 
 class TestLocalWitness(WitnessContract):
     @pytest.fixture
-    def witness(self, tmp_path: Path) -> Witness:
-        return LocalWitness(tmp_path / "witness")
+    def witness(self, tmp_path: Path) -> MirrorStore:
+        return LocalMirrorStore(tmp_path / "witness")
 
 
 class TestS3Witness(WitnessContract):
     @pytest.fixture
-    def witness(self, buckets: Buckets) -> Witness:
+    def witness(self, buckets: Buckets) -> MirrorStore:
         return buckets.witness()
 
-    def test_a_bucket_has_a_clock(self, witness: Witness) -> None:
+    def test_a_bucket_has_a_clock(self, witness: MirrorStore) -> None:
         assert witness.time() is not None

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from audit.checkpoint import Signer, claimed_size, sign_checkpoint
-from audit.tiles import (
+from audit.tlog.checkpoint import Signer, claimed_size, sign_checkpoint
+from audit.tlog.tile_store import (
     CHECKPOINT_PATH,
     COSIGNED_PATH,
     TileConflictError,

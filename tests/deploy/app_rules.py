@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from urllib.parse import urlsplit
 
-from functions.settings import CONNECTION
-from intake_api.seats import SeatPlan
+from functions.config import CONNECTION
+from intake_api.http.seats import SeatPlan
 from tests.deploy.lint import lint, parameters
 from tests.deploy.site import ROOT, Site
 

@@ -13,17 +13,17 @@ from urllib.parse import urlsplit
 
 from croniter import croniter
 
-from functions import settings as clock_module
-from intake_api import settings as api_module
-from intake_api.settings import ClockIs
-from retention.azure_settings import AzureSettings
-from retention.settings import SettingError
+from functions import config as clock_module
+from intake_api import config as api_module
+from intake_api.config import ClockIs
+from retention.config import SettingError
+from retention.config_azure import AzureSettings
 from tests.deploy.site import ROOT, Site
 
 SETTINGS_MODULES = sorted(
     path
     for package in ("retention", "intake_api", "functions")
-    for path in (ROOT / package).glob("*settings.py")
+    for path in (ROOT / package).glob("config*.py")
 )
 NOT_OURS = {
     # Of azure-identity's DefaultAzureCredential: whose token, and from where alone.

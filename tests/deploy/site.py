@@ -12,7 +12,7 @@ from typing import Any
 import tree_sitter_bicep
 from tree_sitter import Language, Parser
 
-from audit.checkpoint import Signer
+from audit.tlog.checkpoint import Signer
 from tests.deploy.bicep import Deployment, Resource, Template, deploy, named
 
 ROOT = Path(__file__).resolve().parents[2]

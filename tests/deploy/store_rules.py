@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from functions.settings import CONNECTION
-from retention.signing import BINDING_KEY, LINK_KEY, SIGNING_KEYS
+from functions.config import CONNECTION
+from retention.keys.signing import BINDING_KEY, LINK_KEY, SIGNING_KEYS
 from tests.deploy.bicep import Resource
 from tests.deploy.role_rules import grants
 from tests.deploy.site import Site

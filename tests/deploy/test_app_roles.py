@@ -6,8 +6,8 @@ import json
 import re
 from uuid import UUID
 
-from intake_api.identity.roles import ROLE_OF_CLAIM_VALUE
-from retention.actor import Role
+from intake_api.identity.caller import ROLE_OF_CLAIM_VALUE
+from retention.domain.actor import Role
 from tests.deploy.site import ROOT
 
 REGISTERED = json.loads((ROOT / "docs/deploy/app-roles.json").read_text())

@@ -13,7 +13,7 @@ import pytest
 
 from intake_api.cli.main import run
 from retention.assembly import assemble, initialise
-from retention.settings import from_environment
+from retention.config import from_environment
 from tests.azurite.conftest import azurite_port as azurite_port
 from tests.azurite.conftest import container as container
 from tests.azurite.conftest import node_modules as node_modules

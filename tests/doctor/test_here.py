@@ -11,20 +11,20 @@ from pathlib import Path
 
 import pytest
 
-from audit.cosignature import Cosigner
+from audit.cosigning.cosignature import Cosigner
 from audit.entry import Action
-from functions.settings import DEFAULTS
+from functions.config import DEFAULTS
+from intake_api.cli.doctor.checks import FUNCTION_APP
 from intake_api.cli.doctor.running import Check, run_checks
-from intake_api.cli.doctor.variables import FUNCTION_APP
 from intake_api.cli.main import run
-from intake_api.tls import local_certificate
-from retention.actor import CLOCK
+from intake_api.serve.tls import local_certificate
 from retention.assembly import assemble
 from retention.clock import DevelopmentClock
+from retention.config import from_environment
 from retention.custody.context import entry
-from retention.errors import Unavailable
-from retention.records.engine import sqlite_engine
-from retention.settings import from_environment
+from retention.domain.actor import CLOCK
+from retention.domain.faults import Unavailable
+from retention.records.sqlite_engine import sqlite_engine
 from tests.doctor.conftest import Patient, bad, timed
 from tests.intake_api.cli.serving import Answer, Asked, Served
 

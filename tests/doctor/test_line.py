@@ -6,11 +6,11 @@ import socket
 
 import pytest
 
+from intake_api.cli.cli_errors import CliError
 from intake_api.cli.doctor.line import takes_no_body_first
-from intake_api.cli.errors import CliError
-from tests.intake_api.server.conftest import service as service
-from tests.intake_api.server.conftest import serving as serving
-from tests.intake_api.server.serving import Service, free_port
+from tests.intake_api.serve.conftest import service as service
+from tests.intake_api.serve.conftest import serving as serving
+from tests.intake_api.serve.serving import Service, free_port
 from tests.servers.buffering_proxy import BufferingProxy
 
 

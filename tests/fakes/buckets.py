@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from audit.witness_s3 import S3Witness
+from audit.mirror.store_s3 import S3MirrorStore
 
 ORIGIN = "casevault.test/log"
 
@@ -43,8 +43,8 @@ class Buckets:
             self.s3.put_object_lock_configuration(Bucket=name, ObjectLockConfiguration=locked)
         return name
 
-    def witness(self, bucket: str | None = None, origin: str = ORIGIN) -> S3Witness:
-        return S3Witness(bucket or self.new(), origin, Now(), endpoint=self.endpoint)
+    def witness(self, bucket: str | None = None, origin: str = ORIGIN) -> S3MirrorStore:
+        return S3MirrorStore(bucket or self.new(), origin, Now(), endpoint=self.endpoint)
 
 
 @pytest.fixture(scope="session")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from retention.envelope.data_keys import DataKey
 from retention.envelope.format import ciphertext_length
-from retention.envelope.keys import DataKey
-from retention.envelope.stream import PartOpener, PartSealer
-from retention.envelope.writer import SealingWriter
+from retention.envelope.part_stream import PartOpener, PartSealer, SealingWriter
 from tests.fakes.ids import bundle, part
 
 B = bundle(1)

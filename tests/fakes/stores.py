@@ -16,12 +16,11 @@ from typing import Protocol, Self, TypeVar
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from retention.envelope.errors import UnknownKeyEncryptionKey, WrappedKeyBroken
-from retention.envelope.framing import CURRENT
-from retention.envelope.keys import DataKey, WrappedKey
-from retention.objects import paths
-from retention.objects.errors import KeyDestroyed, KeyExists, KeyMissing, PartExists, PartMissing
+from retention.envelope.data_keys import DataKey, WrappedKey
+from retention.envelope.format import CURRENT, UnknownKeyEncryptionKey, WrappedKeyBroken
+from retention.objects import object_names
 from retention.objects.store import RESERVE_MAX
+from retention.objects.store_errors import KeyDestroyed, KeyExists, KeyMissing, PartExists, PartMissing
 
 
 class Policed(Protocol):
@@ -113,7 +112,7 @@ class StrictObjectStore:
         self.violations: list[str] = []
 
     def new_part(self, bundle_id: str, part_id: str) -> _MemoryWriter:
-        paths.part_object(bundle_id, part_id)
+        object_names.part_object(bundle_id, part_id)
         name = (bundle_id, part_id)
         late = bundle_id in self.completed and not part_id.startswith("mft_")
         if late or bundle_id in self.destroyed:
@@ -125,7 +124,9 @@ class StrictObjectStore:
         return writer
 
     def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
-        listed = {(bundle_id, part_id) for part_id in part_ids if paths.part_object(bundle_id, part_id)}
+        listed = {
+            (bundle_id, part_id) for part_id in part_ids if object_names.part_object(bundle_id, part_id)
+        }
         if not listed <= self.parts.keys():
             raise PartMissing(bundle_id)
         for name in [*self._of(bundle_id)]:
@@ -134,7 +135,7 @@ class StrictObjectStore:
         self.completed.add(bundle_id)
 
     def open_part(self, bundle_id: str, part_id: str) -> _MemoryReader:
-        paths.part_object(bundle_id, part_id)
+        object_names.part_object(bundle_id, part_id)
         if bundle_id not in self.completed:
             self.violations.append(f"{bundle_id} was read before it was complete, or after it was destroyed")
         if (bundle_id, part_id) not in self.parts:
@@ -145,7 +146,7 @@ class StrictObjectStore:
         yield from {bundle for bundle, _ in [*self.parts, *self.writing]}
 
     def list_parts(self, bundle_id: str) -> list[str]:
-        paths.bundle_folder(bundle_id)
+        object_names.bundle_folder(bundle_id)
         return sorted(part for bundle, part in self.parts if bundle == bundle_id)
 
     def destroy(self, bundle_id: str) -> int:
@@ -157,7 +158,7 @@ class StrictObjectStore:
         return len(names)
 
     def destroy_part(self, bundle_id: str, part_id: str) -> None:
-        paths.part_object(bundle_id, part_id)
+        object_names.part_object(bundle_id, part_id)
         if bundle_id in self.completed:
             self.violations.append(f"part {part_id} was destroyed after its bundle was complete")
         self.parts.pop((bundle_id, part_id), None)
@@ -175,7 +176,7 @@ class StrictObjectStore:
         pass
 
     def _of(self, bundle_id: str) -> list[tuple[str, str]]:
-        paths.bundle_folder(bundle_id)
+        object_names.bundle_folder(bundle_id)
         return sorted(name for name in {*self.parts, *self.writing} if name[0] == bundle_id)
 
     def _forget(self, name: tuple[str, str]) -> None:
@@ -192,7 +193,7 @@ class StrictKeyStore:
         self.violations: list[str] = []
 
     def _refuse_destroyed(self, bundle_id: str, what: str) -> None:
-        paths.key_object(bundle_id)
+        object_names.key_object(bundle_id)
         if bundle_id in self.destroyed:
             self.violations.append(f"the destroyed key of {bundle_id} was {what}")
             raise KeyDestroyed(bundle_id)
@@ -217,16 +218,16 @@ class StrictKeyStore:
         return self.keys[bundle_id]
 
     def destroy(self, bundle_id: str) -> None:
-        paths.key_object(bundle_id)
+        object_names.key_object(bundle_id)
         self.keys.pop(bundle_id, None)
         self.destroyed.add(bundle_id)
 
     def exists(self, bundle_id: str) -> bool:
-        paths.key_object(bundle_id)
+        object_names.key_object(bundle_id)
         return bundle_id in self.keys
 
     def remains(self, bundle_id: str) -> list[str]:
-        name = paths.key_object(bundle_id)
+        name = object_names.key_object(bundle_id)
         return [name] if bundle_id in self.keys else []
 
     def list_bundles(self) -> Iterator[str]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from sqlalchemy.exc import OperationalError
 
-from retention.objects.errors import StoreUnavailable
+from retention.objects.store_errors import StoreUnavailable
 
 KILLED = 73
 

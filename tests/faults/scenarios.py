@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from audit.entry import Action
-from audit.sequencer import Sequencer
+from audit.log.sequencer import Sequencer
 from retention.assembly import assemble, initialise
-from retention.custody import completing, erasing
+from retention.config import Settings
 from retention.custody.context import entry
-from retention.settings import Settings
-from retention.sweep import sweep
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import completion
+from retention.jobs.sweep import sweep
 from tests.faults.injector import Faulty, FaultyEngine, FaultyRecords, Injector
 from tests.retention.custody.world import DAY, FakeClock, World
 
@@ -90,12 +91,12 @@ def _received(world: World) -> list[str]:
 
 
 def _complete(world: World, bundles: list[str], done: Acknowledged, _: Injector) -> None:
-    done.add("state", completing.verify_bundle(world.custody, bundles[0]))
+    done.add("state", completion.verify_bundle(world.custody, bundles[0]))
 
 
 def _granted(world: World) -> list[str]:
     bundles = _received(world)
-    completing.verify_bundle(world.custody, bundles[0])
+    completion.verify_bundle(world.custody, bundles[0])
     world.grant()
     return bundles
 
@@ -111,9 +112,9 @@ def _open(world: World, bundles: list[str], done: Acknowledged, _: Injector) -> 
 
 
 def _erase(world: World, bundles: list[str], done: Acknowledged, _: Injector) -> None:
-    erasure = erasing.request_bundle_erasure(world.custody, world.operator, bundles[0])
+    erasure = erasure_steps.request_bundle_erasure(world.custody, world.operator, bundles[0])
     done.add("confirmation", erasure.confirmation)
-    done.add("state", erasing.erase_bundle(world.custody, bundles[0]))
+    done.add("state", erasure_steps.erase_bundle(world.custody, bundles[0]))
 
 
 def _due(world: World) -> list[str]:

@@ -18,14 +18,16 @@ from pathlib import Path
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from audit.overdue import overdue
-from retention.custody import erasing, receipts, receiving
-from retention.custody.read_back_claim import LEASE
-from retention.errors import CustodyError, Erased
-from retention.objects.errors import StoreError
-from retention.receipt import check
+from audit.tlog.overdue import overdue
+from retention.custody import receipts
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import upload_session
+from retention.custody.uploads.read_back_claim import LEASE
+from retention.domain.faults import CustodyError, Erased
+from retention.domain.receipt import check
+from retention.jobs.sweep import remove_orphans, sweep
+from retention.objects.store_errors import StoreError
 from retention.records.queries import bundle_parts
-from retention.sweep import remove_orphans, sweep
 from tests.faults.injector import KILLED, Injector, Mode, in_a_process_of_its_own
 from tests.faults.scenarios import CONTENT, MARKER, SCENARIOS, Acknowledged, start
 from tests.retention.custody.world import QUICK, FakeClock, World
@@ -73,7 +75,7 @@ class Prepared:
 @pytest.fixture(scope="module", autouse=True)
 def small_parts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(receiving, "PART_SIZE", 1000)
+        patch.setattr(upload_session, "PART_SIZE", 1000)
         yield
 
 
@@ -165,7 +167,7 @@ def assert_acknowledged(world: World, bundle: str, done: Acknowledged) -> None:
     assert row.offset >= max(done.all("offset"), default=0)
     assert set(done.all("state")) <= {row.state}
     for confirmation in done.all("confirmation"):
-        assert erasing.find_erasure(world.custody, world.operator, confirmation).proven_at is not None
+        assert erasure_steps.find_erasure(world.custody, world.operator, confirmation).proven_at is not None
     actions = [leaf["action"] for leaf in world.leaves() if leaf["outcome"] == "success"]
     assert not done.all("plaintext") or "bundle.opened" in actions, "plaintext left before its entry stood"
     world.sequence()
@@ -206,7 +208,7 @@ def assert_gone(world: World, bundle: str) -> None:
 
 
 def assert_erasure_completes(world: World, bundle: str) -> None:
-    erasure = erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    erasure = erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
     sweep(world.custody)
     world.sequence()
     document = receipts.hand_out(world.custody, erasure.id)

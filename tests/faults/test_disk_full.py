@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from retention.objects.errors import StoreFull
-from retention.sweep import sweep
+from retention.jobs.sweep import sweep
+from retention.objects.store_errors import StoreFull
 from tests.retention.custody.world import World, local_world
 
 MIB = 1 << 20

@@ -16,14 +16,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from audit.mirror import Mirror
-from audit.tiles import CHECKPOINT_PATH
-from audit.witness_local import LocalWitness
-from intake_api.cli.doctor.serving import disk
-from intake_api.cli.errors import CliError
-from retention.objects.errors import StoreFull
-from retention.settings import Settings
-from retention.sweep import erase_due
+from audit.mirror.copying import Mirror
+from audit.mirror.store_local import LocalMirrorStore
+from audit.tlog.tile_store import CHECKPOINT_PATH
+from intake_api.cli.cli_errors import CliError
+from intake_api.cli.doctor.checks import disk
+from retention.config import Settings
+from retention.jobs.sweep import erase_due
+from retention.objects.store_errors import StoreFull
 from tests.service import CASE, OPERATOR, STAMP, Service, collection, tus
 
 MIB = 1 << 20
@@ -47,7 +47,7 @@ def small(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         used = sum(file.lstat().st_blocks * 512 for file in folder.rglob("*"))
         return SimpleNamespace(f_bavail=max(0, SIZE - used), f_frsize=1)
 
-    monkeypatch.setattr("retention.objects.local.os.statvfs", statvfs)
+    monkeypatch.setattr("retention.objects.local.part_store.os.statvfs", statvfs)
     yield
 
 
@@ -162,7 +162,7 @@ def test_a_hundred_erasures_fit_into_half_of_the_reserve(service: Service) -> No
         service.custody.records.engine,
         service.custody.tiles,
         service.services.log_signer.verifier,
-        LocalWitness(service.settings.witness_folder),
+        LocalMirrorStore(service.settings.witness_folder),
         service.clock,
     ).run_once()
     lowest = min(lowest, free(service))

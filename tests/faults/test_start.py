@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from retention.assembly import assemble, initialise
-from retention.custody.completing import verify_bundle
-from retention.envelope.errors import EnvelopeError, KeyFileRefused, UnknownKeyEncryptionKey
-from retention.envelope.key_file import LocalKeyWrapper
-from retention.settings import Settings
-from retention.signing import SigningKeyRefused
+from retention.config import Settings
+from retention.custody.uploads.completion import verify_bundle
+from retention.envelope.format import EnvelopeError, KeyFileRefused, UnknownKeyEncryptionKey
+from retention.keys.key_file import LocalKeyWrapper
+from retention.keys.signing import SigningKeyRefused
 from tests.faults.scenarios import CONTENT, start
 from tests.retention.custody.world import START
 

@@ -16,20 +16,20 @@ from typing import Any
 from sqlalchemy import select
 
 from audit.entry import Action, Outcome, parse_leaf
-from audit.overdue import overdue
-from audit.tables import audit_entries
-from audit.verify import Verdict, verify_database
-from retention.actor import Actor, Role
+from audit.log.tables import audit_entries
+from audit.log.verify import Verdict, verify_database
+from audit.tlog.overdue import overdue
 from retention.assembly import Services, assemble, initialise
-from retention.bundle import BundleState, Collection, CollectionType
 from retention.clock import DevelopmentClock
-from retention.custody.cases import close_case, open_case
-from retention.custody.collecting import create_upload
-from retention.custody.receiving import begin
-from retention.custody.stamps import register_stamp, register_tenant
+from retention.config import from_environment
+from retention.custody.access.manage_cases import close_case, open_case
+from retention.custody.access.manage_stamps import register_stamp, register_tenant
+from retention.custody.uploads.declaration import create_upload
+from retention.custody.uploads.upload_session import begin
+from retention.domain.actor import Actor, Role
+from retention.domain.bundle import BundleState, Collection, CollectionType
+from retention.jobs.sweep import SweepReport, verify_received
 from retention.records.tables import bundles, erasures
-from retention.settings import from_environment
-from retention.sweep import SweepReport, verify_received
 
 CLOSED, OPEN = "100000000000001", "100000000000002"
 CASE_SYSTEM = Actor(id="act_case_system", roles=frozenset({Role.CASE_SYSTEM}))

@@ -15,17 +15,16 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 
 from audit.entry import Action, Outcome
-from functions.app import create_app
-from functions.message import BadMessage, read_message, write_message
-from functions.process import Once
-from functions.settings import from_environment
+from functions.app import Once, create_app
+from functions.config import from_environment
+from functions.queues import BadMessage, read_message, write_message
 from retention.assembly import Services
-from retention.bundle import BundleState
-from retention.custody.completing import verify_bundle
-from retention.custody.erasing import CASE, start
-from retention.custody.read_back_claim import LEASE, claim
-from retention.errors import Unavailable
-from retention.ids import Kind, new_id
+from retention.custody.erasure.erasure_steps import CASE, start
+from retention.custody.uploads.completion import verify_bundle
+from retention.custody.uploads.read_back_claim import LEASE, claim
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Unavailable
+from retention.domain.ids import Kind, new_id
 from retention.records.tables import bundles, cases
 from tests.functions.state import (
     CASE_SYSTEM,
@@ -185,7 +184,7 @@ def test_deliveries_at_once_to_several_instances_read_each_bundle_back_once(
             read.append(bundle_id)
             return verify_bundle(custody, bundle_id, *more)
 
-        monkeypatch.setattr("retention.sweep.verify_bundle", noted)
+        monkeypatch.setattr("retention.jobs.sweep.verify_bundle", noted)
 
         def instance() -> None:
             together.wait(60)

@@ -18,7 +18,7 @@ from croniter import croniter
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from functions.settings import DEFAULTS
+from functions.config import DEFAULTS
 from tests.functions.deployment import ROOT, is_ignored
 
 DEPLOYED = {"audit", "functions", "retention", "function_app.py", "host.json", "requirements.txt"}
@@ -267,7 +267,7 @@ def test_function_app_only_imports_the_app_under_one_name() -> None:
     tree = ast.parse((ROOT / "function_app.py").read_text())
     imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     assert [(node.module, [(a.name, a.asname) for a in node.names]) for node in imports] == [
-        ("functions.process", [("app", None)])
+        ("functions.app", [("app", None)])
     ]
     rest = [node for node in tree.body if node not in imports]
     assert [type(node) for node in rest] == [ast.Expr, ast.Assign]
@@ -278,7 +278,7 @@ def test_only_the_settings_module_reads_the_environment() -> None:
     readers = {
         f.name for f in Path(ROOT / "functions").glob("*.py") if re.search(r"environ\b|getenv", f.read_text())
     }
-    assert readers == {"settings.py"}
+    assert readers == {"config.py"}
 
 
 def test_the_docs_name_every_setting_with_its_default() -> None:

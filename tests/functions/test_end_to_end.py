@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from audit.entry import Action
-from retention.bundle import BundleState
+from retention.domain.bundle import BundleState
 from tests.azurite.conftest import azurite_port, node_modules
 from tests.functions.state import (
     CLOSED,

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 from audit.entry import Action
-from retention.bundle import BundleState
+from retention.domain.bundle import BundleState
 from tests.functions.state import Past, count, erased, services_on, states, verdict
 from tests.functions.worker.client import StartWorker, Worker
 

@@ -9,7 +9,7 @@ from croniter import croniter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.schedules import BadSchedule, check_schedule
+from functions.config import BadSchedule, check_schedule
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.settings import DEFAULTS, from_environment
-from retention.settings import SettingError
+from functions.config import DEFAULTS, from_environment
+from retention.config import SettingError
 
 QUEUE_NAMES = st.from_regex(r"[a-z0-9]{1,8}(-[a-z0-9]{1,8}){1,4}", fullmatch=True)
 

@@ -123,7 +123,7 @@ def test_our_own_app_with_the_modern_list_would_not_be_indexed(
 ) -> None:
     copy = tmp_path / "wwwroot"
     shutil.copytree(app_root, copy)
-    sweeping = copy / "functions" / "sweeping.py"
+    sweeping = copy / "functions" / "timers.py"
     source = sweeping.read_text()
     assert "func.Out[List[str]]" in source
     sweeping.write_text(source.replace("func.Out[List[str]]", "func.Out[list[str]]"))

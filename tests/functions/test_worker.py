@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from audit.cosignature import Cosigner
+from audit.cosigning.cosignature import Cosigner
 from audit.entry import Action, Outcome
-from functions.message import write_message
-from retention.bundle import BundleState
-from retention.ids import Kind, new_id
+from functions.queues import write_message
+from retention.domain.bundle import BundleState
+from retention.domain.ids import Kind, new_id
 from tests.functions.state import Past, count, erased, move_clock, services_on, states
 from tests.functions.worker.client import StartWorker, Worker
 from tests.servers.scripted import answer, scripted
@@ -92,7 +92,7 @@ def test_the_app_runs_from_the_deployed_files_alone_and_brings_no_other_door(
     worker: Worker, app_root: Path
 ) -> None:
     files = {name: file for name, file in worker.loaded.items() if file is not None}
-    assert {"audit.log", "functions.app", "retention.assembly", "function_app"} <= files.keys()
+    assert {"audit.log.append", "functions.app", "retention.assembly", "function_app"} <= files.keys()
     assert all(Path(file).is_relative_to(app_root) for file in files.values())
     assert not any(name.split(".")[0] == "intake_api" for name in worker.loaded)
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import requests
 
-from audit.checkpoint import Verifier, open_checkpoint
-from audit.cosignature import CosignatureVerifier, cosigned_at
-from audit.cosigning import Request
-from audit.proofs import prove_consistency
-from audit.tiles import LocalTileStore
+from audit.cosigning.cosignature import CosignatureVerifier, cosigned_at
+from audit.cosigning.server import Request
+from audit.tlog.checkpoint import Verifier, open_checkpoint
+from audit.tlog.proofs import prove_consistency
+from audit.tlog.tile_store import LocalTileStore
 from tests.journeys.installed import serving
 from tests.journeys.served import ADMINISTRATOR, Served
 

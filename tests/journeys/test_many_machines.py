@@ -17,7 +17,7 @@ import pytest
 
 from audit.times import rfc3339
 from tests.azurite.conftest import azurite_port, node_modules
-from tests.intake_api.server.serving import free_port
+from tests.intake_api.serve.serving import free_port
 from tests.servers.azure import LocalAzure, local_azure
 from tests.servers.issuer import LocalIssuer
 from tests.servers.machines import Machine, casevault, environment_of, machine

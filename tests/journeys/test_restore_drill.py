@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from audit.witness_local import LocalWitness
+from audit.mirror.store_local import LocalMirrorStore
 from tests.azurite.conftest import azurite_port as azurite_port
 from tests.azurite.conftest import connection_string
 from tests.azurite.conftest import node_modules as node_modules
@@ -49,7 +49,7 @@ def until(what: Callable[[], Any]) -> Any:
 def until_witnessed(served: Served, installed: Installed) -> None:
     size = served.until_sequenced()
     served.pass_time(timedelta(minutes=2))
-    until(lambda: (LocalWitness(installed.folder / "elsewhere").newest() or 0) >= size)
+    until(lambda: (LocalMirrorStore(installed.folder / "elsewhere").newest() or 0) >= size)
 
 
 def send(served: Served, keys: Path, name: str, *more: str) -> str:

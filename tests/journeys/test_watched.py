@@ -25,9 +25,9 @@ from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportM
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from prometheus_client.parser import text_string_to_metric_families
 
-from retention.clock_skew import METRIC
-from retention.ids import Kind
-from retention.observing.telemetry import STATE
+from retention.custody.timekeeping import METRIC
+from retention.domain.ids import Kind
+from retention.telemetry.opentelemetry import STATE
 from tests.journeys.served import ADMINISTRATOR, AUDITOR, CASE_SYSTEM, Line, Served, free_port, start
 
 TENANT, DIRECTORY = "Zwetschge Industries", "zwetschge-directory"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from audit.witness import Witness
+from audit.mirror.store import MirrorStore
 from tests.fakes.buckets import Buckets
 from tests.fakes.buckets import buckets as buckets
 from tests.journeys.installed import serving
@@ -57,7 +57,7 @@ def told(tmp_path_factory: pytest.TempPathFactory, buckets: Buckets) -> Told:
     return Told(folder, backup, keys, bucket, settings)
 
 
-def until_witnessed(served: Served, witness: Witness) -> None:
+def until_witnessed(served: Served, witness: MirrorStore) -> None:
     """Wait for all that is logged now: first for its place in the tree, then, minutes later, for the witness."""
     size = served.until_sequenced()
     served.pass_time(timedelta(minutes=2))

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from retention.envelope.key_vault import KeyVaultWrapper
-from retention.vault_service import VaultPatience
+from retention.keys.key_vault import KeyVaultWrapper
+from retention.keys.vault_service import VaultPatience
 from tests.keyvault.vault import DOMAIN, Credential, Vault, make_certificate, serve
 
 MakeVault = Callable[[str], Vault]

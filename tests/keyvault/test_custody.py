@@ -7,11 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from retention.custody import receiving
-from retention.custody.rekeying import rewrap_all, rotate
-from retention.envelope.errors import KeyWrapperUnavailable
-from retention.envelope.key_vault import KeyVaultWrapper
-from retention.envelope.keys import WrappedKey
+from retention.custody.key_rotation import rewrap_all, rotate
+from retention.custody.uploads import upload_session
+from retention.envelope.data_keys import WrappedKey
+from retention.envelope.format import KeyWrapperUnavailable
+from retention.keys.key_vault import KeyVaultWrapper
 from tests.keyvault.vault import Fault, Vault
 from tests.retention.custody.world import World, but, strict_world
 
@@ -33,7 +33,7 @@ def test_a_disabled_key_refuses_an_upload_before_its_first_byte(world: World, va
     attributes = vault.keys["casevault"][0].attributes
     attributes["enabled"] = False
     with pytest.raises(KeyWrapperUnavailable, match="is disabled"):
-        receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0)
+        upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0)
     assert world.custody.objects.remains(bundle) == world.custody.keys.remains(bundle) == []
     attributes["enabled"] = True
     assert world.send(bundle, CONTENT) == len(CONTENT)

@@ -10,15 +10,15 @@ import pytest
 from azure.core.credentials import AccessToken
 from azure.core.exceptions import ClientAuthenticationError
 
-from retention.envelope.errors import (
+from retention.envelope.data_keys import DataKey, WrappedKey
+from retention.envelope.format import (
     KeyWrapperError,
     KeyWrapperUnavailable,
     UnknownKeyEncryptionKey,
     WrappedKeyBroken,
 )
-from retention.envelope.key_vault import KeyVaultWrapper
-from retention.envelope.keys import DataKey, WrappedKey
-from retention.vault_service import LONGEST_PAUSE, TRIES, VaultPatience
+from retention.keys.key_vault import KeyVaultWrapper
+from retention.keys.vault_service import LONGEST_PAUSE, TRIES, VaultPatience
 from tests.fakes.ids import bundle
 from tests.keyvault.conftest import MakeVault
 from tests.keyvault.vault import Credential, Fault, Vault
@@ -152,11 +152,11 @@ def test_a_vault_that_is_not_there_is_unavailable(make_vault: MakeVault, waits: 
 
 
 def test_a_process_without_an_identity_is_told_so(vault: Vault) -> None:
-    class Nobody:
+    class NoopObserver:
         def get_token(self, *scopes: str, **_: object) -> AccessToken:
             raise ClientAuthenticationError("no identity here")
 
-    wrapper = KeyVaultWrapper(vault.key_url("casevault"), Nobody())
+    wrapper = KeyVaultWrapper(vault.key_url("casevault"), NoopObserver())
     with pytest.raises(KeyWrapperUnavailable, match="does not accept this service's identity"):
         wrapper.wrap(DataKey.generate(), B)
 

@@ -7,10 +7,10 @@ import traceback
 
 import pytest
 
-from audit.checkpoint import Signer
-from retention.signing import LOG_KEY, SigningKeyRefused
-from retention.signing_vault import SigningSecrets
-from retention.vault_service import VaultPatience
+from audit.tlog.checkpoint import Signer
+from retention.keys.signing import LOG_KEY, SigningKeyRefused
+from retention.keys.signing_vault import SigningSecrets
+from retention.keys.vault_service import VaultPatience
 from tests.keyvault.conftest import MakeVault
 from tests.keyvault.vault import Credential, Fault, Secret, Vault
 

@@ -50,7 +50,7 @@ AREAS = {
         ("tests/retention/test_*.py", "tests/retention/custody"),
     ),
     "custody": Area(
-        ("retention/custody/*.py", "retention/sweep.py", "retention/reconcile.py"),
+        ("retention/custody/*.py", "retention/jobs/sweep.py", "retention/jobs/reconcile.py"),
         ("tests/retention/custody", "tests/retention/test_*.py", "tests/faults", "tests/intake_api/*.py"),
     ),
     "envelope": Area(

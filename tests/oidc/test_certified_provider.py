@@ -14,12 +14,12 @@ from intake_api.identity import (
     InvalidToken,
     IssuerSettings,
     KeysUnavailable,
-    Refusal,
+    TokenRefusal,
     TokenVerifier,
 )
 from intake_api.identity.claims import caller_of, check_access_token
-from retention.actor import Role
 from retention.clock import SystemClock
+from retention.domain.actor import Role
 
 
 @pytest.fixture
@@ -51,12 +51,12 @@ def test_who_signed_in_at_a_client_is_let_in_by_the_access_token_and_not_by_the_
         assert (caller.subject, caller.roles) == ("person-1", {Role.SUPPORT_ENGINEER})
         with pytest.raises(InvalidToken) as caught:
             ours.verify(f"Bearer {given['id_token']}")
-        assert caught.value.code is Refusal.TYPE_REFUSED  # theirs have no type; Entra's say JWT
+        assert caught.value.code is TokenRefusal.TYPE_REFUSED  # theirs have no type; Entra's say JWT
     # Its claims would do but for the kind of token that they show: for that audience, in time, with a role.
     claims = jwt.decode(given["id_token"], options={"verify_signature": False})
     with pytest.raises(InvalidToken) as caught:
         check_access_token(claims, trusting, by_type=False)
-    assert caught.value.code is (Refusal.OTHER_KIND if asked else Refusal.UNPROVEN_KIND)
+    assert caught.value.code is (TokenRefusal.OTHER_KIND if asked else TokenRefusal.UNPROVEN_KIND)
     assert caller_of(claims, trusting, SystemClock().now()).roles == {Role.SUPPORT_ENGINEER}
     assert ("nonce" in claims) == ("nonce" in asked)
 
@@ -69,7 +69,7 @@ def test_the_customers_directory_comes_along(provider: Any, verifier: TokenVerif
 def test_a_client_without_a_role_is_refused(provider: Any, verifier: TokenVerifier) -> None:
     with pytest.raises(InvalidToken) as caught:
         verifier.verify(provider.bearer("nobody-1"))
-    assert caught.value.code is Refusal.NO_ROLE
+    assert caught.value.code is TokenRefusal.NO_ROLE
 
 
 def test_a_rotated_key_is_accepted_at_once_and_the_former_still(
@@ -91,7 +91,7 @@ def test_a_withdrawn_key_is_refused(provider: Any, verifier: TokenVerifier) -> N
     provider.tell("withdraw")
     with pytest.raises(InvalidToken) as caught:
         verifier.verify(old)
-    assert caught.value.code is Refusal.UNKNOWN_KEY
+    assert caught.value.code is TokenRefusal.UNKNOWN_KEY
 
 
 def test_a_token_for_another_service_of_the_same_issuer_is_refused(provider: Any) -> None:
@@ -102,7 +102,7 @@ def test_a_token_for_another_service_of_the_same_issuer_is_refused(provider: Any
     )
     with pytest.raises(InvalidToken) as caught:
         other.verify(provider.bearer("engineer-1"))
-    assert caught.value.code is Refusal.WRONG_AUDIENCE
+    assert caught.value.code is TokenRefusal.WRONG_AUDIENCE
 
 
 def test_an_issuer_whose_certificate_nobody_we_trust_signed_is_not_believed(

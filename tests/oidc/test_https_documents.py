@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from intake_api.identity import HttpsDocuments
-from intake_api.identity.documents import LARGEST, DocumentUnavailable
+from intake_api.identity.jwks import LARGEST, DocumentUnavailable
 
 BODIES = {
     "/object": b'{"a": 1}',

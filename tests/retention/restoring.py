@@ -11,15 +11,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from audit.checkpoint import open_checkpoint
-from audit.merkle import verify_consistency
-from audit.proofs import prove_consistency
-from audit.witnessed import RecordedLog, hold_to_witness, read_kept
+from audit.mirror.compare import RecordedLog, hold_to_witness, read_kept
+from audit.tlog.checkpoint import open_checkpoint
+from audit.tlog.merkle import verify_consistency
+from audit.tlog.proofs import prove_consistency
 from retention.assembly import Services, assemble, initialise
-from retention.custody import erasing
-from retention.settings import Settings, WitnessSettings
-from retention.sweep import sweep
-from retention.witnessing import witness_once
+from retention.config import MirrorSettings, Settings
+from retention.custody.erasure import erasure_steps
+from retention.jobs.sequencing import witness_once
+from retention.jobs.sweep import sweep
 from tests.retention.custody.world import FakeClock, World
 from tests.servers.postgres import shared_server
 
@@ -33,7 +33,7 @@ class Installation:
         self.folder = folder
         self.settings = Settings(
             state=folder / "state",
-            witness=WitnessSettings(folder=folder / "elsewhere" / "witness"),
+            witness=MirrorSettings(folder=folder / "elsewhere" / "witness"),
             database_url=database_url,
         )
         self.clock = FakeClock()
@@ -150,7 +150,7 @@ def drill(installation: Installation) -> tuple[str, str, str, str]:
         publish(services)
     installation.back_up()
     with installation.service() as (services, world):
-        erasing.request_bundle_erasure(world.custody, world.operator, erased)
+        erasure_steps.request_bundle_erasure(world.custody, world.operator, erased)
         sweep(world.custody)
         assert world.state(erased) == "erased"
         late = world.upload(CONTENT)

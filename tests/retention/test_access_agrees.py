@@ -1,4 +1,5 @@
-"""Who may read: `retention.grants` and `audit.unaccounted`, which share no code, agree on every history (P2, P6)."""
+"""Who may read: `retention.domain.grants` and `audit.tlog.unaccounted`, which share no code, agree on every history
+(P2, P6)."""
 
 from __future__ import annotations
 
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 
 from audit.entry import Action, Entry, parse_leaf
 from audit.times import rfc3339
-from audit.unaccounted import Kind, unaccounted
-from retention.actor import Actor, Role
-from retention.bundle import BundleState
-from retention.case import CaseState
-from retention.grants import Allowed, CaseFacts, Consent, Denied, Grant, decide_grant, decide_open
+from audit.tlog.unaccounted import Kind, unaccounted
+from retention.domain.actor import Actor, Role
+from retention.domain.bundle import BundleState
+from retention.domain.case import CaseState
+from retention.domain.grants import Allowed, CaseFacts, Consent, Denied, Grant, decide_grant, decide_open
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 TICK, HOUR = timedelta(microseconds=1), timedelta(hours=1)

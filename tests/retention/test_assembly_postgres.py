@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from retention.actor import Actor, Role
 from retention.assembly import assemble, initialise, is_initialised
-from retention.custody import stamps
+from retention.config import Settings, from_environment
+from retention.custody.access import manage_stamps
+from retention.domain.actor import Actor, Role
 from retention.records.postgres import PostgresRecords
-from retention.settings import Settings, from_environment
 from tests.servers.postgres import shared_server
 
 ADMINISTRATOR = Actor(id="act_root", roles=frozenset({Role.ADMINISTRATOR}))
@@ -33,13 +33,13 @@ def test_it_is_made_once_and_found_again_with_what_it_held(settings: Settings) -
     initialise(settings)
     first = assemble(settings)
     assert isinstance(first.custody.records, PostgresRecords)
-    stamps.register_tenant(first.custody, ADMINISTRATOR, "Contoso", "contoso")
+    manage_stamps.register_tenant(first.custody, ADMINISTRATOR, "Contoso", "contoso")
     checkpoint = first.sequencer.run_once()
     assert checkpoint is not None
     assert checkpoint.size == 1
     first.close()
     again = assemble(settings)
-    assert len(stamps.list_tenants(again.custody, ADMINISTRATOR, None, 10).items) == 1
+    assert len(manage_stamps.list_tenants(again.custody, ADMINISTRATOR, None, 10).items) == 1
     again.close()
     assert not settings.records_file.exists()
 
@@ -47,8 +47,8 @@ def test_it_is_made_once_and_found_again_with_what_it_held(settings: Settings) -
 def test_two_processes_share_one_database(settings: Settings) -> None:
     initialise(settings)
     doors = [assemble(settings) for _ in range(2)]
-    stamps.register_tenant(doors[0].custody, ADMINISTRATOR, "Contoso", "contoso")
-    assert len(stamps.list_tenants(doors[1].custody, ADMINISTRATOR, None, 10).items) == 1
+    manage_stamps.register_tenant(doors[0].custody, ADMINISTRATOR, "Contoso", "contoso")
+    assert len(manage_stamps.list_tenants(doors[1].custody, ADMINISTRATOR, None, 10).items) == 1
     for door in doors:
         door.close()
 

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from audit.checkpoint import Signer
-from intake_api import settings as server_settings
+from audit.tlog.checkpoint import Signer
+from intake_api import config as server_settings
 from retention.assembly import assemble, initialise, public_keys
+from retention.config import SettingError, Settings, from_environment
 from retention.custody import receipts
-from retention.sequencing import sequence_once
-from retention.settings import SettingError, Settings, from_environment
-from retention.signing import LINK_KEY, LOG_KEY, RECEIPT_KEY, SigningKeyRefused
+from retention.jobs.sequencing import sequence_once
+from retention.keys.signing import LINK_KEY, LOG_KEY, RECEIPT_KEY, SigningKeyRefused
 
 
 @pytest.fixture

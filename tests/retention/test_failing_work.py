@@ -12,14 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import func, insert, select, update
 
-from functions.sweeping import MOST
-from intake_api.clockwork import ERASURES
-from retention.bundle import BundleState
-from retention.custody import erasing
-from retention.custody.failed_work import FIRST, LONGEST, back_off
-from retention.objects.errors import PartMissing, StoreUnavailable
-from retention.records.tables import bundles, erasure_bundles, erasures
-from retention.sweep import (
+from functions.timers import MOST
+from intake_api.serve.clock_process import ERASURES
+from retention.custody.erasure import erasure_steps
+from retention.custody.work_state import FIRST, LONGEST, back_off
+from retention.domain.bundle import BundleState
+from retention.jobs.sweep import (
     SweepReport,
     erase_due,
     erase_pending,
@@ -28,6 +26,8 @@ from retention.sweep import (
     sweep,
     verify_received,
 )
+from retention.objects.store_errors import PartMissing, StoreUnavailable
+from retention.records.tables import bundles, erasure_bundles, erasures
 from tests.retention.custody.world import DAY, World, but, postgres_records, strict_world
 
 MANY = 2000
@@ -123,7 +123,7 @@ def test_two_thousand_that_cannot_be_erased_keep_no_other_waiting(world: World) 
     lost = copies(world, healthy[0], MANY, state=BundleState.ERASING, erased_cause=CAUSE)
     being_erased(world, lost)
     for bundle in healthy:
-        erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+        erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
     store = Store(world, *lost)
     custody = but(world, objects=store).custody
     for _ in range(MANY // ERASURES + 1):
@@ -133,7 +133,7 @@ def test_two_thousand_that_cannot_be_erased_keep_no_other_waiting(world: World) 
 
     asked = world.upload(b"asked for while all of them are due again")
     world.clock.move(LONGEST)
-    erasing.request_bundle_erasure(world.custody, world.operator, asked)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, asked)
     store.tried.clear()
     erase_due(custody, ERASURES)
     assert store.tried.index(asked) < 16, "it does not wait for those that failed before"
@@ -158,7 +158,7 @@ def test_what_a_function_app_sends_goes_around_too(world: World) -> None:
     healthy = world.upload(b"healthy")
     lost = copies(world, healthy, MANY + 500, state=BundleState.ERASING, erased_cause=CAUSE)
     being_erased(world, lost)
-    erasing.request_bundle_erasure(world.custody, world.operator, healthy)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, healthy)
     custody = but(world, objects=Store(world, *lost)).custody
     sent = [bundle for _, bundle in pending_erasures(custody, MOST)]
     assert healthy not in sent
@@ -171,7 +171,7 @@ def test_what_a_function_app_sends_goes_around_too(world: World) -> None:
 def test_another_reason_is_another_entry_and_the_end_counts_them_all(world: World) -> None:
     world.open_case()
     bundle = world.upload(b"content")
-    erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
     store = Store(world, bundle)
     custody = but(world, objects=store).custody
     for error in (StoreUnavailable("x"), StoreUnavailable("y"), OSError("z"), OSError("z")):
@@ -199,7 +199,7 @@ def test_between_two_tries_nothing_is_tried_but_for_who_asks(world: World) -> No
     for _ in range(100):
         erase_due(custody)
     assert store.tried == [bundle]
-    erasing.request_bundle_erasure(custody, world.operator, bundle)
+    erasure_steps.request_bundle_erasure(custody, world.operator, bundle)
     erase_due(custody)
     assert store.tried == [bundle, bundle], "a customer asked"
     sweep(custody)
@@ -266,7 +266,7 @@ def unfinished(world: World) -> str:
     """An upload whose last byte is recorded, and whose last request died before it was fixed."""
     bundle = world.announce(1)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("retention.custody.receiving.finish_upload", lambda *_: None)
+        patch.setattr("retention.custody.uploads.upload_session.finish_upload", lambda *_: None)
         world.send(bundle, b"1")
     return bundle
 

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from audit.sequencer import TilesBehindError
-from retention.custody import consenting, erasing
-from retention.errors import Erased, NotFound, Refused, Unavailable
-from retention.reconcile import reconcile
-from retention.sequencing import sequence_once
-from retention.sweep import remove_orphans, sweep
+from audit.log.sequencer import TilesBehindError
+from retention.custody.access import manage_consents
+from retention.custody.erasure import erasure_steps
+from retention.domain.faults import Erased, NotFound, Refused, Unavailable
+from retention.jobs.reconcile import reconcile
+from retention.jobs.sequencing import sequence_once
+from retention.jobs.sweep import remove_orphans, sweep
 from tests.retention.custody.world import HOUR
 from tests.retention.restoring import CONTENT, Installation, extends, leaves, log_is_good, publish
 
@@ -80,9 +81,9 @@ def test_after_any_restore_the_service_goes_on_and_gives_nothing_back(
         drill.clock.move(HOUR)
     drill.copy_all()
     with drill.service() as (services, world):
-        erasing.request_bundle_erasure(world.custody, world.operator, goes)
+        erasure_steps.request_bundle_erasure(world.custody, world.operator, goes)
         sweep(world.custody)
-        consenting.revoke_consent(world.custody, world.operator, consent)
+        manage_consents.revoke_consent(world.custody, world.operator, consent)
         note = publish(services)
         world.assign(world.colleague)  # an entry that is in no copy yet
     drill.bring_back(restored)
@@ -148,7 +149,7 @@ def test_a_repair_that_is_tried_again_is_told_once(tmp_path: Path, monkeypatch: 
     with drill.service() as (services, world):
         for _ in range(2):
             with monkeypatch.context() as patch:
-                patch.setattr("retention.reconcile.repair_tiles", lambda *_: 1 / 0)
+                patch.setattr("retention.jobs.reconcile.repair_tiles", lambda *_: 1 / 0)
                 with pytest.raises(ZeroDivisionError):
                     sequence_once(services)
         assert sequence_once(services) is not None

@@ -26,15 +26,15 @@ from pathlib import Path
 from azure.storage.blob import ContainerClient
 
 from intake_api.identity import DevelopmentIssuer
-from intake_api.tls import local_certificate
+from intake_api.serve.tls import local_certificate
 from retention.assembly import Services, assemble, initialise
 from retention.clock import DevelopmentClock, SystemClock
-from retention.objects.azure_service import connect_by_string
-from retention.settings import Settings, from_environment
+from retention.config import Settings, from_environment
+from retention.objects.azure.blob_service import connect_by_string
 from tests.azurite.conftest import ACCOUNT, ACCOUNT_KEY, azurite, connection_string
 from tests.functions.deployment import deploy
 from tests.functions.worker.client import Worker
-from tests.intake_api.server.serving import family
+from tests.intake_api.serve.serving import family
 from tests.servers.postgres import PostgresServer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,7 +1,7 @@
 """The judge: what was promised, held against the ledger, the published log and what the account holds. Pure.
 
 It uses nothing of custody. From the log it takes the leaves, parsed from the published tiles; when an erasure is due it
-works out from the ledger, by its own reading of the rules, and by `audit.overdue` from the leaves alone.
+works out from the ledger, by its own reading of the rules, and by `audit.tlog.overdue` from the leaves alone.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from audit.entry import Action, Outcome
-from audit.overdue import overdue
 from audit.times import parse_rfc3339
+from audit.tlog.overdue import overdue
 from tests.scale.ledger import Ledger, Upload
 
 NINETY_DAYS = timedelta(days=90)

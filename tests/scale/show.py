@@ -14,11 +14,12 @@ from typing import Any
 import requests
 from sqlalchemy import func, select
 
-from audit.checkpoint import NoteError, Verifier, open_checkpoint
 from audit.entry import parse_leaf
-from audit.merkle import root
-from audit.tables import audit_entries
-from audit.tiles import (
+from audit.log.tables import audit_entries
+from audit.log.verify import verify_folder
+from audit.tlog.checkpoint import NoteError, Verifier, open_checkpoint
+from audit.tlog.merkle import root
+from audit.tlog.tile_store import (
     CHECKPOINT_PATH,
     TILE_WIDTH,
     TileMissingError,
@@ -27,12 +28,11 @@ from audit.tiles import (
     decode_entries,
     entries_path,
 )
-from audit.verify import verify_folder
 from retention.assembly import Services
-from retention.bundle import BundleState
-from retention.receipt import ReceiptBroken, check
+from retention.domain.bundle import BundleState
+from retention.domain.receipt import ReceiptBroken, check
+from retention.jobs.sweep import failed_erasures, pending_erasures
 from retention.records.tables import bundles
-from retention.sweep import failed_erasures, pending_erasures
 from tests.scale.caller import BROKEN, Caller, GaveUp
 from tests.scale.chaos import Chaos
 from tests.scale.host import Host, Mischief, Ticks

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from azure.storage.blob import BlobServiceClient
 
-from audit.checkpoint import sign_checkpoint
 from audit.entry import Action
-from retention.actor import CLOCK, Role
-from retention.custody.erasing import BUNDLE, erase_bundle, start
-from retention.custody.reading import open_bundle
+from audit.tlog.checkpoint import sign_checkpoint
+from retention.custody.erasure.erasure_steps import BUNDLE, erase_bundle, start
+from retention.custody.reading.bundle_reads import open_bundle
+from retention.domain.actor import CLOCK, Role
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
 from tests.azurite.conftest import node_modules
@@ -138,7 +138,9 @@ def test_a_read_that_is_not_entered_is_found(
             particulars={},
         )
         monkeypatch.setattr(Transaction, "audit", forgetful)
-        monkeypatch.setattr("retention.custody.reading.confirm", lambda *_: None)  # or nothing would open
+        monkeypatch.setattr(
+            "retention.custody.reading.bundle_reads.confirm", lambda *_: None
+        )  # or nothing would open
         opened = open_bundle(services.custody, actor, upload.bundle, lambda _: [(3, 5)])
         got = b"".join(opened.pieces((3, 5)))
         opened.close()

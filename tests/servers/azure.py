@@ -14,7 +14,7 @@ from pathlib import Path
 
 from azure.storage.blob import BlobServiceClient
 
-from retention.objects.azure_service import connect_by_string
+from retention.objects.azure.blob_service import connect_by_string
 from tests.azurite.conftest import connection_string
 from tests.keyvault.vault import Vault, make_certificate, serve
 from tests.servers.identity import IdentityEndpoint, NamesOfThisMachine

@@ -15,7 +15,7 @@ from typing import Any
 
 import requests
 
-from tests.intake_api.server.serving import free_port
+from tests.intake_api.serve.serving import free_port
 from tests.servers.issuer import LocalIssuer
 from tests.service import Persona
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.intake_api.server.serving import Service
+from tests.intake_api.serve.serving import Service
 from tests.servers.installing import npm_packages
 from tests.uploaders.starting import started
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.intake_api.server.serving import START, Service, free_port, until
+from tests.intake_api.serve.serving import START, Service, free_port, until
 
 
 @contextmanager

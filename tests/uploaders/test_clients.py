@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 from retention.clock import DevelopmentClock
-from tests.intake_api.server.serving import Service, free_port, until
+from tests.intake_api.serve.serving import Service, free_port, until
 from tests.servers.installing import missing
 from tests.uploaders.cutting import CuttingProxy
 from tests.uploaders.starting import started

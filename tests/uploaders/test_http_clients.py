@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 import requests
 
-from tests.intake_api.server.serving import Service
+from tests.intake_api.serve.serving import Service
 from tests.uploaders.table import Table
 from tests.uploaders.test_clients import MIB, ROOT, Sending, V
 

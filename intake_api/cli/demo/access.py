@@ -8,10 +8,10 @@ from http import HTTPStatus
 from pathlib import Path
 
 from audit.times import parse_rfc3339
-from intake_api.cli import outsider
-from intake_api.cli.demo.cast import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, REASON, Life, refusal
+from intake_api.cli import public_log
+from intake_api.cli.commands.fetch import content_path
 from intake_api.cli.demo.collecting import PROBE_FILE
-from intake_api.cli.fetching import content_path
+from intake_api.cli.demo.narrator import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, REASON, Life, refusal
 from intake_api.cli.printing import moment
 
 
@@ -105,15 +105,15 @@ def verify_log(life: Life) -> None:
             f"Contoso's operator sees both reads of {life.bundle}, and the refused one",
         )
         _wait_until_sequenced(life)
-        tiles = outsider.HttpTiles(life.client(AUDITOR))
-        verdict = outsider.PublishedLog(tiles, life.keys[0]).walk([])
+        tiles = public_log.HttpTiles(life.client(AUDITOR))
+        verdict = public_log.PublishedLog(tiles, life.keys[0]).walk([])
         n.check(
             verdict.good,
             f"the auditor rebuilt the whole log over HTTPS: {verdict.leaves} leaves lead to the signed checkpoint",
         )
         life.checkpoint = tiles.get("checkpoint").decode()
-        stranger = outsider.verify_hashes(
-            outsider.HttpTiles(life.stage.client()), life.keys[0], [life.checkpoint]
+        stranger = public_log.verify_hashes(
+            public_log.HttpTiles(life.stage.client()), life.keys[0], [life.checkpoint]
         )
         n.check(stranger.good, f"and so could anybody, without a token, from {stranger.leaves} hashes")
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from importlib.metadata import distributions
 from pathlib import Path
 
-from intake_api.cli.packing import add_file
+from intake_api.cli.transfer.source import add_file
 
 _PROC = (
     "cpuinfo",

@@ -1,4 +1,10 @@
-"""`casevault demo`: the command."""
+"""`casevault demo`: the command.
+
+The steps of the demo, in order: the life of one bundle, from its collection to its tombstone.
+
+Everything goes over HTTPS as the people concerned, except what only the service's own machine can do: moving the
+development clock, one sweep at a chosen moment, and searching the disk.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +16,33 @@ from pathlib import Path
 
 import click
 
-from intake_api.cli.commands import PATH, Command, with_json
-from intake_api.cli.demo.cast import CASE, Life
+from intake_api.cli.cli_errors import CliError
+from intake_api.cli.demo.access import grant, read, refuse_stranger, verify_log
 from intake_api.cli.demo.collecting import LARGEST_FILE, Collected, collect
-from intake_api.cli.demo.life import STEPS
-from intake_api.cli.demo.narrator import Narrator
+from intake_api.cli.demo.ending import close, deadline, last_second, prove
+from intake_api.cli.demo.intake import meet, receive, register, upload
+from intake_api.cli.demo.narrator import CASE, Life, Narrator
 from intake_api.cli.demo.rehearsal import Stage, staged
-from intake_api.cli.errors import CliError
-from intake_api.cli.parcels import digest
+from intake_api.cli.options import PATH, Command, with_json
 from intake_api.cli.printing import show_json, size_of
-from retention.settings import DISK_RESERVE
+from intake_api.cli.transfer.source import digest
+from retention.config import DISK_RESERVE
+
+STEPS = (
+    meet,
+    register,
+    upload,
+    receive,
+    refuse_stranger,
+    grant,
+    read,
+    verify_log,
+    close,
+    last_second,
+    deadline,
+    prove,
+)
+
 
 DEFAULT_BYTES = 64 << 20
 LEAST_BYTES = 4 << 20

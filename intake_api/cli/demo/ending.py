@@ -8,17 +8,17 @@ from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from audit.entry import Outcome
-from audit.overdue import overdue
 from audit.times import parse_rfc3339, rfc3339
-from audit.unaccounted import READS, Kind, unaccounted
-from intake_api.cli import outsider
-from intake_api.cli.demo.cast import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, Life, refusal, search
-from intake_api.cli.fetching import content_path
+from audit.tlog.overdue import overdue
+from audit.tlog.unaccounted import READS, Kind, unaccounted
+from intake_api.cli import public_log
+from intake_api.cli.commands.fetch import content_path
+from intake_api.cli.demo.narrator import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, Life, refusal, search
 from intake_api.cli.printing import moment
-from intake_api.cli.receipts import wait_for_erasure
+from intake_api.cli.transfer.receipts import wait_for_erasure
 from retention.assembly import assemble
-from retention.deadline import RETENTION
-from retention.sweep import SweepReport, sweep
+from retention.domain.deadline import RETENTION
+from retention.jobs.sweep import SweepReport, sweep
 
 ERASE_SECONDS = 30.0
 
@@ -121,8 +121,8 @@ def prove(life: Life) -> None:
         n.check(
             not search(life.stage.state, life.collected.marker), "the marker is nowhere in the state folder"
         )
-        tiles = outsider.HttpTiles(life.client(AUDITOR))
-        leaves = list(outsider.proven_leaves(tiles, life.keys[0]))
+        tiles = public_log.HttpTiles(life.client(AUDITOR))
+        leaves = list(public_log.proven_leaves(tiles, life.keys[0]))
         late = overdue(leaves, life.stage.clock.now())
         n.check(not late, "told from the log alone: nothing is overdue")
         reads = [leaf for leaf in leaves if leaf["action"] in READS and leaf["outcome"] == Outcome.SUCCESS]
@@ -133,7 +133,7 @@ def prove(life: Life) -> None:
             bool(reads) and not unallowed,
             f"and each of its {len(reads)} reads had a grant and an assignment when it began",
         )
-        log = outsider.PublishedLog(outsider.HttpTiles(life.client(AUDITOR)), life.keys[0])
+        log = public_log.PublishedLog(public_log.HttpTiles(life.client(AUDITOR)), life.keys[0])
         verdict = log.walk([life.checkpoint])
         n.check(
             verdict.good,

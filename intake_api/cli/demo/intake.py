@@ -8,16 +8,25 @@ from http import HTTPStatus
 from typing import BinaryIO
 
 from audit.times import rfc3339
-from intake_api.cli import tus
+from intake_api.cli.cli_errors import CliError, Unreachable
 from intake_api.cli.client import Client
 from intake_api.cli.connection import parse_keys
-from intake_api.cli.demo.cast import ADMINISTRATOR, CASE, CASE_SYSTEM, OPERATOR, STAMP, Life, refusal, search
-from intake_api.cli.errors import CliError, Unreachable
-from intake_api.cli.pace import Pace
+from intake_api.cli.demo.narrator import (
+    ADMINISTRATOR,
+    CASE,
+    CASE_SYSTEM,
+    OPERATOR,
+    STAMP,
+    Life,
+    refusal,
+    search,
+)
 from intake_api.cli.printing import size_of
 from intake_api.cli.progress import transfer
-from intake_api.cli.receipts import hold_to, wait_for_intake
-from retention.custody.receiving import PART_SIZE
+from intake_api.cli.transfer import tus
+from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.receipts import hold_to, wait_for_intake
+from retention.custody.uploads.upload_session import PART_SIZE
 
 
 def meet(life: Life) -> None:

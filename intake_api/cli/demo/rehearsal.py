@@ -18,11 +18,11 @@ from datetime import datetime
 from pathlib import Path
 from types import FrameType
 
+from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import Client
 from intake_api.cli.connection import development_token
-from intake_api.cli.errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.tokens import Rehearsed
-from intake_api.settings import ServerSettings, from_environment
+from intake_api.config import ServerSettings, from_environment
 from retention.clock import DevelopmentClock
 
 START_SECONDS, STOP_SECONDS = 60, 40

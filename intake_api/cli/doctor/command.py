@@ -1,7 +1,7 @@
 """`casevault doctor`: every setting and every part, a line each, and what to change.
 
 What is looked at, in order: this machine; the settings; where there is a service's configuration here, its state
-folder, disk, custody's parts (retention/inspecting.py), certificate and issuer; then the service that is reached from
+folder, disk, custody's parts (retention/doctor.py), certificate and issuer; then the service that is reached from
 here, and the caller's token. Nothing is changed; what is written to try a place is removed again.
 """
 
@@ -17,21 +17,20 @@ from pathlib import Path
 
 import click
 
-from intake_api import settings as server_settings
+from intake_api import config as server_settings
+from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
-from intake_api.cli.commands import Command, with_json, with_state
+from intake_api.cli.commands.machine import environment, with_development
 from intake_api.cli.connection import connected
+from intake_api.cli.doctor.checks import checks_of_server, disk, read_all, state_folder, unknown
 from intake_api.cli.doctor.line import takes_no_body_first
 from intake_api.cli.doctor.running import Check, run_checks
-from intake_api.cli.doctor.serving import checks_of_server, disk, state_folder
-from intake_api.cli.doctor.variables import read_all, unknown
-from intake_api.cli.errors import CliError
-from intake_api.cli.local import environment, with_development
+from intake_api.cli.options import Command, with_json, with_state
 from intake_api.cli.printing import show_json
-from retention import settings as custody_settings
+from retention import config as custody_settings
 from retention.adapters import Adapters
-from retention.inspecting import LOOKS
-from retention.settings import Settings, read_triggers
+from retention.config import Settings, read_triggers
+from retention.doctor import LOOKS
 
 MOST_SKEW = 60
 PATIENCE = 20.0

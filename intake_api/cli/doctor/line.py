@@ -14,7 +14,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from intake_api.cli.errors import CliError
+from intake_api.cli.cli_errors import CliError
 
 PATIENCE = 5.0
 OWN_NAME = "granian"

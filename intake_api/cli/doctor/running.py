@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from intake_api.cli.errors import CliError, mendable, one_line, said
-from retention.inspecting import NotWell
+from intake_api.cli.cli_errors import CliError, mendable, one_line, said
+from retention.doctor import NotWell
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ do (on SQLite the transaction itself is the lock). Steps may take longer than a 
 from alembic import context
 from sqlalchemy import text
 
-from audit.tables import metadata as audit_metadata
+from audit.log.tables import metadata as audit_metadata
 from retention.records.rights import give_rights
 from retention.records.tables import metadata
 

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from werkzeug.datastructures import Headers
 
+from intake_api.blob.blob_errors import BlobError
 from intake_api.blob.crc64 import crc64_of
-from intake_api.blob.errors import BlobError
 from intake_api.blob.structured import (
     AROUND,
     AROUND_SEGMENT,

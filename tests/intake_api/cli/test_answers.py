@@ -12,13 +12,13 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from intake_api.cli.cli_errors import Unreachable
 from intake_api.cli.client import Client
 from intake_api.cli.connection import DEFAULT_SERVER, local_server
-from intake_api.cli.errors import Unreachable
 from intake_api.cli.main import run
 from intake_api.cli.tokens import ROLE_OF_WORD
-from retention.actor import OURS_ALONE
-from retention.receipt import INTAKE, Checked
+from retention.domain.actor import OURS_ALONE
+from retention.domain.receipt import INTAKE, Checked
 from tests.intake_api.cli.serving import Answer, Asked, Served
 
 Start = Callable[[Callable[[Asked], Answer]], Served]
@@ -121,8 +121,8 @@ def test_the_receipt_of_a_bundle_that_was_damaged_since_is_shown_with_a_warning(
     fields = {"format": INTAKE, "bundle": "bun_1"}
     document = {"receipt": fields, **({"state": state} if state else {})}
     server = start(lambda _: Answer(200, json.dumps(document).encode()))
-    monkeypatch.setattr("intake_api.cli.receipting.pinned_keys", lambda *_: ())
-    monkeypatch.setattr("intake_api.cli.receipting.checked", lambda *_: Checked(fields, {}, 3, 7))
+    monkeypatch.setattr("intake_api.cli.commands.receipts.pinned_keys", lambda *_: ())
+    monkeypatch.setattr("intake_api.cli.commands.receipts.checked", lambda *_: Checked(fields, {}, 3, 7))
     words = ["receipts", "show", "bun_1", "--token", "t", "--server", server.url, "--ca", str(server.ca)]
     assert run(words) == 0
     told = capsys.readouterr()

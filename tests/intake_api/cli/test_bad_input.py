@@ -85,7 +85,7 @@ def test_an_error_is_one_line_and_a_code(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("intake_api.cli.client.TRIES", 1)
-    monkeypatch.setattr("intake_api.cli.tus.FRUITLESS", 1)
+    monkeypatch.setattr("intake_api.cli.transfer.tus.FRUITLESS", 1)
     assert run(words) == code
     captured = capsys.readouterr()
     lines = [line for line in captured.err.splitlines() if line.startswith("casevault: ")]

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from intake_api.cli.cli_errors import REFUSED, CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import TRIES, Client, pause_before
-from intake_api.cli.errors import REFUSED, CliError, ServiceProblem, Unreachable
 from intake_api.cli.tokens import FetchedToken, GivenToken
 from tests.intake_api.cli.serving import Answer, problem
 

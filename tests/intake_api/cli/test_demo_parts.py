@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from intake_api.cli.cli_errors import ServiceProblem
 from intake_api.cli.demo.access import _data_offset
-from intake_api.cli.demo.cast import refusal, search
 from intake_api.cli.demo.collecting import MARKER_FILE, PROBE_FILE, collect
-from intake_api.cli.demo.narrator import CheckFailed, Narrator
-from intake_api.cli.errors import ServiceProblem
+from intake_api.cli.demo.narrator import CheckFailed, Narrator, refusal, search
 
 WANTED = 6 << 20
 

@@ -13,7 +13,7 @@ from typing import Any
 import click
 import pytest
 
-from intake_api.cli.errors import CliError, Unreachable
+from intake_api.cli.cli_errors import CliError, Unreachable
 from intake_api.cli.main import casevault, run
 from intake_api.cli.output import Output
 from tests.intake_api.cli.serving import Answer, Asked, Served
@@ -141,7 +141,7 @@ def test_a_full_disk_names_the_file_and_leaves_nothing_half(here: Path, name: st
     script = (
         "import resource; from pathlib import Path; from intake_api.cli.output import Output\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
-        "from intake_api.cli.errors import CliError\n"
+        "from intake_api.cli.cli_errors import CliError\n"
         "try:\n"
         f"    with Output.at(Path({name!r}), force=True).writing() as target: target.write(bytes(1 << 20))\n"
         "except CliError as error: print(error)\n"

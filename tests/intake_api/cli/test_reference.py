@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from intake_api.cli.commands import Command
 from intake_api.cli.main import casevault, run
+from intake_api.cli.options import Command
 from intake_api.cli.reference import reference
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "cli.md"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from intake_api.cli import errors
+from intake_api.cli import cli_errors
 
 SERVICE = (
     "sqlalchemy",
@@ -59,11 +59,11 @@ def test_a_client_s_command_imports_no_part_of_the_service(words: list[str]) -> 
     assert imported(*words) & set(SERVICE) == set()
 
 
-@pytest.mark.parametrize(("module", "names"), errors._MENDABLE.items())
+@pytest.mark.parametrize(("module", "names"), cli_errors._MENDABLE.items())
 def test_an_error_that_is_told_by_its_name_is_one(module: str, names: tuple[str, ...]) -> None:
     named = [getattr(import_module(module), name) for name in names]
     assert all(issubclass(one, Exception) for one in named)
-    assert {*named} <= {*errors.mendable()}
+    assert {*named} <= {*cli_errors.mendable()}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

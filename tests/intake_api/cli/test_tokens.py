@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
-from intake_api.cli.errors import CliError
+from intake_api.cli.cli_errors import CliError
 from intake_api.cli.tokens import GivenToken, Rehearsed, token_of_command
-from retention.actor import OURS_ALONE, Role
+from retention.domain.actor import OURS_ALONE, Role
 
 
 @pytest.mark.parametrize(

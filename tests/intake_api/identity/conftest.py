@@ -14,8 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from intake_api.identity import IssuerSettings, StaticKeys, TokenVerifier
-from intake_api.identity.documents import DocumentUnavailable
-from intake_api.identity.jwks import VerificationKey, parse_key_set
+from intake_api.identity.jwks import DocumentUnavailable, VerificationKey, parse_key_set
 
 NOW = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
 ISSUER = "https://login.example/customer"

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_api.identity import InvalidToken, IssuerSettings, Refusal
+from intake_api.identity import InvalidToken, IssuerSettings, TokenRefusal
 from intake_api.identity.claims import caller_of
-from retention.actor import Role
+from retention.domain.actor import Role
 
 OURS = IssuerSettings(
     issuer="https://login.example/customer", audiences=("api://casevault", "a second name of ours")
@@ -19,7 +19,7 @@ OURS = IssuerSettings(
 MICROSECOND = timedelta(microseconds=1)
 
 
-def refusal(claims: dict[str, object], now: datetime) -> Refusal:
+def refusal(claims: dict[str, object], now: datetime) -> TokenRefusal:
     with pytest.raises(InvalidToken) as caught:
         caller_of(claims, OURS, now)
     return caught.value.code
@@ -27,12 +27,12 @@ def refusal(claims: dict[str, object], now: datetime) -> Refusal:
 
 @pytest.mark.parametrize("claim", ["exp", "iss", "aud", "sub"])
 def test_a_required_claim_may_not_be_left_out_or_null(signer: Any, clock: Any, claim: str) -> None:
-    assert refusal(signer.claims(**{claim: None}), clock.now()) is Refusal.CLAIM_MISSING
-    assert refusal({**signer.claims(), claim: None}, clock.now()) is Refusal.CLAIM_MISSING
+    assert refusal(signer.claims(**{claim: None}), clock.now()) is TokenRefusal.CLAIM_MISSING
+    assert refusal({**signer.claims(), claim: None}, clock.now()) is TokenRefusal.CLAIM_MISSING
 
 
 def test_an_empty_subject_is_no_subject(signer: Any, clock: Any) -> None:
-    assert refusal(signer.claims(sub=""), clock.now()) is Refusal.CLAIM_MISSING
+    assert refusal(signer.claims(sub=""), clock.now()) is TokenRefusal.CLAIM_MISSING
 
 
 @pytest.mark.parametrize(
@@ -46,12 +46,12 @@ def test_an_empty_subject_is_no_subject(signer: Any, clock: Any) -> None:
     ],
 )
 def test_the_issuer_must_be_ours_to_the_letter(signer: Any, clock: Any, issuer: str) -> None:
-    assert refusal(signer.claims(iss=issuer), clock.now()) is Refusal.WRONG_ISSUER
+    assert refusal(signer.claims(iss=issuer), clock.now()) is TokenRefusal.WRONG_ISSUER
 
 
 @pytest.mark.parametrize("audience", ["api://other", "api://casevault/", [], ["a", "b"], "API://casevault"])
 def test_a_token_for_somebody_else_is_refused(signer: Any, clock: Any, audience: object) -> None:
-    assert refusal(signer.claims(aud=audience), clock.now()) is Refusal.WRONG_AUDIENCE
+    assert refusal(signer.claims(aud=audience), clock.now()) is TokenRefusal.WRONG_AUDIENCE
 
 
 @pytest.mark.parametrize("audience", ["api://casevault", ["api://casevault"], ["x", "a second name of ours"]])
@@ -64,7 +64,7 @@ def test_expiry_has_a_leeway_of_sixty_seconds_exactly(signer: Any, clock: Any) -
     claims = signer.claims(iat=None, exp=int(expires.timestamp()))
     end = expires + timedelta(seconds=60)
     assert caller_of(claims, OURS, end - MICROSECOND).expires == expires
-    assert refusal(claims, end) is Refusal.EXPIRED
+    assert refusal(claims, end) is TokenRefusal.EXPIRED
 
 
 @pytest.mark.parametrize("claim", ["nbf", "iat"])
@@ -72,7 +72,7 @@ def test_the_start_has_a_leeway_of_sixty_seconds_exactly(signer: Any, clock: Any
     claims = signer.claims(**{"iat": None, claim: int(clock.now().timestamp())})
     start = clock.now() - timedelta(seconds=60)
     assert caller_of(claims, OURS, start).subject == "subject-1"
-    assert refusal(claims, start - MICROSECOND) is Refusal.NOT_YET_VALID
+    assert refusal(claims, start - MICROSECOND) is TokenRefusal.NOT_YET_VALID
 
 
 @given(skew=st.integers(-7200 * 10**6, 7200 * 10**6), life=st.integers(1, 3600))
@@ -83,9 +83,9 @@ def test_a_token_is_accepted_exactly_within_its_life_and_the_leeway(
     now = datetime.fromisoformat("1970-01-01T00:00:00+00:00") + timedelta(seconds=begins, microseconds=skew)
     claims = signer.claims(nbf=begins, exp=begins + life)
     if skew < -60 * 10**6:
-        assert refusal(claims, now) is Refusal.NOT_YET_VALID
+        assert refusal(claims, now) is TokenRefusal.NOT_YET_VALID
     elif skew >= (life + 60) * 10**6:
-        assert refusal(claims, now) is Refusal.EXPIRED
+        assert refusal(claims, now) is TokenRefusal.EXPIRED
     else:
         assert caller_of(claims, OURS, now).roles == {Role.SUPPORT_ENGINEER}
 
@@ -95,7 +95,7 @@ def test_a_token_is_accepted_exactly_within_its_life_and_the_leeway(
     "value", ["1795176000", True, float("nan"), float("inf"), 10**400, 1e300, -1e300, [], {}]
 )
 def test_a_time_that_is_none_is_refused(signer: Any, clock: Any, claim: str, value: object) -> None:
-    assert refusal(signer.claims(**{claim: value}), clock.now()) is Refusal.MALFORMED
+    assert refusal(signer.claims(**{claim: value}), clock.now()) is TokenRefusal.MALFORMED
 
 
 def test_a_fraction_of_a_second_is_a_time(signer: Any, clock: Any) -> None:
@@ -111,13 +111,13 @@ def test_the_last_instant_of_the_calendar_is_no_trap(signer: Any, clock: Any) ->
 @pytest.mark.parametrize("claim", ["iss", "sub", "tid", "partner", "name", "jti"])
 @pytest.mark.parametrize("value", [7, ["a"], {"a": 1}, True, "x" * 513])
 def test_a_text_that_is_none_is_refused(signer: Any, clock: Any, claim: str, value: object) -> None:
-    assert refusal(signer.claims(**{claim: value}), clock.now()) is Refusal.MALFORMED
+    assert refusal(signer.claims(**{claim: value}), clock.now()) is TokenRefusal.MALFORMED
 
 
 @pytest.mark.parametrize("claim", ["aud", "roles"])
 @pytest.mark.parametrize("value", [7, {"a": 1}, ["api://casevault", 7], [["api://casevault"]], [None]])
 def test_a_list_of_texts_that_is_none_is_refused(signer: Any, clock: Any, claim: str, value: object) -> None:
-    assert refusal(signer.claims(**{claim: value}), clock.now()) is Refusal.MALFORMED
+    assert refusal(signer.claims(**{claim: value}), clock.now()) is TokenRefusal.MALFORMED
 
 
 @pytest.mark.parametrize(
@@ -126,11 +126,11 @@ def test_a_list_of_texts_that_is_none_is_refused(signer: Any, clock: Any, claim:
 def test_a_caller_without_a_known_role_is_refused_for_that_reason(
     signer: Any, clock: Any, roles: object
 ) -> None:
-    assert refusal(signer.claims(roles=roles), clock.now()) is Refusal.NO_ROLE
+    assert refusal(signer.claims(roles=roles), clock.now()) is TokenRefusal.NO_ROLE
 
 
 def test_no_token_can_claim_to_be_the_clock(signer: Any, clock: Any) -> None:
-    assert refusal(signer.claims(roles=[Role.CLOCK.value]), clock.now()) is Refusal.NO_ROLE
+    assert refusal(signer.claims(roles=[Role.CLOCK.value]), clock.now()) is TokenRefusal.NO_ROLE
     with pytest.raises(ValueError, match="clock"):
         IssuerSettings(issuer="https://a", audiences=("b",), roles={"Timer": Role.CLOCK})
 
@@ -181,4 +181,4 @@ def test_whose_a_caller_is_may_be_left_out_but_not_left_empty(
     signer: Any, clock: Any, claim: str, value: str | None
 ) -> None:
     """An empty directory taken for none would make the caller whoever has the subject."""
-    assert refusal({**signer.claims(), claim: value}, clock.now()) is Refusal.MALFORMED
+    assert refusal({**signer.claims(), claim: value}, clock.now()) is TokenRefusal.MALFORMED

@@ -22,12 +22,12 @@ from intake_api.identity import (
     DiscoveredKeys,
     InvalidToken,
     IssuerKeyRefused,
-    Refusal,
+    TokenRefusal,
     TokenVerifier,
     development_blueprint,
 )
 from intake_api.identity.development_routes import WARNING
-from retention.actor import OURS_ALONE, Role
+from retention.domain.actor import OURS_ALONE, Role
 
 ISSUER = "https://localhost:8443/development"
 AUDIENCE = "casevault"
@@ -76,7 +76,7 @@ def test_what_was_not_asked_for_is_not_claimed(issuer: DevelopmentIssuer, clock:
 def test_not_even_the_development_issuer_makes_a_clock(issuer: DevelopmentIssuer, clock: Any) -> None:
     with pytest.raises(InvalidToken) as caught:
         verifier_of(issuer, clock).verify(f"Bearer {issuer.token('subject-1', [Role.CLOCK])}")
-    assert caught.value.code is Refusal.NO_ROLE
+    assert caught.value.code is TokenRefusal.NO_ROLE
 
 
 def test_its_tokens_end_when_asked_to(issuer: DevelopmentIssuer, clock: Any) -> None:
@@ -84,7 +84,7 @@ def test_its_tokens_end_when_asked_to(issuer: DevelopmentIssuer, clock: Any) -> 
     clock.advance(120)
     with pytest.raises(InvalidToken) as caught:
         verifier_of(issuer, clock).verify(f"Bearer {token}")
-    assert caught.value.code is Refusal.EXPIRED
+    assert caught.value.code is TokenRefusal.EXPIRED
 
 
 def test_the_key_is_kept_and_only_its_owner_can_read_it(tmp_path: Path, clock: Any) -> None:

@@ -12,11 +12,11 @@ from intake_api.identity import (
     InvalidToken,
     IssuerSettings,
     KeysUnavailable,
-    Refusal,
+    TokenRefusal,
     TokenVerifier,
 )
 from intake_api.identity.discovery import RefreshPolicy
-from intake_api.identity.documents import DocumentUnavailable
+from intake_api.identity.jwks import DocumentUnavailable
 
 ISSUER = "https://login.example/customer"
 POLICY = RefreshPolicy()
@@ -233,4 +233,4 @@ def test_a_forged_id_is_refused_with_its_own_code(keys: DiscoveredKeys, signer: 
     verifier = TokenVerifier(IssuerSettings(issuer=ISSUER, audiences=("api://casevault",)), keys, clock)
     with pytest.raises(InvalidToken) as caught:
         verifier.verify(signer.bearer(header={"kid": "forged"}))
-    assert caught.value.code is Refusal.UNKNOWN_KEY
+    assert caught.value.code is TokenRefusal.UNKNOWN_KEY

@@ -7,12 +7,9 @@ from typing import Any
 
 import pytest
 
-from intake_api.identity import (
-    DiscoveredKeys,
-    KeysUnavailable,
-)
+from intake_api.identity import DiscoveredKeys, KeysUnavailable
 from intake_api.identity.discovery import RefreshPolicy
-from tests.intake_api.server.serving import until
+from tests.intake_api.serve.serving import until
 
 ISSUER = "https://login.example/customer"
 POLICY = RefreshPolicy()

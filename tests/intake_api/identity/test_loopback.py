@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from intake_api.http.hosts import is_loopback_address
 from intake_api.identity import ensure_loopback
-from intake_api.loopback import is_loopback_address
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from intake_api.identity import InvalidToken, IssuerSettings, Refusal, TokenVerifier
+from intake_api.identity import InvalidToken, IssuerSettings, TokenRefusal, TokenVerifier
 from intake_api.identity.tokens import MOST_REMEMBERED
 
 
-def refusal(verifier: TokenVerifier, authorization: str | None) -> Refusal:
+def refusal(verifier: TokenVerifier, authorization: str | None) -> TokenRefusal:
     with pytest.raises(InvalidToken) as caught:
         verifier.verify(authorization)
     return caught.value.code
@@ -40,7 +40,7 @@ def test_a_remembered_token_is_not_accepted_past_its_expiry(
     verifier.verify(header)  # within the leeway, but verified anew
     assert counted.asked == 2
     clock.advance(60)
-    assert refusal(verifier, header) is Refusal.EXPIRED
+    assert refusal(verifier, header) is TokenRefusal.EXPIRED
 
 
 def test_a_remembered_token_is_verified_anew_when_the_clock_is_set_back(
@@ -49,14 +49,14 @@ def test_a_remembered_token_is_verified_anew_when_the_clock_is_set_back(
     verifier, header = TokenVerifier(settings, counted, clock), signer.bearer()
     verifier.verify(header)
     clock.advance(-120)
-    assert refusal(verifier, header) is Refusal.NOT_YET_VALID
+    assert refusal(verifier, header) is TokenRefusal.NOT_YET_VALID
 
 
 def test_a_refused_token_is_not_remembered(
     signer: Any, clock: Any, counted: Any, settings: IssuerSettings
 ) -> None:
     verifier, header = TokenVerifier(settings, counted, clock), signer.bearer(signer.claims(roles=[]))
-    assert [refusal(verifier, header) for _ in range(2)] == [Refusal.NO_ROLE] * 2
+    assert [refusal(verifier, header) for _ in range(2)] == [TokenRefusal.NO_ROLE] * 2
     assert counted.asked == 2
 
 
@@ -90,4 +90,4 @@ def test_a_base64_alias_of_a_remembered_token_is_not_taken_for_it(verifier: Any,
     ]
     assert aliases
     for alias in aliases:
-        assert refusal(verifier, f"Bearer {alias}") is Refusal.MALFORMED
+        assert refusal(verifier, f"Bearer {alias}") is TokenRefusal.MALFORMED

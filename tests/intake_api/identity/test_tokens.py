@@ -14,16 +14,16 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from intake_api.identity import InvalidToken, IssuerSettings, Refusal, StaticKeys, TokenVerifier
+from intake_api.identity import InvalidToken, IssuerSettings, StaticKeys, TokenRefusal, TokenVerifier
 from intake_api.identity.jwks import parse_key_set
 from intake_api.identity.tokens import LONGEST_TOKEN
-from retention.actor import Role
+from retention.domain.actor import Role
 from tests.intake_api.identity.conftest import AUDIENCE, ISSUER
 
 FEW = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def refusal(verifier: TokenVerifier, authorization: str | None) -> Refusal:
+def refusal(verifier: TokenVerifier, authorization: str | None) -> TokenRefusal:
     with pytest.raises(InvalidToken) as caught:
         verifier.verify(authorization)
     return caught.value.code
@@ -72,12 +72,12 @@ def test_the_roles_claim_and_its_values_can_be_named_by_the_deployment(
     assert verifier.verify(signer.bearer(signer.claims(groups="log-readers"))).roles == {
         Role.SUPPORT_ENGINEER
     }
-    assert refusal(verifier, signer.bearer()) is Refusal.NO_ROLE
+    assert refusal(verifier, signer.bearer()) is TokenRefusal.NO_ROLE
 
 
 @pytest.mark.parametrize("header", [None, "", "   ", "Basic dTpw", "DPoP a.b.c", "Bearertoken"])
 def test_a_request_without_a_bearer_token_is_told_so(verifier: Any, header: str | None) -> None:
-    assert refusal(verifier, header) is Refusal.MISSING
+    assert refusal(verifier, header) is TokenRefusal.MISSING
 
 
 def test_two_schemes_or_two_tokens_are_refused(verifier: Any, signer: Any) -> None:
@@ -88,8 +88,8 @@ def test_two_schemes_or_two_tokens_are_refused(verifier: Any, signer: Any) -> No
         f"Bearer {token},Bearer {token}",
         f"Bearer Bearer {token}",
     ):
-        assert refusal(verifier, header) is Refusal.MALFORMED
-    assert refusal(verifier, f"Basic dTpw, Bearer {token}") is Refusal.MISSING
+        assert refusal(verifier, header) is TokenRefusal.MALFORMED
+    assert refusal(verifier, f"Basic dTpw, Bearer {token}") is TokenRefusal.MISSING
 
 
 def test_a_token_has_one_spelling_only(verifier: Any, signer: Any) -> None:
@@ -102,14 +102,14 @@ def test_a_token_has_one_spelling_only(verifier: Any, signer: Any) -> None:
         token.replace(".", ".."),
         f"{token}\n.",
     ):
-        assert refusal(verifier, f"Bearer {spelling}") is Refusal.MALFORMED
+        assert refusal(verifier, f"Bearer {spelling}") is TokenRefusal.MALFORMED
 
 
 def test_an_enormous_token_is_refused_before_a_key_is_asked_for(
     signer: Any, clock: Any, counted: Any, settings: IssuerSettings
 ) -> None:
     token = signer.token(signer.claims(padding="x" * LONGEST_TOKEN))
-    assert refusal(TokenVerifier(settings, counted, clock), f"Bearer {token}") is Refusal.TOO_LONG
+    assert refusal(TokenVerifier(settings, counted, clock), f"Bearer {token}") is TokenRefusal.TOO_LONG
     assert counted.asked == 0
 
 
@@ -118,9 +118,10 @@ def test_an_unsigned_token_is_refused(verifier: Any, signer: Any, encoded: Any) 
         header = encoded({"alg": algorithm, "typ": "JWT", "kid": "rsa-1"})
         body = encoded(signer.claims())
         assert (
-            refusal(verifier, f"Bearer {header}.{body}.{encoded(b'signature')}") is Refusal.ALGORITHM_REFUSED
+            refusal(verifier, f"Bearer {header}.{body}.{encoded(b'signature')}")
+            is TokenRefusal.ALGORITHM_REFUSED
         )
-        assert refusal(verifier, f"Bearer {header}.{body}.") is Refusal.MALFORMED
+        assert refusal(verifier, f"Bearer {header}.{body}.") is TokenRefusal.MALFORMED
 
 
 @pytest.mark.parametrize("algorithm", ["HS256", "HS384", "HS512"])
@@ -131,7 +132,7 @@ def test_a_public_key_used_as_a_shared_secret_is_refused(
     pem = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     signed = f"{encoded({'alg': algorithm, 'typ': 'JWT', 'kid': 'rsa-1'})}.{encoded(signer.claims())}"
     mac = hmac.new(pem, signed.encode(), getattr(hashlib, f"sha{algorithm[2:]}")).digest()
-    assert refusal(verifier, f"Bearer {signed}.{encoded(mac)}") is Refusal.ALGORITHM_REFUSED
+    assert refusal(verifier, f"Bearer {signed}.{encoded(mac)}") is TokenRefusal.ALGORITHM_REFUSED
 
 
 def test_an_algorithm_outside_the_settings_is_refused_though_the_key_could_do_it(
@@ -139,26 +140,26 @@ def test_an_algorithm_outside_the_settings_is_refused_though_the_key_could_do_it
 ) -> None:
     only = IssuerSettings(issuer=settings.issuer, audiences=settings.audiences, algorithms=("ES256",))
     verifier = TokenVerifier(only, counted, clock)
-    assert refusal(verifier, signer.bearer(algorithm="PS256")) is Refusal.ALGORITHM_REFUSED
+    assert refusal(verifier, signer.bearer(algorithm="PS256")) is TokenRefusal.ALGORITHM_REFUSED
     assert verifier.verify(signer.bearer(algorithm="ES256")).subject == "subject-1"
 
 
 def test_a_key_is_used_only_for_its_own_algorithm(signer: Any, clock: Any, settings: IssuerSettings) -> None:
     keys = StaticKeys(parse_key_set({"keys": [signer.jwk("rsa-1", alg="PS256")]}).values())
     verifier = TokenVerifier(settings, keys, clock)
-    assert refusal(verifier, signer.bearer(algorithm="RS256")) is Refusal.ALGORITHM_REFUSED
+    assert refusal(verifier, signer.bearer(algorithm="RS256")) is TokenRefusal.ALGORITHM_REFUSED
     mixed = signer.bearer(algorithm="ES256", kid="rsa-1", key=signer.private["ec-1"])
-    assert refusal(verifier, mixed) is Refusal.ALGORITHM_REFUSED
+    assert refusal(verifier, mixed) is TokenRefusal.ALGORITHM_REFUSED
     assert verifier.verify(signer.bearer(algorithm="PS256")).subject == "subject-1"
 
 
 def test_a_stranger_who_borrows_a_key_id_is_refused(verifier: Any, signer: Any) -> None:
     stranger = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    assert refusal(verifier, signer.bearer(key=stranger)) is Refusal.BAD_SIGNATURE
+    assert refusal(verifier, signer.bearer(key=stranger)) is TokenRefusal.BAD_SIGNATURE
 
 
 def test_a_key_id_that_nobody_published_is_refused(verifier: Any, signer: Any) -> None:
-    assert refusal(verifier, signer.bearer(header={"kid": "nobody"})) is Refusal.UNKNOWN_KEY
+    assert refusal(verifier, signer.bearer(header={"kid": "nobody"})) is TokenRefusal.UNKNOWN_KEY
 
 
 @pytest.mark.parametrize("kid", ["", "k" * 257, None, 7, ["rsa-1"]])
@@ -167,14 +168,14 @@ def test_a_token_that_does_not_name_its_key_is_refused(
 ) -> None:
     header = {"alg": "RS256", "typ": "JWT"} | ({} if kid is None else {"kid": kid})
     token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
-    assert refusal(verifier, f"Bearer {token}") in {Refusal.UNKNOWN_KEY, Refusal.MALFORMED}
+    assert refusal(verifier, f"Bearer {token}") in {TokenRefusal.UNKNOWN_KEY, TokenRefusal.MALFORMED}
 
 
 @pytest.mark.parametrize("kind", ["", "id+jwt", "logout+jwt", "dpop+jwt", "JWS", None, 1])
 def test_a_token_of_another_type_is_refused(verifier: Any, signer: Any, encoded: Any, kind: object) -> None:
     header = {"alg": "RS256", "kid": "rsa-1"} | ({} if kind is None else {"typ": kind})
     token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
-    assert refusal(verifier, f"Bearer {token}") is Refusal.TYPE_REFUSED
+    assert refusal(verifier, f"Bearer {token}") is TokenRefusal.TYPE_REFUSED
 
 
 TENANT = "44444444-4444-4444-4444-444444444444"
@@ -211,7 +212,7 @@ def test_entras_id_tokens_open_nothing(verifier: Any, signer: Any, shape: str) -
     """Signed by the same key, and for the same audience where the API's application signs people in as well."""
     claims = signer.claims(**ENTRA_ID[shape])
     why = refusal(verifier, signer.bearer(claims, header={"typ": "JWT"}))
-    assert why is (Refusal.OTHER_KIND if "nonce" in claims else Refusal.UNPROVEN_KIND)
+    assert why is (TokenRefusal.OTHER_KIND if "nonce" in claims else TokenRefusal.UNPROVEN_KIND)
 
 
 @pytest.mark.parametrize("claim", ["nonce", "at_hash", "c_hash", "s_hash", "sub_jwk", "events"])
@@ -221,13 +222,13 @@ def test_what_only_other_tokens_bear_is_refused_whatever_the_type_says(
 ) -> None:
     for value in ("x", ""):
         bearer = signer.bearer({**signer.claims(scp="access"), claim: value}, header={"typ": kind})
-        assert refusal(verifier, bearer) is Refusal.OTHER_KIND
+        assert refusal(verifier, bearer) is TokenRefusal.OTHER_KIND
 
 
 @pytest.mark.parametrize("empty", ["", [], None])
 def test_an_empty_scope_is_no_mark_of_an_access_token(verifier: Any, signer: Any, empty: object) -> None:
     bearer = signer.bearer({**signer.claims(), "scp": empty}, header={"typ": "JWT"})
-    assert refusal(verifier, bearer) is Refusal.UNPROVEN_KIND
+    assert refusal(verifier, bearer) is TokenRefusal.UNPROVEN_KIND
 
 
 def test_the_mark_of_access_tokens_can_be_named_by_the_deployment(signer: Any, clock: Any) -> None:
@@ -238,7 +239,7 @@ def test_the_mark_of_access_tokens_can_be_named_by_the_deployment(signer: Any, c
     assert ours.verify(signer.bearer(signer.claims(token_use="access"), header=plain)).subject == "subject-1"
     for wrong in ({"token_use": "id"}, {"scp": "access"}, {"token_use": ["access"]}):
         bearer = signer.bearer(signer.claims(**wrong), header=plain)
-        assert refusal(ours, bearer) is Refusal.UNPROVEN_KIND
+        assert refusal(ours, bearer) is TokenRefusal.UNPROVEN_KIND
 
 
 def test_without_a_mark_only_the_type_counts(signer: Any, clock: Any) -> None:
@@ -247,7 +248,7 @@ def test_without_a_mark_only_the_type_counts(signer: Any, clock: Any) -> None:
     ours = TokenVerifier(typed, keys, clock)
     assert ours.verify(signer.bearer()).subject == "subject-1"
     bearer = signer.bearer(signer.claims(scp="access", azpacr="0"), header={"typ": "JWT"})
-    assert refusal(ours, bearer) is Refusal.UNPROVEN_KIND
+    assert refusal(ours, bearer) is TokenRefusal.UNPROVEN_KIND
 
 
 def test_a_token_that_brings_its_own_key_is_refused(verifier: Any, signer: Any, encoded: Any) -> None:
@@ -260,9 +261,10 @@ def test_a_token_that_brings_its_own_key_is_refused(verifier: Any, signer: Any, 
     ):
         header = {"alg": "RS256", "typ": "JWT", "kid": "rsa-1", **extra}
         token = f"{encoded(header)}.{encoded(signer.claims())}.{signer.token().rpartition('.')[2]}"
-        assert refusal(verifier, f"Bearer {token}") in {Refusal.HEADER_REFUSED, Refusal.MALFORMED}
+        assert refusal(verifier, f"Bearer {token}") in {TokenRefusal.HEADER_REFUSED, TokenRefusal.MALFORMED}
     assert (
-        refusal(verifier, signer.bearer(header={"jku": "https://attacker.example"})) is Refusal.HEADER_REFUSED
+        refusal(verifier, signer.bearer(header={"jku": "https://attacker.example"}))
+        is TokenRefusal.HEADER_REFUSED
     )
     # An x5t is a mere name of a certificate; Entra's tokens carry one.
     assert verifier.verify(signer.bearer(header={"x5t": "bmFtZQ"})).subject == "subject-1"
@@ -275,7 +277,7 @@ def test_a_header_that_is_no_header_is_refused(
     verifier: Any, signer: Any, encoded: Any, header: bytes
 ) -> None:
     token = f"{encoded(header)}.{encoded(signer.claims())}.{encoded(b'signature')}"
-    assert refusal(verifier, f"Bearer {token}") in {Refusal.MALFORMED, Refusal.ALGORITHM_REFUSED}
+    assert refusal(verifier, f"Bearer {token}") in {TokenRefusal.MALFORMED, TokenRefusal.ALGORITHM_REFUSED}
 
 
 @pytest.mark.parametrize("payload", [b"[]", b"null", b"not JSON", b"\xff", b"[" * 5000, b"1" * 5000])
@@ -283,7 +285,7 @@ def test_a_signed_payload_that_is_no_object_is_refused(verifier: Any, signer: An
     token = jwt.PyJWS().encode(
         payload, signer.private["rsa-1"], "RS256", headers={"kid": "rsa-1", "typ": "JWT"}
     )
-    assert refusal(verifier, f"Bearer {token}") is Refusal.MALFORMED
+    assert refusal(verifier, f"Bearer {token}") is TokenRefusal.MALFORMED
 
 
 @FEW
@@ -337,4 +339,4 @@ def test_expiry_and_start_are_checked_against_the_clock_passed_in(
 ) -> None:
     header = signer.bearer()
     clock.time += timedelta(days=90)
-    assert refusal(verifier, header) is Refusal.EXPIRED
+    assert refusal(verifier, header) is TokenRefusal.EXPIRED

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, text
 
-from retention.actor import Actor, Role
-from retention.binding import Binding
-from retention.custody.altered import find_altered
-from retention.errors import CustodyError
+from retention.custody.access.altered_records import find_altered
+from retention.domain.actor import Actor, Role
+from retention.domain.faults import CustodyError
+from retention.domain.row_tag import Binding
 from retention.records.postgres_engine import postgres_engine
 from tests.retention.custody.conftest import _made as made
 from tests.retention.custody.world import OTHER_NUMBER, World, but

@@ -11,13 +11,13 @@ from sqlalchemy import text
 
 from retention.adapters import Adapters
 from retention.assembly import Services, assemble, initialise
-from retention.custody.access import Altered
-from retention.custody.altered import find_altered
-from retention.custody.binding import is_marked
-from retention.custody.people import Directory
-from retention.sequencing import sequence_once
-from retention.settings import Settings
-from retention.signing import BINDING_KEY, SigningKeyRefused
+from retention.config import Settings
+from retention.custody.access.altered_records import find_altered
+from retention.custody.access.bound_access import Altered
+from retention.custody.access.first_binding import is_marked
+from retention.custody.access.people import Directory
+from retention.jobs.sequencing import sequence_once
+from retention.keys.signing import BINDING_KEY, SigningKeyRefused
 from tests.retention.custody.world import FakeClock, World
 from tests.servers.postgres import shared_server
 

@@ -10,13 +10,13 @@ import pytest
 from sqlalchemy import update
 
 from audit.entry import Action
-from audit.gaps import RowGaps
-from audit.tables import audit_entries
+from audit.log.tables import audit_entries
+from audit.log.tail_recovery import RowGaps
 from retention.assembly import Alterations
-from retention.custody.opening import NOT_KEPT, EntryNotKept
-from retention.errors import Unavailable
+from retention.custody.reading.opening_entry import NOT_KEPT, EntryNotKept
+from retention.domain.faults import Unavailable
+from retention.jobs.sequencing import look_for_alterations
 from retention.records.schema import FOREIGN, NEWER, Schema, SchemaWatch, inspect_schema
-from retention.sequencing import look_for_alterations
 from tests.retention.attacks.conftest import CONTENT, Scene
 from tests.retention.custody.world import World
 
@@ -239,7 +239,7 @@ def test_an_opening_is_followed_until_the_signed_tree_holds_it_whatever_the_row_
 def test_a_read_under_way_is_cut_when_its_entry_vanishes(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("retention.custody.reading.RECHECK_SECONDS", 0)
+    monkeypatch.setattr("retention.custody.reading.bundle_reads.RECHECK_SECONDS", 0)
     opened = scene.world.open(scene.bundle)
     scene.attack("DELETE FROM audit_entries WHERE action = 'bundle.opened'")
     with pytest.raises(EntryNotKept):

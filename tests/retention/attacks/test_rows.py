@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from audit.gaps import RowGaps
-from audit.sequencer import TreeDamagedError
-from retention.actor import CLOCK
-from retention.custody import cases, collecting, completing, concatenating, consenting, granting, moving
-from retention.custody.access import ALTERED, Altered
-from retention.custody.binding import end_unproven
-from retention.custody.ending import bind_anew
+from audit.log.sequencer import TreeDamagedError
+from audit.log.tail_recovery import RowGaps
+from retention.custody import bundle_moves
+from retention.custody.access import manage_cases, manage_consents, manage_grants
+from retention.custody.access.bound_access import ALTERED, Altered
+from retention.custody.access.first_binding import end_unproven
+from retention.custody.access.manage_grants import bind_anew
+from retention.custody.uploads import completion, concatenation, declaration
+from retention.domain.actor import CLOCK
+from retention.domain.faults import Conflict, Refused, Unavailable
+from retention.domain.faults import NotFound as CustodyNotFound
 from retention.envelope.manifest import Manifest
-from retention.errors import Conflict, Refused, Unavailable
-from retention.errors import NotFound as CustodyNotFound
 from retention.records.queries import bundle_parts
 from tests.retention.attacks.conftest import CONTENT, Scene
 from tests.retention.custody.world import HOUR, ISSUER, NUMBER, OTHER_NUMBER, REASON, World
@@ -110,7 +112,7 @@ def test_a_change_of_anything_that_allows_a_read_closes_the_case(scene: Scene, n
 
 
 def _release(world: World, scene: Scene) -> None:
-    granting.release_grant(world.custody, world.engineer, scene.named["grant"])
+    manage_grants.release_grant(world.custody, world.engineer, scene.named["grant"])
 
 
 ENDED: dict[str, tuple[Any, str, str]] = {
@@ -126,7 +128,9 @@ ENDED: dict[str, tuple[Any, str, str]] = {
         "erin",
     ),
     "a revoked consent": (
-        lambda world, scene: consenting.revoke_consent(world.custody, world.operator, scene.named["consent"]),
+        lambda world, scene: manage_consents.revoke_consent(
+            world.custody, world.operator, scene.named["consent"]
+        ),
         "UPDATE consents SET revoked_at = NULL WHERE id = :consent; "
         "UPDATE grants SET ended_at = NULL, end_cause = NULL WHERE id = :partners",
         "pat",
@@ -260,13 +264,13 @@ def test_a_bundle_put_back_into_the_case_that_it_left_is_not_opened_there(scene:
     world = scene.world
     world.assign(world.engineer, number=OTHER_NUMBER)
     before = dict(_rows(scene, "SELECT id, tag FROM bundles"))[scene.bundle]
-    moving.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
+    bundle_moves.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
     scene.named["before"] = before
     scene.attack("UPDATE bundles SET case_id = :case, tag = :before WHERE id = :bundle")
     assert not isinstance(scene.tried(world.engineer, scene.bundle), bytes)
     assert any(scene.bundle in one for one in scene.found())
     with pytest.raises(Altered):
-        moving.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
+        bundle_moves.move_bundle(world.custody, world.engineer, scene.bundle, OTHER_NUMBER, REASON)
 
 
 PARTS = {
@@ -286,7 +290,7 @@ def test_parts_in_another_order_or_fewer_than_were_received_are_not_read(scene: 
         first = Manifest(two, bundle_parts(reads, two))
     scene.named["cut"] = first.hash().hex()
     world.send(two, b"b" * 10, 10)
-    completing.verify_bundle(world.custody, two)
+    completion.verify_bundle(world.custody, two)
     assert world.read(two) == b"a" * 10 + b"b" * 10
     scene.attack(*PARTS[name].split("; "))
     assert isinstance(scene.tried(world.engineer, two), Altered)
@@ -310,9 +314,9 @@ def test_whoever_was_assigned_once_takes_no_bundle_along_in_a_process_that_has_s
     _put_back(scene, kept)
     fresh = scene.another_process().custody
     if verb == "move":
-        act = partial(moving.move_bundle, fresh, scene.mallory, scene.bundle, OTHER_NUMBER, REASON)
+        act = partial(bundle_moves.move_bundle, fresh, scene.mallory, scene.bundle, OTHER_NUMBER, REASON)
     else:
-        act = partial(collecting.claim_bundle, fresh, scene.mallory, loose, OTHER_NUMBER)
+        act = partial(declaration.claim_bundle, fresh, scene.mallory, loose, OTHER_NUMBER)
     with pytest.raises(Altered):
         act()
 
@@ -320,7 +324,7 @@ def test_whoever_was_assigned_once_takes_no_bundle_along_in_a_process_that_has_s
 def test_a_bundle_taken_from_its_case_is_not_claimed(scene: Scene) -> None:
     scene.attack("UPDATE bundles SET case_id = NULL WHERE id = :bundle")
     with pytest.raises(Altered):
-        collecting.claim_bundle(scene.world.custody, scene.mallory, scene.bundle, OTHER_NUMBER)
+        declaration.claim_bundle(scene.world.custody, scene.mallory, scene.bundle, OTHER_NUMBER)
     assert any(scene.bundle in one for one in scene.found())
 
 
@@ -338,7 +342,7 @@ def test_a_bundle_made_to_look_like_a_partial_upload_is_not_sealed_again_for_ano
             "UPDATE bundles SET partial = true, state = 'received', case_id = NULL WHERE id = :bundle"
         )
     with pytest.raises(Altered):
-        concatenating.concatenate(
+        concatenation.concatenate(
             world.custody,
             world.uploads,
             world.stamp,
@@ -368,7 +372,9 @@ def test_nobody_becomes_another_by_an_edit_of_their_row(scene: Scene, name: str)
     with pytest.raises(Altered):
         scene.world.actor("new@support.example", *scene.world.engineer.roles)
     with pytest.raises(Altered):
-        cases.assign(scene.world.custody, scene.world.case_system, NUMBER, ISSUER, "new@support.example")
+        manage_cases.assign(
+            scene.world.custody, scene.world.case_system, NUMBER, ISSUER, "new@support.example"
+        )
     assert any(scene.named["erin"] in one for one in scene.found())
 
 
@@ -392,7 +398,7 @@ def test_a_read_under_way_is_cut_when_its_grant_is_put_back_by_hand(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world = scene.world
-    monkeypatch.setattr("retention.custody.reading.RECHECK_SECONDS", 0)
+    monkeypatch.setattr("retention.custody.reading.bundle_reads.RECHECK_SECONDS", 0)
     opened = world.open(scene.bundle)
     _release(world, scene)
     scene.attack("UPDATE grants SET ended_at = NULL, end_cause = NULL WHERE id = :grant")

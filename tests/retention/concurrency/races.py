@@ -13,10 +13,13 @@ from typing import Any
 from sqlalchemy import func, select
 
 from audit.entry import Action
-from retention.actor import Role
-from retention.custody import cases, collecting, consenting, erasing, receiving, stamps, taking_over
-from retention.custody.completing import finish_upload, verify_bundle
-from retention.errors import Conflict, CustodyError
+from retention.custody.access import manage_cases, manage_consents, manage_stamps
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import declaration, handover, upload_session
+from retention.custody.uploads.completion import finish_upload, verify_bundle
+from retention.domain.actor import Role
+from retention.domain.faults import Conflict, CustodyError
+from retention.jobs.sweep import begin_due, begin_expired
 from retention.records.tables import (
     actors,
     assignments,
@@ -29,7 +32,6 @@ from retention.records.tables import (
     receipts,
 )
 from retention.records.tables import cases as case_table
-from retention.sweep import begin_due, begin_expired
 from tests.retention.custody.world import DAY, HOUR, ISSUER, World
 
 CONTENT = bytes(range(250)) * 12
@@ -69,7 +71,7 @@ def _case(world: World, turn: int) -> Args:
 def _case_and_consent(world: World, turn: int) -> Args:
     args = _case(world, turn)
     until = world.clock.now() + 30 * DAY
-    consent = consenting.give_consent(world.custody, world.operator, args["number"], "oem", until, None)
+    consent = manage_consents.give_consent(world.custody, world.operator, args["number"], "oem", until, None)
     return {**args, "consent": consent.id}
 
 
@@ -90,9 +92,9 @@ def _unclaimed(world: World, turn: int) -> Args:
 
 def _due_bundles(world: World, turn: int) -> Args:
     number, start = _number(turn), world.clock.now() - 100 * DAY
-    cases.open_case(world.custody, world.case_system, number, "contoso", start)
+    manage_cases.open_case(world.custody, world.case_system, number, "contoso", start)
     held = [world.announce(len(CONTENT), number) for _ in range(3)]
-    cases.close_case(world.custody, world.case_system, number, start + DAY)
+    manage_cases.close_case(world.custody, world.case_system, number, start + DAY)
     return {"bundles": held}
 
 
@@ -107,7 +109,7 @@ def _expired_upload(world: World, turn: int) -> Args:
 def _two_last_bundles(world: World, turn: int) -> Args:
     args = _case(world, turn)
     held = [world.announce(len(CONTENT), args["number"]) for _ in range(2)]
-    erasure = erasing.request_case_erasure(world.custody, world.operator, args["number"])
+    erasure = erasure_steps.request_case_erasure(world.custody, world.operator, args["number"])
     return {"bundles": held, "erasure": erasure.id}
 
 
@@ -121,7 +123,9 @@ def _upload(world: World, turn: int) -> Args:
 def _all_recorded(world: World, turn: int) -> Args:
     """Every byte is recorded, and the request died before it could say so."""
     args = _upload(world, turn)
-    with receiving.begin(world.custody, receiving.Uploads(), world.stamp, args["bundle"], 500) as session:
+    with upload_session.begin(
+        world.custody, upload_session.Uploads(), world.stamp, args["bundle"], 500
+    ) as session:
         session.feed(CONTENT[500:])
         session._end_part()
     return args
@@ -281,7 +285,7 @@ def _unassign(world: World, args: Args) -> Any:
 
 
 def _revoke(world: World, args: Args) -> Any:
-    return consenting.revoke_consent(world.custody, world.operator, args["consent"])
+    return manage_consents.revoke_consent(world.custody, world.operator, args["consent"])
 
 
 def _announce(world: World, args: Args) -> Any:
@@ -289,34 +293,34 @@ def _announce(world: World, args: Args) -> Any:
 
 
 def _claim(world: World, args: Args) -> Any:
-    return collecting.claim_bundle(world.custody, world.engineer, args["bundle"], args["number"])
+    return declaration.claim_bundle(world.custody, world.engineer, args["bundle"], args["number"])
 
 
 def _claim_for_other(world: World, args: Args) -> Any:
-    return collecting.claim_bundle(world.custody, world.colleague, args["bundle"], args["other"])
+    return declaration.claim_bundle(world.custody, world.colleague, args["bundle"], args["other"])
 
 
 def _erase_case(world: World, args: Args) -> Any:
-    return erasing.request_case_erasure(world.custody, world.operator, args["number"])
+    return erasure_steps.request_case_erasure(world.custody, world.operator, args["number"])
 
 
 def _erase_bundle(world: World, args: Args) -> Any:
-    return erasing.request_bundle_erasure(world.custody, world.operator, args["bundle"])
+    return erasure_steps.request_bundle_erasure(world.custody, world.operator, args["bundle"])
 
 
 def _carry_out(which: int) -> Act:
-    return lambda world, args: erasing.erase_bundle(world.custody, args["bundles"][which])
+    return lambda world, args: erasure_steps.erase_bundle(world.custody, args["bundles"][which])
 
 
 def _park_more(world: World, args: Args) -> Any:
-    uploads = receiving.Uploads()
-    with receiving.begin(world.custody, uploads, world.stamp, args["bundle"], 500) as session:
+    uploads = upload_session.Uploads()
+    with upload_session.begin(world.custody, uploads, world.stamp, args["bundle"], 500) as session:
         session.feed(CONTENT[500:])
         return session.park()
 
 
 def _take_over(world: World, args: Args) -> Any:
-    return taking_over.take_over(world.custody, world.stamp, args["bundle"], "a token", 500, None)
+    return handover.take_over(world.custody, world.stamp, args["bundle"], "a token", 500, None)
 
 
 def _open(world: World, args: Args) -> Any:
@@ -329,7 +333,7 @@ def _sign_in(world: World, args: Args) -> Any:
 
 def _assign_new(world: World, args: Args) -> Any:
     subject = f"late-{args['turn']}@support.example"
-    return cases.assign(world.custody, world.case_system, args["number"], ISSUER, subject)
+    return manage_cases.assign(world.custody, world.case_system, args["number"], ISSUER, subject)
 
 
 def _open_same_case(world: World, args: Args) -> Any:
@@ -338,7 +342,7 @@ def _open_same_case(world: World, args: Args) -> Any:
 
 def _register(world: World, args: Args) -> Any:
     name = f"directory-{args['turn']}"
-    return stamps.register_tenant(world.custody, world.administrator, "A customer", name)
+    return manage_stamps.register_tenant(world.custody, world.administrator, "A customer", name)
 
 
 RACES: Mapping[str, Race] = {

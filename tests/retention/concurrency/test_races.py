@@ -20,9 +20,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event
 
-from retention.custody import receiving
-from retention.objects.local import LocalObjectStore
-from retention.objects.local_keys import LocalKeyStore
+from retention.custody.uploads import upload_session
+from retention.objects.local.key_store import LocalKeyStore
+from retention.objects.local.part_store import LocalObjectStore
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
 from tests.retention.concurrency.races import RACES, outcome
@@ -112,7 +112,7 @@ def _racer(world: World, url: str, which: int, start: Any, pipe: Pipe) -> None:
     records = PostgresRecords(postgres_engine(url))
     mine = but(world, records=records)
     mine.directory = type(world.directory)(mine.custody)
-    mine.uploads = receiving.Uploads()
+    mine.uploads = upload_session.Uploads()
     jitter = random.Random(which)
     while (told := pipe.recv()) is not None:
         name, args = told

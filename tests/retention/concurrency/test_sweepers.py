@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import text, update
 
-from retention import sweep as sweeping
-from retention.bundle import BundleState
-from retention.errors import Unavailable
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Unavailable
+from retention.jobs import sweep as sweeping
+from retention.jobs.sweep import begin_due, begin_expired
 from retention.records import postgres
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Turn
-from retention.sweep import begin_due, begin_expired
 from tests.retention.custody.world import DAY, NUMBER, World, postgres_records, strict_world
 
 MANY = 12
@@ -51,7 +51,7 @@ def test_a_batch_that_always_loses_is_begun_in_smaller_ones(
 ) -> None:
     monkeypatch.setattr(postgres.time, "sleep", lambda _seconds: None)
     made = due_bundles(world)
-    begin, sizes = sweeping.scheduled.begin, []
+    begin, sizes = sweeping.erasure_steps.begin, []
 
     def meet(tx: Any, binding: Any, due: Any, now: Any) -> None:
         """Somebody changes one of them meanwhile, whenever several are begun at once."""
@@ -61,7 +61,7 @@ def test_a_batch_that_always_loses_is_begun_in_smaller_ones(
             world.custody.records.write(lambda other: other.change(touched))
         begin(tx, binding, due, now)
 
-    monkeypatch.setattr(sweeping.scheduled, "begin", meet)
+    monkeypatch.setattr(sweeping.erasure_steps, "begin", meet)
     begun = 0
     while one := begin_due(world.custody):
         begun += one
@@ -77,7 +77,7 @@ def test_one_that_always_loses_is_told(world: World, monkeypatch: pytest.MonkeyP
     def lose(*_: Any) -> None:
         raise Unavailable("too many changes at once", reason="contended")
 
-    monkeypatch.setattr(sweeping.scheduled, "begin", lose)
+    monkeypatch.setattr(sweeping.erasure_steps, "begin", lose)
     with pytest.raises(Unavailable) as given_up:
         begin_due(world.custody)
     assert given_up.value.reason == "contended"

@@ -11,14 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import update
 
-from retention.custody import completing, erasing, receiving
-from retention.custody.manifests import is_kept
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import completion, upload_session
+from retention.custody.uploads.manifests import is_kept
+from retention.domain.faults import Damaged, Erased, Refused, Unavailable
+from retention.envelope.data_keys import WrappedKey
 from retention.envelope.format import ciphertext_length
-from retention.envelope.keys import WrappedKey
-from retention.errors import Damaged, Erased, Refused, Unavailable
-from retention.objects.errors import PartMissing, StoreUnavailable
+from retention.jobs.sweep import sweep
+from retention.objects.store_errors import PartMissing, StoreUnavailable
 from retention.records.tables import parts
-from retention.sweep import sweep
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
 from tests.retention.custody.world import World, but, owned, strict_world
 
@@ -74,8 +75,8 @@ def test_a_manifest_that_is_damaged_or_missing_is_written_anew_and_the_entry_say
         assert world.state(bundle) == "complete"
         assert '"mended":["manifest"]' in said(world, "bundle.verified")
         assert manifests(world) not in ([], [name])
-        manifest = completing.read_manifest(world.custody, bundle)
-        with completing.opener(world.custody, manifest) as sealed:
+        manifest = completion.read_manifest(world.custody, bundle)
+        with completion.opener(world.custody, manifest) as sealed:
             assert is_kept(world.custody, manifest, sealed.stored_manifest)
         assert world.read(bundle) == CONTENT
 
@@ -126,7 +127,7 @@ def alter_the_record(world: World, bundle: str) -> None:
 def give_it_another_bundles_key(world: World, bundle: str) -> None:
     other = world.announce(5)
     world.send(other, b"other")
-    completing.verify_bundle(world.custody, other)
+    completion.verify_bundle(world.custody, other)
     assert isinstance(world.custody.keys, StrictKeyStore)
     world.custody.keys.keys[bundle] = world.custody.keys.keys[other]
 
@@ -143,7 +144,7 @@ def give_it_another_bundles_key(world: World, bundle: str) -> None:
 def test_every_other_harm_is_found_too(
     strict: World, monkeypatch: pytest.MonkeyPatch, harm: Callable[[World, str], None], reason: str
 ) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 1000)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 1000)
     bundle = received(strict)
     harm(strict, bundle)
     assert_never_opens(strict, bundle, reason)
@@ -268,7 +269,7 @@ def test_damage_that_a_read_meets_is_recorded_and_the_reader_is_told(
 def test_damage_in_the_middle_ends_the_read_with_what_was_handed_over(
     strict: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 1 << 20)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 1 << 20)
     bundle = complete(strict)
     opened = strict.open(bundle)
     pieces = opened.pieces(opened.spans[0])
@@ -309,8 +310,8 @@ def test_a_store_that_errs_once_damages_nothing_at_a_read(strict: World) -> None
 def test_an_erasure_that_takes_the_parts_away_from_a_reader_is_no_damage(local: World) -> None:
     bundle = complete(local)
     opened = local.open(bundle)
-    erasing.request_bundle_erasure(local.custody, local.operator, bundle)
-    erasing.erase_bundle(local.custody, bundle)
+    erasure_steps.request_bundle_erasure(local.custody, local.operator, bundle)
+    erasure_steps.erase_bundle(local.custody, bundle)
     with pytest.raises(Erased):
         list(opened.pieces(opened.spans[0]))
     assert local.last() == ("bundle.read-ended", "failed", "erased")
@@ -366,7 +367,7 @@ def test_a_store_that_is_away_at_the_second_look_damages_nothing_and_the_read_ha
 def test_a_reader_hears_of_the_damage_that_another_has_met(
     strict: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 1 << 20)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 1 << 20)
     bundle = complete(strict)
     opened = strict.open(bundle)
     opened._checked -= 60

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from audit.overdue import overdue
-from retention.custody import cases, collecting
-from retention.errors import Conflict, Invalid
-from retention.sweep import sweep
+from audit.tlog.overdue import overdue
+from retention.custody.access import manage_cases
+from retention.custody.uploads import declaration
+from retention.domain.faults import Conflict, Invalid
+from retention.jobs.sweep import sweep
 from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, TICK, World
 
 CONTENT = b"log line\n" * 50
@@ -55,7 +56,7 @@ def test_reopening_cancels_and_the_next_close_starts_anew(strict: World) -> None
     bundle = strict.upload(CONTENT)
     strict.close_case()
     strict.clock.move(89 * DAY)
-    cases.reopen_case(strict.custody, strict.case_system, NUMBER)
+    manage_cases.reopen_case(strict.custody, strict.case_system, NUMBER)
     strict.clock.move(1000 * DAY)
     sweep(strict.custody)
     assert strict.state(bundle) == "complete"
@@ -68,7 +69,7 @@ def test_reopening_does_not_save_what_was_due_while_the_sweep_was_late(strict: W
     bundle = strict.upload(CONTENT)
     strict.close_case()
     strict.clock.move(90 * DAY)
-    cases.reopen_case(strict.custody, strict.case_system, NUMBER)
+    manage_cases.reopen_case(strict.custody, strict.case_system, NUMBER)
     assert strict.state(bundle) == "erasing"
     sweep(strict.custody)
     assert strict.row(bundle).erased_cause == "deadline"
@@ -79,7 +80,7 @@ def test_reopening_heard_late_cancels_a_deadline_that_lay_ahead_of_it(strict: Wo
     bundle = strict.upload(CONTENT)
     strict.close_case()
     strict.clock.move(91 * DAY)
-    cases.reopen_case(strict.custody, strict.case_system, NUMBER, strict.clock.now() - 2 * DAY)
+    manage_cases.reopen_case(strict.custody, strict.case_system, NUMBER, strict.clock.now() - 2 * DAY)
     sweep(strict.custody)
     assert strict.state(bundle) == "complete"
 
@@ -114,7 +115,7 @@ def test_a_claim_hands_the_bundle_to_the_cases_clock(strict: World) -> None:
     strict.assign(strict.engineer)
     bundle = strict.upload(CONTENT, number=None)
     strict.clock.move(90 * DAY - TICK)
-    collecting.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
+    declaration.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
     strict.clock.move(500 * DAY)
     sweep(strict.custody)
     assert strict.state(bundle) == "complete"
@@ -128,7 +129,7 @@ def test_a_claim_that_comes_at_the_deadline_is_too_late(strict: World) -> None:
     bundle = strict.upload(CONTENT, number=None)
     strict.clock.move(90 * DAY)
     with pytest.raises(Conflict) as refused:
-        collecting.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
+        declaration.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
     assert refused.value.reason == "bundle-due"
     assert strict.row(bundle).case_id is None
 
@@ -138,9 +139,9 @@ def test_a_bundle_is_claimed_once(strict: World) -> None:
         strict.open_case(number)
         strict.assign(strict.engineer, number=number)
     bundle = strict.upload(CONTENT, number=None)
-    collecting.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
+    declaration.claim_bundle(strict.custody, strict.engineer, bundle, NUMBER)
     with pytest.raises(Conflict):
-        collecting.claim_bundle(strict.custody, strict.engineer, bundle, OTHER_NUMBER)
+        declaration.claim_bundle(strict.custody, strict.engineer, bundle, OTHER_NUMBER)
 
 
 def test_an_upload_that_nobody_finished_expires(strict: World) -> None:
@@ -160,7 +161,7 @@ def test_an_upload_whose_last_byte_came_is_finished_not_expired(
     strict.open_case()
     bundle = strict.announce(len(CONTENT))
     with monkeypatch.context() as patch:
-        patch.setattr("retention.custody.receiving.finish_upload", lambda *_: None)
+        patch.setattr("retention.custody.uploads.upload_session.finish_upload", lambda *_: None)
         strict.send(bundle, CONTENT)
     assert strict.state(bundle) == "receiving"
     strict.clock.move(strict.custody.limits.upload_lifetime + HOUR)

@@ -1,5 +1,5 @@
-"""When an unfinished upload goes stands in the log: what custody does and what `audit.overdue` works out are the same,
-whatever became of the requests, and however long they ran."""
+"""When an unfinished upload goes stands in the log: what custody does and what `audit.tlog.overdue` works out are the
+same, whatever became of the requests, and however long they ran."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from audit.overdue import Holdings, overdue
-from retention.bundle import CollectionType
-from retention.custody import collecting, committing, concatenating, linking, receiving, staging, unfinished
-from retention.custody.rules import rules_of, tell_rules
-from retention.custody.staging import Stoppable, Through
-from retention.errors import Conflict
-from retention.sweep import sweep
-from retention.upload_link import Declared, LinkTerms
+from audit.tlog.overdue import Holdings, overdue
+from retention.custody.access import manage_links
+from retention.custody.log_rules import rules_of, tell_rules
+from retention.custody.uploads import (
+    block_list,
+    block_staging,
+    concatenation,
+    declaration,
+    unfinished,
+    upload_session,
+)
+from retention.custody.uploads.block_staging import Stoppable, Through
+from retention.domain.bundle import CollectionType
+from retention.domain.faults import Conflict
+from retention.domain.upload_link import Declared, LinkTerms
+from retention.jobs.sweep import sweep
 from tests.retention.custody.world import DAY, HOUR, NUMBER, TICK, TRIGGER, World, but
 
 CONTENT, PART = bytes(range(256)) * 16, 16
@@ -24,7 +32,7 @@ CONTENT, PART = bytes(range(256)) * 16, 16
 
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", PART)
+    monkeypatch.setattr(upload_session, "PART_SIZE", PART)
 
 
 @pytest.fixture
@@ -85,7 +93,7 @@ def test_a_month_after_it_began_an_upload_goes_however_often_bytes_come(told: Wo
 def test_a_request_that_goes_on_for_weeks_is_told_of_in_steps(told: World) -> None:
     """Its parts count as they come; nothing of it is ever overdue, and the entries are bounded."""
     bundle, began = told.announce(len(CONTENT)), told.clock.now()
-    session = receiving.begin(told.custody, told.uploads, told.stamp, bundle, 0)
+    session = upload_session.begin(told.custody, told.uploads, told.stamp, bundle, 0)
     with session:
         for number in range(20 * 12):
             session.feed(CONTENT[number * PART : (number + 1) * PART])
@@ -100,7 +108,7 @@ def test_a_request_that_goes_on_for_weeks_is_told_of_in_steps(told: World) -> No
 def test_what_a_killed_request_left_goes_by_the_last_entry(told: World) -> None:
     bundle, began = told.announce(len(CONTENT)), told.clock.now()
     told.clock.move(HOUR)
-    with receiving.begin(told.custody, told.uploads, told.stamp, bundle, 0) as session:
+    with upload_session.begin(told.custody, told.uploads, told.stamp, bundle, 0) as session:
         session.feed(CONTENT[: 2 * PART + 1])  # and never parks
     assert (told.row(bundle).offset, continued(told, bundle)) == (2 * PART, 0)
     assert_expires(told, [bundle], began + 7 * DAY)
@@ -111,8 +119,8 @@ def test_an_upload_whose_last_part_counts_is_finished_though_its_process_died(
 ) -> None:
     bundle = told.announce(3 * PART)
     with monkeypatch.context() as patch:
-        patch.setattr("retention.custody.receiving.finish_upload", lambda *_: None)
-        with receiving.begin(told.custody, told.uploads, told.stamp, bundle, 0) as session:
+        patch.setattr("retention.custody.uploads.upload_session.finish_upload", lambda *_: None)
+        with upload_session.begin(told.custody, told.uploads, told.stamp, bundle, 0) as session:
             session.feed(CONTENT[: 3 * PART])
     assert (told.row(bundle).offset, told.state(bundle)) == (3 * PART, "receiving")
     assert continued(told, bundle) == 1
@@ -133,7 +141,7 @@ def test_a_length_told_later_is_told_to_the_log_and_keeps_nothing_longer(
     told: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collection = told.collection(0)
-    made = collecting.create_upload(
+    made = declaration.create_upload(
         told.custody, told.stamp, collection, case_number=NUMBER, stamp_id=None, deferred=True
     )
     bundle = str(made.id)
@@ -141,10 +149,10 @@ def test_a_length_told_later_is_told_to_the_log_and_keeps_nothing_longer(
     kept = told.row(bundle).expires_at
     told.clock.move(DAY)
     with monkeypatch.context() as patch:
-        patch.setattr("retention.custody.receiving.finish_upload", lambda *_: None)
+        patch.setattr("retention.custody.uploads.upload_session.finish_upload", lambda *_: None)
         for length in (3 * PART, None):
             offset = told.row(bundle).offset
-            with receiving.begin(
+            with upload_session.begin(
                 told.custody, told.uploads, told.stamp, bundle, offset, told=length
             ) as session:
                 session.park()
@@ -157,7 +165,7 @@ def test_beginning_an_empty_upload_keeps_it_longer_and_is_told_in_steps(told: Wo
     bundle = told.announce(len(CONTENT))
     for _ in range(48):
         told.clock.move(HOUR)
-        with receiving.begin(told.custody, told.uploads, told.stamp, bundle, 0):
+        with upload_session.begin(told.custody, told.uploads, told.stamp, bundle, 0):
             pass
     assert 48 / 9 <= continued(told, bundle) <= 48 / 7
     assert told.row(bundle).expires_at > told.clock.now() + 7 * DAY - 8 * HOUR
@@ -166,14 +174,14 @@ def test_beginning_an_empty_upload_keeps_it_longer_and_is_told_in_steps(told: Wo
 
 def through(world: World) -> Through:
     terms = LinkTerms(expires_at=world.clock.now() + 90 * DAY, type=CollectionType.PROACTIVE, trigger=TRIGGER)
-    issued = linking.create_stamp_link(world.custody, world.operator, str(world.stamp.stamp), terms)
-    link = linking.find_link(world.custody, issued.id)
+    issued = manage_links.create_stamp_link(world.custody, world.operator, str(world.stamp.stamp), terms)
+    link = manage_links.find_link(world.custody, issued.id)
     assert link is not None
     return Through(world.custody, link, link.actor("192.0.2.7", "r-1"))
 
 
 def stage(by: Through, number: int) -> str:
-    with staging.begin_block(by, Stoppable(), "logs.zip", f"{number:06}", 3, Declared()) as block:
+    with block_staging.begin_block(by, Stoppable(), "logs.zip", f"{number:06}", 3, Declared()) as block:
         block.feed(b"abc")
         block.keep()
     return block.bundle_id
@@ -199,8 +207,8 @@ def test_a_blob_that_is_committed_is_finished_and_is_the_cases_that_the_commit_n
     by = through(told)
     bundle = stage(by, 1)
     assert told.row(bundle).case_id is None
-    committing.commit_blocks(
-        by, "logs.zip", [(committing.BlockKind.LATEST, "000001")], Declared(case=NUMBER), {"metadata": {}}
+    block_list.commit_blocks(
+        by, "logs.zip", [(block_list.BlockKind.LATEST, "000001")], Declared(case=NUMBER), {"metadata": {}}
     )
     assert told.row(bundle).case_id is not None
     told.clock.move(500 * DAY)
@@ -215,14 +223,14 @@ def test_a_partial_upload_expires_unless_a_final_one_is_made_of_it(
 ) -> None:
     partials = []
     for _ in range(3):
-        partials.append(str(concatenating.create_partial(told.custody, told.stamp, 8, None).id))
+        partials.append(str(concatenation.create_partial(told.custody, told.stamp, 8, None).id))
         told.send(partials[-1], CONTENT[:8])
     kept = told.clock.now() + 7 * DAY
     told.clock.move(DAY)
     with monkeypatch.context() as patch:  # the process dies before a byte of the final one
-        patch.setattr(concatenating, "_seal_again", lambda *_: (_ for _ in ()).throw(OSError("cut")))
+        patch.setattr(concatenation, "_seal_again", lambda *_: (_ for _ in ()).throw(OSError("cut")))
         with pytest.raises(OSError, match="cut"):
-            concatenating.concatenate(
+            concatenation.concatenate(
                 told.custody, told.uploads, told.stamp, told.collection(0), partials[:2],
                 case_number=NUMBER, stamp_id=None,
             )  # fmt: skip

@@ -9,9 +9,13 @@ import pytest
 from sqlalchemy import select, update
 
 from audit.entry import Action
-from audit.tables import audit_entries
-from retention.custody import collecting, erasing, granting, moving, reading
-from retention.custody.proving import record_erased
+from audit.log.tables import audit_entries
+from retention.custody import bundle_moves
+from retention.custody.access import manage_grants
+from retention.custody.erasure import erasure_steps
+from retention.custody.erasure.proof import record_erased
+from retention.custody.reading import bundle_reads
+from retention.custody.uploads import declaration
 from retention.records.migrate import downgrade, upgrade
 from retention.records.tables import metadata
 from tests.retention.custody.world import HOUR, NUMBER, OTHER_NUMBER, World, owned
@@ -39,13 +43,13 @@ def everything(world: World) -> str:
 def lived(world: World, content: bytes = b"content") -> str:
     """A bundle that was announced, listed, read file by file, and moved."""
     bundle = world.upload(content, file_name=NAME)
-    granting.give_grant(world.custody, world.engineer, NUMBER, GRANTED, HOUR)
+    manage_grants.give_grant(world.custody, world.engineer, NUMBER, GRANTED, HOUR)
     for action, told in ((Action.BUNDLE_LISTED, {"inside": INSIDE}), (Action.BUNDLE_OPENED, {"file": FILE})):
-        reading.open_bundle(
+        bundle_reads.open_bundle(
             world.custody, world.engineer, bundle, lambda _: (), action=action, particulars=told
         ).close()
     world.read(bundle)
-    moving.move_bundle(world.custody, world.engineer, bundle, OTHER_NUMBER, MOVED)
+    bundle_moves.move_bundle(world.custody, world.engineer, bundle, OTHER_NUMBER, MOVED)
     return bundle
 
 
@@ -62,9 +66,9 @@ def test_what_a_bundles_files_are_called_goes_with_it_and_the_tree_still_verifie
     strict: World, bundle: str
 ) -> None:
     strict.sequence()
-    erasing.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
+    erasure_steps.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
     assert all(json.dumps(word)[1:-1] in beside(strict) for word in (*GOES, *STAYS))
-    erasing.erase_bundle(strict.custody, bundle)
+    erasure_steps.erase_bundle(strict.custody, bundle)
     strict.sequence()
     assert [word for word in GOES if word in everything(strict)] == []
     assert [word for word in STAYS if word not in beside(strict)] == []
@@ -76,9 +80,9 @@ def test_exactly_the_entries_that_hold_such_a_name_are_redacted_when_it_is_erase
 ) -> None:
     """A read of the whole keeps who and from where; so does everything about another bundle."""
     other = strict.upload(b"other", file_name="Other.zip", number=OTHER_NUMBER)
-    erasing.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
+    erasure_steps.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
     strict.clock.move(HOUR)
-    erasing.erase_bundle(strict.custody, bundle)
+    erasure_steps.erase_bundle(strict.custody, bundle)
     rows = strict.entries()
     redacted = [row for row in rows if row.redacted_at is not None]
     assert [(row.action, row.bundle) for row in redacted] == [
@@ -94,11 +98,11 @@ def test_exactly_the_entries_that_hold_such_a_name_are_redacted_when_it_is_erase
     assert [json.loads(row.particulars)["subject"] for row in whole] == [
         strict.engineer.particulars["subject"]
     ]
-    assert collecting.get_bundle(strict.custody, strict.engineer, other).file_name == "Other.zip"
+    assert declaration.get_bundle(strict.custody, strict.engineer, other).file_name == "Other.zip"
 
 
 def test_the_names_go_in_the_commit_of_the_erasure_or_not_at_all(strict: World, bundle: str) -> None:
-    erasing.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
+    erasure_steps.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
 
     def broken(tx: Any) -> None:
         record_erased(tx, bundle, strict.clock.now())
@@ -108,15 +112,15 @@ def test_the_names_go_in_the_commit_of_the_erasure_or_not_at_all(strict: World, 
         strict.custody.records.write(broken)
     assert strict.state(bundle) == "erasing"
     assert all(json.dumps(word)[1:-1] in beside(strict) for word in GOES)
-    erasing.erase_bundle(strict.custody, bundle)
+    erasure_steps.erase_bundle(strict.custody, bundle)
     assert not any(word in beside(strict) for word in GOES)
 
 
 def test_what_was_erased_before_this_was_so_is_forgotten_at_the_upgrade(strict: World, bundle: str) -> None:
     """The migration does what the erasure does, and to nothing else."""
     before = {row.entry_id: (row.particulars, row.salt) for row in strict.entries()}
-    erasing.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
-    erasing.erase_bundle(strict.custody, bundle)
+    erasure_steps.request_bundle_erasure(strict.custody, strict.engineer, bundle, ERASED)
+    erasure_steps.erase_bundle(strict.custody, bundle)
     strict.upload(b"kept", file_name="Kept-name.zip", number=OTHER_NUMBER)
     forgotten = {row.entry_id for row in strict.entries() if row.redacted_at is not None}
     with strict.custody.records.engine.begin() as connection:  # as a version that forgot nothing left it

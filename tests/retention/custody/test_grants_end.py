@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Row
 
-from audit.unaccounted import Kind, unaccounted
-from retention.actor import Role
-from retention.custody import consenting, erasing, granting, reading
-from retention.custody.binding import end_unproven
-from retention.custody.cases import get_case
+from audit.tlog.unaccounted import Kind, unaccounted
+from retention.custody.access import manage_consents, manage_grants
+from retention.custody.access.first_binding import end_unproven
+from retention.custody.access.manage_cases import get_case
+from retention.custody.erasure import erasure_steps
+from retention.custody.reading import bundle_reads
+from retention.domain.actor import Role
+from retention.domain.faults import CustodyError, Refused, Unavailable
+from retention.domain.grants import LONGEST
 from retention.envelope.format import FIRST_PLAINTEXT
-from retention.errors import CustodyError, Refused, Unavailable
-from retention.grants import LONGEST
 from tests.retention.custody.world import DAY, HOUR, NUMBER, World
 
 CONTENT = b"x" * (FIRST_PLAINTEXT + 5)  # two segments: a read has a middle
@@ -32,8 +34,8 @@ def ready(world: World) -> tuple[str, str]:
 
 
 def revoke_consent(world: World, _bundle: str, _grant: str) -> None:
-    given = consenting.list_consents(world.custody, world.operator, the_case(world), None, 10).items[0]
-    consenting.revoke_consent(world.custody, world.operator, given.id)
+    given = manage_consents.list_consents(world.custody, world.operator, the_case(world), None, 10).items[0]
+    manage_consents.revoke_consent(world.custody, world.operator, given.id)
 
 
 def the_case(world: World) -> Row[Any]:
@@ -44,10 +46,10 @@ Ending = Callable[[World, str, str], object]
 ENDINGS: dict[str, Ending] = {
     "case-closed": lambda w, b, g: w.close_case(),
     "unassigned": lambda w, b, g: w.unassign(w.partner),
-    "released": lambda w, b, g: granting.release_grant(w.custody, w.partner, g),
-    "revoked": lambda w, b, g: granting.revoke_grant(w.custody, w.operator, g),
+    "released": lambda w, b, g: manage_grants.release_grant(w.custody, w.partner, g),
+    "revoked": lambda w, b, g: manage_grants.revoke_grant(w.custody, w.operator, g),
     "consent-revoked": revoke_consent,
-    "erased": lambda w, b, g: erasing.request_case_erasure(w.custody, w.operator, NUMBER),
+    "erased": lambda w, b, g: erasure_steps.request_case_erasure(w.custody, w.operator, NUMBER),
 }
 
 
@@ -56,13 +58,13 @@ def test_it_ends_the_grant_with_an_entry_and_the_next_read_is_refused(strict: Wo
     bundle, grant = ready(strict)
     assert strict.read(bundle, strict.partner) == CONTENT
     ENDINGS[cause](strict, bundle, grant)
-    row = granting.get_grant(strict.custody, strict.partner, grant)
+    row = manage_grants.get_grant(strict.custody, strict.partner, grant)
     assert (row.end_cause, row.ended_at) == (cause, strict.clock.now())
     ended = [leaf for leaf in strict.leaves() if leaf.get("subject") == grant][-1]
     assert ended["details"]["cause"] == cause
     with pytest.raises(CustodyError):
         strict.read(bundle, strict.partner)
-    listed = granting.list_grants(strict.custody, strict.operator, the_case(strict), None, 10)
+    listed = manage_grants.list_grants(strict.custody, strict.operator, the_case(strict), None, 10)
     assert [row.id for row in listed.items] == [grant]
 
 
@@ -102,7 +104,7 @@ def test_the_companies_of_consents_and_partners_stand_in_the_leaves_by_an_id_alo
 
 @pytest.mark.parametrize("cause", ENDINGS)
 def test_it_cuts_the_read_that_runs(strict: World, cause: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(bundle_reads, "RECHECK_SECONDS", 0.0)
     bundle, grant = ready(strict)
     opened = strict.open(bundle, strict.partner)
     pieces = opened.pieces(opened.spans[0])
@@ -118,7 +120,7 @@ def test_it_cuts_the_read_that_runs(strict: World, cause: str, monkeypatch: pyte
 
 def test_a_grant_expires_in_the_middle_of_a_read(strict: World) -> None:
     bundle, grant = ready(strict)
-    until = granting.get_grant(strict.custody, strict.partner, grant).expires_at
+    until = manage_grants.get_grant(strict.custody, strict.partner, grant).expires_at
     opened = strict.open(bundle, strict.partner)
     pieces = opened.pieces(opened.spans[0])
     next(pieces)
@@ -134,28 +136,28 @@ def test_a_grant_expires_in_the_middle_of_a_read(strict: World) -> None:
 def test_erasing_one_bundle_cuts_its_readers_and_leaves_the_grant_for_the_others(
     strict: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reading, "RECHECK_SECONDS", 0.0)
+    monkeypatch.setattr(bundle_reads, "RECHECK_SECONDS", 0.0)
     bundle, grant = ready(strict)
     other = strict.upload(b"other")
     opened = strict.open(bundle, strict.partner)
     pieces = opened.pieces(opened.spans[0])
     next(pieces)
-    erasing.request_bundle_erasure(strict.custody, strict.operator, bundle)
+    erasure_steps.request_bundle_erasure(strict.custody, strict.operator, bundle)
     with pytest.raises(Refused):
         next(pieces)
     opened.close()
-    assert granting.get_grant(strict.custody, strict.partner, grant).ended_at is None
+    assert manage_grants.get_grant(strict.custody, strict.partner, grant).ended_at is None
     assert strict.read(other, strict.partner) == b"other"
 
 
 def test_an_ended_grant_ends_once(strict: World) -> None:
     _bundle, grant = ready(strict)
-    granting.release_grant(strict.custody, strict.partner, grant)
+    manage_grants.release_grant(strict.custody, strict.partner, grant)
     before = len(strict.leaves())
-    again = granting.release_grant(strict.custody, strict.partner, grant)
+    again = manage_grants.release_grant(strict.custody, strict.partner, grant)
     strict.close_case()
     assert again.end_cause == "released"
-    assert granting.get_grant(strict.custody, strict.partner, grant).end_cause == "released"
+    assert manage_grants.get_grant(strict.custody, strict.partner, grant).end_cause == "released"
     told = [leaf["action"] for leaf in strict.leaves()[before:]]
     assert told == ["record.shown", "case.closed"], "a look, the close, and no second end"
 

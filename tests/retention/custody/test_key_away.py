@@ -8,13 +8,14 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from retention.bundle import CollectionType
-from retention.custody import collecting, committing, concatenating, linking, staging
-from retention.custody.staging import Stoppable, Through
-from retention.envelope.errors import KeyWrapperUnavailable
-from retention.envelope.keys import USABLE_SECONDS, DataKey, WrappedKey, WrapperCheck
+from retention.custody.access import manage_links
+from retention.custody.uploads import block_list, block_staging, concatenation, declaration
+from retention.custody.uploads.block_staging import Stoppable, Through
+from retention.domain.bundle import CollectionType
+from retention.domain.upload_link import Declared, LinkTerms
+from retention.envelope.data_keys import USABLE_SECONDS, DataKey, WrappedKey, WrapperCheck
+from retention.envelope.format import KeyWrapperUnavailable
 from retention.records.tables import bundles
-from retention.upload_link import Declared, LinkTerms
 from tests.fakes.stores import MemoryKeyWrapper
 from tests.retention.custody.world import NUMBER, World, but, strict_world
 
@@ -48,25 +49,25 @@ def world(key: Disabled) -> Iterator[World]:
 def by_link(world: World) -> Through:
     expires = world.clock.now() + timedelta(days=1)
     terms = LinkTerms(expires_at=expires, type=CollectionType.ON_DEMAND)
-    issued = linking.create_case_link(world.custody, world.operator, NUMBER, None, terms)
-    link = linking.find_link(world.custody, issued.id)
+    issued = manage_links.create_case_link(world.custody, world.operator, NUMBER, None, terms)
+    link = manage_links.find_link(world.custody, issued.id)
     assert link is not None
     return Through(world.custody, link, link.actor("192.0.2.7", "r-1"))
 
 
 def preflight(world: World) -> object:
     wanted = world.collection(100)
-    return collecting.check_upload(world.custody, world.stamp, wanted, case_number=NUMBER, stamp_id=None)
+    return declaration.check_upload(world.custody, world.stamp, wanted, case_number=NUMBER, stamp_id=None)
 
 
 BEGUN: dict[str, Callable[[World], object]] = {
     "an upload": lambda world: world.announce(100),
     "an empty one": lambda world: world.announce(0),
-    "a partial upload": lambda world: concatenating.create_partial(world.custody, world.stamp, 100, None),
-    "a blob's first block": lambda world: staging.begin_block(
+    "a partial upload": lambda world: concatenation.create_partial(world.custody, world.stamp, 100, None),
+    "a blob's first block": lambda world: block_staging.begin_block(
         by_link(world), Stoppable(), "a.zip", "QUFB", 10, Declared()
     ),
-    "an empty blob": lambda world: committing.commit_blocks(by_link(world), "a.zip", [], Declared(), {}),
+    "an empty blob": lambda world: block_list.commit_blocks(by_link(world), "a.zip", [], Declared(), {}),
     "a preflight": preflight,
 }
 

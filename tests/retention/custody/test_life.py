@@ -4,10 +4,12 @@ import hashlib
 
 import pytest
 
-from retention.custody import collecting, erasing, receipts, receiving
-from retention.errors import Erased, OffsetMismatch, Refused
-from retention.receipt import check
-from retention.sweep import sweep
+from retention.custody import receipts
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import declaration, upload_session
+from retention.domain.faults import Erased, OffsetMismatch, Refused
+from retention.domain.receipt import check
+from retention.jobs.sweep import sweep
 from tests.retention.custody.world import DAY, NUMBER, TICK, World
 
 CONTENT = bytes(range(256)) * 20
@@ -44,7 +46,7 @@ def test_the_life_of_a_bundle_from_the_case_to_the_erasure_receipt(world: World)
 
     world.sequence()
     assert world.log_problems() == []
-    erasure = erasing.list_erasures(world.custody, world.operator, None, 1).items[0]
+    erasure = erasure_steps.list_erasures(world.custody, world.operator, None, 1).items[0]
     for subject, fields in ((bundle, {"size": len(CONTENT)}), (erasure.id, {"case": NUMBER})):
         document = receipts.hand_out(world.custody, subject)
         checked = check(document, world.receipt_signer.verifier, world.log_signer.verifier)
@@ -63,13 +65,13 @@ def test_the_life_of_an_empty_bundle_is_as_any_other(world: World) -> None:
         world.read(bundle)
     world.grant()
     assert world.read(bundle) == b""
-    erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
     assert sweep(world.custody).erased == 1
     with pytest.raises(Erased):
         world.read(bundle)
     world.sequence()
     assert world.log_problems() == []
-    erasure = erasing.list_erasures(world.custody, world.operator, None, 1).items[0]
+    erasure = erasure_steps.list_erasures(world.custody, world.operator, None, 1).items[0]
     for subject in (bundle, erasure.id):
         document = receipts.hand_out(world.custody, subject)
         check(document, world.receipt_signer.verifier, world.log_signer.verifier)
@@ -82,7 +84,7 @@ def test_an_empty_bundle_whose_process_died_at_its_creation_is_completed_by_the_
         raise MemoryError
 
     world.open_case()
-    monkeypatch.setattr(collecting, "finish_upload", die)
+    monkeypatch.setattr(declaration, "finish_upload", die)
     with pytest.raises(MemoryError):
         world.announce(0)
     (begun,) = [leaf["bundle"] for leaf in world.leaves() if leaf["action"] == "upload.created"]
@@ -94,7 +96,7 @@ def test_an_empty_bundle_whose_process_died_at_its_creation_is_completed_by_the_
 def test_a_full_part_starts_the_next_and_all_of_them_are_the_bundle(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 1000)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 1000)
     world.open_case()
     bundle = world.upload(CONTENT)
     assert world.row(bundle).sha256 == hashlib.sha256(CONTENT).hexdigest()

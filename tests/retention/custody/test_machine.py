@@ -1,8 +1,8 @@
 """Custody in any order, against a model that is nothing but dates: the promises hold after every step.
 
 The model knows for each bundle the moment by which it must be gone, worked out from the design's own words, and for
-each grant until when it opens. What it says is compared with the records, with `audit.overdue` over the log, and with
-what can in fact be read.
+each grant until when it opens. What it says is compared with the records, with `audit.tlog.overdue` over the log, and
+with what can in fact be read.
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
 from sqlalchemy import select
 
-from audit.overdue import overdue
-from audit.unaccounted import Kind, unaccounted
-from retention.custody import cases, collecting, completing, erasing, granting, moving
-from retention.custody.rules import tell_rules
-from retention.errors import Conflict, CustodyError, Erased, Refused
+from audit.tlog.overdue import overdue
+from audit.tlog.unaccounted import Kind, unaccounted
+from retention.custody import bundle_moves
+from retention.custody.access import manage_cases, manage_grants
+from retention.custody.erasure import erasure_steps
+from retention.custody.log_rules import tell_rules
+from retention.custody.uploads import completion, declaration
+from retention.domain.faults import Conflict, CustodyError, Erased, Refused
+from retention.jobs.sweep import SweepReport, begin_due, begin_expired, erase_pending, sweep
 from retention.records.queries import bundle_history
 from retention.records.tables import grants
-from retention.sweep import SweepReport, begin_due, begin_expired, erase_pending, sweep
 from tests.fakes.stores import StrictKeyStore, StrictObjectStore
 from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, REASON, World, but, strict_world
 
@@ -161,7 +164,7 @@ class CustodyMachine(RuleBasedStateMachine):
         case = self.cases[number]
         at = max(case.last, self.now - late * DAY)
         try:
-            cases.reopen_case(self.world.custody, self.world.case_system, number, at)
+            manage_cases.reopen_case(self.world.custody, self.world.case_system, number, at)
         except Conflict:
             assert case.closed is None
             return
@@ -213,7 +216,7 @@ class CustodyMachine(RuleBasedStateMachine):
     @rule(name=uploads)
     def read_back(self, name: str) -> None:
         kept = self.kept[name]
-        completing.verify_bundle(self.world.custody, name)
+        completion.verify_bundle(self.world.custody, name)
         if kept.state == "received" and not kept.erasing:
             kept.state = "complete"
 
@@ -228,7 +231,7 @@ class CustodyMachine(RuleBasedStateMachine):
             and not self.is_due(kept)
         )
         try:
-            collecting.claim_bundle(self.world.custody, getattr(self.world, who), name, number)
+            declaration.claim_bundle(self.world.custody, getattr(self.world, who), name, number)
         except CustodyError:
             assert not allowed
         else:
@@ -247,7 +250,7 @@ class CustodyMachine(RuleBasedStateMachine):
             and (case.closed is None or case.closed + NINETY > self.now)
         )
         try:
-            moving.move_bundle(self.world.custody, getattr(self.world, who), name, number, REASON)
+            bundle_moves.move_bundle(self.world.custody, getattr(self.world, who), name, number, REASON)
         except CustodyError:
             assert not allowed
         else:
@@ -272,7 +275,9 @@ class CustodyMachine(RuleBasedStateMachine):
     def release(self, data: Any) -> None:
         if self.grants:
             name = data.draw(st.sampled_from(sorted(self.grants)))
-            granting.release_grant(self.world.custody, getattr(self.world, self.grants.pop(name)[1]), name)
+            manage_grants.release_grant(
+                self.world.custody, getattr(self.world, self.grants.pop(name)[1]), name
+            )
 
     @rule(name=uploads, who=ENGINEERS)
     def read(self, name: str, who: str) -> None:
@@ -295,14 +300,14 @@ class CustodyMachine(RuleBasedStateMachine):
 
     @rule(name=uploads)
     def erase_one(self, name: str) -> None:
-        erasing.request_bundle_erasure(self.world.custody, self.world.operator, name)
+        erasure_steps.request_bundle_erasure(self.world.custody, self.world.operator, name)
         self.kept[name].erasing = True
 
     @rule(number=NUMBERS)
     def erase_case(self, number: str) -> None:
         had_work = any(kept.case == number for kept in self.alive().values())
         before = len(self.world.entries())
-        erasing.request_case_erasure(self.world.custody, self.world.operator, number)
+        erasure_steps.request_case_erasure(self.world.custody, self.world.operator, number)
         for kept in self.kept.values():
             kept.erasing = kept.erasing or kept.case == number
         asked = [leaf for leaf in self.world.leaves()[before:] if leaf["action"] == "erasure.requested"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from retention.azure_settings import MAX_BLOB
+from retention.config_azure import MAX_BLOB
 from retention.custody.context import Limits
-from retention.custody.part_ends import MOST_PARTS, open_seconds
-from retention.custody.receiving import PART_SIZE
+from retention.custody.uploads.part_ends import MOST_PARTS, open_seconds
+from retention.custody.uploads.upload_session import PART_SIZE
 
 BLOCK, BLOCKS = 8 << 20, 50_000
 """Of the store's blobs: what it stages, and what one blob holds."""

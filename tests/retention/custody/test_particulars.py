@@ -7,11 +7,13 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention.actor import Role
-from retention.bundle import CollectionType
-from retention.custody import cases, collecting, consenting, erasing, granting, stamps
-from retention.errors import CustodyError
-from retention.sweep import sweep
+from retention.custody.access import manage_cases, manage_consents, manage_grants, manage_stamps
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import declaration
+from retention.domain.actor import Role
+from retention.domain.bundle import CollectionType
+from retention.domain.faults import CustodyError
+from retention.jobs.sweep import sweep
 from tests.retention.custody.world import DAY, HOUR, ISSUER, TRIGGER, strict_world
 
 # Long and odd enough not to be found by chance in ids, hashes or machine codes.
@@ -33,41 +35,41 @@ def test_no_particular_ever_stands_in_a_leaf(data: Any) -> None:
     with strict_world() as w:
         c = w.custody
         tenant, stamp, engineer = secret(), secret(), secret("@support.example")
-        stamps.register_tenant(c, w.administrator, secret(), tenant)
+        manage_stamps.register_tenant(c, w.administrator, secret(), tenant)
         operator = w.actor(secret("@mail.example"), Role.OPERATOR, directory=tenant)
-        stamps.register_stamp(c, operator, secret(), stamp, proactive=True)
+        manage_stamps.register_stamp(c, operator, secret(), stamp, proactive=True)
         sender = w.actor(stamp, Role.STAMP, directory=tenant)
-        cases.open_case(c, w.case_system, number, tenant)
-        cases.assign(c, w.case_system, number, ISSUER, engineer)
+        manage_cases.open_case(c, w.case_system, number, tenant)
+        manage_cases.assign(c, w.case_system, number, ISSUER, engineer)
         reader = w.actor(engineer, Role.SUPPORT_ENGINEER)
         collection = w.collection(7, file_name=secret(".zip"), roles=(secret(),))
-        bundle = collecting.create_upload(c, sender, collection, case_number=number, stamp_id=None).id
+        bundle = declaration.create_upload(c, sender, collection, case_number=number, stamp_id=None).id
         w.send(bundle, b"content", actor=sender)
         loose = w.collection(4, type=CollectionType.PROACTIVE, trigger=TRIGGER, file_name=secret(".zip"))
-        unclaimed = collecting.create_upload(c, sender, loose, case_number=None, stamp_id=None).id
+        unclaimed = declaration.create_upload(c, sender, loose, case_number=None, stamp_id=None).id
         w.send(unclaimed, b"more", actor=sender)
         sweep(c)
-        collecting.claim_bundle(c, reader, unclaimed, number)
-        granting.give_grant(c, reader, number, secret(" drives"), HOUR)
+        declaration.claim_bundle(c, reader, unclaimed, number)
+        manage_grants.give_grant(c, reader, number, secret(" drives"), HOUR)
         w.read(bundle, reader)
         until = w.clock.now() + DAY
-        consent = consenting.give_consent(c, operator, number, secret(), until, [bundle])
-        consenting.revoke_consent(c, operator, consent.id)
+        consent = manage_consents.give_consent(c, operator, number, secret(), until, [bundle])
+        manage_consents.revoke_consent(c, operator, consent.id)
         for attempt in (
-            lambda: cases.get_case(c, reader, other),
-            lambda: collecting.get_bundle(c, reader, secret()),
-            lambda: granting.release_grant(c, reader, secret()),
-            lambda: cases.close_case(c, reader, number),
+            lambda: manage_cases.get_case(c, reader, other),
+            lambda: declaration.get_bundle(c, reader, secret()),
+            lambda: manage_grants.release_grant(c, reader, secret()),
+            lambda: manage_cases.close_case(c, reader, number),
         ):
             try:
                 attempt()
             except CustodyError:
                 continue
             raise AssertionError("this should have been refused")
-        erasure = erasing.request_case_erasure(c, operator, number, secret())
+        erasure = erasure_steps.request_case_erasure(c, operator, number, secret())
         secrets += [erasure.confirmation, erasure.confirmation.replace("-", "")]
         sweep(c)
-        cases.close_case(c, w.case_system, number)
+        manage_cases.close_case(c, w.case_system, number)
         leaves = b"\n".join(row.leaf for row in w.entries()).decode()
         beside = "\n".join(row.particulars or "" for row in w.entries())
     assert [word for word in secrets if word in leaves] == []

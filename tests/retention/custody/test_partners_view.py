@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from retention.bundle import CollectionType
-from retention.custody import cases, consenting, erasing, granting, linking
-from retention.errors import NotFound, Refused
-from retention.upload_link import LinkTerms
+from retention.custody.access import manage_cases, manage_consents, manage_grants, manage_links
+from retention.custody.erasure import erasure_steps
+from retention.domain.bundle import CollectionType
+from retention.domain.faults import NotFound, Refused
+from retention.domain.upload_link import LinkTerms
 from tests.retention.custody.world import DAY, NUMBER, World
 
 
 def subjects(world: World, who: str) -> set[str]:
     actor = getattr(world, who)
-    case = cases.get_case(world.custody, actor, NUMBER)
-    _, assigned = cases.case_details(world.custody, actor, case)
+    case = manage_cases.get_case(world.custody, actor, NUMBER)
+    _, assigned = manage_cases.case_details(world.custody, actor, case)
     return {row.subject for row in assigned}
 
 
@@ -38,18 +39,18 @@ def test_a_partner_sees_no_upload_links_of_the_case(strict: World) -> None:
     terms = LinkTerms(
         expires_at=strict.clock.now() + DAY, type=CollectionType.ON_DEMAND, addresses="192.0.2.1-192.0.2.9"
     )
-    link = linking.create_case_link(strict.custody, strict.operator, NUMBER, None, terms)
+    link = manage_links.create_case_link(strict.custody, strict.operator, NUMBER, None, terms)
     with pytest.raises(Refused) as refused:
-        linking.list_case_links(strict.custody, strict.partner, NUMBER, None, 10)
+        manage_links.list_case_links(strict.custody, strict.partner, NUMBER, None, 10)
     assert refused.value.reason == "role-missing"
     assert strict.last() == ("caller.refused", "refused", "role-missing")
-    assert not linking.may_see_link(strict.custody, strict.partner, link.id)
+    assert not manage_links.may_see_link(strict.custody, strict.partner, link.id)
     with pytest.raises(NotFound):
-        linking.revoke_link(strict.custody, strict.partner, link.id)
+        manage_links.revoke_link(strict.custody, strict.partner, link.id)
     for who in (strict.operator, strict.engineer, strict.auditor):
-        assert [row.id for row in linking.list_case_links(strict.custody, who, NUMBER, None, 10).items] == [
-            link.id
-        ]
+        assert [
+            row.id for row in manage_links.list_case_links(strict.custody, who, NUMBER, None, 10).items
+        ] == [link.id]
 
 
 def test_a_partner_opens_what_any_of_their_live_consents_covers_until_that_one_ends(strict: World) -> None:
@@ -66,7 +67,7 @@ def test_a_partner_opens_what_any_of_their_live_consents_covers_until_that_one_e
         with pytest.raises(NotFound):
             strict.read(bundle, strict.partner)
     running = strict.open(second, strict.partner)
-    consenting.revoke_consent(strict.custody, strict.operator, short.id)
+    manage_consents.revoke_consent(strict.custody, strict.operator, short.id)
     running._checked = -1e9  # the next look at the records is due
     with pytest.raises(Refused) as cut:
         b"".join(running.pieces((0, 1)))
@@ -83,7 +84,7 @@ def test_an_erasure_is_shown_to_the_customers_operators_and_not_to_who_asked_for
     """The same person comes back: with another customer's token, as an engineer, as a partner."""
     strict.open_case()
     bundle = strict.upload(b"gone")
-    asked = erasing.request_bundle_erasure(strict.custody, strict.operator, bundle)
+    asked = erasure_steps.request_bundle_erasure(strict.custody, strict.operator, bundle)
     subject = strict.operator.particulars["subject"]
     others = {
         "another customer": strict.actor(subject, *strict.operator.roles, directory="fabrikam"),
@@ -92,24 +93,24 @@ def test_an_erasure_is_shown_to_the_customers_operators_and_not_to_who_asked_for
         "stamp": strict.stamp,
     }
     for name, actor in others.items():
-        assert erasing.list_erasures(strict.custody, actor, None, 10).items == [], name
+        assert erasure_steps.list_erasures(strict.custody, actor, None, 10).items == [], name
         with pytest.raises(NotFound):
-            erasing.find_erasure(strict.custody, actor, asked.confirmation)
+            erasure_steps.find_erasure(strict.custody, actor, asked.confirmation)
     colleague = strict.actor("oscar@contoso.example", *strict.operator.roles, directory="contoso")
-    assert erasing.find_erasure(strict.custody, colleague, asked.confirmation).id == asked.id
+    assert erasure_steps.find_erasure(strict.custody, colleague, asked.confirmation).id == asked.id
 
 
 def test_an_engineer_keeps_sight_of_what_they_had_erased(strict: World) -> None:
     strict.open_case()
     strict.assign(strict.engineer)
     bundle = strict.upload(b"gone")
-    asked = erasing.request_bundle_erasure(
+    asked = erasure_steps.request_bundle_erasure(
         strict.custody, strict.engineer, bundle, "the customer asked for it"
     )
     strict.unassign(strict.engineer)
-    assert erasing.find_erasure(strict.custody, strict.engineer, asked.confirmation).id == asked.id
+    assert erasure_steps.find_erasure(strict.custody, strict.engineer, asked.confirmation).id == asked.id
     with pytest.raises(NotFound):
-        erasing.find_erasure(strict.custody, strict.colleague, asked.confirmation)
+        erasure_steps.find_erasure(strict.custody, strict.colleague, asked.confirmation)
 
 
 def test_an_engineers_links_end_with_the_assignment_and_nobody_elses(strict: World) -> None:
@@ -117,11 +118,11 @@ def test_an_engineers_links_end_with_the_assignment_and_nobody_elses(strict: Wor
     strict.assign(strict.engineer, strict.colleague)
     terms = LinkTerms(expires_at=strict.clock.now() + DAY, type=CollectionType.ON_DEMAND)
     made = {
-        who: linking.create_case_link(strict.custody, getattr(strict, who), NUMBER, None, terms).id
+        who: manage_links.create_case_link(strict.custody, getattr(strict, who), NUMBER, None, terms).id
         for who in ("engineer", "colleague", "operator")
     }
     strict.unassign(strict.engineer)
-    links = linking.list_case_links(strict.custody, strict.operator, NUMBER, None, 10).items
+    links = manage_links.list_case_links(strict.custody, strict.operator, NUMBER, None, 10).items
     assert {row.id for row in links if row.revoked_at is not None} == {made["engineer"]}
     (revoked,) = [leaf for leaf in strict.leaves() if leaf["action"] == "upload-link.revoked"]
     assert (revoked["subject"], revoked["details"]["cause"]) == (made["engineer"], "unassigned")
@@ -141,7 +142,7 @@ def test_an_engineer_cannot_tell_which_case_numbers_there_are(strict: World) -> 
             ("Investigate the failed drive", 99),
         ):
             with pytest.raises(Refused) as refused:
-                granting.give_grant(strict.custody, strict.colleague, number, reason, hours * DAY / 24)
+                manage_grants.give_grant(strict.custody, strict.colleague, number, reason, hours * DAY / 24)
             answers.add(
                 (reason, hours, refused.value.reason, refused.value.message, str(refused.value.facts))
             )

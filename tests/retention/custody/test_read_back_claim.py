@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from sqlalchemy import select, update
 
-from retention.custody import completing
-from retention.custody.read_back_claim import LEASE, RENEW_SECONDS, claim
-from retention.objects.errors import StoreUnavailable
+from retention.custody.uploads import completion
+from retention.custody.uploads.read_back_claim import LEASE, RENEW_SECONDS, claim
+from retention.jobs.sweep import SweepReport, read_back_one, verify_received
+from retention.objects.store_errors import StoreUnavailable
 from retention.records.tables import bundles
-from retention.sweep import SweepReport, read_back_one, verify_received
 from tests.retention.custody.world import World, strict_world
 
 CONTENT = bytes(range(256)) * 8
@@ -45,13 +45,13 @@ def test_four_clocks_at_once_read_each_bundle_back_once(
     waiting = [received(world) for _ in range(12)]
     read: Counter[str] = Counter()
     together = threading.Barrier(4)
-    real = completing.verify_bundle
+    real = completion.verify_bundle
 
     def counted(custody: Any, bundle_id: str, *more: Any) -> Any:
         read[bundle_id] += 1
         return real(custody, bundle_id, *more)
 
-    monkeypatch.setattr("retention.sweep.verify_bundle", counted)
+    monkeypatch.setattr("retention.jobs.sweep.verify_bundle", counted)
 
     def clock() -> None:
         together.wait(60)
@@ -103,18 +103,18 @@ def test_a_read_back_that_takes_long_keeps_its_claim(world: World) -> None:
 def test_who_was_silent_for_too_long_stops_and_records_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle, real = received(world), completing.verify_bundle
-    monkeypatch.setattr("retention.custody.read_back_claim.RENEW_SECONDS", 0.0)
+    bundle, real = received(world), completion.verify_bundle
+    monkeypatch.setattr("retention.custody.uploads.read_back_claim.RENEW_SECONDS", 0.0)
 
     def slept(custody: Any, bundle_id: str, rest: Any) -> Any:
         """A process that is suspended between two pieces, while another reads the bundle back."""
         world.clock.move(LEASE)
-        monkeypatch.setattr("retention.sweep.verify_bundle", real)
+        monkeypatch.setattr("retention.jobs.sweep.verify_bundle", real)
         assert read_back_one(world.custody, bundle, SweepReport())
         rest()
         raise AssertionError("it went on")
 
-    monkeypatch.setattr("retention.sweep.verify_bundle", slept)
+    monkeypatch.setattr("retention.jobs.sweep.verify_bundle", slept)
     report = SweepReport()
     assert not read_back_one(world.custody, bundle, report)
     assert (report.verified, report.failed) == (0, 0)
@@ -145,7 +145,7 @@ def test_an_error_that_nobody_foresaw_lets_go_as_well(world: World, monkeypatch:
         raise RuntimeError("a fault of ours")
 
     with monkeypatch.context() as patch:
-        patch.setattr("retention.sweep.verify_bundle", broken)
+        patch.setattr("retention.jobs.sweep.verify_bundle", broken)
         with pytest.raises(RuntimeError, match="a fault of ours"):
             read_back_one(world.custody, bundle, SweepReport())
     assert held_until(world, bundle) is None

@@ -7,11 +7,14 @@ from datetime import timedelta
 
 import pytest
 
-from retention.actor import Actor
-from retention.bundle import CollectionType
-from retention.custody import cases, collecting, consenting, erasing, granting, moving, stamps
-from retention.custody.cases import get_case
-from retention.errors import NotFound, Refused
+from retention.custody import bundle_moves
+from retention.custody.access import manage_cases, manage_consents, manage_grants, manage_stamps
+from retention.custody.access.manage_cases import get_case
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import declaration
+from retention.domain.actor import Actor
+from retention.domain.bundle import CollectionType
+from retention.domain.faults import NotFound, Refused
 from tests.retention.custody.world import DAY, HOUR, ISSUER, NUMBER, OTHER_NUMBER, REASON, TRIGGER, World
 
 Verb = Callable[[World, Actor], object]
@@ -19,24 +22,24 @@ STAMP, BUNDLE = "stp_" + "a" * 26, "bun_" + "a" * 26
 GRANT, CONSENT = "grn_" + "a" * 26, "con_" + "a" * 26
 
 NOT_THERE: dict[str, Verb] = {
-    "stamp.deregistered": lambda w, a: stamps.deregister_stamp(w.custody, a, STAMP),
-    "proactive-consent.set": lambda w, a: stamps.set_proactive(w.custody, a, STAMP, True),
-    "case.assigned": lambda w, a: cases.assign(w.custody, a, OTHER_NUMBER, ISSUER, "x"),
-    "case.unassigned": lambda w, a: cases.unassign(w.custody, a, OTHER_NUMBER, ISSUER, "x"),
-    "case.closed": lambda w, a: cases.close_case(w.custody, a, OTHER_NUMBER),
-    "case.reopened": lambda w, a: cases.reopen_case(w.custody, a, OTHER_NUMBER),
+    "stamp.deregistered": lambda w, a: manage_stamps.deregister_stamp(w.custody, a, STAMP),
+    "proactive-consent.set": lambda w, a: manage_stamps.set_proactive(w.custody, a, STAMP, True),
+    "case.assigned": lambda w, a: manage_cases.assign(w.custody, a, OTHER_NUMBER, ISSUER, "x"),
+    "case.unassigned": lambda w, a: manage_cases.unassign(w.custody, a, OTHER_NUMBER, ISSUER, "x"),
+    "case.closed": lambda w, a: manage_cases.close_case(w.custody, a, OTHER_NUMBER),
+    "case.reopened": lambda w, a: manage_cases.reopen_case(w.custody, a, OTHER_NUMBER),
     "upload.continued": lambda w, a: w.send(BUNDLE, b"x", actor=a),
-    "bundle.claimed": lambda w, a: collecting.claim_bundle(w.custody, a, BUNDLE, NUMBER),
-    "bundle.moved": lambda w, a: moving.move_bundle(w.custody, a, BUNDLE, NUMBER, REASON),
+    "bundle.claimed": lambda w, a: declaration.claim_bundle(w.custody, a, BUNDLE, NUMBER),
+    "bundle.moved": lambda w, a: bundle_moves.move_bundle(w.custody, a, BUNDLE, NUMBER, REASON),
     "bundle.opened": lambda w, a: w.open(BUNDLE, a),
-    "grant.given": lambda w, a: granting.give_grant(w.custody, a, OTHER_NUMBER, REASON, HOUR),
-    "grant.released": lambda w, a: granting.release_grant(w.custody, a, GRANT),
-    "grant.revoked": lambda w, a: granting.revoke_grant(w.custody, a, GRANT),
-    "consent.given": lambda w, a: consenting.give_consent(
+    "grant.given": lambda w, a: manage_grants.give_grant(w.custody, a, OTHER_NUMBER, REASON, HOUR),
+    "grant.released": lambda w, a: manage_grants.release_grant(w.custody, a, GRANT),
+    "grant.revoked": lambda w, a: manage_grants.revoke_grant(w.custody, a, GRANT),
+    "consent.given": lambda w, a: manage_consents.give_consent(
         w.custody, a, OTHER_NUMBER, "oem", w.clock.now() + DAY, None
     ),
-    "consent.revoked": lambda w, a: consenting.revoke_consent(w.custody, a, CONSENT),
-    "erasure.requested": lambda w, a: erasing.request_bundle_erasure(w.custody, a, BUNDLE),
+    "consent.revoked": lambda w, a: manage_consents.revoke_consent(w.custody, a, CONSENT),
+    "erasure.requested": lambda w, a: erasure_steps.request_bundle_erasure(w.custody, a, BUNDLE),
 }
 
 
@@ -67,40 +70,52 @@ def refused_verbs(world: World) -> dict[str, tuple[str, Callable[[], object]]]:
     foreign = w.custody
     stamp = w.stamp.stamp or ""
     announce = w.collection(5, type=CollectionType.PROACTIVE, trigger=TRIGGER)
-    stamps.set_proactive(foreign, w.operator, stamp, False)
+    manage_stamps.set_proactive(foreign, w.operator, stamp, False)
     return {
-        "tenant.registered": ("role-missing", lambda: stamps.register_tenant(c, w.operator, "X", "x")),
-        "stamp.registered": ("role-missing", lambda: stamps.register_stamp(c, w.stamp, "x", "x")),
-        "stamp.deregistered": ("role-missing", lambda: stamps.deregister_stamp(c, w.stamp, stamp)),
-        "proactive-consent.set": ("role-missing", lambda: stamps.set_proactive(c, w.stamp, stamp, True)),
-        "case.opened": ("role-missing", lambda: cases.open_case(c, w.engineer, OTHER_NUMBER, "contoso")),
-        "case.assigned": ("role-missing", lambda: cases.assign(c, w.engineer, NUMBER, ISSUER, "me")),
-        "case.unassigned": ("role-missing", lambda: cases.unassign(c, w.engineer, NUMBER, ISSUER, "me")),
-        "case.closed": ("role-missing", lambda: cases.close_case(c, w.engineer, NUMBER)),
-        "case.reopened": ("role-missing", lambda: cases.reopen_case(c, w.engineer, NUMBER)),
+        "tenant.registered": ("role-missing", lambda: manage_stamps.register_tenant(c, w.operator, "X", "x")),
+        "stamp.registered": ("role-missing", lambda: manage_stamps.register_stamp(c, w.stamp, "x", "x")),
+        "stamp.deregistered": ("role-missing", lambda: manage_stamps.deregister_stamp(c, w.stamp, stamp)),
+        "proactive-consent.set": (
+            "role-missing",
+            lambda: manage_stamps.set_proactive(c, w.stamp, stamp, True),
+        ),
+        "case.opened": (
+            "role-missing",
+            lambda: manage_cases.open_case(c, w.engineer, OTHER_NUMBER, "contoso"),
+        ),
+        "case.assigned": ("role-missing", lambda: manage_cases.assign(c, w.engineer, NUMBER, ISSUER, "me")),
+        "case.unassigned": (
+            "role-missing",
+            lambda: manage_cases.unassign(c, w.engineer, NUMBER, ISSUER, "me"),
+        ),
+        "case.closed": ("role-missing", lambda: manage_cases.close_case(c, w.engineer, NUMBER)),
+        "case.reopened": ("role-missing", lambda: manage_cases.reopen_case(c, w.engineer, NUMBER)),
         "upload.created": (
             "no-proactive-consent",
-            lambda: collecting.create_upload(c, w.stamp, announce, case_number=None, stamp_id=None),
+            lambda: declaration.create_upload(c, w.stamp, announce, case_number=None, stamp_id=None),
         ),
         "upload.continued": ("role-missing", lambda: w.send(bundle, b"x", actor=w.engineer)),
-        "bundle.claimed": ("role-missing", lambda: collecting.claim_bundle(c, w.operator, bundle, NUMBER)),
+        "bundle.claimed": ("role-missing", lambda: declaration.claim_bundle(c, w.operator, bundle, NUMBER)),
         "bundle.moved": (
             "role-missing",
-            lambda: moving.move_bundle(c, w.operator, held, NUMBER, REASON),
+            lambda: bundle_moves.move_bundle(c, w.operator, held, NUMBER, REASON),
         ),
         "bundle.opened": ("not-an-engineer", lambda: w.open(held, w.operator)),
         "grant.given": (
             "not-assigned",
-            lambda: granting.give_grant(c, w.colleague, NUMBER, REASON, timedelta(hours=1)),
+            lambda: manage_grants.give_grant(c, w.colleague, NUMBER, REASON, timedelta(hours=1)),
         ),
-        "grant.released": ("not-your-grant", lambda: granting.release_grant(c, w.operator, grant.id)),
-        "grant.revoked": ("role-missing", lambda: granting.revoke_grant(c, w.engineer, grant.id)),
+        "grant.released": ("not-your-grant", lambda: manage_grants.release_grant(c, w.operator, grant.id)),
+        "grant.revoked": ("role-missing", lambda: manage_grants.revoke_grant(c, w.engineer, grant.id)),
         "consent.given": (
             "role-missing",
-            lambda: consenting.give_consent(c, w.engineer, NUMBER, "oem", w.clock.now() + DAY, None),
+            lambda: manage_consents.give_consent(c, w.engineer, NUMBER, "oem", w.clock.now() + DAY, None),
         ),
-        "consent.revoked": ("role-missing", lambda: consenting.revoke_consent(c, w.partner, consent.id)),
-        "erasure.requested": ("role-missing", lambda: erasing.request_bundle_erasure(c, w.stamp, bundle)),
+        "consent.revoked": ("role-missing", lambda: manage_consents.revoke_consent(c, w.partner, consent.id)),
+        "erasure.requested": (
+            "role-missing",
+            lambda: erasure_steps.request_bundle_erasure(c, w.stamp, bundle),
+        ),
     }
 
 
@@ -122,9 +137,9 @@ def test_nothing_changes_when_the_entry_of_a_refusal_cannot_be_written(
     def broken(*_: object) -> None:
         raise OSError("the log cannot be written")
 
-    monkeypatch.setattr("retention.records.unit_of_work.log.append_rows", broken)
+    monkeypatch.setattr("retention.records.unit_of_work.append.append_rows", broken)
     with pytest.raises(OSError, match="cannot be written"):
-        cases.close_case(strict.custody, strict.engineer, NUMBER)
+        manage_cases.close_case(strict.custody, strict.engineer, NUMBER)
     with pytest.raises(OSError, match="cannot be written"):
         strict.close_case()
     monkeypatch.undo()
@@ -136,9 +151,9 @@ def test_a_reason_that_says_nothing_is_refused(strict: World, reason: str) -> No
     strict.open_case()
     strict.assign(strict.engineer)
     for call in (
-        lambda: granting.give_grant(strict.custody, strict.engineer, NUMBER, reason, HOUR),
-        lambda: erasing.request_case_erasure(strict.custody, strict.engineer, NUMBER, reason),
-        lambda: erasing.report_case(strict.custody, strict.engineer, NUMBER, reason),
+        lambda: manage_grants.give_grant(strict.custody, strict.engineer, NUMBER, reason, HOUR),
+        lambda: erasure_steps.request_case_erasure(strict.custody, strict.engineer, NUMBER, reason),
+        lambda: erasure_steps.report_case(strict.custody, strict.engineer, NUMBER, reason),
     ):
         with pytest.raises(Refused) as refused:
             call()

@@ -7,10 +7,11 @@ import hashlib
 import pytest
 from sqlalchemy import select
 
-from retention.custody import collecting, erasing, receiving, unfinished
-from retention.errors import Erased, Refused
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import declaration, unfinished, upload_session
+from retention.domain.faults import Erased, Refused
+from retention.jobs.sweep import begin_expired, sweep
 from retention.records.tables import bundles
-from retention.sweep import begin_expired, sweep
 from tests.retention.custody.world import DAY, NUMBER, REASON, TICK, World
 
 WEEK = 7 * DAY
@@ -18,7 +19,7 @@ NAME = "AzureStackLogs.zip"
 
 
 def erase(world: World, bundle: str) -> None:
-    erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+    erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
 
 
 def refused(world: World, content: bytes = b"content") -> Refused:
@@ -73,7 +74,7 @@ def test_another_digest_is_another_file(world: World) -> None:
 def test_a_whole_case_is_marked_too(world: World) -> None:
     world.open_case()
     world.upload(b"content", file_name=NAME)
-    erasure = erasing.request_case_erasure(world.custody, world.operator, NUMBER)
+    erasure = erasure_steps.request_case_erasure(world.custody, world.operator, NUMBER)
     assert erasure.resend_until == world.clock.now() + WEEK
     refused(world)
 
@@ -82,7 +83,7 @@ def test_what_is_reported_as_sensitive_is_refused_again_as_well(world: World) ->
     world.open_case()
     world.assign(world.engineer)
     bundle = world.upload(b"content", file_name=NAME)
-    erasing.report_bundle(world.custody, world.engineer, bundle, REASON)
+    erasure_steps.report_bundle(world.custody, world.engineer, bundle, REASON)
     refused(world)
 
 
@@ -101,7 +102,7 @@ def test_what_its_sender_gave_up_or_the_clock_erased_may_come_again(world: World
 def test_a_length_told_later_is_held_to_it_when_it_is_told(world: World) -> None:
     world.open_case()
     erase(world, world.upload(b"content", file_name=NAME))
-    late = collecting.create_upload(
+    late = declaration.create_upload(
         world.custody,
         world.stamp,
         world.collection(0, file_name=NAME),
@@ -110,18 +111,18 @@ def test_a_length_told_later_is_held_to_it_when_it_is_told(world: World) -> None
         deferred=True,
     ).id
     with pytest.raises(Refused) as told:
-        receiving.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
+        upload_session.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
     assert told.value.reason == "erased-lately"
     sweep(world.custody)
     world.clock.move(WEEK + TICK)  # of the mark; what was refused does not come with its end
     with pytest.raises(Erased):
-        receiving.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
+        upload_session.begin(world.custody, world.uploads, world.stamp, late, 0, told=len(b"content"))
     assert world.row(late).state == "erased"
 
 
 def test_what_was_erased_before_its_size_was_told_is_refused_by_its_name(world: World) -> None:
     world.open_case()
-    late = collecting.create_upload(
+    late = declaration.create_upload(
         world.custody,
         world.stamp,
         world.collection(0, file_name=NAME),
@@ -139,7 +140,7 @@ def test_what_the_clock_was_erasing_when_a_person_asked_is_refused_too(world: Wo
     expired = world.announce(len(b"content"), file_name=NAME)
     world.clock.move(WEEK + DAY)
     begin_expired(world.custody, 10)
-    erasure = erasing.request_bundle_erasure(world.custody, world.operator, expired)
+    erasure = erasure_steps.request_bundle_erasure(world.custody, world.operator, expired)
     assert erasure.resend_until == world.clock.now() + WEEK
     refused(world)
     sweep(world.custody)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from retention.custody import receiving, unfinished, writers
-from retention.custody.writers import Uploads
-from retention.errors import TakenOver
+from retention.custody.uploads import lease, unfinished, upload_session
+from retention.custody.uploads.lease import Uploads
+from retention.domain.faults import TakenOver
 from tests.retention.custody.world import World
 
 CONTENT = bytes(range(256)) * 16
@@ -19,8 +19,8 @@ CONTENT = bytes(range(256)) * 16
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(receiving, "RECHECK_SECONDS", 0.05)
-    monkeypatch.setattr(writers, "ELSEWHERE_SECONDS", 0.5)
+    monkeypatch.setattr(upload_session, "RECHECK_SECONDS", 0.05)
+    monkeypatch.setattr(lease, "ELSEWHERE_SECONDS", 0.5)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ class Hanging(threading.Thread):
 
     def run(self) -> None:
         world = self._world
-        with receiving.begin(world.custody, self._uploads, world.stamp, self._bundle, 0) as session:
+        with upload_session.begin(world.custody, self._uploads, world.stamp, self._bundle, 0) as session:
             session.feed(CONTENT[:1000])
             self.began.set()
             with suppress(TakenOver):
@@ -68,14 +68,14 @@ def test_a_hanging_writer_saves_and_lets_go_here_or_in_another_process(
 def test_one_whose_token_is_not_on_record_yet_is_waited_for(
     world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begins, asked, take_over = threading.Event(), threading.Event(), receiving.take_over
+    begins, asked, take_over = threading.Event(), threading.Event(), upload_session.take_over
 
     def slow(*given: Any) -> Any:
         begins.set()
         assert asked.wait(10)
         return take_over(*given)
 
-    monkeypatch.setattr(receiving, "take_over", slow)
+    monkeypatch.setattr(upload_session, "take_over", slow)
     sender = threading.Thread(target=world.send, args=(bundle, CONTENT[:1000]))
     sender.start()
     assert begins.wait(10)
@@ -110,7 +110,7 @@ def test_a_request_that_is_here_and_not_let_in_yet_is_waited_for(world: World, b
 def test_one_that_is_refused_is_not_waited_for_any_more(
     world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "EXPECTED_SECONDS", 3600)
+    monkeypatch.setattr(lease, "EXPECTED_SECONDS", 3600)
     world.uploads.expect(bundle)
     world.uploads.expect(world.announce(1))  # the thread's next request
     assert unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)[0].offset == 0
@@ -119,7 +119,9 @@ def test_one_that_is_refused_is_not_waited_for_any_more(
 
 
 def test_a_writer_that_died_is_fenced_off(world: World, bundle: str) -> None:
-    session = receiving.begin(world.custody, Uploads(), world.stamp, bundle, 0)  # and never heard of again
+    session = upload_session.begin(
+        world.custody, Uploads(), world.stamp, bundle, 0
+    )  # and never heard of again
     session.feed(CONTENT[:1000])
     upload, _ = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
     assert (upload.offset, upload.writer) == (0, None)
@@ -130,22 +132,22 @@ def test_a_writer_that_died_is_fenced_off(world: World, bundle: str) -> None:
 
 
 def test_a_writer_takes_its_token_away_however_it_ends(world: World, bundle: str) -> None:
-    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+    with upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
         session.feed(CONTENT[:1000])
         assert world.row(bundle).writer is not None
         session.park()
     assert world.row(bundle).writer is None
     with (
         pytest.raises(RuntimeError),
-        receiving.begin(world.custody, world.uploads, world.stamp, bundle, 1000),
+        upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 1000),
     ):
         raise RuntimeError
     assert world.row(bundle).writer is None
 
 
 def test_a_late_writer_does_not_take_the_token_of_the_next_away(world: World, bundle: str) -> None:
-    with receiving.begin(world.custody, Uploads(), world.stamp, bundle, 0):
-        second = receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0)
+    with upload_session.begin(world.custody, Uploads(), world.stamp, bundle, 0):
+        second = upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0)
     with second:
         second.feed(CONTENT)
         assert second.park() == len(CONTENT)
@@ -154,14 +156,14 @@ def test_a_late_writer_does_not_take_the_token_of_the_next_away(world: World, bu
 def test_what_is_held_back_counts_at_once_or_not_at_all(
     world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 700)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 700)
     custody = world.custody
-    with receiving.begin(custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
+    with upload_session.begin(custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
         session.feed(CONTENT[:2000])
         assert (world.row(bundle).offset, session.offset, session.position) == (0, 0, 2000)
         assert len(custody.objects.list_parts(bundle)) == 2
     assert (world.row(bundle).offset, custody.objects.list_parts(bundle)) == (0, [])
-    with receiving.begin(custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
+    with upload_session.begin(custody, world.uploads, world.stamp, bundle, 0, held=True) as session:
         session.feed(CONTENT[:2000])
         assert session.park() == 2000
     assert (world.row(bundle).offset, len(custody.objects.list_parts(bundle))) == (2000, 3)
@@ -169,7 +171,7 @@ def test_what_is_held_back_counts_at_once_or_not_at_all(
 
 
 def test_what_waits_of_a_body_is_taken_before_its_writer_lets_go(world: World, bundle: str) -> None:
-    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+    with upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
         session.settling.set()  # somebody asks for the offset
         session.feed(CONTENT[:1000])
         session.feed(CONTENT[1000:2000])
@@ -181,8 +183,8 @@ def test_what_waits_of_a_body_is_taken_before_its_writer_lets_go(world: World, b
 def test_a_writer_whose_bytes_keep_coming_is_stopped_all_the_same(
     world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writers, "SETTLE_SECONDS", 0.1)
-    with receiving.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
+    monkeypatch.setattr(lease, "SETTLE_SECONDS", 0.1)
+    with upload_session.begin(world.custody, world.uploads, world.stamp, bundle, 0) as session:
         session.feed(CONTENT[:1000])
         asking = threading.Thread(target=world.uploads.let_go, args=(bundle,))
         asking.start()

@@ -9,18 +9,19 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from audit import log
-from retention.custody import erasing, receiving
-from retention.custody.receiving import begin
+from audit.log import append
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import upload_session
+from retention.custody.uploads.upload_session import begin
+from retention.jobs.sweep import sweep
 from retention.records.unit_of_work import SqliteRecords, Transaction
-from retention.sweep import sweep
 from tests.retention.custody.world import local_world
 
 
 def test_an_erasure_that_was_rolled_back_with_its_group_destroys_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(receiving, "PART_SIZE", 1000)
+    monkeypatch.setattr(upload_session, "PART_SIZE", 1000)
     with local_world(tmp_path) as world:
         records = world.custody.records
         assert isinstance(records, SqliteRecords)
@@ -37,7 +38,7 @@ def test_an_erasure_that_was_rolled_back_with_its_group_destroys_nothing(
             while len(records._queue) < count:
                 go.wait(0.01)
 
-        real = log.append_rows
+        real = append.append_rows
 
         def full(connection: Any, rows: Any) -> None:
             if any("bundle.erasing" in row for row in rows):
@@ -46,7 +47,7 @@ def test_an_erasure_that_was_rolled_back_with_its_group_destroys_nothing(
 
         def erase() -> None:
             with pytest.raises(OperationalError):
-                erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+                erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
 
         failed: list[BaseException] = []
 
@@ -66,7 +67,7 @@ def test_an_erasure_that_was_rolled_back_with_its_group_destroys_nothing(
         sender.start()
         assert sent.wait(10)
         assert world.row(bundle).offset == 1000
-        monkeypatch.setattr(log, "append_rows", full)
+        monkeypatch.setattr(append, "append_rows", full)
         leader = threading.Thread(target=records.write, args=(slow,))
         leader.start()
         assert leading.wait(10)
@@ -78,7 +79,7 @@ def test_an_erasure_that_was_rolled_back_with_its_group_destroys_nothing(
         go.set()
         for thread in (leader, eraser, sender):
             thread.join(10)
-        monkeypatch.setattr(log, "append_rows", real)
+        monkeypatch.setattr(append, "append_rows", real)
         assert (world.state(bundle), world.row(bundle).offset) == ("receiving", 1000)  # nobody erases it
         assert world.custody.objects.list_parts(bundle), f"the recorded part is gone after {failed}"
         world.send(bundle, content[1000:], 1000)

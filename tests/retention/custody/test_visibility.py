@@ -8,17 +8,11 @@ from typing import Any
 
 import pytest
 
-from retention.actor import Actor, Role
-from retention.custody import (
-    cases,
-    collecting,
-    consenting,
-    erasing,
-    granting,
-    receiving,
-    stamps,
-)
-from retention.errors import CustodyError, NotFound, Refused
+from retention.custody.access import manage_cases, manage_consents, manage_grants, manage_stamps
+from retention.custody.erasure import erasure_steps
+from retention.custody.uploads import declaration, upload_session
+from retention.domain.actor import Actor, Role
+from retention.domain.faults import CustodyError, NotFound, Refused
 from tests.retention.custody.world import NUMBER, OTHER_NUMBER, REASON, TRIGGER, World
 
 THEIRS = "120260301000009"
@@ -60,7 +54,7 @@ def held(strict: World) -> dict[str, str]:
     strict.open_case(THEIRS, "fabrikam")
     made = {HERS: strict.upload(b"1"), LOOSE: strict.upload(b"2", number=None), PARTIAL: strict.upload(b"3")}
     collection = strict.collection(1)
-    foreign = collecting.create_upload(
+    foreign = declaration.create_upload(
         strict.custody, strict.other_stamp, collection, case_number=THEIRS, stamp_id=None
     )
     strict.send(foreign.id, b"4", actor=strict.other_stamp)
@@ -73,27 +67,29 @@ def held(strict: World) -> dict[str, str]:
 def test_a_list_and_a_look_up_show_the_same_bundles(strict: World, held: dict[str, str], person: str) -> None:
     actor = getattr(strict, person)
     names = {bundle: name for name, bundle in held.items()}
-    listed = collecting.list_bundles(strict.custody, actor, None, 50).items
+    listed = declaration.list_bundles(strict.custody, actor, None, 50).items
     assert {names[row.id] for row in listed} == BUNDLES[person]
     for bundle, name in names.items():
         if name in BUNDLES[person]:
-            assert collecting.get_bundle(strict.custody, actor, bundle).id == bundle
+            assert declaration.get_bundle(strict.custody, actor, bundle).id == bundle
         else:
             with pytest.raises(NotFound):
-                collecting.get_bundle(strict.custody, actor, bundle)
+                declaration.get_bundle(strict.custody, actor, bundle)
             assert strict.last() == ("caller.refused", "refused", "bundle-not-visible")
 
 
 @pytest.mark.parametrize("person", CASES)
 def test_a_list_and_a_look_up_show_the_same_cases(strict: World, held: dict[str, str], person: str) -> None:
     actor = getattr(strict, person)
-    assert {row.number for row in cases.list_cases(strict.custody, actor, None, 50).items} == CASES[person]
+    assert {row.number for row in manage_cases.list_cases(strict.custody, actor, None, 50).items} == CASES[
+        person
+    ]
     for number in (NUMBER, OTHER_NUMBER, THEIRS):
         if number in CASES[person]:
-            assert cases.get_case(strict.custody, actor, number).number == number
+            assert manage_cases.get_case(strict.custody, actor, number).number == number
         else:
             with pytest.raises(NotFound):
-                cases.get_case(strict.custody, actor, number)
+                manage_cases.get_case(strict.custody, actor, number)
 
 
 def test_what_is_not_there_and_what_is_not_yours_are_answered_alike(
@@ -102,7 +98,7 @@ def test_what_is_not_there_and_what_is_not_yours_are_answered_alike(
     answers = []
     for bundle in (held[ABROAD], "bun_" + "a" * 26):
         with pytest.raises(NotFound) as answer:
-            collecting.get_bundle(strict.custody, strict.operator, bundle)
+            declaration.get_bundle(strict.custody, strict.operator, bundle)
         answers.append((answer.value.message.replace(bundle, "*"), dict(answer.value.facts)))
     assert answers[0] == answers[1]
 
@@ -111,37 +107,37 @@ def test_an_engineer_sees_unclaimed_bundles_only_while_a_case_of_that_customer_i
     strict: World, held: dict[str, str]
 ) -> None:
     strict.close_case(NUMBER)
-    seen = {row.id for row in collecting.list_bundles(strict.custody, strict.engineer, None, 50).items}
+    seen = {row.id for row in declaration.list_bundles(strict.custody, strict.engineer, None, 50).items}
     assert held[LOOSE] not in seen and held[HERS] in seen
 
 
 def test_a_partner_sees_nothing_once_the_consent_is_revoked_or_ran_out(
     strict: World, held: dict[str, str]
 ) -> None:
-    case = cases.get_case(strict.custody, strict.operator, NUMBER)
-    given = consenting.list_consents(strict.custody, strict.operator, case, None, 5).items[0]
+    case = manage_cases.get_case(strict.custody, strict.operator, NUMBER)
+    given = manage_consents.list_consents(strict.custody, strict.operator, case, None, 5).items[0]
     strict.clock.at = given.expires_at
-    assert collecting.list_bundles(strict.custody, strict.partner, None, 50).items == []
+    assert declaration.list_bundles(strict.custody, strict.partner, None, 50).items == []
     strict.consent()
-    assert len(collecting.list_bundles(strict.custody, strict.partner, None, 50).items) == 2
-    again = consenting.list_consents(strict.custody, strict.operator, case, None, 5).items[0]
-    consenting.revoke_consent(strict.custody, strict.operator, again.id)
-    assert collecting.list_bundles(strict.custody, strict.partner, None, 50).items == []
+    assert len(declaration.list_bundles(strict.custody, strict.partner, None, 50).items) == 2
+    again = manage_consents.list_consents(strict.custody, strict.operator, case, None, 5).items[0]
+    manage_consents.revoke_consent(strict.custody, strict.operator, again.id)
+    assert declaration.list_bundles(strict.custody, strict.partner, None, 50).items == []
 
 
 Verb = Callable[[World, Actor, dict[str, str]], object]
 ON_THE_OTHER_CUSTOMER: dict[str, Verb] = {
-    "erase a case": lambda w, a, b: erasing.request_case_erasure(w.custody, a, THEIRS, ""),
-    "erase a bundle": lambda w, a, b: erasing.request_bundle_erasure(w.custody, a, b[ABROAD], ""),
-    "deregister": lambda w, a, b: stamps.deregister_stamp(w.custody, a, w.other_stamp.stamp or ""),
-    "proactive": lambda w, a, b: stamps.set_proactive(w.custody, a, w.other_stamp.stamp or "", False),
-    "consent": lambda w, a, b: consenting.give_consent(
+    "erase a case": lambda w, a, b: erasure_steps.request_case_erasure(w.custody, a, THEIRS, ""),
+    "erase a bundle": lambda w, a, b: erasure_steps.request_bundle_erasure(w.custody, a, b[ABROAD], ""),
+    "deregister": lambda w, a, b: manage_stamps.deregister_stamp(w.custody, a, w.other_stamp.stamp or ""),
+    "proactive": lambda w, a, b: manage_stamps.set_proactive(w.custody, a, w.other_stamp.stamp or "", False),
+    "consent": lambda w, a, b: manage_consents.give_consent(
         w.custody, a, THEIRS, "oem", w.clock.now().replace(year=2026, month=6), None
     ),
-    "revoke consent": lambda w, a, b: consenting.revoke_consent(w.custody, a, b["consent"]),
-    "revoke grant": lambda w, a, b: granting.revoke_grant(w.custody, a, b["grant"]),
-    "upload": lambda w, a, b: receiving.begin(w.custody, w.uploads, a, b["upload"], 0),
-    "announce": lambda w, a, b: collecting.create_upload(
+    "revoke consent": lambda w, a, b: manage_consents.revoke_consent(w.custody, a, b["consent"]),
+    "revoke grant": lambda w, a, b: manage_grants.revoke_grant(w.custody, a, b["grant"]),
+    "upload": lambda w, a, b: upload_session.begin(w.custody, w.uploads, a, b["upload"], 0),
+    "announce": lambda w, a, b: declaration.create_upload(
         w.custody, a, w.collection(5), case_number=THEIRS, stamp_id=w.other_stamp.stamp
     ),
     "read": lambda w, a, b: w.read(b[ABROAD], a),
@@ -158,10 +154,10 @@ def test_an_operator_acts_for_no_other_customer_whatever_roles_stand_beside(
     strict.assign(strict.engineer, number=THEIRS)
     held["grant"] = strict.grant(strict.engineer, THEIRS).id
     until = strict.clock.now().replace(month=6)
-    held["consent"] = consenting.give_consent(
+    held["consent"] = manage_consents.give_consent(
         strict.custody, strict.other_operator, THEIRS, "oem", until, None
     ).id
-    upload = collecting.create_upload(
+    upload = declaration.create_upload(
         strict.custody,
         strict.other_operator,
         strict.collection(5),
@@ -182,7 +178,7 @@ def test_the_same_acts_are_open_to_the_customers_own_operator(strict: World, hel
     held["grant"] = strict.grant(strict.engineer, THEIRS).id
     operator = strict.other_operator
     until = strict.clock.now().replace(month=6)
-    held["consent"] = consenting.give_consent(strict.custody, operator, THEIRS, "oem", until, None).id
+    held["consent"] = manage_consents.give_consent(strict.custody, operator, THEIRS, "oem", until, None).id
     upload = ON_THE_OTHER_CUSTOMER["announce"](strict, operator, held)
     held["upload"] = upload.id  # type: ignore[attr-defined]
     session: Any = ON_THE_OTHER_CUSTOMER["upload"](strict, operator, held)
@@ -204,8 +200,8 @@ def test_the_reason_and_the_trigger_used_here_are_valid_ones(strict: World) -> N
     strict.open_case()
     strict.assign(strict.engineer)
     assert (
-        granting.give_grant(
-            strict.custody, strict.engineer, NUMBER, REASON, granting.timedelta(hours=1)
+        manage_grants.give_grant(
+            strict.custody, strict.engineer, NUMBER, REASON, manage_grants.timedelta(hours=1)
         ).reason
         == REASON
     )
@@ -215,11 +211,11 @@ def test_a_deregistered_stamp_sends_nothing_and_what_it_sent_stays(strict: World
     strict.open_case()
     bundle = strict.upload(b"kept")
     running = strict.announce(4)
-    stamps.deregister_stamp(strict.custody, strict.operator, strict.stamp.stamp or "")
+    manage_stamps.deregister_stamp(strict.custody, strict.operator, strict.stamp.stamp or "")
     gone = strict.actor("stamp-contoso", Role.STAMP, directory="contoso")
     assert gone.stamp is None
     for attempt in (
-        lambda: collecting.create_upload(
+        lambda: declaration.create_upload(
             strict.custody, gone, strict.collection(3), case_number=NUMBER, stamp_id=None
         ),
         lambda: strict.send(running, b"late", actor=gone),

@@ -20,39 +20,32 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, select
 
-from audit.checkpoint import Signer
 from audit.entry import parse_leaf
-from audit.sequencer import Sequencer
-from audit.tables import audit_entries
-from audit.tiles import LocalTileStore
-from audit.verify import verify_database
-from audit.witness_local import LocalWitness
-from retention.actor import Actor, Role
-from retention.binding import Binding
-from retention.bundle import Collection, CollectionType, Triggers
-from retention.custody import (
-    cases,
-    collecting,
-    completing,
-    consenting,
-    granting,
-    reading,
-    receipts,
-    receiving,
-    stamps,
-)
+from audit.log.sequencer import Sequencer
+from audit.log.tables import audit_entries
+from audit.log.verify import verify_database
+from audit.mirror.store_local import LocalMirrorStore
+from audit.tlog.checkpoint import Signer
+from audit.tlog.tile_store import LocalTileStore
+from retention.custody import receipts
+from retention.custody.access import manage_cases, manage_consents, manage_grants, manage_stamps
+from retention.custody.access.people import Directory
 from retention.custody.context import Custody
-from retention.custody.people import Directory
-from retention.errors import Conflict
-from retention.log_gate import LogGate
-from retention.objects.local import LocalObjectStore
-from retention.objects.local_keys import LocalKeyStore
+from retention.custody.log_gate import LogGate
+from retention.custody.reading import bundle_reads
+from retention.custody.uploads import completion, declaration, upload_session
+from retention.domain.actor import Actor, Role
+from retention.domain.bundle import Collection, CollectionType, Triggers
+from retention.domain.faults import Conflict
+from retention.domain.row_tag import Binding
+from retention.objects.local.key_store import LocalKeyStore
+from retention.objects.local.part_store import LocalObjectStore
 from retention.objects.store import KeyStore, ObjectStore
-from retention.records.engine import sqlite_engine
 from retention.records.migrate import upgrade
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
 from retention.records.rights import give_rights
+from retention.records.sqlite_engine import sqlite_engine
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Records, SqliteRecords
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
@@ -154,7 +147,7 @@ class World:
     clock: FakeClock
     log_signer: Signer
     receipt_signer: Signer
-    uploads: receiving.Uploads = field(default_factory=receiving.Uploads)
+    uploads: upload_session.Uploads = field(default_factory=upload_session.Uploads)
     clock_records: Records | None = None
 
     def __post_init__(self) -> None:
@@ -171,10 +164,12 @@ class World:
 
     def _customer(self, name: str) -> tuple[str, Actor, Actor]:
         with suppress(Conflict):  # a world that is started again knows them
-            stamps.register_tenant(self.custody, self.administrator, name.title(), name)
+            manage_stamps.register_tenant(self.custody, self.administrator, name.title(), name)
         operator = self.actor(f"olga@{name}.example", Role.OPERATOR, directory=name)
         with suppress(Conflict):
-            stamps.register_stamp(self.custody, operator, f"{name} north", f"stamp-{name}", proactive=True)
+            manage_stamps.register_stamp(
+                self.custody, operator, f"{name} north", f"stamp-{name}", proactive=True
+            )
         return str(operator.tenant), operator, self.actor(f"stamp-{name}", Role.STAMP, directory=name)
 
     def actor(
@@ -191,17 +186,17 @@ class World:
         )
 
     def open_case(self, number: str = NUMBER, directory: str = "contoso") -> Row[Any]:
-        return cases.open_case(self.custody, self.case_system, number, directory)
+        return manage_cases.open_case(self.custody, self.case_system, number, directory)
 
     def close_case(self, number: str = NUMBER, at: datetime | None = None) -> Row[Any]:
-        return cases.close_case(self.custody, self.case_system, number, at)
+        return manage_cases.close_case(self.custody, self.case_system, number, at)
 
     def assign(self, *actors: Actor, number: str = NUMBER) -> None:
         for actor in actors:
-            cases.assign(self.custody, self.case_system, number, ISSUER, actor.particulars["subject"])
+            manage_cases.assign(self.custody, self.case_system, number, ISSUER, actor.particulars["subject"])
 
     def unassign(self, actor: Actor, number: str = NUMBER) -> None:
-        cases.unassign(self.custody, self.case_system, number, ISSUER, actor.particulars["subject"])
+        manage_cases.unassign(self.custody, self.case_system, number, ISSUER, actor.particulars["subject"])
 
     def collection(self, size: int, **changes: Any) -> Collection:
         now = self.clock.now()
@@ -220,14 +215,14 @@ class World:
         if number is None:
             changes = {"type": CollectionType.PROACTIVE, "trigger": TRIGGER, **changes}
         collection = self.collection(size, **changes)
-        made = collecting.create_upload(
+        made = declaration.create_upload(
             self.custody, self.stamp, collection, case_number=number, stamp_id=None
         )
         return str(made.id)
 
     def send(self, bundle: str, content: bytes, offset: int = 0, actor: Actor | None = None) -> int:
         """One request with `content`; the offset to go on from."""
-        with receiving.begin(self.custody, self.uploads, actor or self.stamp, bundle, offset) as session:
+        with upload_session.begin(self.custody, self.uploads, actor or self.stamp, bundle, offset) as session:
             session.feed(content)
             return session.park()
 
@@ -235,22 +230,24 @@ class World:
         """A bundle announced, sent, and read back."""
         bundle = self.announce(len(content), number, **changes)
         self.send(bundle, content)
-        completing.verify_bundle(self.custody, bundle)
+        completion.verify_bundle(self.custody, bundle)
         return bundle
 
     def grant(
         self, actor: Actor | None = None, number: str = NUMBER, duration: timedelta = 8 * HOUR
     ) -> Row[Any]:
-        return granting.give_grant(self.custody, actor or self.engineer, number, REASON, duration)
+        return manage_grants.give_grant(self.custody, actor or self.engineer, number, REASON, duration)
 
     def consent(
         self, partner: str = "oem", scope: Sequence[str] | None = None, lasts: timedelta = 30 * DAY
     ) -> Row[Any]:
         until = self.clock.now() + lasts
-        return consenting.give_consent(self.custody, self.operator, NUMBER, partner, until, scope)
+        return manage_consents.give_consent(self.custody, self.operator, NUMBER, partner, until, scope)
 
-    def open(self, bundle: str, actor: Actor | None = None) -> reading.OpenBundle:
-        return reading.open_bundle(self.custody, actor or self.engineer, bundle, lambda row: [(0, row.size)])
+    def open(self, bundle: str, actor: Actor | None = None) -> bundle_reads.OpenBundle:
+        return bundle_reads.open_bundle(
+            self.custody, actor or self.engineer, bundle, lambda row: [(0, row.size)]
+        )
 
     def read(self, bundle: str, actor: Actor | None = None) -> bytes:
         opened = self.open(bundle, actor)
@@ -304,7 +301,7 @@ def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records |
         keys=keys,
         wrapper=MemoryKeyWrapper(),
         tiles=tiles,
-        gate=LogGate(records, tiles, LocalWitness(folder / "witness"), log_signer.verifier),
+        gate=LogGate(records, tiles, LocalMirrorStore(folder / "witness"), log_signer.verifier),
         binding=Binding(bytes(32)),
         triggers=Triggers({TRIGGER: "A fault"}),
     )

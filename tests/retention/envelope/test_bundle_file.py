@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from retention.envelope import format as fmt
 from retention.envelope.bundle_file import OPEN_PARTS, BundleOpener, SealedFile
-from retention.envelope.errors import SealBroken
-from retention.envelope.keys import DataKey
+from retention.envelope.data_keys import DataKey
+from retention.envelope.format import SealBroken
 from retention.envelope.manifest import Manifest, PartEntry
 from tests.fakes.ids import part
 from tests.fakes.sealing import B, Sealed, patterned, seal

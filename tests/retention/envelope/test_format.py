@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.envelope import format as fmt
-from retention.envelope.errors import ImpossibleLength
+from retention.envelope.format import ImpossibleLength
 from tests.fakes.lengths import lengths
 
 

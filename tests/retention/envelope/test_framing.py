@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.envelope.errors import NewerFraming
-from retention.envelope.framing import DATA_KEY, DATA_KEY_IN_VAULT, FIRST, MANIFEST, PART, bound
+from retention.envelope.format import DATA_KEY, DATA_KEY_IN_VAULT, FIRST, MANIFEST, PART, NewerFraming, bound
 
 PURPOSES = (PART, MANIFEST, DATA_KEY, DATA_KEY_IN_VAULT)
 field_lists = st.tuples(st.sampled_from(PURPOSES), st.lists(st.binary(max_size=8), max_size=3))

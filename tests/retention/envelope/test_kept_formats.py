@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from retention.envelope.bundle_file import BundleOpener
-from retention.envelope.errors import NewerFraming, WrappedKeyBroken
-from retention.envelope.key_file import LocalKeyWrapper
-from retention.envelope.keys import DataKey, WrappedKey
+from retention.envelope.data_keys import DataKey, WrappedKey
+from retention.envelope.format import NewerFraming, WrappedKeyBroken
 from retention.envelope.manifest import Manifest
-from retention.objects.local import LocalObjectStore
-from retention.objects.local_keys import LocalKeyStore
+from retention.keys.key_file import LocalKeyWrapper
+from retention.objects.local.key_store import LocalKeyStore
+from retention.objects.local.part_store import LocalObjectStore
 from tests.vectors.bundles.make import BUNDLE, HERE, LENGTHS, plaintext, secret, vaults
 
 DATA_KEY = DataKey(secret("data key"))

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from retention.envelope.errors import NewerFraming, SealBroken
-from retention.envelope.framing import CURRENT, FIRST, KNOWN
-from retention.envelope.keys import DataKey
+from retention.envelope.data_keys import DataKey
+from retention.envelope.format import CURRENT, FIRST, KNOWN, NewerFraming, SealBroken
 from retention.envelope.manifest import Manifest, PartEntry
 from retention.envelope.sealed_manifest import open_manifest, seal_manifest
 from tests.fakes.ids import an_id, bundle, part

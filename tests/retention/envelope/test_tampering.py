@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.envelope import format as fmt
-from retention.envelope.errors import SealBroken
-from retention.envelope.keys import DataKey
-from retention.envelope.stream import PartOpener
+from retention.envelope.data_keys import DataKey
+from retention.envelope.format import SealBroken
+from retention.envelope.part_stream import PartOpener
 from tests.fakes.sealing import B, Sealed, opener, patterned, seal
 
 KEY = DataKey(b"k" * 32)

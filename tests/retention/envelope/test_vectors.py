@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from retention.envelope.errors import SealBroken
-from retention.envelope.format import ciphertext_length
-from retention.envelope.keys import DataKey
-from retention.envelope.stream import PartOpener
+from retention.envelope.data_keys import DataKey
+from retention.envelope.format import SealBroken, ciphertext_length
+from retention.envelope.part_stream import PartOpener
 from tests.fakes.tink_reference import tink_open
 from tests.vectors.tink.make import associated_data
 

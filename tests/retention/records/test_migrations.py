@@ -13,12 +13,12 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, MetaData, inspect, select, text
 
-from audit.tables import metadata as audit_metadata
-from retention.custody import erasing
-from retention.records.engine import sqlite_engine
+from audit.log.tables import metadata as audit_metadata
+from retention.custody.erasure import erasure_steps
 from retention.records.migrate import alembic_config, current_version, downgrade, newest_version, upgrade
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
+from retention.records.sqlite_engine import sqlite_engine
 from retention.records.tables import metadata
 from retention.records.unit_of_work import Records, SqliteRecords
 from tests.retention.custody.world import NUMBER, World, strict_world
@@ -107,8 +107,8 @@ def _live(world: World) -> None:
     world.grant()
     world.read(bundle)
     world.close_case()
-    erasing.request_case_erasure(world.custody, world.operator, NUMBER)
-    erasing.erase_bundle(world.custody, bundle)
+    erasure_steps.request_case_erasure(world.custody, world.operator, NUMBER)
+    erasure_steps.erase_bundle(world.custody, bundle)
     world.sequence()
 
 

@@ -15,9 +15,9 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.exc import IntegrityError, InternalError, ProgrammingError
 
 from audit.entry import Action, Entry
-from audit.tables import audit_entries
-from retention.errors import Conflict, Unavailable
-from retention.ids import Kind, new_id
+from audit.log.tables import audit_entries
+from retention.domain.faults import Conflict, Unavailable
+from retention.domain.ids import Kind, new_id
 from retention.records import postgres
 from retention.records.migrate import upgrade
 from retention.records.postgres import PostgresRecords

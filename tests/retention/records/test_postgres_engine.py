@@ -16,9 +16,9 @@ from cryptography.x509.oid import NameOID
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
+from retention.config import SettingError, from_environment
 from retention.records.postgres_engine import postgres_engine
 from retention.records.postgres_url import UnsafeUrlError, check_url
-from retention.settings import SettingError, from_environment
 from tests.servers.postgres import PostgresServer, shared_server
 
 PASSWORD = "open-sesame"

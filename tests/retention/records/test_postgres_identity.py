@@ -14,9 +14,8 @@ from azure.core.exceptions import ClientAuthenticationError
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
-from retention.records.entra import SCOPE, entra_password
-from retention.records.postgres_engine import postgres_engine
-from retention.settings import SettingError, from_environment
+from retention.config import SettingError, from_environment
+from retention.records.postgres_engine import SCOPE, entra_password, postgres_engine
 from tests.servers.postgres import PostgresServer, shared_server
 
 ROLE = "casevault_identity"

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from retention.errors import Unavailable
+from retention.domain.faults import Unavailable
 from retention.records.retry import PATIENCE, Trouble, give_up, trouble
 
 

@@ -11,20 +11,22 @@ import pytest
 from sqlalchemy import text, update
 from sqlalchemy.exc import ProgrammingError
 
-from audit.tables import metadata as audit_tables
-from audit.witness_local import LocalWitness
-from retention.binding import BUNDLE
-from retention.bundle import CollectionType
-from retention.custody import cases, collecting, consenting, linking, moving, receipts, stamps
+from audit.log.tables import metadata as audit_tables
+from audit.mirror.store_local import LocalMirrorStore
+from retention.custody import bundle_moves, receipts
+from retention.custody.access import manage_cases, manage_consents, manage_links, manage_stamps
 from retention.custody.context import Custody
-from retention.reconcile import reconcile
+from retention.custody.uploads import declaration
+from retention.domain.bundle import CollectionType
+from retention.domain.row_tag import BUNDLE
+from retention.domain.upload_link import LinkTerms
+from retention.jobs.reconcile import reconcile
+from retention.jobs.replay import REPLAYED, replay
+from retention.jobs.sweep import SweepReport, remove_orphans, sweep, verify_received
 from retention.records.postgres import PostgresRecords
 from retention.records.rights import RIGHTS, VERSION_TABLE, undecided
 from retention.records.tables import bundles
 from retention.records.tables import metadata as record_tables
-from retention.replay import REPLAYED, replay
-from retention.sweep import SweepReport, remove_orphans, sweep, verify_received
-from retention.upload_link import LinkTerms
 from tests.retention.custody.world import (
     DAY,
     HOUR,
@@ -176,7 +178,7 @@ def test_a_restored_database_is_reconciled_by_the_clocks_role(world: World) -> N
     world.sequence()
     assert world.clock_records is not None
     world.custody.keys.destroy(bundle)  # the database does not know: it is from before
-    found = reconcile(clock, world.log_signer.verifier, LocalWitness(world.folder / "witness"))
+    found = reconcile(clock, world.log_signer.verifier, LocalMirrorStore(world.folder / "witness"))
     assert found.erasing == (bundle,)
     assert sweep(clock).erased == 1
 
@@ -189,18 +191,18 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     world.assign(world.engineer, number=OTHER_NUMBER)
     consent, loose = world.consent().id, world.upload(b"loose", None)
     terms = LinkTerms(expires_at=world.clock.now() + DAY, type=CollectionType.ON_DEMAND)
-    link = linking.create_case_link(custody, operator, OTHER_NUMBER, None, terms).id
+    link = manage_links.create_case_link(custody, operator, OTHER_NUMBER, None, terms).id
     before = len(world.leaves())
     world.clock.move(HOUR)
-    consenting.revoke_consent(custody, operator, consent)
-    collecting.claim_bundle(custody, world.engineer, loose, NUMBER)
-    moving.move_bundle(custody, world.engineer, loose, OTHER_NUMBER, REASON)
+    manage_consents.revoke_consent(custody, operator, consent)
+    declaration.claim_bundle(custody, world.engineer, loose, NUMBER)
+    bundle_moves.move_bundle(custody, world.engineer, loose, OTHER_NUMBER, REASON)
     world.unassign(world.engineer)
-    linking.revoke_link(custody, operator, link)
+    manage_links.revoke_link(custody, operator, link)
     world.close_case()
-    cases.reopen_case(custody, world.case_system, NUMBER)
-    stamps.set_proactive(custody, operator, stamp, False)
-    stamps.deregister_stamp(custody, operator, stamp)
+    manage_cases.reopen_case(custody, world.case_system, NUMBER)
+    manage_stamps.set_proactive(custody, operator, stamp, False)
+    manage_stamps.deregister_stamp(custody, operator, stamp)
     told = world.leaves()[before:]
     unclaimed = {"case_id": None, "cap_at": None}
     row = {**world.row(loose)._mapping, **unclaimed}

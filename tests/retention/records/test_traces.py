@@ -6,12 +6,12 @@ from pathlib import Path
 
 from sqlalchemy import select, update
 
-from audit.log import redact
-from audit.tables import audit_entries
-from retention.custody import erasing
-from retention.records.engine import truncate_wal
+from audit.log.append import redact
+from audit.log.tables import audit_entries
+from retention.custody.erasure import erasure_steps
+from retention.jobs.sweep import sweep
+from retention.records.sqlite_engine import truncate_wal
 from retention.records.tables import bundles
-from retention.sweep import sweep
 from tests.retention.custody.world import World, local_world
 
 SECRET = "SECRET-FILE-NAME-OF-THE-CUSTOMER.zip"
@@ -36,7 +36,7 @@ def test_a_sweep_that_erased_leaves_no_name_in_the_database_or_its_log(tmp_path:
         bundle = world.upload(b"content", file_name=SECRET)
         assert found(tmp_path) != [], "so that this test cannot pass for another reason"
         forget_the_entries_words(world)
-        erasing.request_bundle_erasure(world.custody, world.operator, bundle)
+        erasure_steps.request_bundle_erasure(world.custody, world.operator, bundle)
         sweep(world.custody)
         assert found(tmp_path) == []
         world.sequence()

@@ -17,7 +17,7 @@ from sqlalchemy import insert, select, text
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from audit.entry import Action, CanonicalError, Entry
-from audit.tables import audit_entries
+from audit.log.tables import audit_entries
 from retention.records import unit_of_work
 from retention.records.tables import tenants
 from retention.records.unit_of_work import SqliteRecords, Transaction
@@ -93,9 +93,11 @@ def test_what_waits_is_one_commit_and_everybody_gets_their_own_value(
     records: SqliteRecords, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits = []
-    append = unit_of_work.log.append_rows
+    append = unit_of_work.append.append_rows
     monkeypatch.setattr(
-        unit_of_work.log, "append_rows", lambda c, entries: (commits.append(len(entries)), append(c, entries))
+        unit_of_work.append,
+        "append_rows",
+        lambda c, entries: (commits.append(len(entries)), append(c, entries)),
     )
     names = [f"t{n}" for n in range(8)]
     assert together(records, *[add(name) for name in names]) == names
@@ -145,7 +147,7 @@ def test_when_the_entries_cannot_be_written_nothing_is_and_everybody_hears(
         if entries:
             raise OperationalError("INSERT", {}, Exception("disk full"))
 
-    monkeypatch.setattr(unit_of_work.log, "append_rows", broken)
+    monkeypatch.setattr(unit_of_work.append, "append_rows", broken)
     answers = together(records, add("t1"), add("t2"), add_and_fail("t3"))
     assert [type(answer) for answer in answers] == [OperationalError] * 3
     monkeypatch.undo()

@@ -20,14 +20,15 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from retention.envelope import format
 from retention.envelope import format as fmt
-from retention.envelope import framing, key_file
-from retention.envelope.framing import PART
-from retention.envelope.key_file import LocalKeyWrapper
-from retention.envelope.key_vault import KeyVaultWrapper
-from retention.envelope.keys import DataKey, WrappedKey
+from retention.envelope.data_keys import DataKey, WrappedKey
+from retention.envelope.format import PART
 from retention.envelope.manifest import Manifest, PartEntry
 from retention.envelope.sealed_manifest import seal_manifest
+from retention.keys import key_file
+from retention.keys.key_file import LocalKeyWrapper
+from retention.keys.key_vault import KeyVaultWrapper
 from tests.fakes.ids import an_id, part
 from tests.fakes.sealing import Memory, seal
 from tests.keyvault.vault import Version
@@ -119,12 +120,12 @@ def describe(folder: Path) -> None:
     }
     if MANIFEST in objects:
         sealed = objects[MANIFEST][:-38]
-        document["manifest"] = _described(sealed, framing.MANIFEST, MANIFEST, framing.CURRENT, None)
+        document["manifest"] = _described(sealed, format.MANIFEST, MANIFEST, format.CURRENT, None)
     (folder / "vectors.json").write_text(json.dumps(document, indent=1) + "\n")
 
 
 def _described(sealed: bytes, purpose: str, name: str, how: int, digest: bytes | None) -> dict[str, Any]:
-    info = framing.bound(purpose, BUNDLE, name, framing=how)
+    info = format.bound(purpose, BUNDLE, name, framing=how)
     salt = sealed[1:33]
     described = {
         "id": name,
@@ -143,10 +144,10 @@ def _wrapped(path: Path) -> dict[str, Any]:
     key = WrappedKey.from_json(path.read_bytes())
     described = {"file": path.name, "algorithm": key.algorithm, "framing": key.framing}
     if key.algorithm == key_file.ALGORITHM:
-        bound = framing.bound(framing.DATA_KEY, key.kek_id, BUNDLE, framing=key.framing)
+        bound = format.bound(format.DATA_KEY, key.kek_id, BUNDLE, framing=key.framing)
         return {**described, "associated_data": bound.hex()}
     payload = vaults()[key.algorithm]._unwrapped(key, "")
-    bound = framing.bound(framing.DATA_KEY_IN_VAULT, payload[:16], BUNDLE, framing=key.framing)
+    bound = format.bound(format.DATA_KEY_IN_VAULT, payload[:16], BUNDLE, framing=key.framing)
     return {**described, "associated_data": bound.hex(), "unwrapped": payload.hex()}
 
 

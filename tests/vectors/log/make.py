@@ -24,17 +24,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from audit.checkpoint import Signer, sign_note
-from audit.cosignature import Cosigner
+from audit.cosigning.cosignature import Cosigner
 from audit.entry import Action, Entry, Outcome, canonical
-from audit.log import append
-from audit.merkle import leaf_hash
-from audit.overdue import overdue
-from audit.proofs import prove_inclusion
-from audit.sequencer import Sequencer
-from audit.tiles import LocalTileStore
+from audit.log.append import append
+from audit.log.sequencer import Sequencer
 from audit.times import rfc3339
-from retention.receipt import ERASURE, INTAKE, body_hash
+from audit.tlog.checkpoint import Signer, sign_note
+from audit.tlog.merkle import leaf_hash
+from audit.tlog.overdue import overdue
+from audit.tlog.proofs import prove_inclusion
+from audit.tlog.tile_store import LocalTileStore
+from retention.domain.receipt import ERASURE, INTAKE, body_hash
 from tests.audit.conftest import SteppingClock, make_engine
 from tests.fakes.ids import an_id
 from tests.vectors.bundles.make import BUNDLE, LENGTHS, plaintext, secret

@@ -1,0 +1,132 @@
+"""Appending to the log, reading one entry, redacting one entry.
+
+- `append` runs in the caller's transaction: the act and its entry become durable together or not at all (P3).
+- The tree is not touched here: the sequencer numbers committed rows, so appenders never wait for each other.
+- `redact` destroys particulars and salt and keeps the leaf: the tree still verifies.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, Row, Update, bindparam, insert, select, update
+
+from audit.entry import Entry, parse_leaf
+from audit.log.tables import audit_checkpoints, audit_entries
+from audit.times import from_microseconds, to_microseconds
+
+WRITTEN = tuple(
+    column.name
+    for column in audit_entries.columns
+    # Those are set by the database, the sequencer and redaction.
+    if column.name not in ("row", "leaf_index", "redacted_at")
+)
+# Positional for tuples: a driver that takes named parameters (pyformat) takes %s as well.
+_POSITIONAL = {"qmark": "qmark", "format": "format", "pyformat": "format"}
+
+EntryRow = tuple[object, ...]
+"""The written columns, in the order of the table."""
+
+
+class UnknownEntryError(LookupError):
+    """No entry has this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedEntry:
+    """An entry as the log holds it: no `leaf_index` until sequenced, no `particulars` once redacted."""
+
+    row: int
+    leaf_index: int | None
+    leaf: bytes = field(repr=False)
+    fields: Mapping[str, Any]
+    particulars: Mapping[str, str] | None = field(repr=False)
+    salt: bytes | None = field(repr=False)
+    redacted_at: datetime | None
+
+
+def append(connection: Connection, entries: Sequence[Entry]) -> None:
+    """Write the entries, in order, in the caller's transaction."""
+    append_rows(connection, [row_of(entry) for entry in entries])
+
+
+def append_rows(connection: Connection, rows: Sequence[EntryRow]) -> None:
+    """As `append`, with what `row_of` made of each entry."""
+    if rows:
+        dialect: Any = type(connection.dialect)
+        connection.exec_driver_sql(_insert_sql(dialect, connection.dialect.paramstyle), list(rows))
+
+
+def redact(connection: Connection, entry_id: str, at: datetime) -> None:
+    """Destroy the particulars and salt of an entry. Repeating it changes nothing."""
+    own = audit_entries.c.entry_id == entry_id
+    done = connection.execute(redaction([own], at))
+    if not done.rowcount and connection.execute(select(audit_entries.c.row).where(own)).first() is None:
+        raise UnknownEntryError(entry_id)
+
+
+def redaction(which: Sequence[ColumnElement[bool]], at: datetime) -> Update:
+    """The statement that destroys the particulars and salts of the entries that fulfil all of `which`."""
+    gone = {"particulars": None, "salt": None, "redacted_at": to_microseconds(at)}
+    return update(audit_entries).where(*which, audit_entries.c.redacted_at.is_(None)).values(gone)
+
+
+def read_entry(connection: Connection, entry_id: str) -> LoggedEntry:
+    row = connection.execute(select(audit_entries).where(audit_entries.c.entry_id == entry_id)).first()
+    if row is None:
+        raise UnknownEntryError(entry_id)
+    return logged_entry(row)
+
+
+def latest_note(connection: Connection) -> str | None:
+    """The newest checkpoint on record, as signed; its tiles are published."""
+    newest = select(audit_checkpoints.c.note).order_by(audit_checkpoints.c.size.desc()).limit(1)
+    note: str | None = connection.execute(newest).scalar()
+    return note
+
+
+def logged_entry(row: Row[Any]) -> LoggedEntry:
+    """The entry in a full row of `audit_entries`."""
+    at = row.redacted_at
+    return LoggedEntry(
+        row=row.row,
+        leaf_index=row.leaf_index,
+        leaf=row.leaf,
+        fields=parse_leaf(row.leaf),
+        particulars=None if at is not None else json.loads(row.particulars or "{}"),
+        salt=row.salt,
+        redacted_at=None if at is None else from_microseconds(at),
+    )
+
+
+@cache
+def _insert_sql(dialect: Any, paramstyle: str) -> str:
+    """The statement as text, compiled once: the Core path costs several times the insert itself."""
+    statement = insert(audit_entries).values({name: bindparam(name) for name in WRITTEN})
+    return str(statement.inline().compile(dialect=dialect(paramstyle=_POSITIONAL[paramstyle])))
+
+
+def row_of(entry: Entry) -> EntryRow:
+    """What `append_rows` takes; CanonicalError when the entry has no leaf."""
+    leaf, particulars = entry.written()
+    return (
+        entry.id,
+        to_microseconds(entry.at),
+        entry.actor,
+        entry.actor_kind,
+        entry.action.value,
+        entry.outcome.value,
+        entry.reason,
+        entry.tenant,
+        entry.case,
+        entry.bundle,
+        entry.subject,
+        leaf,
+        None if particulars is None else particulars.decode(),
+        None if particulars is None else entry.salt,
+    )

@@ -1,0 +1,286 @@
+"""The walker: is this log what it was when it was signed? It names the first bad leaf and what is wrong with it.
+
+It reads in one pass and in constant memory, and checks, in the order of the leaves:
+1. leaf indexes are contiguous from 0, up to the largest signed size;
+2. each leaf is in canonical form;
+3. each row's columns say what its leaf says;
+4. particulars, unless redacted, are those the leaf binds;
+5. each checkpoint (on record, published, witnessed) is signed by the given key, its root follows from the leaves,
+   and the recorded ones grow with time;
+6. each tile holds what the leaves lead to;
+7. the sequencer's frontier is that of the leaves.
+A key holder who rewrites the whole log passes all of it: only checkpoints kept elsewhere (`witnessed`) show that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from heapq import merge
+from itertools import islice
+from typing import Any, NamedTuple
+
+from sqlalchemy import Connection, Row, func, select
+
+from audit.entry import CanonicalError, parse_leaf, particulars_hash
+from audit.log.tables import LEAF_COLUMNS, audit_checkpoints, audit_entries, audit_tree
+from audit.times import parse_rfc3339, to_microseconds
+from audit.tlog.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
+from audit.tlog.rebuild import Findings, Problem, Rebuild
+from audit.tlog.tile_store import (
+    CHECKPOINT_PATH,
+    TILE_WIDTH,
+    TileError,
+    TileMissingError,
+    TileSource,
+    decode_entries,
+    entries_path,
+)
+
+_READ_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How much was read, and what was wrong, in the order of the log."""
+
+    leaves: int
+    checkpoints: int
+    problems: tuple[Problem, ...]
+    redacted: int = 0
+    """Entries whose particulars are gone by redaction; known where the rows are read."""
+
+    @property
+    def good(self) -> bool:
+        return not self.problems
+
+
+class LogBrokenError(RuntimeError):
+    """The log does not hold together; the text says where."""
+
+
+class _Signed(NamedTuple):
+    size: int
+    root: bytes
+    name: str
+    has_tiles: bool
+
+
+def verify_database(
+    connection: Connection, verifier: Verifier, tiles: TileSource | None = None, witnessed: Sequence[str] = ()
+) -> Verdict:
+    """Walk the rows, and the tiles if given. `connection` has read nothing yet in its transaction.
+
+    A log that grows meanwhile is read up to where it stood.
+    """
+    findings = Findings()
+    # First of all: a checkpoint read after the rows could be of leaves that came in between.
+    published = None if tiles is None else _read_published(tiles)
+    tree = connection.execute(select(audit_tree)).first()
+    recorded = connection.execute(select(func.max(audit_checkpoints.c.size))).scalar() or 0
+    outside = [_open(note, "the witnessed checkpoint", verifier, findings) for note in witnessed]
+    if tiles is not None and (recorded or published is not None):
+        outside.append(_open_published(published, verifier, findings))
+    known = sorted(signed for signed in outside if signed is not None)
+    signed = merge(_recorded(connection, recorded, verifier, findings), known)
+    end = max(recorded, tree.size if tree is not None else 0)
+    leaves = _rows(connection, end, findings)
+    return _walk(leaves, end, signed, Rebuild(tiles, recorded, findings), tree, findings)
+
+
+def verify_folder(tiles: TileSource, verifier: Verifier, witnessed: Sequence[str] = ()) -> Verdict:
+    """Walk a mirror: its entries, its tiles, its checkpoint. Needs no database."""
+    findings = Findings()
+    published = _open_published(_read_published(tiles), verifier, findings)
+    size = 0 if published is None else published.size
+    outside = [_open(note, "the witnessed checkpoint", verifier, findings) for note in witnessed]
+    signed = sorted(signed for signed in (published, *outside) if signed is not None)
+    leaves = _mirrored(tiles, size, findings)
+    return _walk(leaves, size, iter(signed), Rebuild(tiles, size, findings), None, findings)
+
+
+def _walk(
+    leaves: Iterator[bytes],
+    end: int,
+    signed: Iterator[_Signed],
+    rebuild: Rebuild,
+    tree: Row[Any] | None,
+    findings: Findings,
+) -> Verdict:
+    """Leaves and signed roots side by side, both in order of size; `end` is how many leaves there must be."""
+    held = 0
+    for due in signed:
+        end = max(end, due.size)
+        for leaf in islice(leaves, max(0, due.size - rebuild.size)):
+            _add(leaf, rebuild, tree, findings)
+        if rebuild.size == due.size:
+            _hold(due, rebuild)
+        held += 1
+    for leaf in leaves:
+        _add(leaf, rebuild, tree, findings)
+    rebuild.settle(agrees=False)
+    if rebuild.size < end:  # 1
+        what = f"leaf {rebuild.size} is missing: {end} leaves were sequenced"
+        findings.add(rebuild.size, rebuild.size, what)
+    return Verdict(rebuild.size, held, findings.in_order(), findings.redacted)
+
+
+def _add(leaf: bytes, rebuild: Rebuild, tree: Row[Any] | None, findings: Findings) -> None:
+    rebuild.add(leaf)
+    if tree is None or tree.size != rebuild.size or not rebuild.agrees:
+        return
+    if tree.frontier != rebuild.frontier():  # 7
+        findings.add(rebuild.size, None, "the sequencer's frontier does not follow from the leaves")
+
+
+def _hold(due: _Signed, rebuild: Rebuild) -> None:  # 5, 6
+    if due.has_tiles:
+        rebuild.check_partial_tiles()
+    rebuild.hold_to(due.root, due.name)
+
+
+def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[bytes]:
+    """The leaves on record, each row checked on its own; ends at the first gap."""
+    index = audit_entries.c.leaf_index
+    expected = 0
+    while expected < end:
+        page = (
+            select(audit_entries).where(index >= expected, index < end).order_by(index).limit(_READ_AT_ONCE)
+        )
+        rows = connection.execute(page).all()
+        for row in rows:
+            if row.leaf_index != expected:
+                return
+            findings.redacted += row.redacted_at is not None
+            for what in _row_problems(row):
+                findings.add(expected, expected, f"leaf {expected}: {what}")
+            yield (
+                row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
+            )  # SQLite lets it be text
+            expected += 1
+        if not rows:
+            return
+
+
+def _row_problems(row: Row[Any]) -> Iterator[str]:
+    try:
+        fields = parse_leaf(row.leaf)
+        at_us = to_microseconds(parse_rfc3339(fields["at"]))
+    except CanonicalError as error:  # 2
+        yield f"malformed: {error}"
+        return
+    except ValueError:
+        yield "malformed: `at` is not a moment"
+        return
+    different = [column for column, name in LEAF_COLUMNS.items() if row._mapping[column] != fields.get(name)]
+    if row.at_us != at_us:
+        different.append("at_us")
+    if different:  # 3
+        yield f"the row's columns say otherwise: {', '.join(different)}"
+    what = _particulars_problem(row, fields.get("particulars"))
+    if what is not None:  # 4
+        yield what
+
+
+def _particulars_problem(row: Row[Any], bound: str | None) -> str | None:
+    if row.particulars is None and row.salt is None:
+        lost = bound is not None and row.redacted_at is None
+        return "its particulars are gone, and not by redaction" if lost else None
+    if row.redacted_at is not None:
+        return "the entry is marked as redacted, and still has particulars or salt"
+    if bound is None:
+        return "the row has particulars that it does not bind"
+    try:
+        found = particulars_hash(row.salt, json.loads(row.particulars))
+    except (TypeError, ValueError, RecursionError):
+        return "its particulars or their salt are malformed"
+    return None if found == bound else "the row's particulars are not those that it binds"
+
+
+def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Findings) -> Iterator[_Signed]:
+    """The checkpoints on record by size; those that are not what they should be are named and left out."""
+    table = audit_checkpoints.c
+    size, at_us = -1, None
+    while True:
+        page = select(audit_checkpoints).where(table.size > size, table.size <= end).order_by(table.size)
+        rows = connection.execute(page.limit(_READ_AT_ONCE)).all()
+        for row in rows:
+            if at_us is not None and row.at_us < at_us:
+                findings.add(row.size, None, f"the checkpoint at {row.size} is older than a smaller one")
+            size, at_us = row.size, row.at_us
+            signed = _open(row.note, "the checkpoint", verifier, findings, place=size)
+            if signed is not None and signed.size == size:
+                yield signed._replace(has_tiles=True)
+            elif signed is not None:
+                what = f"the checkpoint on record at {size} is signed for a size of {signed.size}"
+                findings.add(size, None, what)
+        if not rows:
+            return
+
+
+def signed_leaves(tiles: TileSource, verifier: Verifier) -> Iterator[tuple[int, bytes]]:
+    """Every leaf under the published checkpoint, from its tiles alone, with its index; none when nothing was published.
+
+    Believe them only at the end: LogBrokenError when the checkpoint is not signed or does not follow from the leaves.
+    """
+    findings = Findings()
+    note = _read_published(tiles)
+    published = None if note is None else _open_published(note, verifier, findings)
+    rebuild = Rebuild(None, 0, findings)
+    for index, leaf in enumerate(_mirrored(tiles, published.size if published else 0, findings)):
+        rebuild.add(leaf)
+        yield index, leaf
+    if published is not None and rebuild.root() != published.root:
+        findings.add(rebuild.size, None, "the published checkpoint does not follow from the leaves")
+    if problems := findings.in_order():
+        raise LogBrokenError(problems[0].what)
+
+
+def _read_published(tiles: TileSource) -> str | None:
+    try:
+        return tiles.get(CHECKPOINT_PATH).decode(errors="replace")  # what is not UTF-8 will not verify
+    except TileMissingError:
+        return None
+
+
+def _open_published(note: str | None, verifier: Verifier, findings: Findings) -> _Signed | None:
+    if note is None:
+        findings.add(0, None, "the published checkpoint is missing")
+        return None
+    signed = _open(note, "the published checkpoint", verifier, findings)
+    return None if signed is None else signed._replace(has_tiles=True)
+
+
+def _open(note: str, name: str, verifier: Verifier, findings: Findings, place: int = 0) -> _Signed | None:
+    try:
+        checkpoint: Checkpoint = open_checkpoint(str(note), verifier)
+    except NoteError as error:
+        at = f" at {place}" if place else ""
+        findings.add(place, None, f"{name}{at} does not verify: {error}")
+        return None
+    return _Signed(checkpoint.size, checkpoint.root, name, has_tiles=False)
+
+
+def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[bytes]:
+    """The leaves in a mirror's entries tiles."""
+    for start in range(0, size, TILE_WIDTH):
+        width = min(TILE_WIDTH, size - start)
+        path = entries_path(start // TILE_WIDTH, width)
+        try:
+            leaves = decode_entries(tiles.get(path))
+        except TileMissingError:
+            findings.add(start, start, f"{path} is missing")
+            return
+        except TileError as error:
+            findings.add(start, start, f"{path} is damaged: {error}")
+            return
+        for at, leaf in enumerate(leaves[:width]):
+            try:
+                parse_leaf(leaf)
+            except CanonicalError as error:
+                findings.add(start + at, start + at, f"leaf {start + at}: malformed: {error}")
+            yield leaf
+        if len(leaves) != width:
+            findings.add(start, start, f"{path} holds {len(leaves)} leaves instead of {width}")
+            return

@@ -1,0 +1,128 @@
+"""The timers beside the sweep: the log's sequencer, its witness, its cosigners, and the scrubbing.
+
+The first run of `sequence` in a process reconciles the records with the log and the key store (P7).
+
+A timer each: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are others' servers
+that may hang, and the host does not start a timer again while it still runs.
+
+The timers that find work: `sweep` and `tidy`.
+
+Sweep: begins what is due or expired, then puts one message per pending bundle on the erase queue.
+
+Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a message that is lost, costs time
+only: every sweep sends messages for all bundles that are pending, whoever began them, on-demand ones first.
+
+Tidy: looks at every bundle in the stores, so it goes daily: a part that became durable while its bundle was erased is
+noise without its key, and is not for ever (P7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import List  # noqa: UP035  # the worker cannot index Out[list[str]]
+
+import azure.functions as func
+
+from functions.config import CONNECTION, Settings
+from functions.queues import write_message
+from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
+from retention.custody import resending
+from retention.custody.context import Custody
+from retention.jobs.scrub import Pace, scrub_next
+from retention.jobs.sequencing import cosign_once, sequence_once, witness_once
+from retention.jobs.sweep import (
+    BATCH,
+    begin_due,
+    begin_expired,
+    failed_erasures,
+    pending_erasures,
+    remove_orphans,
+)
+
+SCRUBBED = 4
+"""Bundles scrubbed in one run: all of them must fit in the host's functionTimeout."""
+
+
+def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
+    """The functions `sequence`, `witness`, `cosign` and `scrub`."""
+    blueprint = new_blueprint()
+
+    @blueprint.function_name("sequence")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.sequence_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def sequence(timer: func.TimerRequest) -> None:
+        note_lateness("the sequencer", timer)
+        parts = services()
+        parts.custody.write_counts()
+        checkpoint = sequence_once(parts)
+        LOG.info("sequence: the log has %d entries", checkpoint.size if checkpoint else 0)
+
+    @blueprint.function_name("witness")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.witness_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def witness(timer: func.TimerRequest) -> None:
+        note_lateness("the witness", timer)
+        witness_once(services())
+
+    @blueprint.function_name("cosign")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.cosign_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def cosign(timer: func.TimerRequest) -> None:
+        note_lateness("cosigning", timer)
+        cosign_once(services())
+
+    @blueprint.function_name("scrub")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.scrub_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def scrub(timer: func.TimerRequest) -> None:
+        note_lateness("the scrubbing", timer)
+        pace = Pace(settings.custody.scrub_period)
+        for _ in range(SCRUBBED):
+            if not scrub_next(services().custody, pace):
+                break
+
+    return blueprint
+
+
+MOST = 2000
+"""Bundles begun, and messages sent, in one sweep: the host sends them one by one within its timeout."""
+
+
+def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
+    """The functions `sweep` and `tidy`."""
+    blueprint = new_blueprint()
+
+    @blueprint.function_name("sweep")
+    @blueprint.timer_trigger(
+        arg_name="timer", schedule=settings.sweep_schedule, run_on_startup=False, use_monitor=True
+    )
+    @blueprint.queue_output(arg_name="erase", queue_name=settings.erase_queue, connection=CONNECTION)
+    @retried(blueprint)
+    def sweep(timer: func.TimerRequest, erase: func.Out[List[str]]) -> None:  # noqa: UP006
+        note_lateness("the sweep", timer)
+        services().timekeeper.keep()
+        custody = services().custody
+        resending.forget(custody)
+        due, expired = _until_dry(begin_due, custody), _until_dry(begin_expired, custody)
+        # A bundle can be waiting under several erasures: one message is enough.
+        pending = dict.fromkeys(bundle_id for _erasure_id, bundle_id in pending_erasures(custody, MOST))
+        pending |= dict.fromkeys(failed_erasures(custody, MOST - len(pending)))
+        LOG.info("sweep: %d due, %d expired, %d to erase", due, expired, len(pending))
+        if pending:
+            erase.set([write_message(bundle_id) for bundle_id in pending])
+
+    @blueprint.function_name("tidy")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.tidy_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def tidy(timer: func.TimerRequest) -> None:
+        note_lateness("the tidying", timer)
+        LOG.info("tidy: removed %d objects that nothing names", remove_orphans(services().custody))
+
+    return blueprint
+
+
+def _until_dry(begin: Callable[[Custody, int], int], custody: Custody) -> int:
+    begun = 0
+    while begun < MOST and (more := begin(custody, min(BATCH, MOST - begun))):
+        begun += more
+    return begun

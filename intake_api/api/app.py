@@ -1,0 +1,100 @@
+"""The HTTP API as a Flask application: rules before and after every route, the routes, and the OpenAPI document."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, g, request
+from flask_smorest import Api  # type: ignore[import-untyped]
+
+from intake_api.api import authentication, looks, problems
+from intake_api.api.context import AppContext
+from intake_api.api.routes import RESOURCES
+from intake_api.api.routes.witness import witness_blueprint
+from intake_api.http import cross_origin
+from intake_api.http.headers import MethodOverride
+from intake_api.identity import development_blueprint
+from intake_api.schemas.fields import ProblemDetails
+
+_CONFIG = {
+    "API_TITLE": "casevault",
+    "API_VERSION": "1",
+    "OPENAPI_VERSION": "3.1.0",
+    "OPENAPI_URL_PREFIX": "/",
+    "API_SPEC_OPTIONS": {"security": [{"bearer": []}]},
+    "MAX_CONTENT_LENGTH": authentication.MOST_BODY,
+    "PROVIDE_AUTOMATIC_OPTIONS": False,
+}
+COSIGNING = "/witness"
+"""The prefix, of submission and of monitoring, under which others' logs are cosigned (C2SP tlog-witness)."""
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000",
+}
+
+
+class _Api(Api):  # type: ignore[misc]
+    """flask-smorest without its own error answers: `problems` is the only table, here documented."""
+
+    def _register_error_handlers(self) -> None:
+        pass
+
+    def _register_responses(self) -> None:
+        told = {"application/problem+json": {"schema": ProblemDetails}}
+        invalid = HTTPStatus(422).name  # as Python calls it: of another name since 3.13
+        for name, said in (("DEFAULT_ERROR", "A problem"), (invalid, "Fields that are wrong")):
+            self.spec.components.response(name, {"description": said, "content": told}, lazy=True)
+
+
+def _without_empty_default(
+    _converter: object, _field: object, *, ret: dict[str, Any], **_: object
+) -> dict[str, Any]:
+    """A field that may be left out has no default that could be sent: null or an empty text may break its own type."""
+    if ret.get("default", ...) in (None, ""):
+        del ret["default"]
+    return {}
+
+
+def create_app(door: AppContext) -> Flask:
+    """The API over `door`."""
+    app = Flask("casevault", static_folder=None)
+    app.config.update(_CONFIG)
+    app.url_map.merge_slashes = False  # a file's path inside a bundle is taken as it is
+    authentication.install(app, door)
+    problems.install(app)
+    app.after_request(_finish)  # the last to run
+    app.after_request(looks.enter)
+    api = _Api(app)
+    api.ma_plugin.converter.add_attribute_function(_without_empty_default)
+    api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
+    for routes in RESOURCES:
+        api.register_blueprint(routes)
+    if door.development is not None:
+        bind = urlsplit(door.development.issuer).hostname or ""
+        app.register_blueprint(development_blueprint(door.development, bind=bind))
+    if door.cosigning is not None:
+        app.register_blueprint(witness_blueprint(door.cosigning), url_prefix=COSIGNING)
+    looks.check(app)
+    app.wsgi_app = MethodOverride(app.wsgi_app)  # type: ignore[method-assign]
+    return app
+
+
+def _finish(response: Response) -> Response:
+    _tell_page(response)
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers["X-Request-Id"] = g.request_id
+    return response
+
+
+def _tell_page(response: Response) -> None:
+    """To a page of another origin: whether it may read this (CORS)."""
+    if request.blueprint not in cross_origin.BLUEPRINTS:
+        return
+    response.vary.add("Origin")
+    origin, listed = request.headers.get("Origin"), authentication.the_door().upload_origins
+    preflight = request.method == "OPTIONS"
+    response.headers.extend(cross_origin.headers_for(origin, listed, preflight=preflight))

@@ -1,0 +1,196 @@
+"""Who calls: each request's id, its token turned into an actor, and the bounds on its body.
+
+Order, before any route is reached:
+1. the request gets an id of its own (a caller's is not taken: ids stand in the log), and its address is looked at: no
+   store is asked for what holds control characters, and an over-long query is read by nobody;
+2. a body must announce its length, but for uploads, and only uploads take a large one;
+3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3);
+4. what may take long (uploads, downloads) takes a seat of its kind, and a small body is read, in time (`seats`).
+
+Entries of callers that were not let in (P3): counted by address and reason (`retention.custody.counted_entries`).
+"""
+
+from __future__ import annotations
+
+import secrets
+import unicodedata
+
+from flask import Flask, current_app, g, request
+
+from audit.entry import Action, Outcome
+from intake_api.api.context import AppContext
+from intake_api.http.headers import CallRefused
+from intake_api.http.hosts import is_loopback_host, is_one_host
+from intake_api.http.seats import Holder, Kind, holder_of, seat_of
+from intake_api.http.wsgi_guard import Body, WholeBody
+from intake_api.identity import InvalidToken, NoRole
+from intake_api.tus import protocol
+from retention.custody.context import Custody, entry
+from retention.domain.actor import Actor
+
+
+def note_refused(custody: Custody, address: str, reason: str, request_id: str) -> None:
+    """A caller from `address` was refused for `reason`."""
+    particulars = {"ip": address, "request_id": request_id}
+    refused = entry(
+        Actor(id="act_unknown", roles=frozenset(), particulars=particulars),
+        Action.CALLER_REFUSED,
+        custody.clock.now(),
+        outcome=Outcome.REFUSED,
+        reason=reason,
+        details={"count": 1},
+    )
+    custody.counts.strangers.note(custody.records, refused, address)
+
+
+PUBLIC = frozenset(
+    {
+        "service.health",
+        "service.readiness",
+        "service.problem_page",
+        "audit.checkpoint",
+        "audit.cosigned_checkpoint",
+        "audit.keys",
+        "audit.hash_tile",
+        "api-docs.openapi_json",
+        "uploads.options",
+        "uploads.options_of_one",
+        "witness.add_checkpoint",
+        "witness.last_checkpoint",
+    }
+)
+"""Endpoints that need no token. The development issuer's blueprint has its own, stricter rule."""
+LARGE_BODIES = frozenset({"uploads.create", "uploads.go_on", "bundles.put"})
+CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
+"""Whose end is proven otherwise: by the upload's length."""
+MOST_QUERY = 8192
+"""Bytes of a query. From 64 KiB of an address on the server's own parser ends the request, with a bare 414."""
+LONG_READS = frozenset({"content.content", "files.index", "files.read", "audit.export"})
+MOST_BODY = 1 << 20
+"""Bytes of any other body."""
+_EXTENSION = "casevault"
+
+
+def install(app: Flask, door: AppContext) -> None:
+    """Put the rules before every route of `app`."""
+    app.extensions[_EXTENSION] = door
+    app.before_request(_expect_bytes)
+    app.before_request(_let_in)
+    app.teardown_request(lambda _: door.services.uploads.arrived())
+
+
+def the_door() -> AppContext:
+    """What this application was made with."""
+    door: AppContext = current_app.extensions[_EXTENSION]
+    return door
+
+
+def custody() -> Custody:
+    """The parts that custody is made of."""
+    return the_door().services.custody
+
+
+def caller() -> Actor:
+    """The actor of this request. There is none on public addresses, and asking for one there is an error."""
+    actor: Actor = g.actor
+    return actor
+
+
+def located(path: str) -> str:
+    """`path` for a Location: absolute where this service's origin is known, which some clients need (aiotus).
+
+    In a rehearsal a caller of this machine has named it; elsewhere what stands before the service may have changed the
+    Host header, so the setting alone counts.
+    """
+    door = the_door()
+    if door.origin is not None:
+        return f"{door.origin}{path}"
+    host, _, port = request.host.rpartition(":")
+    rehearsed = door.development is not None and port.isdigit() and is_loopback_host(host.strip("[]"))
+    return f"https://{request.host}{path}" if rehearsed else path
+
+
+def _expect_bytes() -> None:
+    if request.endpoint == "uploads.go_on":
+        the_door().services.uploads.expect((request.view_args or {})["bundle"])
+
+
+def _let_in() -> None:
+    g.request_id = secrets.token_hex(12)
+    if not is_one_host(request.environ):
+        raise CallRefused("malformed", "send one Host header, with the name that you call", reason="host")
+    if request.environ["PATH_INFO"].startswith("//"):  # which the router would take for /
+        raise CallRefused("not-found", "there is no such address: it begins with one slash")
+    if any(unicodedata.category(c) in ("Cc", "Cs") for c in request.path):
+        raise CallRefused("malformed", "the address holds control characters: correct the name in it")
+    if len(request.query_string) > MOST_QUERY:
+        raise CallRefused(
+            "uri-too-long",
+            f"the query has {len(request.query_string)} bytes, and {MOST_QUERY} are taken: shorten its values",
+            limit=MOST_QUERY,
+        )
+    _bound_body()
+    if request.endpoint is None:
+        return
+    if request.endpoint not in PUBLIC and request.blueprint != "development":
+        g.actor = _authenticate()
+    _take_seat()
+
+
+def _take_seat() -> None:
+    """Move to a long request's seat before its bytes move; read a small body whole."""
+    seat, actor = seat_of(request.environ), g.get("actor")
+    holder = Holder(f"address {request.remote_addr}") if actor is None else holder_of(actor)
+    if (kind := _long()) is not None:
+        seat.move(kind, holder)
+        return
+    body, length = request.environ["wsgi.input"], request.content_length
+    if not length or request.method in ("GET", "HEAD", "OPTIONS") or not isinstance(body, Body):
+        return
+    seat.take(Kind.BODY, holder)
+    seconds = the_door().body_seconds
+    content = body.read_within(length, seconds)
+    seat.leave(Kind.BODY)
+    if len(content) < length:
+        raise CallRefused("request-timeout", f"{len(content)} of {length} bytes came within {seconds:g} s")
+    request.environ["wsgi.input"] = WholeBody(content)
+
+
+def _long() -> Kind | None:
+    """The seat of a request that may hold its thread for as long as its line takes; None of a small one."""
+    if request.endpoint in LONG_READS:
+        return Kind.READ if request.method == "GET" else None
+    if request.endpoint == "uploads.create":
+        brings = protocol.has_body(request.headers) or protocol.is_chunked(request.headers)
+        joins = "final" in request.headers.get("Upload-Concat", "")
+        return Kind.UPLOAD if brings or joins else None
+    return Kind.UPLOAD if request.endpoint in LARGE_BODIES else None
+
+
+def _bound_body() -> None:
+    protocol.check_framing(request.headers)
+    if protocol.is_chunked(request.headers) and request.endpoint not in CHUNKED_BODIES:
+        raise protocol.length_required()
+    length = request.headers.get("Content-Length")
+    if length and int(length) > MOST_BODY and request.endpoint not in LARGE_BODIES:
+        raise CallRefused("too-large", f"this takes at most {MOST_BODY} bytes", limit=MOST_BODY)
+
+
+def _authenticate() -> Actor:
+    door, address = the_door(), request.remote_addr or ""
+    try:
+        verified = door.verifier.verify(request.headers.get("Authorization"))
+    except NoRole as error:
+        verified = error.caller  # resolving refuses them, as who they are
+    except InvalidToken as error:
+        note_refused(door.services.custody, address, error.code.value, g.request_id)
+        raise
+    return door.services.directory.resolve(
+        issuer=verified.issuer,
+        subject=verified.subject,
+        roles=verified.roles,
+        directory=verified.directory,
+        partner=verified.partner,
+        name=verified.name,
+        particulars={"ip": address, "request_id": g.request_id},
+    )

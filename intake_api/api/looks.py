@@ -1,0 +1,197 @@
+"""What each route leaves in the log: every look at something is an entry (P3), and no route is without a row.
+
+Rules:
+- A route does what it is for by a verb of custody, which writes the entries of the act; or it shows something, and then
+  the look is entered here, when the answer is known and before a byte of it leaves. If it cannot be, nothing is shown.
+- The first look of somebody at something is an entry, those that follow within ten minutes are counted
+  (`retention.custody.counted_entries`): lists are polled, and a mirror reads tiles by the thousand.
+- What is refused is an entry of the verb. What is not shown because of the state that it is in (404, 409, 410, 416) is
+  entered here, for its state is told.
+- A route without a row does not start: `check`. docs/auditors.md has the same table, held to this one by a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Flask, Response, g, request
+
+from audit.entry import Action, Outcome
+from intake_api.api.authentication import caller, custody
+from retention.custody.context import entry
+
+SHOWN, LISTED = Action.RECORD_SHOWN, Action.RECORDS_LISTED
+_TELLING = frozenset({404, 409, 410, 416})
+_INSIDE = frozenset({"path", "inside"})
+"""Names of files in a bundle. They go with it (`custody.proving`), so they stand in entries of reads alone."""
+_NOT_KEPT = _INSIDE | {"actor"}
+"""Of a query. Whom an auditor asks about may be forgotten (`custody.redacting`), and others would name them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`acts` are entries of the verb; `look` is entered here, for the answers in `statuses`. `why` there is neither."""
+
+    acts: tuple[Action, ...] = ()
+    look: Action | None = None
+    of: str = ""
+    statuses: frozenset[int] = frozenset({200})
+    why: str = ""
+
+
+def _shown(of: str, look: Action = SHOWN) -> Row:
+    return Row(look=look, of=of)
+
+
+def _act(*acts: Action) -> Row:
+    return Row(acts)
+
+
+def _nothing(why: str) -> Row:
+    return Row(why=why)
+
+
+_UPLOADED = (Action.UPLOAD_CREATED, Action.UPLOAD_CONTINUED, Action.BUNDLE_RECEIVED)
+_READ = (Action.BUNDLE_OPENED, Action.BUNDLE_READ_ENDED)
+_ERASED = (Action.ERASURE_REQUESTED, Action.BUNDLE_ERASING)
+_OF_NOBODY = _nothing("public: tells of no case, bundle or person")
+ROWS: Mapping[tuple[str, str], Row] = {
+    ("tenants.register", "POST"): _act(Action.TENANT_REGISTERED),
+    ("tenants.index", "GET"): _shown("tenants", LISTED),
+    ("stamps.register", "POST"): _act(Action.STAMP_REGISTERED),
+    ("stamps.index", "GET"): _shown("stamps", LISTED),
+    ("stamps.show", "GET"): _shown("stamp"),
+    ("stamps.deregister", "DELETE"): _act(Action.STAMP_DEREGISTERED),
+    ("stamps.set_proactive_consent", "PUT"): _act(Action.PROACTIVE_CONSENT_SET),
+    ("stamps.proactive_consent", "GET"): _shown("proactive-consents", LISTED),
+    ("cases.open_case", "POST"): _act(Action.CASE_OPENED),
+    ("cases.index", "GET"): _shown("cases", LISTED),
+    ("cases.show", "GET"): _shown("case"),
+    ("cases.close", "POST"): _act(Action.CASE_CLOSED, Action.GRANT_ENDED),
+    ("cases.reopen", "POST"): _act(Action.CASE_REOPENED),
+    ("cases.assign", "POST"): _act(Action.CASE_ASSIGNED),
+    ("cases.unassign", "DELETE"): _act(Action.CASE_UNASSIGNED, Action.GRANT_ENDED),
+    ("preflight.preflight", "POST"): _shown("preflight"),
+    ("uploads.options", "OPTIONS"): _nothing("tells what this server speaks"),
+    ("uploads.options_of_one", "OPTIONS"): _nothing("tells what this server speaks"),
+    ("uploads.create", "POST"): _act(*_UPLOADED),
+    ("uploads.offset", "HEAD"): _shown("upload"),
+    ("uploads.go_on", "PATCH"): _act(*_UPLOADED[1:]),
+    ("uploads.terminate", "DELETE"): _act(Action.UPLOAD_TERMINATED, *_ERASED),
+    ("upload_links.issue_for_stamp", "POST"): _act(Action.UPLOAD_LINK_CREATED),
+    ("upload_links.issue_for_case", "POST"): _act(Action.UPLOAD_LINK_CREATED),
+    ("upload_links.of_stamp", "GET"): _shown("upload-links", LISTED),
+    ("upload_links.of_case", "GET"): _shown("upload-links", LISTED),
+    ("upload_links.renew", "POST"): _act(Action.UPLOAD_LINK_RENEWED),
+    ("upload_links.revoke", "POST"): _act(Action.UPLOAD_LINK_REVOKED),
+    ("upload_links.check", "POST"): _shown("upload-link"),
+    ("bundles.put", "PUT"): _act(*_UPLOADED),
+    ("bundles.index", "GET"): _shown("bundles", LISTED),
+    ("bundles.show", "GET"): _shown("bundle"),
+    ("bundles.claim", "POST"): _act(Action.BUNDLE_CLAIMED),
+    ("bundles.move", "POST"): _act(Action.BUNDLE_MOVED),
+    ("bundles.receipt", "GET"): _shown("intake", Action.RECEIPT_SHOWN),
+    ("content.content", "HEAD"): _shown("content"),
+    ("content.content", "GET"): Row(_READ, SHOWN, "content", frozenset({304})),
+    ("files.index", "GET"): _act(Action.BUNDLE_LISTED, Action.BUNDLE_READ_ENDED),
+    ("files.read", "GET"): _act(*_READ),
+    ("grants.give", "POST"): _act(Action.GRANT_GIVEN),
+    ("grants.index", "GET"): _shown("grants", LISTED),
+    ("grants.show", "GET"): _shown("grant"),
+    ("grants.release", "POST"): _act(Action.GRANT_RELEASED),
+    ("grants.revoke", "POST"): _act(Action.GRANT_REVOKED),
+    ("consents.give", "POST"): _act(Action.CONSENT_GIVEN),
+    ("consents.index", "GET"): _shown("consents", LISTED),
+    ("consents.revoke", "POST"): _act(Action.CONSENT_REVOKED, Action.GRANT_ENDED),
+    ("erasures.erase_bundle", "POST"): _act(*_ERASED),
+    ("erasures.erase_case", "POST"): _act(*_ERASED, Action.GRANT_ENDED),
+    ("erasures.report_bundle", "POST"): _act(*_ERASED),
+    ("erasures.report_case", "POST"): _act(*_ERASED, Action.GRANT_ENDED),
+    ("erasures.index", "GET"): _shown("erasures", LISTED),
+    ("erasures.show", "GET"): _shown("erasure"),
+    ("erasures.receipt", "GET"): _shown("erasure", Action.RECEIPT_SHOWN),
+    ("audit.entries", "GET"): _act(Action.AUDIT_QUERIED),
+    ("audit.readers", "GET"): _act(Action.AUDIT_QUERIED),
+    ("audit.unused_grants", "GET"): _act(Action.AUDIT_QUERIED),
+    ("audit.export", "GET"): _act(Action.AUDIT_EXPORTED),
+    ("audit.redact_entry", "POST"): _act(Action.ENTRY_REDACTED),
+    ("audit.redact_actor", "POST"): _act(Action.ACTOR_REDACTED),
+    ("audit.entries_tile", "GET"): _shown("tile", Action.LEAVES_SHOWN),
+    ("audit.inclusion", "GET"): _shown("proof", Action.LEAVES_SHOWN),
+    ("audit.consistency", "GET"): _nothing("hashes alone: tells nothing of anybody"),
+    ("audit.checkpoint", "GET"): _OF_NOBODY,
+    ("audit.cosigned_checkpoint", "GET"): _OF_NOBODY,
+    ("audit.keys", "GET"): _OF_NOBODY,
+    ("audit.hash_tile", "GET"): _OF_NOBODY,
+    ("service.health", "GET"): _OF_NOBODY,
+    ("service.readiness", "GET"): _OF_NOBODY,
+    ("service.problem_page", "GET"): _OF_NOBODY,
+    ("api-docs.openapi_json", "GET"): _OF_NOBODY,
+    ("witness.add_checkpoint", "POST"): _nothing("public: about another service's log"),
+    ("witness.last_checkpoint", "GET"): _nothing("public: about another service's log"),
+    ("development.configuration", "GET"): _nothing("rehearsals only"),
+    ("development.key_set", "GET"): _nothing("rehearsals only"),
+    ("development.token", "POST"): _nothing("rehearsals only"),
+}
+"""By endpoint and method; HEAD is GET's where it has no row of its own."""
+
+
+def row_of(endpoint: str, method: str) -> Row:
+    """KeyError when a route has no row."""
+    if method == "HEAD" and (endpoint, method) not in ROWS:
+        method = "GET"
+    return ROWS[endpoint, method]
+
+
+def check(app: Flask) -> None:
+    """RuntimeError when a route could be looked through and nothing would say so."""
+    for rule in app.url_map.iter_rules():
+        for method in rule.methods or ():
+            try:
+                row_of(rule.endpoint, method)
+            except KeyError:
+                raise RuntimeError(f"{method} {rule.rule} has no row in intake_api/api/looks.py") from None
+
+
+def looked_at(**about: str | None) -> None:
+    """Say what this request shows: `tenant`, `case`, `bundle`, `subject`, as `entry` takes them."""
+    g.looked_at = about
+
+
+def enter(response: Response) -> Response:
+    """After a request: the look that its answer is, entered or counted. Raises when it cannot be."""
+    if "actor" in g and request.endpoint is not None:
+        row = row_of(request.endpoint, request.method)
+        if row.look is not None and response.status_code in row.statuses:
+            details = {"of": row.of, **({"by": request.method} if request.method == "HEAD" else {})}
+            _note(row.look, Outcome.SUCCESS, None, details, g.get("looked_at", {}))
+    return response
+
+
+def enter_untold(status: int, code: str, reason: str | None) -> None:
+    """What was not shown, by a problem that no verb has entered: it tells how the thing stands."""
+    if "actor" in g and status in _TELLING and request.url_rule is not None:
+        details = {"route": request.url_rule.rule, "method": request.method, "status": status}
+        _note(Action.REQUEST_FAILED, Outcome.FAILED, reason or code, details, {})
+
+
+def _note(
+    action: Action, outcome: Outcome, reason: str | None, details: Mapping[str, Any], about: dict[str, Any]
+) -> None:
+    actor, parts = caller(), custody()
+    named = {name: value for name, value in (request.view_args or {}).items() if name not in _INSIDE}
+    more = (f"{name}={value}" for name, value in request.args.items() if name not in _NOT_KEPT)
+    asked = "&".join([*map(str, named.values()), *more])
+    noted = entry(
+        actor,
+        action,
+        parts.clock.now(),
+        outcome=outcome,
+        reason=reason,
+        details=details,
+        particulars={"asked": asked[:256]} if asked else {},
+        **{"tenant": actor.tenant, **about},
+    )
+    parts.counts.looks.note(parts.records, noted, actor.id)

@@ -1,0 +1,253 @@
+"""Errors -> HTTP: the only such table. Answers are RFC 9457 problem details; their codes are in `problem_codes`.
+
+Rules:
+- What an exception tells a caller is decided here. One that is not listed tells nothing but the request's id; its type
+  and where it happened go to the log, never its text: a text may quote a name, a token or a statement's values.
+"""
+
+from __future__ import annotations
+
+import errno
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, json, request
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException, InternalServerError
+
+from audit.log.query import CursorError
+from audit.times import rfc3339
+from audit.tlog.tile_store import TilesUnavailableError
+from intake_api.api import looks
+from intake_api.api.authentication import the_door
+from intake_api.api.problem_codes import PROBLEMS
+from intake_api.http.draining import drain
+from intake_api.http.headers import CallRefused
+from intake_api.http.seats import Busy, holder_of
+from intake_api.identity import InvalidToken, KeysUnavailable, TokenRefusal
+from intake_api.logs import log_unexpected
+from retention.archive import ArchiveError, FileNotReadable
+from retention.domain.actor import NO_ROLE
+from retention.domain.faults import CustodyError, Invalid
+from retention.envelope.format import KeyWrapperError, NewerFraming, SealBroken, WrappedKeyBroken
+from retention.objects.store_errors import KeyDestroyed, KeyMissing, PartMissing, StoreFull, StoreUnavailable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIApplication
+
+RETRY_SECONDS = "5"
+_OF_A_READ = frozenset({"no-such-file"})
+"""Problems that the end of a read has told the log of."""
+_OF_A_LINE = frozenset({"request-timeout", "incomplete-body", "upload-taken-over"})
+"""Problems of a body that brings no more, or whose request was asked to let go: nothing of it is waited for."""
+_UNHEARD = _OF_A_LINE | {"busy"}
+"""Nor of one that found no seat: reading it away would take another."""
+
+
+_CODE_OF_STATUS = {
+    400: "malformed",
+    401: "unauthenticated",
+    403: "refused",
+    404: "not-found",
+    405: "method-not-allowed",
+    408: "request-timeout",
+    411: "length-required",
+    413: "too-large",
+    415: "unsupported-media-type",
+    416: "unsatisfiable-range",
+    422: "invalid",
+    503: "unavailable",
+}
+"""For errors that the web framework raises by itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a caller is told of an exception."""
+
+    code: str
+    detail: str
+    reason: str | None = None
+    errors: Mapping[str, str] = field(default_factory=dict)
+    facts: Mapping[str, object] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def _custody(error: CustodyError) -> Told:
+    if error.again_after is not None and not _is_upload():
+        wait = str(round(error.again_after.total_seconds()))
+        said = f"you have been refused too often; wait {wait} seconds. This time: {error.message}"
+        return Told("too-many-refusals", said, error.reason, headers={"Retry-After": wait})
+    errors = error.errors if isinstance(error, Invalid) else {}
+    return Told(error.code, error.message, error.reason, errors, error.facts, _scope(error))
+
+
+def _scope(error: CustodyError) -> dict[str, str]:
+    """RFC 6750 section 3.1, for a good token that lets its bearer do nothing here."""
+    if error.reason != NO_ROLE:
+        return {}
+    return {
+        "WWW-Authenticate": f'Bearer realm="casevault", error="insufficient_scope", error_description="{error.message}"'
+    }
+
+
+def _is_upload() -> bool:
+    """Clients of uploads make nothing of 429 (RFC 6585): they are told the refusal as it is."""
+    return request.blueprint == "uploads" or request.endpoint == "bundles.put"
+
+
+def _call(error: CallRefused) -> Told:
+    return Told(error.code, error.detail, error.reason, {}, error.facts, error.headers)
+
+
+def _token(error: InvalidToken) -> Told:
+    # RFC 6750 section 3.1: no error code for a caller that brought no token at all.
+    named = (
+        ""
+        if error.code is TokenRefusal.MISSING
+        else f', error="invalid_token", error_description="{error.message}"'
+    )
+    headers = {"WWW-Authenticate": f'Bearer realm="casevault"{named}'}
+    return Told("unauthenticated", error.message, error.code.value, headers=headers)
+
+
+def _archive(error: ArchiveError) -> Told:
+    reason = error.reason.code.replace("_", "-") if isinstance(error, FileNotReadable) else None
+    return Told(error.code.replace("_", "-"), str(error), reason)
+
+
+def _database(error: DBAPIError) -> Told:
+    if "disk is full" in str(error.orig):
+        return Told("store-full", "the records have no room left; nothing was done")
+    return Told("unavailable", "the records do not answer; nothing was done", "records")
+
+
+def _system(error: OSError) -> Told:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return Told("store-full", "the disk is full; nothing was done")
+    raise error
+
+
+def _http(error: HTTPException) -> Told:
+    code = _CODE_OF_STATUS.get(error.code or 500, "malformed" if (error.code or 500) < 500 else "internal")
+    known = "there is no such address" if error.code == 404 else PROBLEMS[code].advice
+    allowed = getattr(error, "valid_methods", None)
+    return Told(code, known, headers={"Allow": ", ".join(sorted(allowed))} if allowed else {})
+
+
+def _busy(error: Busy) -> Told:
+    return Told("busy", str(error), error.reason)
+
+
+def _fixed(code: str, detail: str, reason: str | None = None) -> Callable[[Any], Told]:
+    return lambda _error: Told(code, detail, reason)
+
+
+_BROKEN = _fixed(
+    "seal-broken", "what is stored of this bundle is not what was sealed; nothing of it is shown"
+)
+_TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
+    (CustodyError, _custody),
+    (CallRefused, _call),
+    (Busy, _busy),
+    (InvalidToken, _token),
+    (KeysUnavailable, _fixed("unavailable", "the issuer's keys cannot be had now", "issuer-keys")),
+    (CursorError, lambda error: Told("invalid", str(error), None, {"cursor": "use that of the page before"})),
+    (ArchiveError, _archive),
+    (StoreFull, _fixed("store-full", "the store has no room left")),
+    (StoreUnavailable, _fixed("unavailable", "the store does not answer", "store")),
+    (TilesUnavailableError, _fixed("unavailable", "the log's store does not answer", "log")),
+    (KeyDestroyed, _fixed("erased", "this bundle is being erased; only its tombstone is kept")),
+    (KeyMissing, _BROKEN),
+    (PartMissing, _BROKEN),
+    (SealBroken, _BROKEN),
+    (WrappedKeyBroken, _BROKEN),
+    (
+        NewerFraming,
+        _fixed("unavailable", "this bundle was sealed by a newer version of the service", "newer-framing"),
+    ),
+    (KeyWrapperError, _fixed("unavailable", "the key-encryption key cannot be used now", "key-wrapper")),
+    (DBAPIError, _database),
+    (PoolTimeout, _fixed("unavailable", "the records are too busy; nothing was done", "records")),
+    (OSError, _system),
+    (HTTPException, _http),
+)
+"""The first row that fits tells."""
+
+
+def tell(error: Exception) -> Told:
+    """What a caller is told of `error`; of one that is not listed, nothing."""
+    try:
+        for kind, teller in _TELL:
+            if isinstance(error, kind):
+                return teller(error)
+    except OSError:
+        pass
+    return Told("internal", "something went wrong here; the log knows more under the request's id")
+
+
+def answer(error: Exception) -> Response:
+    """The problem details for `error`; unexpected ones are logged by type and place."""
+    told = tell(error)
+    if not (getattr(error, "entered", False) or told.code in _OF_A_READ):
+        try:
+            looks.enter_untold(PROBLEMS[told.code].status, told.code, told.reason)
+        except Exception as unwritten:  # what cannot be entered is not told
+            error, told = unwritten, tell(unwritten)
+    problem = PROBLEMS[told.code]
+    if told.code not in _UNHEARD:
+        drain(request.environ, the_door().stall_seconds, holder_of(g.actor) if "actor" in g else None)
+    if problem.status >= 500 and told.code != "busy":
+        log_unexpected(error, g.get("request_id", "-"))
+    body = {
+        "type": f"/problems/{told.code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": told.detail,
+        "instance": request.path,
+        "request_id": g.get("request_id", ""),
+        **({"reason": told.reason} if told.reason else {}),
+        **({"errors": told.errors} if told.errors else {}),
+        **{name: _shown(value) for name, value in told.facts.items()},
+    }
+    status = f"{problem.status} {problem.title}"  # 460 has no name that a server would know
+    response = Response(json.dumps(body), status, content_type="application/problem+json")
+    response.headers.extend(told.headers)
+    if problem.status == 503:
+        response.headers["Retry-After"] = RETRY_SECONDS
+    return response
+
+
+def turned_away(busy: Busy) -> WSGIApplication:
+    """The response to a request that finds no seat: nothing of it was looked at, and nothing is asked of any part."""
+    problem = PROBLEMS["busy"]
+    request_id = secrets.token_hex(12)
+    body = {
+        "type": "/problems/busy",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": str(busy),
+        "request_id": request_id,
+        "reason": busy.reason,
+    }
+    headers = {"Retry-After": RETRY_SECONDS, "X-Request-Id": request_id, "Cache-Control": "no-store"}
+    return Response(json.dumps(body), problem.status, headers, content_type="application/problem+json")
+
+
+def _shown(value: object) -> object:
+    return rfc3339(value) if isinstance(value, datetime) else value
+
+
+def install(app: Flask) -> None:
+    """Answer every error of `app` by this table."""
+
+    def handle(error: Exception) -> Response:
+        if isinstance(error, InternalServerError) and isinstance(error.original_exception, Exception):
+            return answer(error.original_exception)
+        return answer(error)
+
+    app.register_error_handler(Exception, handle)

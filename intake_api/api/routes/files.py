@@ -1,0 +1,110 @@
+"""The files inside a bundle: listed, and read singly, under the same decision and the same audit as its content."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+from flask import Response, request
+
+from audit.entry import Action
+from intake_api.api.authentication import caller, custody
+from intake_api.api.routes.blueprint import Blueprint
+from intake_api.api.routes.content import BYTES, send
+from intake_api.http.headers import attachment
+from intake_api.schemas.bundles import File, FilePage, FileQuery
+from retention.archive import ArchivedFile, list_files, open_file
+from retention.custody.reading import bundle_reads
+from retention.domain.faults import Invalid
+from retention.envelope.bundle_file import SealedFile
+
+LINES = "application/jsonl"
+_PIECE = 64 * 1024
+routes = Blueprint("files", __name__, description="The files inside bundles")
+
+
+_LISTED = {
+    "schema": {"type": "string", "description": "a JSON object a line; the last line tells their number"}
+}
+
+
+@routes.on("GET", "/bundles/<bundle>/files", responses={200: {"content": {LINES: _LISTED}}})
+@routes.takes(FileQuery, "query")
+@routes.gives(200, FilePage)
+def index(query: dict[str, Any], bundle: str) -> Any:
+    """The files of the archive that the bundle is (or of a nested one), in their stored order.
+
+    Accept: application/jsonl gives all of them from the cursor on in one answer, and one pair of entries in the log; a
+    page is a pair of its own.
+    """
+    start, limit, inside = _place(query["cursor"]), query["limit"], query["inside"]
+    asked = {"inside": inside} if inside else {}
+    opened = bundle_reads.open_bundle(
+        custody(), caller(), bundle, lambda _: (), action=Action.BUNDLE_LISTED, particulars=asked
+    )
+    try:
+        files = opened.passing(list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside))
+        if request.accept_mimetypes.best == LINES:
+            return send(opened, _lines(islice(files, start, None)), {"Content-Type": LINES})
+        found = list(islice(files, start, start + limit + 1))
+    except Exception as error:
+        raise opened.failed(error) from None
+    opened.done()
+    opened.close()
+    more = str(start + limit) if len(found) > limit else None
+    return {"items": [_shown(file) for file in found[:limit]], "next": more}
+
+
+@routes.on("GET", "/bundles/<bundle>/files/<path:path>")
+@routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
+def read(bundle: str, path: str) -> Response:
+    """One file's bytes."""
+    opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars={"file": path})
+    try:
+        file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
+        headers = {"Content-Type": BYTES, "Content-Disposition": attachment(path)}
+        if file.size is not None:
+            headers["Content-Length"] = str(file.size)
+        if request.method == "HEAD":  # nothing of the file is handed over, and the log says so
+            opened.done()
+            opened.close()
+            return Response(headers=headers)
+        return send(opened, opened.deliver(file.chunks), headers)
+    except Exception as error:
+        raise opened.failed(error) from None
+
+
+def _lines(files: Iterator[ArchivedFile]) -> Iterator[bytes]:
+    """A JSON object a line for each file, and a last one that tells how many: without it the list was cut."""
+    schema, number, gathered = File(), 0, b""
+    for file in files:
+        gathered += json.dumps(schema.dump(_shown(file)), ensure_ascii=False).encode() + b"\n"
+        number += 1
+        if len(gathered) >= _PIECE:
+            yield gathered
+            gathered = b""
+    yield gathered + json.dumps({"files": number}).encode() + b"\n"
+
+
+def _place(cursor: str | None) -> int:
+    """The cursor of a list of files is a place in the archive's own order, which never changes."""
+    if cursor is None:
+        return 0
+    if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 9):
+        raise Invalid("this cursor is not one of ours", {"cursor": "use the one that the previous page gave"})
+    return int(cursor)
+
+
+def _shown(file: ArchivedFile) -> dict[str, Any]:
+    # What can be read is named exactly as it is asked for; a name that is a trick is made safe to show.
+    return {
+        "path": file.key if file.readable else file.path,
+        "size": file.size,
+        "compressed_size": file.packed_size,
+        "modified": file.modified,
+        "kind": file.kind.value,
+        "readable": file.readable,
+        "why_not": None if file.reason is None else file.reason.message,
+    }

@@ -1,0 +1,66 @@
+"""Grants: access that engineers give themselves, for one case, with a reason and an end."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Row
+
+from intake_api.api.authentication import caller, custody
+from intake_api.api.looks import looked_at
+from intake_api.api.routes.blueprint import Blueprint
+from intake_api.schemas.access import Grant, GrantPage, NewGrant
+from intake_api.schemas.fields import PageQuery
+from retention.custody.access import manage_cases, manage_grants
+from retention.custody.context import about, about_case
+
+routes = Blueprint("grants", __name__, description="Read-only, time-boxed access to a case")
+
+
+def _shown(grant: Row[Any]) -> dict[str, Any]:
+    live = grant.ended_at is None and custody().clock.now() < grant.expires_at
+    return {**grant._mapping, "live": live}
+
+
+@routes.on("POST", "/cases/<number>/grants")
+@routes.takes(NewGrant)
+@routes.gives(201, Grant)
+def give(body: dict[str, Any], number: str) -> Any:
+    """Grant yourself read-only access to a case that you are assigned to."""
+    duration = timedelta(minutes=body["duration_minutes"])
+    return _shown(manage_grants.give_grant(custody(), caller(), number, body["reason"], duration))
+
+
+@routes.on("GET", "/cases/<number>/grants")
+@routes.takes(PageQuery, "query")
+@routes.gives(200, GrantPage)
+def index(query: dict[str, Any], number: str) -> Any:
+    """A case's grants, ended ones too, newest first."""
+    case = manage_cases.get_case(custody(), caller(), number)
+    looked_at(**about_case(case))
+    page = manage_grants.list_grants(custody(), caller(), case, query["cursor"], query["limit"])
+    return {"items": [_shown(grant) for grant in page.items], "next": page.next}
+
+
+@routes.on("GET", "/grants/<grant>")
+@routes.gives(200, Grant)
+def show(grant: str) -> Any:
+    """One grant."""
+    found = manage_grants.get_grant(custody(), caller(), grant)
+    looked_at(**about(found), subject=found.id)
+    return _shown(found)
+
+
+@routes.on("POST", "/grants/<grant>/release")
+@routes.gives(200, Grant)
+def release(grant: str) -> Any:
+    """Give your grant back early."""
+    return _shown(manage_grants.release_grant(custody(), caller(), grant))
+
+
+@routes.on("POST", "/grants/<grant>/revoke")
+@routes.gives(200, Grant)
+def revoke(grant: str) -> Any:
+    """Take a grant to one of your cases away."""
+    return _shown(manage_grants.revoke_grant(custody(), caller(), grant))

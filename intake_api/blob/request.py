@@ -1,0 +1,150 @@
+"""One request, as far as every operation needs it, and what every answer carries.
+
+What the operations share: custody, the requests that write, and how long a silent body is waited for.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Row
+from werkzeug.datastructures import EnvironHeaders, Headers
+from werkzeug.http import http_date
+from werkzeug.wrappers import Response
+
+from intake_api.blob import documents
+from intake_api.blob.addresses import Place, read_path
+from intake_api.blob.blob_errors import BlobError
+from intake_api.blob.sas import VERSION, read_query
+from intake_api.http.hosts import is_one_host
+from intake_api.http.pump import Body
+from retention.custody.context import Custody
+from retention.custody.uploads.block_staging import Stoppable
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+BUNDLE = "x-casevault-bundle"
+"""Tells a sender, of its own blob, the bundle that it is: what its receipt and the service's people call it."""
+_ECHOED = re.compile(r"[\x21-\x7e]{1,1024}", re.ASCII)
+
+
+@dataclass(slots=True)
+class Call:
+    """The query is never shown: its signature lets in whoever holds it."""
+
+    environ: WSGIEnvironment
+    request_id: str
+    method: str
+    headers: Headers
+    place: Place
+    query: dict[str, str]
+
+    @property
+    def address(self) -> str:
+        return str(self.environ.get("REMOTE_ADDR", ""))
+
+    @property
+    def secure(self) -> bool:
+        return self.environ.get("wsgi.url_scheme") == "https"
+
+    @property
+    def blob(self) -> str:
+        """The blob's name, for operations on one."""
+        return self.place.blob or ""
+
+    def __repr__(self) -> str:
+        return f"Call({self.request_id})"
+
+
+def new_request_id() -> str:
+    """In the service's form: clients parse it as one."""
+    text = secrets.token_hex(16)
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
+
+
+def read(environ: WSGIEnvironment, request_id: str) -> Call:
+    """The request that the server hands over."""
+    if not is_one_host(environ):
+        raise BlobError("InvalidHeaderValue", HeaderName="Host")
+    query = read_query(environ.get("QUERY_STRING", ""))
+    if query is None:
+        raise BlobError("InvalidQueryParameterValue")
+    try:
+        path = environ.get("PATH_INFO", "").encode("latin-1").decode()
+    except UnicodeError:
+        raise BlobError("InvalidUri") from None
+    headers = Headers(EnvironHeaders(environ))
+    return Call(environ, request_id, environ["REQUEST_METHOD"], headers, read_path(path), query)
+
+
+def etag_of(bundle: Row[Any]) -> str:
+    """A blob never changes once it is whole, so its bundle's id tells its version."""
+    return f'"0x{sha256(bundle.id.encode()).hexdigest()[:15].upper()}"'
+
+
+def modified_of(bundle: Row[Any]) -> datetime:
+    """When it was made whole."""
+    moment: datetime = bundle.received_at or bundle.created_at
+    return moment
+
+
+def version_headers(bundle: Row[Any]) -> dict[str, str]:
+    return {"ETag": etag_of(bundle), "Last-Modified": http_date(modified_of(bundle)), BUNDLE: bundle.id}
+
+
+def refusal(error: BlobError, environ: WSGIEnvironment, request_id: str, now: datetime) -> Response:
+    """An error as the service tells it; HEAD has the code alone."""
+    document = documents.error(error.code, error.message, request_id, now.isoformat(), error.facts)
+    bodiless = environ["REQUEST_METHOD"] == "HEAD" or error.status == 304
+    response = Response(b"" if bodiless else document, error.status, content_type="application/xml")
+    if bodiless:  # clients that read a type read a document of it: the C++ SDK, so pyarrow
+        del response.headers["Content-Type"]
+    response.headers["x-ms-error-code"] = error.code
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "SharedAccessSignature"
+    if error.status == 503:
+        response.headers["Retry-After"] = "2"
+    return response
+
+
+def finish(response: Response, environ: WSGIEnvironment, request_id: str) -> Response:
+    """What every answer says, whoever asked."""
+    headers = response.headers
+    headers["x-ms-request-id"] = headers["X-Request-Id"] = request_id
+    headers["x-ms-version"] = _echo(environ.get("HTTP_X_MS_VERSION")) or VERSION
+    if client_id := _echo(environ.get("HTTP_X_MS_CLIENT_REQUEST_ID")):
+        headers["x-ms-client-request-id"] = client_id
+    headers.setdefault("Cache-Control", "no-store")  # a blob's own, as its sender set it, is told with it
+    headers["X-Content-Type-Options"] = "nosniff"
+    return response
+
+
+def _echo(text: str | None) -> str | None:
+    return text if text is not None and _ECHOED.fullmatch(text) else None
+
+
+if TYPE_CHECKING:
+    pass
+
+
+TAKEN = "casevault.body-taken"
+"""In the environment of a request whose body somebody reads: an answer need not wait for it any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    custody: Custody
+    blocks: Stoppable
+    stall_seconds: float
+
+    def body(self, call: Call) -> Body:
+        """The request's body, for whoever reads it to its end."""
+        call.environ[TAKEN] = True
+        body: Body = call.environ["wsgi.input"]
+        return body

@@ -1,0 +1,151 @@
+"""What the log alone tells, by code that the service does not use: `casevault audit overdue` and `unaccounted`.
+
+The leaves are read where the caller can see them, published over HTTPS or in a state folder, and checked against the
+signed checkpoint; nothing is printed before they led to it. They are read one tile at a time and not kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+
+from audit.times import parse_rfc3339, rfc3339
+from audit.tlog.overdue import Holdings
+from audit.tlog.unaccounted import Accounts, Finding, Kind
+from intake_api.cli import public_log
+from intake_api.cli.cli_errors import FAILED
+from intake_api.cli.client import Client
+from intake_api.cli.connection import connected, keys_option, pinned_keys
+from intake_api.cli.local_log import open_local_log, with_database
+from intake_api.cli.options import MOMENT, Command, with_json
+from intake_api.cli.printing import Column, moment, show_items
+
+with_moment = click.option(
+    "--at", type=MOMENT, help="As of this time.  [default: now, or the log's last entry if that is later]"
+)
+
+
+class Leaves:
+    """Every leaf of the log in its order, once; and how late it is by them."""
+
+    def __init__(self, found: Iterator[dict[str, Any]]) -> None:
+        self._found = found
+        self._last: str | None = None
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        for leaf in self._found:
+            self._last = leaf["at"]
+            yield leaf
+
+    def now(self) -> datetime:
+        """Now, or the last entry's moment if that is later: the service's clock may run ahead of this one."""
+        last = [] if self._last is None else [parse_rfc3339(self._last)]
+        return max([datetime.now(UTC), *last])
+
+
+@contextmanager
+def _leaves(client: Client, state: Path | None, keys: Path | None) -> Iterator[Leaves]:
+    if state is not None:
+        with open_local_log(state, keys) as local:
+            yield Leaves(public_log.proven_leaves(local.tiles, local.key))
+        return
+    log_key, _ = pinned_keys(client, keys)
+    yield Leaves(public_log.proven_leaves(public_log.HttpTiles(client), log_key))
+
+
+_OVERDUE: tuple[Column, ...] = (
+    ("Deadline", lambda item: moment(item["deadline"])),
+    ("Bundle", "bundle"),
+    ("Case", "case"),
+)
+
+
+@click.command(
+    "overdue",
+    cls=Command,
+    examples=("casevault audit overdue", "casevault audit overdue --at 2027-01-01T00:00Z"),
+)
+@with_moment
+@with_database
+@with_json
+@keys_option
+@connected
+def overdue(
+    client: Client, at: datetime | None, state: Path | None, as_json: bool, keys: Path | None
+) -> None:
+    """List what outlived its deadline, told from the log alone. Prints nothing, and ends well, when there is nothing.
+
+    The log is checked against its signed checkpoint first; deadlines are worked out anew from its entries, by code that
+    the service does not use.
+    """
+    holdings = Holdings()
+    with _leaves(client, state, keys) as leaves:
+        for leaf in leaves:
+            holdings.take(leaf)
+    late = holdings.overdue(at or leaves.now())
+    found = [{"bundle": one.bundle, "case": one.case, "deadline": rfc3339(one.deadline)} for one in late]
+    if found or as_json:
+        show_items(found, _OVERDUE, as_json, "")
+    if found:
+        click.get_current_context().exit(FAILED)
+
+
+_UNACCOUNTED: tuple[Column, ...] = (
+    ("At", lambda item: moment(item["at"])),
+    ("What", "what"),
+    ("Why", "why"),
+    ("Actor", "actor"),
+    ("Case", "case"),
+    ("Bundle", "bundle"),
+    ("Grant", "grant"),
+    ("Entry", "entry"),
+)
+
+
+@click.command(
+    "unaccounted",
+    cls=Command,
+    examples=("casevault audit unaccounted --keys keys.json", "casevault audit unaccounted --json"),
+)
+@with_moment
+@with_database
+@with_json
+@keys_option
+@connected
+def unaccounted(
+    client: Client, at: datetime | None, state: Path | None, as_json: bool, keys: Path | None
+) -> None:
+    """List every read that nothing in the log allowed, and every grant that nobody used, told from the log alone.
+
+    A read is accounted for by a live grant of the same person, an assignment, an open case that holds the bundle, and
+    for a partner the customer's consent, each at that moment. "unallowed" is a read that lacks one of them, and only
+    that ends with an error. "cannot-be-told" is a partner's read from before entries named the company, "outlasted" one
+    that was completed more than a minute after its grant had ended, "unused-grant" a grant that is over and under which
+    nothing was read.
+    """
+    accounts = Accounts()
+    with _leaves(client, state, keys) as leaves:
+        found = [one for leaf in leaves if (one := accounts.take(leaf)) is not None]
+    found += accounts.unused(at or leaves.now())
+    if found or as_json:
+        show_items([_told(one) for one in found], _UNACCOUNTED, as_json, "")
+    if any(one.kind is Kind.UNALLOWED for one in found):
+        click.get_current_context().exit(FAILED)
+
+
+def _told(found: Finding) -> dict[str, Any]:
+    return {
+        "what": found.kind.value,
+        "why": list(found.why),
+        "at": rfc3339(found.at),
+        "actor": found.actor,
+        "case": found.case,
+        "bundle": found.bundle,
+        "grant": found.grant,
+        "entry": found.entry,
+    }

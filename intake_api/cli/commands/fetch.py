@@ -1,0 +1,297 @@
+"""`casevault files` and `casevault fetch`: what is inside a bundle, and the bytes.
+
+- A download goes to a name of its own beside the target, mode 0600, named after its ETag; it gets the target's name
+  only when it is complete and its SHA-256 is that ETag. A cut download goes on from there (Range with If-Range).
+- A range or a single file inside a bundle has no digest to hold it to: its length is held to what was promised.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+import requests
+
+from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
+from intake_api.cli.client import PAGE, TRIES, Client, Items, pause_before, segment
+from intake_api.cli.connection import connected
+from intake_api.cli.options import Command, ResumableCommand, with_json, with_limit_of
+from intake_api.cli.output import STDOUT, Named, Output, Target, with_output
+from intake_api.cli.printing import Column, moment, say, show_items, show_json, size
+from intake_api.cli.progress import transfer
+from intake_api.cli.transfer.tus import Progress
+
+PIECE = 1 << 16
+"""A cut loses what came of the piece that it cut."""
+_RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
+_DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
+_LINES = "application/jsonl"
+
+
+def content_path(bundle: str, inside: str | None) -> str:
+    """The address of a bundle's bytes, or of one file's inside it."""
+    if inside is None:
+        return f"/bundles/{segment(bundle)}/content"
+    if {".", ".."} & set(inside.split("/")):  # an HTTP client would take them for a way to another address
+        raise CliError(f"{inside} cannot be fetched singly, for its path leads elsewhere: fetch the bundle")
+    return f"/bundles/{segment(bundle)}/files/{'/'.join(segment(part) for part in inside.split('/'))}"
+
+
+def fetch_whole(client: Client, bundle: str, output: Output) -> str:
+    """The whole bundle into a file, resumed where an earlier try was cut; its SHA-256."""
+    path = content_path(bundle, None)
+    try:
+        head = client.call("HEAD", path)
+    except ServiceProblem:
+        client.call("GET", path, stream=True).close()  # it says why not in its body, which HEAD has none of
+        raise
+    etag, length = head.headers.get("ETag", ""), int(head.headers.get("Content-Length", "0"))
+    promised = _DIGEST.fullmatch(etag)
+    if promised is None:
+        raise CliError("the service names no SHA-256 for this bundle")
+    sha256 = promised[1]
+    part = output.real.with_name(f".{output.real.name}.{sha256[:16]}.part")
+    with _private(part) as file, transfer("fetching", length) as done:
+        for attempt in range(1, TRIES + 1):
+            file.seek(0, os.SEEK_END)
+            if file.tell() == length:
+                break
+            try:
+                _rest(client, path, etag, file, output, done)
+            except Unreachable as error:
+                if attempt == TRIES:
+                    raise why_cut(client, bundle, str(error)) from None
+                client.sleep(pause_before(attempt))
+        _hold_to(file, length, sha256, part)
+        os.fsync(file.fileno())
+    output.settle(part)
+    return sha256
+
+
+def _rest(client: Client, path: str, etag: str, file: BinaryIO, output: Output, done: Progress) -> None:
+    start = file.tell()
+    headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
+    answer = client.call("GET", path, headers=headers, stream=True)
+    if answer.status_code != HTTPStatus.PARTIAL_CONTENT:
+        start = file.seek(0)
+        file.truncate()
+    copy_body(answer, Named(file, output.named), done, start)
+
+
+def copy_body(answer: requests.Response, target: Target, done: Progress | None = None, start: int = 0) -> int:
+    """The body into `target`; how many bytes. Unreachable when it was cut."""
+    copied = 0
+    try:
+        for piece in answer.iter_content(PIECE):
+            target.write(piece)
+            copied += len(piece)
+            if done is not None:
+                done(start + copied)
+    except requests.exceptions.RequestException as error:
+        raise Unreachable(f"the download was cut after {copied} bytes: {type(error).__name__}") from None
+    promised = answer.headers.get("Content-Length")
+    if promised is not None and int(promised) != copied:
+        raise Unreachable(f"the download was cut: {copied} of {promised} bytes came")
+    return copied
+
+
+def _hold_to(file: BinaryIO, length: int, sha256: str, part: Path) -> None:
+    file.flush()
+    file.seek(0)
+    hashing = hashlib.sha256()
+    while piece := file.read(PIECE):
+        hashing.update(piece)
+    if file.tell() != length or hashing.hexdigest() != sha256:
+        part.unlink()
+        raise CliError(
+            "what came is not what the service names: its SHA-256 differs; nothing was kept, fetch it again"
+        )
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[BinaryIO]:
+    """A file to go on writing, readable by its owner only."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise CliError(f"{path.parent} cannot be written to: {error.strerror}") from None
+    with os.fdopen(descriptor, "r+b") as file:
+        yield file
+
+
+@contextmanager
+def _told_why(client: Client, bundle: str) -> Iterator[None]:
+    try:
+        yield
+    except Unreachable as error:
+        raise why_cut(client, bundle, str(error)) from None
+
+
+def _piece(client: Client, path: str, span: str | None) -> requests.Response:
+    headers = {"Range": f"bytes={span}"} if span else {}
+    return client.call("GET", path, headers=headers, stream=True)
+
+
+class _Hashing:
+    """Passes bytes on, and keeps their digest."""
+
+    def __init__(self, target: Target) -> None:
+        self.digest = hashlib.sha256()
+        self._target = target
+
+    def write(self, piece: bytes) -> None:
+        self.digest.update(piece)
+        self._target.write(piece)
+
+
+def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> int:
+    """What is asked for, into a file or a stream; how many bytes. A file that fails its check gets no name; a stream
+    has the bytes before: then the exit code says so."""
+    answer = _piece(client, content_path(bundle, inside), span)
+    with output.writing() as target, _told_why(client, bundle):
+        passed = _Hashing(target)
+        copied = copy_body(answer, passed)
+        whole = inside is None and answer.status_code == HTTPStatus.OK
+        if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
+            raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
+    return copied
+
+
+def list_files(client: Client, bundle: str, limit: int | None) -> Items | Cut:
+    """The files inside a bundle: all of them in one answer, which is one look in the audit log, or the first few."""
+    path = f"/bundles/{segment(bundle)}/files"
+    if limit is not None and limit <= PAGE:
+        return client.items(path, limit)
+    answer = client.call("GET", path, headers={"Accept": _LINES}, stream=True)
+    if answer.headers.get("Content-Type") != _LINES:  # a service from before: by pages
+        answer.close()
+        return client.items(path, limit)
+    return Cut(_files(client, bundle, answer), limit)
+
+
+class Cut:
+    """The first `limit` of what is found. After the last one `more` tells whether that kept any back."""
+
+    def __init__(self, found: Iterator[dict[str, Any]], limit: int | None) -> None:
+        self._found, self._limit = found, limit
+        self.more = False
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        yield from islice(self._found, self._limit)
+        self.more = next(self._found, None) is not None
+
+
+def _files(client: Client, bundle: str, answer: requests.Response) -> Iterator[dict[str, Any]]:
+    """Each line but the last, which tells how many there were."""
+    number = 0
+    try:
+        for line in answer.iter_lines(PIECE):
+            file = json.loads(line)
+            if file.keys() == {"files"} and file["files"] == number:
+                return
+            number += 1
+            yield file
+    except (requests.exceptions.RequestException, ValueError):
+        pass
+    raise why_cut(client, bundle, f"the list was cut after {number} files")
+
+
+def why_cut(client: Client, bundle: str, told: str) -> CliError:
+    """What to say of a read that ended early: what became of the bundle, where that is why."""
+    try:
+        state = client.get(f"/bundles/{segment(bundle)}").get("state")
+    except CliError:
+        state = None
+    if state == "damaged":
+        return CliError(
+            f"{told}: what is stored of {bundle} is not what was sealed; it is recorded as damaged: have it sent again"
+        )
+    if state in ("erasing", "erased"):
+        return CliError(f"{told}: {bundle} is erased")
+    return Unreachable(f"{told}: is your grant still live? Try again")
+
+
+def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    asked = _RANGE.fullmatch(value) if value is not None else None
+    if value is not None and (asked is None or (asked[2] and int(asked[2]) < int(asked[1]))):
+        raise click.BadParameter("must be FIRST-LAST in bytes from 0, FIRST- or -COUNT, like 0-65535")
+    return value
+
+
+@click.command(cls=Command, examples=("casevault files bun_...", "casevault files bun_... --json --limit 0"))
+@click.argument("bundle")
+@with_limit_of("as the bundle has them")
+@with_json
+@connected
+def files(client: Client, bundle: str, limit: int, as_json: bool) -> None:
+    """List the files inside a bundle, without fetching it. Needs a live grant."""
+    found = list_files(client, bundle, limit or None)
+    columns: list[Column] = [
+        ("Size", size("size")),
+        ("Modified", lambda item: moment(item.get("modified"))),
+        ("Path", "path"),
+        ("", lambda item: "" if item.get("readable", True) else f"not readable: {item.get('why_not') or ''}"),
+    ]
+    show_items(found, columns, as_json, "the bundle holds no files")
+
+
+_EXAMPLES = (
+    "casevault fetch bun_... -o node7.zip",
+    "casevault fetch bun_... Storage/health.log -o -",
+    "casevault fetch bun_... --range 0-65535 -o first.bin",
+)
+
+
+@click.command(cls=ResumableCommand, examples=_EXAMPLES)
+@click.argument("bundle")
+@click.argument("inside", metavar="[PATH]", required=False)
+@with_output("File to write; - is stdout.  [default: the bundle's or file's name]")
+@click.option(
+    "--range", "span", metavar="A-B", callback=_span, help="Only these bytes, counted from 0, B included."
+)
+@with_json
+@connected
+def fetch(
+    client: Client,
+    bundle: str,
+    inside: str | None,
+    output: Path | None,
+    span: str | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Fetch a BUNDLE, or one file inside it (PATH). Needs a live grant; every read is logged.
+
+    A whole bundle is checked against its SHA-256 before it gets its name, and a cut download goes on where it stopped
+    when the same command is run again. With --json and a file, what was written is told as JSON.
+    """
+    if inside is not None and span is not None:
+        raise click.UsageError("--range is of the whole bundle's bytes: a file inside it is fetched whole")
+    target = Output.at(output or Path(_plain_name(client, bundle, inside)), force=force)
+    told: dict[str, object] = {"file": str(target.named), "bundle": bundle, "inside": inside, "range": span}
+    if inside is None and span is None and not target.streams:
+        told["sha256"] = fetch_whole(client, bundle, target)
+        told["bytes"] = target.real.stat().st_size
+        say(f"{target.named}: complete, SHA-256 {told['sha256']}")
+    else:
+        told["bytes"] = fetch_into(client, bundle, inside, span, target)
+        if not target.streams:
+            say(f"{target.named}: {told['bytes']} bytes")
+    if as_json and target.named != STDOUT:  # there the bytes are the answer
+        show_json(told)
+
+
+def _plain_name(client: Client, bundle: str, inside: str | None) -> str:
+    """A name for the file here; a stranger's path or hidden name does not choose where it goes."""
+    name = inside or str(client.get(f"/bundles/{segment(bundle)}").get("file_name") or "")
+    name = re.sub(r"[^\w.\- ]", "_", re.split(r"[/\\]", name)[-1]).lstrip(".-")
+    return name or f"{bundle}.bin"

@@ -1,0 +1,316 @@
+"""What the service is configured with. With retention/config.py, the only module here that reads the environment.
+
+| variable | meaning | default |
+|---|---|---|
+| CASEVAULT_LISTEN | IP address (or localhost) and port | 127.0.0.1:8443 |
+| CASEVAULT_ORIGIN | where callers find it, e.g. https://casevault.example.com | none: responses name paths |
+| CASEVAULT_UPLOAD_ORIGINS | origins of pages that may send by tus (uploaders.md), comma separated | none |
+| CASEVAULT_BLOB_LISTEN | IP address (or localhost) and port of the Blob endpoint, for upload links | none: no links |
+| CASEVAULT_BLOB_ORIGIN | where senders find it, e.g. https://blobs.example.com | https:// and the above |
+| CASEVAULT_TLS_CERTIFICATE | PEM file: certificate, then its intermediates | made here by a local CA (loopback only) |
+| CASEVAULT_TLS_KEY | PEM file: its private key, PKCS #8, mode 0600 | made here |
+| CASEVAULT_ISSUER | the OpenID Connect issuer whose tokens count | none: only in development |
+| CASEVAULT_AUDIENCE | audiences of tokens meant for this service, comma separated | casevault |
+| CASEVAULT_ISSUER_CA | PEM file of authorities to trust for the issuer | the well-known ones |
+| CASEVAULT_ROLES_CLAIM | claim that holds the roles | roles |
+| CASEVAULT_DIRECTORY_CLAIM | claim that holds the customer's directory | tid |
+| CASEVAULT_PARTNER_CLAIM | claim that holds the partner | partner |
+| CASEVAULT_ACCESS_TOKEN_CLAIMS | claims of access tokens alone (operators.md) | scp,scope,azpacr,appidacr,idtyp=app |
+| CASEVAULT_THREADS | requests that a process serves at once, of all kinds (operations.md) | 128 |
+| CASEVAULT_UPLOADS | of these, the most uploads | half of the threads but 4: 62 |
+| CASEVAULT_READS | of these, the most downloads; on the Blob endpoint uploads instead | a quarter of them: 31 |
+| CASEVAULT_CALLER_SHARE | percent of uploads, of downloads and of small bodies that one caller has at most | 50 |
+| CASEVAULT_TENANT_SHARE | percent of them that the callers of one customer have at most | 75 |
+| CASEVAULT_BODY_SECONDS | seconds in which a small body (JSON) has to come | 15 |
+| CASEVAULT_CONNECTIONS | connections that a process holds open at once | 4 for each thread: 512 |
+| CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
+| CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
+| CASEVAULT_CLOCK | embedded: a clock process beside the server; functions: none, a function app is it | embedded |
+| CASEVAULT_DRAIN_SECONDS | how long a stop goes on serving, not ready, before it begins | 0 |
+| CASEVAULT_METRICS_LISTEN | private IP address (or localhost) and port of the metrics, plain HTTP | none: no metrics |
+| CASEVAULT_BEAT_MILLISECONDS | pause between two rounds of the clock process | 500 |
+| CASEVAULT_DEVELOPMENT_ISSUER | in a rehearsal of several processes: the one whose people all know | its own |
+
+CASEVAULT_DEVELOPMENT=1 (retention/config.py) brings the development issuer, on loopback only. Without it an issuer
+must be named: there is no way to serve without one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from intake_api.http.cross_origin import read_origins
+from intake_api.http.hosts import ensure_loopback, is_loopback_address
+from intake_api.http.seats import SeatPlan
+from intake_api.identity.config import ACCESS_TOKEN_CLAIMS, IssuerSettings
+from retention.config import SettingError, Settings, whole_number
+from retention.config import from_environment as custody_from_environment
+
+AUDIENCE = "casevault"
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, to be connected to
+
+
+class ClockIs(StrEnum):
+    """Who makes happen what nobody calls for."""
+
+    EMBEDDED = "embedded"
+    FUNCTIONS = "functions"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerSettings:
+    """Everything that `serve` needs. SettingError when it cannot be served like this."""
+
+    custody: Settings
+    host: str = "127.0.0.1"
+    port: int = 8443
+    certificate: Path | None = None
+    key: Path | None = None
+    issuer: IssuerSettings | None = None
+    issuer_authorities: Path | None = None
+    seats: SeatPlan = field(default_factory=SeatPlan)
+    connections: int = 512
+    body_seconds: float = 15
+    stall_seconds: float = 60
+    stop_seconds: int = 30
+    clock: ClockIs = ClockIs.EMBEDDED
+    beat_seconds: float = 0.5
+    development_origin: str | None = None
+    blob_listen: tuple[str, int] | None = None
+    blob_address: str | None = None
+    address: str | None = None
+    upload_origins: frozenset[str] = frozenset()
+    drain_seconds: int = 0
+    metrics_listen: tuple[str, int] | None = None
+    metrics_folder: Path | None = None
+    """Where the processes of one service meet for their metrics: `serve` makes it."""
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) is not (self.key is None):
+            raise SettingError(
+                "CASEVAULT_TLS_CERTIFICATE and CASEVAULT_TLS_KEY go together: set both, or neither"
+            )
+        if self.certificate is None and not is_loopback_address(self.host):
+            raise SettingError(
+                f"listening on {self.host} needs a certificate that callers trust: set CASEVAULT_TLS_CERTIFICATE and "
+                "CASEVAULT_TLS_KEY (the generated one is for loopback only)"
+            )
+        self._check_identity()
+        self._check_signing()
+        if self.blob_address is not None and self.blob_listen is None:
+            raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
+        self.for_blobs()  # held to the same rules
+        if self.metrics_listen is not None and not is_private_address(self.metrics_listen[0]):
+            raise SettingError(
+                f"CASEVAULT_METRICS_LISTEN must be a loopback or private address, not {self.metrics_listen[0]}: "
+                "the metrics are shown to whoever asks"
+            )
+
+    def _check_signing(self) -> None:
+        if self.custody.public_keys is not None and self.clock is ClockIs.EMBEDDED:
+            raise SettingError(
+                "CASEVAULT_LOG_VERIFIER is for a service that signs nothing, and a clock signs the log: set "
+                "CASEVAULT_CLOCK=functions too, or leave it out"
+            )
+
+    def _check_identity(self) -> None:
+        if not self.custody.development:
+            if self.development_origin is not None:
+                raise SettingError(
+                    "CASEVAULT_DEVELOPMENT_ISSUER is for a rehearsal: it needs CASEVAULT_DEVELOPMENT=1"
+                )
+            if self.issuer is None:
+                raise SettingError(
+                    "no issuer is configured: set CASEVAULT_ISSUER to your OpenID Connect issuer, or "
+                    "CASEVAULT_DEVELOPMENT=1 for a rehearsal on this machine"
+                )
+            return
+        if self.issuer is not None:
+            raise SettingError(
+                "CASEVAULT_ISSUER and CASEVAULT_DEVELOPMENT=1 exclude each other: unset one of them"
+            )
+        try:
+            ensure_loopback(self.host)
+            if self.development_origin is not None:
+                ensure_loopback(urlsplit(self.development_origin).hostname or "")
+        except ValueError as error:
+            raise SettingError(f"CASEVAULT_DEVELOPMENT=1: {error}") from None
+
+    @property
+    def threads(self) -> int:
+        """Of a process that answers."""
+        return self.seats.threads
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port, as callers on this machine write them."""
+        return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
+
+    @property
+    def local_address(self) -> str:
+        """The same as it can be connected to: of an address that stands for all, this machine's own."""
+        return _address(self.host, self.port)
+
+    @property
+    def blob_origin(self) -> str | None:
+        """The same of the Blob endpoint, as its callers write it; None where there is none."""
+        served = self.for_blobs()
+        return (self.blob_address or served.origin) if served else None
+
+    def for_blobs(self) -> ServerSettings | None:
+        """The settings to serve the Blob endpoint with."""
+        if self.blob_listen is None:
+            return None
+        host, port = self.blob_listen
+        # Drained with the worker, before its own stop begins.
+        own = replace(self, host=host, port=port, blob_listen=None, blob_address=None, drain_seconds=0)
+        return replace(own, seats=self.seats.for_blobs())
+
+    @property
+    def tls_folder(self) -> Path:
+        """Where the generated certificate and its authority are kept."""
+        return self.custody.state / "tls"
+
+    @property
+    def issuer_key_file(self) -> Path:
+        """The development issuer's key."""
+        return self.custody.state / "development-issuer-key"
+
+
+def from_environment(environ: Mapping[str, str]) -> ServerSettings:
+    """Settings from `environ`; SettingError names the variable that is wrong."""
+    host, port = _listen("CASEVAULT_LISTEN", environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
+    blobs, metrics = environ.get("CASEVAULT_BLOB_LISTEN"), environ.get("CASEVAULT_METRICS_LISTEN")
+    return ServerSettings(
+        custody=custody_from_environment(environ),
+        host=host,
+        port=port,
+        certificate=_file(environ, "CASEVAULT_TLS_CERTIFICATE"),
+        key=_file(environ, "CASEVAULT_TLS_KEY"),
+        issuer=_issuer(environ),
+        issuer_authorities=_file(environ, "CASEVAULT_ISSUER_CA"),
+        seats=(seats := _seats(environ)),
+        connections=whole_number(
+            environ, "CASEVAULT_CONNECTIONS", 4 * seats.threads, least=2 * seats.threads, most=65_536
+        ),
+        body_seconds=whole_number(environ, "CASEVAULT_BODY_SECONDS", 15, least=1, most=300),
+        stall_seconds=whole_number(environ, "CASEVAULT_STALL_SECONDS", 60, least=1, most=3600),
+        stop_seconds=whole_number(environ, "CASEVAULT_STOP_SECONDS", 30, least=1, most=1800),
+        clock=_clock(environ),
+        development_origin=_origin(environ, "CASEVAULT_DEVELOPMENT_ISSUER", "https://127.0.0.1:8443"),
+        beat_seconds=whole_number(environ, "CASEVAULT_BEAT_MILLISECONDS", 500, least=50, most=60_000) / 1000,
+        blob_listen=_listen("CASEVAULT_BLOB_LISTEN", blobs) if blobs else None,
+        blob_address=_origin(environ, "CASEVAULT_BLOB_ORIGIN", "https://blobs.example.com"),
+        address=_origin(environ, "CASEVAULT_ORIGIN", "https://casevault.example.com"),
+        upload_origins=_upload_origins(environ),
+        drain_seconds=whole_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
+        metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
+    )
+
+
+def _seats(environ: Mapping[str, str]) -> SeatPlan:
+    threads = whole_number(environ, "CASEVAULT_THREADS", 128, least=12, most=4096)
+    default = SeatPlan.by_default(threads)
+    try:
+        return SeatPlan(
+            threads=threads,
+            uploads=whole_number(environ, "CASEVAULT_UPLOADS", default.uploads, least=1, most=threads),
+            reads=whole_number(environ, "CASEVAULT_READS", default.reads, least=1, most=threads),
+            caller_share=whole_number(environ, "CASEVAULT_CALLER_SHARE", 50, least=1, most=100),
+            tenant_share=whole_number(environ, "CASEVAULT_TENANT_SHARE", 75, least=1, most=100),
+        )
+    except ValueError as error:
+        raise SettingError(
+            f"CASEVAULT_THREADS, CASEVAULT_UPLOADS, CASEVAULT_READS and the shares do not go together: {error}"
+        ) from None
+
+
+def is_private_address(host: str) -> bool:
+    """Whether only this machine or its own network reaches the address."""
+    address = ip_address(host)
+    return address.is_private and not address.is_unspecified
+
+
+def _clock(environ: Mapping[str, str]) -> ClockIs:
+    text = environ.get("CASEVAULT_CLOCK", ClockIs.EMBEDDED)
+    if text not in set(ClockIs):
+        raise SettingError(f"CASEVAULT_CLOCK must be {' or '.join(ClockIs)}, not {text!r}")
+    return ClockIs(text)
+
+
+def listening_from_environment(environ: Mapping[str, str]) -> str | None:
+    """Where a service with these variables listens, as callers on this machine write it; None where none says so."""
+    return _address(*_listen("CASEVAULT_LISTEN", text)) if (text := environ.get("CASEVAULT_LISTEN")) else None
+
+
+def as_called(host: str) -> str:
+    """A host that is listened on, as callers on this machine write it."""
+    return _EVERYWHERE.get(host, host)
+
+
+def _address(host: str, port: int) -> str:
+    host = as_called(host)
+    return f"https://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
+    text = environ.get(name)
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
+        raise SettingError(f"{name} must look like {example}, with no path")
+    return text.rstrip("/")
+
+
+def _upload_origins(environ: Mapping[str, str]) -> frozenset[str]:
+    try:
+        return read_origins(environ.get("CASEVAULT_UPLOAD_ORIGINS", ""))
+    except ValueError as error:
+        raise SettingError(f"CASEVAULT_UPLOAD_ORIGINS: {error}") from None
+
+
+def _listen(name: str, text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    host = "127.0.0.1" if host == "localhost" else host.removeprefix("[").removesuffix("]")
+    wrong = f"{name} must be an address and a port, like 127.0.0.1:8443, not {text!r}"
+    if not port.isascii() or not port.isdigit() or not 0 < int(port) < 1 << 16:
+        raise SettingError(wrong)
+    try:
+        return str(ip_address(host)), int(port)
+    except ValueError:
+        raise SettingError(wrong) from None
+
+
+def _file(environ: Mapping[str, str], name: str) -> Path | None:
+    if not (text := environ.get(name)):
+        return None
+    path = Path(text).resolve()
+    if not path.is_file():
+        raise SettingError(f"{name} names a file that is not there: {path}")
+    return path
+
+
+def _issuer(environ: Mapping[str, str]) -> IssuerSettings | None:
+    if not (issuer := environ.get("CASEVAULT_ISSUER")):
+        return None
+    if not issuer.startswith("https://"):
+        raise SettingError(f"CASEVAULT_ISSUER must be an https address, not {issuer!r}")
+    audiences = environ.get("CASEVAULT_AUDIENCE", AUDIENCE).split(",")
+    marks = environ.get("CASEVAULT_ACCESS_TOKEN_CLAIMS", ",".join(ACCESS_TOKEN_CLAIMS))
+    try:
+        return IssuerSettings(
+            issuer=issuer,
+            audiences=tuple(audience.strip() for audience in audiences),
+            roles_claim=environ.get("CASEVAULT_ROLES_CLAIM", "roles"),
+            directory_claim=environ.get("CASEVAULT_DIRECTORY_CLAIM", "tid"),
+            partner_claim=environ.get("CASEVAULT_PARTNER_CLAIM", "partner"),
+            access_token_claims=tuple(mark.strip() for mark in marks.split(",")) if marks.strip() else (),
+        )
+    except ValueError as error:
+        raise SettingError(f"CASEVAULT_AUDIENCE, CASEVAULT_ACCESS_TOKEN_CLAIMS: {error}") from None

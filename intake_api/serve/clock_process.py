@@ -1,0 +1,214 @@
+"""The clock process: what happens without a caller, beside the server so that it never slows an upload.
+
+First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before. A witness
+that does not answer holds up the sequence beat alone, which asks it again; whether anything is opened, see
+`retention.custody.log_gate`.
+Then seven beats, each in a thread of its own, so that none waits for another's long work:
+  time       whether this machine's clock can be believed, before anything is destroyed by it (P4)
+  sequence   new audit entries into the tree, a signed checkpoint (P3)
+  witness    checkpoints and tiles to where somebody else keeps them (P3)
+  cosign     the newest checkpoint to witnesses that others run
+  erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
+             emptied, so that no deleted value lingers there (P7)
+  read back  what was received, to its receipt (P1)
+  scrub      all that is stored, read back again and again (P1)
+
+Rules:
+- Work is derived from state; a beat that is killed anywhere is made good by the next.
+- A beat that fails is logged and tried again, each time after a longer pause; it stops nobody else.
+- It stops between two rounds when asked to, and when its parent is gone. Beats that speak to others' servers are not
+  waited for: the last entries are signed whether or not a witness hangs, and their next round makes theirs good.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.config
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+
+from audit.mirror.store import MirrorUnavailableError
+from intake_api.config import ServerSettings
+from intake_api.logs import LOGGING
+from intake_api.processes import end_with_parent, keep_running, leave_terminal_group, step_back
+from intake_api.serve.metrics import observer_of, serve_metrics
+from retention.assembly import Services, begin, state_of
+from retention.jobs.scrub import Pace, Stopped, scrub_next
+from retention.jobs.sequencing import cosign_once, reconcile_once, sequence_once, witness_once
+from retention.jobs.sweep import SweepReport, erase_due, remove_orphans, verify_received
+from retention.records.sqlite_engine import truncate_wal
+from retention.telemetry.observer import NOTHING, Observer
+
+LOG = logging.getLogger(__name__)
+ERASURES = 1000
+"""Bundles a round of the erase beat carries through at most."""
+LONGEST_PAUSE = 60.0
+SCRUB_PAUSE = 5.0
+"""Seconds between two looks whether the scrubbing is to go on."""
+OUTSIDE_SECONDS = 1.0
+"""For the beats that speak to others' servers, once everything else has stopped."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One kind of work. `round` does a bounded amount of it and says whether more waits; `outside`: it asks others."""
+
+    name: str
+    round: Callable[[], bool]
+    least_pause: float = 0.0
+    outside: bool = False
+
+    def run(self, pause: float, stop: threading.Event, observer: Observer = NOTHING) -> None:
+        """Round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
+        wait = pause = max(pause, self.least_pause)
+        while not stop.is_set():
+            try:
+                more = self.round()
+                wait = 0 if more else pause
+                observer.job(self.name, well=True)
+            except Exception:
+                wait = min(max(wait, pause) * 2, LONGEST_PAUSE)
+                observer.job(self.name, well=False)
+                LOG.exception("the %s beat failed; again in %.1f seconds", self.name, wait)
+            stop.wait(wait)
+
+
+class Clockwork:
+    """The seven beats over one set of services; work that takes long ends early once `stop` is set."""
+
+    def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
+        self._services = services
+        self._stop = stop or threading.Event()
+        self._wal_holds_erased = True  # unknown at the start: a process before this one may have been killed
+
+    def jobs(self) -> tuple[Beat, ...]:
+        """Each for a thread of its own."""
+        return (
+            Beat("time", self._time, outside=True),
+            Beat("sequence", self._sequence),
+            Beat("witness", self._witness, outside=True),
+            Beat("cosign", self._cosign, outside=True),
+            Beat("erase", self._erase),
+            Beat("read-back", self._read_back),
+            Beat("scrub", self._scrub, SCRUB_PAUSE),
+        )
+
+    def prepare(self, pause: float, stop: threading.Event) -> None:
+        """Once, before the beats. ForkedError, NotOurTailError: two histories; the service ends, somebody must look."""
+        while not stop.is_set():
+            try:
+                if reconcile_once(self._services):
+                    break
+                LOG.info("another process reconciles the records")
+            except MirrorUnavailableError as error:
+                LOG.warning("the log waits for its witness; all other work goes on: %s", error)
+                break
+            stop.wait(pause)
+        if removed := remove_orphans(self._services.custody):
+            LOG.info("removed %d parts that writers left behind", removed)
+
+    def _time(self) -> bool:
+        self._services.timekeeper.keep()
+        return False
+
+    def _witness(self) -> bool:
+        if not witness_once(self._services):  # logged there; the next round is not put off
+            self._services.observer.job("witness-copy", well=False)
+        return False
+
+    def _cosign(self) -> bool:
+        if not cosign_once(self._services):
+            self._services.observer.job("cosignature", well=False)
+        return False
+
+    def _sequence(self) -> bool:
+        sequence_once(self._services)
+        return False
+
+    def _erase(self) -> bool:
+        report = erase_due(self._services.custody, ERASURES)
+        if report.begun or report.expired or report.erased or report.failed:
+            facts = {"begun": report.begun, "expired": report.expired, "erased": report.erased}
+            LOG.info("swept", extra={"facts": {**facts, "failed": report.failed}})
+        self._wal_holds_erased = self._wal_holds_erased or report.erased > 0
+        if self._wal_holds_erased:
+            self._wal_holds_erased = not truncate_wal(self._services.custody.records.engine)
+        return report.erased >= ERASURES
+
+    def _read_back(self) -> bool:
+        report = SweepReport()
+        verify_received(self._services.custody, report, limit=1)
+        return report.verified > 0
+
+    def _scrub(self) -> bool:
+        step_back()
+        with suppress(Stopped):
+            return scrub_next(self._services.custody, Pace(self._services.settings.scrub_period, self._rest))
+        return False
+
+    def _rest(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Stopped
+
+
+def run(services: Services, pause: float, stop: threading.Event) -> None:
+    """Beat until `stop`, then once more sequence what is left."""
+    clockwork = Clockwork(services, stop)
+    clockwork.prepare(pause, stop)
+    jobs = {
+        threading.Thread(
+            target=keep_running,
+            args=(job.name, partial(job.run, pause, stop, services.observer)),
+            name=job.name,
+            daemon=True,
+        ): job.outside
+        for job in clockwork.jobs()
+    }
+    for thread in jobs:
+        thread.start()
+    for thread, outside in jobs.items():
+        if not outside:
+            thread.join()
+    if services.reconciled.is_set():
+        sequence_once(services)
+    give_up = time.monotonic() + OUTSIDE_SECONDS
+    for thread in jobs:
+        thread.join(max(0, give_up - time.monotonic()))
+
+
+def main(settings: ServerSettings) -> None:
+    """The clock process, from its start to SIGTERM."""
+    with _process(settings, "clock") as (services, stop):
+        run(services, settings.beat_seconds, stop)
+
+
+def watch(settings: ServerSettings) -> None:
+    """Where a function app is the clock: this process only tells how the work stands, and shows the metrics."""
+    with _process(settings, "watch") as (_services, stop):
+        stop.wait()
+
+
+@contextmanager
+def _process(settings: ServerSettings, name: str) -> Iterator[tuple[Services, threading.Event]]:
+    """What both need: signals, services, and the page of metrics if one is asked for."""
+    leave_terminal_group()
+    logging.config.dictConfig(LOGGING)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    end_with_parent(settings.stop_seconds)
+    services = begin(settings.custody, observer_of(settings, name), links=False)
+    if settings.metrics_listen is not None and settings.metrics_folder is not None:
+        serve_metrics(settings.metrics_listen, settings.metrics_folder)
+    services.observer.watch_state(state_of(services))
+    try:
+        yield services, stop
+    finally:
+        services.close()

@@ -1,0 +1,87 @@
+"""Everything in the records that decides who reads what, held against its tags and the log's newest acts.
+
+What opening asks of one bundle at a time, asked of all: for the doctor. Only what could open something is looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+from sqlalchemy import Row, Table, or_, select
+
+from retention.custody.access.bound_access import Altered, check_placed, check_row, read_newest_access
+from retention.domain.bundle import LIVE
+from retention.domain.case import CaseState
+from retention.domain.row_tag import ACTOR, BUNDLE, PARTNER, STAMP, TENANT, Binding
+from retention.records.tables import (
+    actors,
+    assignments,
+    bundles,
+    cases,
+    consents,
+    grants,
+    partners,
+    stamps,
+    tenants,
+)
+from retention.records.unit_of_work import Reads, Records
+
+_AT_ONCE = 1000
+_ROWS: tuple[tuple[str, Table], ...] = (
+    (TENANT, tenants),
+    (ACTOR, actors),
+    (PARTNER, partners),
+    (STAMP, stamps),
+    (BUNDLE, bundles),
+)
+
+
+def find_altered(records: Records, binding: Binding, now: datetime) -> Iterator[str]:
+    """What is not as the service wrote it, a sentence each."""
+    for kind, table in _ROWS:
+        yield from _altered_rows(records, binding, kind, table)
+    for case_id in _reachable(records, now):
+        with records.read() as reads:
+            try:
+                read_newest_access(reads, binding, case_id)
+            except Altered as error:
+                yield error.what
+
+
+def _altered_rows(records: Records, binding: Binding, kind: str, table: Table) -> Iterator[str]:
+    last = ""
+    while True:
+        page = select(table).where(table.c.id > last).order_by(table.c.id).limit(_AT_ONCE)
+        with records.read() as reads:
+            rows: Sequence[Row[tuple[object, ...]]] = reads.execute(page).all()
+            yield from [what for row in rows if (what := _problem(reads, binding, kind, row))]
+        if not rows:
+            return
+        last = rows[-1].id
+
+
+def _problem(reads: Reads, binding: Binding, kind: str, row: Row[tuple[object, ...]]) -> str | None:
+    if kind == BUNDLE and row.state not in LIVE:
+        return None
+    try:
+        check_row(binding, kind, row)
+        if kind == BUNDLE and row.case_id is not None:
+            check_placed(reads, row.id, row.case_id)
+    except Altered as error:
+        return error.what
+    return None
+
+
+def _reachable(records: Records, now: datetime) -> Sequence[str]:
+    """The open cases in which somebody is, or says to be."""
+    a, g, c = assignments.c, grants.c, consents.c
+    lively = (
+        select(a.case_id).where(a.unassigned_at.is_(None)),
+        select(g.case_id).where(g.ended_at.is_(None), g.expires_at > now),
+        select(c.case_id).where(c.revoked_at.is_(None), c.expires_at > now),
+    )
+    named = or_(*(cases.c.id.in_(each) for each in lively))
+    with records.read() as reads:
+        found = select(cases.c.id).where(cases.c.state == CaseState.OPEN, named).order_by(cases.c.id)
+        return list(reads.execute(found).scalars())

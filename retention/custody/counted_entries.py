@@ -1,0 +1,248 @@
+"""Entries of what one caller does again and again, bounded so that nobody can fill the log (P3).
+
+Rules:
+- Refusals and looks are counted; an act that succeeded has an entry of its own, always.
+- The first of a kind (who, what, how it ended, about what) is an entry at once, durable before its caller is answered.
+- Those that follow within the window are counted. When the window is over, one entry tells their number, with the times
+  and the particulars of the first and the last of them.
+- A caller has at most `most_each` kinds in a window. What goes past them is counted together, for that caller alone.
+- All callers together have at most `most` kinds. What goes past them is counted together for the rest: a crowd cannot
+  fill the memory, and takes nothing from a caller that has its place already.
+- `flush` writes what is over: called by a timer, and for all that is left when a process stops. One that is killed
+  loses the numbers of its windows that are open; the first of each kind is in the log.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from audit.entry import SALT_BYTES, Action, Detail, Entry
+from audit.times import rfc3339
+from retention.domain.ids import Kind, new_id
+from retention.records.unit_of_work import Records
+
+MOST, MOST_EACH = 4096, 32
+MOST_STRANGERS = 256
+MOST_LOOKS, MOST_LOOKED_AT = 8192, 128
+"""Things that all callers, and one of them, look at within a window and that have an entry each."""
+MANY = "(many)"
+_EVERYBODY = object()
+
+
+@dataclass(slots=True)
+class _Counted:
+    """One kind in an open window. `told`: an entry of it is durable."""
+
+    told: bool = False
+    waiting: int = 0
+    earliest: Entry | None = None
+    latest: Entry | None = None
+
+
+@dataclass(slots=True)
+class _Window:
+    """What one caller did since it began."""
+
+    since: datetime
+    number: int = 0
+    kinds: dict[Hashable, _Counted] = field(default_factory=dict)
+
+
+Over = Sequence[tuple[Hashable, _Window]]
+
+
+class Counted:
+    """Thread safe; one for a process and a class of callers.
+
+    `past_each` makes the entry that is counted in place of one past its caller's kinds, `past_all` in place of one past
+    everybody's. `by_address`: kinds are told apart by the address that they come from, too.
+    """
+
+    def __init__(
+        self,
+        window: timedelta,
+        *,
+        past_each: Callable[[Entry], Entry],
+        past_all: Callable[[Entry], Entry],
+        most: int = MOST,
+        most_each: int = MOST_EACH,
+        by_address: bool = False,
+    ) -> None:
+        self.window = window
+        self._past_each, self._past_all = past_each, past_all
+        self._most, self._most_each, self._by_address = most, most_each, by_address
+        self._lock, self._writing = threading.Lock(), threading.Lock()
+        self._open: dict[Hashable, _Window] = {}
+        self._size = 0
+
+    def note(self, records: Records, entry: Entry, caller: str) -> int:
+        """Enter or count `entry`; how many of this caller's its window has now, 0 where it has none of its own.
+
+        Raises what the write of an entry raises: nothing was entered then, and the caller may not be answered.
+        """
+        if self._any_over(entry.at):
+            self.flush(records, entry.at)
+        with self._lock:
+            window, counted, entry, own = self._find(entry, caller)
+            window.number += 1
+            number, tell = window.number, not counted.told
+            if not tell:
+                counted.waiting += 1
+                counted.earliest, counted.latest = counted.earliest or entry, entry
+        if tell:
+            records.write(lambda tx: tx.audit(entry))
+            counted.told = True
+        return number if own else 0
+
+    def flush(self, records: Records, now: datetime, *, everything: bool = False) -> int:
+        """Write what windows that are over have counted (`everything`: the open ones too); how many entries.
+
+        Of several at once one writes and the others wait: who has flushed may end the process.
+        """
+        with self._writing:
+            with self._lock:
+                over = self._take(now, everything=everything)
+            counted = [each for _, window in over for each in window.kinds.values() if each.waiting]
+            numbers = [_number(each, now) for each in counted]
+            if not numbers:
+                return 0
+            try:
+                records.write(lambda tx: tx.audit(*numbers))
+            except BaseException:
+                self._give_back(over)
+                raise
+            return len(numbers)
+
+    def _find(self, entry: Entry, caller: str) -> tuple[_Window, _Counted, Entry, bool]:
+        """Where it is counted, and as what; whether in a window of the caller's own."""
+        for made, most in ((entry, self._most_each), (self._past_each(entry), 2 * self._most_each)):
+            window, kind = self._open.get(caller), self._kind(made)
+            if window is not None and (counted := window.kinds.get(kind)) is not None:
+                return window, counted, made, True
+            if self._size < self._most and (window is None or len(window.kinds) < most):
+                return *self._begin(caller, kind, made.at), made, True
+        made = self._past_all(entry)
+        return *self._begin(_EVERYBODY, self._kind(made), made.at), made, False
+
+    def _begin(self, key: Hashable, kind: Hashable, now: datetime) -> tuple[_Window, _Counted]:
+        window = self._open.setdefault(key, _Window(now))
+        if kind not in window.kinds:
+            window.kinds[kind] = _Counted()
+            self._size += 1
+        return window, window.kinds[kind]
+
+    def _kind(self, entry: Entry) -> Hashable:
+        said = tuple(sorted((name, str(value)) for name, value in entry.details.items() if name != "count"))
+        about = (entry.tenant, entry.case, entry.bundle, entry.subject)
+        where = entry.particulars.get("ip") if self._by_address else None
+        return entry.actor, entry.action, entry.outcome, entry.reason, about, said, where
+
+    def _any_over(self, now: datetime) -> bool:
+        with self._lock:
+            oldest = next(iter(self._open.values()), None)
+            return oldest is not None and self._is_over(oldest, now)
+
+    def _is_over(self, window: _Window, now: datetime) -> bool:
+        """A clock set back ends it too: better an entry too many than a window that never ends. By less than a window
+        it is only callers that overtook each other."""
+        return abs(now - window.since) >= self.window
+
+    def _take(self, now: datetime, *, everything: bool = False) -> Over:
+        """The windows that are over, taken out."""
+        over = []
+        for key, window in self._open.items():  # in the order in which they began
+            if not everything and not self._is_over(window, now):
+                break
+            over.append((key, window))
+        for key, window in over:
+            del self._open[key]
+            self._size -= len(window.kinds)
+        return over
+
+    def _give_back(self, over: Over) -> None:
+        """What could not be written is over still, and tried again with the next."""
+        with self._lock:
+            for key, window in over:
+                window.kinds = {kind: each for kind, each in window.kinds.items() if each.waiting}
+                if window.kinds:
+                    self._open = {object() if key in self._open else key: window, **self._open}
+                    self._size += len(window.kinds)
+
+
+def _number(counted: _Counted, now: datetime) -> Entry:
+    """The entry that tells how many followed the one that was told."""
+    first, last = counted.earliest, counted.latest
+    if first is None or last is None:
+        raise ValueError("nothing was counted")
+    told: dict[str, Detail] = {"count": counted.waiting, "first": rfc3339(first.at), "last": rfc3339(last.at)}
+    beside = dict(first.particulars.items() & last.particulars.items())
+    for when, each in (("first", first), ("last", last)):
+        beside |= {f"{when}_{name}": text for name, text in each.particulars.items() if name not in beside}
+    return _anew(first, at=now, details={**first.details, **told}, particulars=beside)
+
+
+def _anew(entry: Entry, **changes: Any) -> Entry:
+    """`entry` with `changes`, as an entry of its own."""
+    return replace(entry, **{"id": new_id(Kind.ENTRY), "salt": secrets.token_bytes(SALT_BYTES), **changes})
+
+
+_NOTHING: dict[str, None] = dict.fromkeys(("tenant", "case", "bundle", "subject"))
+
+
+def _many_refusals(entry: Entry) -> Entry:
+    """Too many kinds of refusals of one caller: the rest by number, with the first and the last that were asked for."""
+    return _anew(entry, action=Action.CALLER_REFUSED, reason="many-refusals", details={}, **_NOTHING)
+
+
+def _many_callers(entry: Entry) -> Entry:
+    """Too many callers: the rest by what they did and why it was refused."""
+    return _anew(entry, actor="act_unknown", actor_kind="unknown", particulars={"ip": MANY}, **_NOTHING)
+
+
+def _many_addresses(entry: Entry) -> Entry:
+    return _anew(entry, particulars={**entry.particulars, "ip": MANY})
+
+
+def _many_looks(entry: Entry) -> Entry:
+    """Too many things that one caller looked at: the rest by number, with the first and the last of them."""
+    return _anew(entry, action=Action.RECORDS_LISTED, details={"of": "many"}, reason=None, **_NOTHING)
+
+
+class Counts:
+    """All that a process counts, each class of callers for itself: none of them takes room from another."""
+
+    def __init__(self) -> None:
+        self.refusals = Counted(timedelta(minutes=1), past_each=_many_refusals, past_all=_many_callers)
+        self.looks = Counted(
+            timedelta(minutes=10),
+            past_each=_many_looks,
+            past_all=_many_callers,
+            most=MOST_LOOKS,
+            most_each=MOST_LOOKED_AT,
+        )
+        self.strangers = Counted(
+            timedelta(minutes=1),
+            past_each=_many_addresses,
+            past_all=_many_callers,
+            most=MOST_STRANGERS,
+            by_address=True,
+        )
+        self.link_refusals = Counted(
+            timedelta(minutes=1),
+            past_each=_many_addresses,
+            past_all=_many_callers,
+            most=MOST_STRANGERS,
+            by_address=True,
+        )
+        self.link_uses = Counted(
+            timedelta(hours=1), past_each=_many_addresses, past_all=_many_callers, by_address=True
+        )
+
+    def flush(self, records: Records, now: datetime, *, everything: bool = False) -> int:
+        """Write what is over, or everything that is counted; how many entries."""
+        return sum(each.flush(records, now, everything=everything) for each in vars(self).values())

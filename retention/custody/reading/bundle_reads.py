@@ -1,0 +1,313 @@
+"""Reading: the one way to plaintext (P2, P3).
+
+Order of writing:
+  decide (`retention.domain.grants`) -> * entry `bundle.opened` durable -> seen as it was written (`opening`) -> data
+  key unwrapped -> first plaintext byte
+  the end of the read (bytes, complete or cut) is a second entry, `bundle.read-ended`
+- `_unseal` takes an Allowed, which only `retention.domain.grants` makes: no door can reach plaintext around the
+  decision.
+- Nothing is opened, and what is open is cut, while the records may be older than the log
+  (`retention.custody.log_gate`).
+- What is decided from is bound by the service's own key (`access`): a row that somebody else wrote opens nothing.
+- A grant that ends cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
+- The entry of the end says why a read ended early: WHY.
+- Damage that is met is looked for again at once (`completing.confirm_damage`): found twice, the bundle is damaged.
+- Nothing here can write to a bundle.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+
+from sqlalchemy import Row, select
+from sqlalchemy.exc import DBAPIError
+
+from audit.entry import Action, Detail, Entry, Outcome
+from retention.archive import ArchiveError, NoSuchFile
+from retention.custody.access.bound_access import Altered, check_row, read_access
+from retention.custody.context import (
+    Custody,
+    Refusal,
+    about_bundle,
+    alarmed,
+    commit,
+    entry,
+    refuse,
+    turned,
+    unseen,
+)
+from retention.custody.reading.opening_entry import EntryNotKept, confirm, stands
+from retention.custody.uploads.completion import DAMAGE, confirm_damage, opener, received_manifest
+from retention.custody.uploads.declaration import refuse_if_erased
+from retention.domain.actor import Actor
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Damaged, Erased, Passing, Refused, Unavailable
+from retention.domain.grants import Allowed, Denied, decide_open
+from retention.domain.row_tag import BUNDLE
+from retention.envelope.bundle_file import BundleOpener
+from retention.envelope.format import EnvelopeError
+from retention.objects.store_errors import KeyDestroyed, StoreError
+from retention.records.queries import find_bundle, hold
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Reads, Transaction
+
+RECHECK_SECONDS = 2.0
+WHY: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
+    ((Erased, KeyDestroyed), "erased"),
+    ((Damaged,), "damaged"),
+    ((NoSuchFile,), "no-such-file"),
+    ((ArchiveError,), "not-readable"),
+    ((Unavailable, StoreError, EnvelopeError, DBAPIError), "unavailable"),
+)
+"""Why a read ended, for the entry of its end; the first row that fits. A grant's end has the refusal's own reason, any
+other error `error`, and a caller that left `cut`."""
+T = TypeVar("T")
+Span = tuple[int, int]
+"""A run of a bundle's plaintext: offset and length, in bytes."""
+Choose = Callable[[Row[Any]], Sequence[Span]]
+"""Which runs are wanted, once the bundle is known; may raise Invalid."""
+
+
+class OpenBundle:
+    """A bundle opened under a grant for one read. Close it: closing writes the entry of the end."""
+
+    def __init__(
+        self,
+        custody: Custody,
+        actor: Actor,
+        allowed: Allowed,
+        bundle: Row[Any],
+        spans: Sequence[Span],
+        opened: Entry,
+    ) -> None:
+        self.bundle = bundle
+        self.spans = spans
+        self._custody, self._actor, self._allowed, self._opened = custody, actor, allowed, opened
+        self._checked = time.monotonic()
+        self._delivered = 0
+        self._complete = False
+        self._closed = False
+        try:
+            with alarmed():
+                self._sealed = _unseal(custody, allowed)
+        except Exception as error:
+            told = self._found(error)
+            self._end(_why(told))
+            raise told from None
+
+    @property
+    def sealed(self) -> BundleOpener:
+        """For readers that seek (archives); what they deliver goes through `deliver`."""
+        return self._sealed
+
+    def pieces(self, span: Span) -> Iterator[bytes]:
+        """The plaintext of a run, each piece verified before it leaves."""
+        return self.deliver(self._sealed.read(*span))
+
+    def deliver(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """Pass pieces on while the grant lives, and count each before it is handed over: never less than left."""
+        for piece in self.passing(pieces):
+            self._delivered += len(piece)
+            yield piece
+
+    def passing(self, found: Iterator[T]) -> Iterator[T]:
+        """Pass on what was made of the plaintext (pieces, names) while the grant lives."""
+        try:
+            for one in found:
+                self._check_grant()
+                yield one
+        except Exception as error:
+            raise self.failed(error) from None
+
+    def hold_back(self) -> int:
+        """What `deliver` passed on so far is not handed over yet; how many bytes, for `hand_over`."""
+        held, self._delivered = self._delivered, 0
+        return held
+
+    def hand_over(self, length: int) -> None:
+        """This much of what was held back is handed over."""
+        self._delivered += length
+
+    def done(self) -> None:
+        """All that was asked for was handed over."""
+        self._complete = True
+
+    def failed(self, error: Exception) -> Exception:
+        """Close it because of `error`; what to tell the caller of it."""
+        if self._closed:
+            return error
+        told = self._found(error)
+        self.close(_why(told))
+        return told
+
+    def _found(self, error: Exception) -> Exception:
+        """What an error means once it was looked at again: a passing fault, an erasure that came between, or damage."""
+        if isinstance(error, KeyDestroyed):
+            return Erased(self.bundle.id, state="erasing", cause=None, erased_at=None)
+        if not isinstance(error, DAMAGE):
+            return error
+        try:
+            state = confirm_damage(self._custody, self.bundle, error)
+        except Exception as other:  # the store is away: nothing can be said of the bundle
+            return other
+        if state in (BundleState.ERASING, BundleState.ERASED):
+            return Erased(self.bundle.id, state=str(state), cause=None, erased_at=None)
+        return Damaged(self.bundle.id) if state is BundleState.DAMAGED else Passing()
+
+    def _check_grant(self) -> None:
+        if self._custody.clock.now() >= self._allowed.until:
+            raise Refused("your grant has expired", reason="grant-expired")
+        if time.monotonic() - self._checked < RECHECK_SECONDS:
+            return
+        self._checked = time.monotonic()
+        least = self._custody.gate.ask(self._custody.clock.now())
+        with self._custody.records.read() as reads:
+            self._custody.gate.check(reads, least)
+            bundle = reads.execute(select(bundles).where(bundles.c.id == self.bundle.id)).one()
+            if bundle.state == BundleState.DAMAGED:  # another reader, or the scrubbing, has found it
+                raise Damaged(self.bundle.id)
+            with alarmed():
+                allowed = self._still_allowed(reads, bundle)
+        if not allowed:
+            raise Refused(
+                "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
+            )
+
+    def _still_allowed(self, reads: Reads, bundle: Row[Any]) -> bool:
+        custody, allowed = self._custody, self._allowed
+        if bundle.state != BundleState.COMPLETE or bundle.case_id != allowed.case:
+            return False
+        check_row(custody.binding, BUNDLE, bundle)
+        access = read_access(reads, custody.binding, allowed.case)
+        if not stands(reads, self._opened):
+            raise EntryNotKept
+        return access.has(allowed.grant, allowed.consent)
+
+    def close(self, reason: str = "cut") -> None:
+        """Let go, and write down how the read ended (`reason`: if it was not done). Repeating it does nothing."""
+        if self._closed:
+            return
+        self._closed = True
+        try:
+            self._sealed.close()
+        finally:
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
+        now = self._custody.clock.now()
+        why = None if self._complete else reason
+        ended = _ended(self._actor, self._opened, now, why, self._delivered)
+        self._custody.records.write(lambda tx: tx.audit(ended))
+
+
+def open_bundle(
+    custody: Custody,
+    actor: Actor,
+    bundle_id: str,
+    choose: Choose,
+    *,
+    action: Action = Action.BUNDLE_OPENED,
+    particulars: Mapping[str, str] | None = None,
+) -> OpenBundle:
+    """Open a complete bundle under the actor's grant, to read the runs that `choose` names.
+
+    NotFound, Refused (with an entry), Erased (the tombstone answers), Invalid (from `choose`).
+    Unavailable: the records may be older than the log; or records or log were altered (with an entry).
+    """
+    now = custody.clock.now()
+    custody.schema.require(custody.records)
+    least = custody.gate.ask(now)
+
+    def work(tx: Transaction) -> tuple[Allowed, int, Row[Any], Sequence[Span], Entry] | Refusal:
+        custody.gate.check(tx, least)
+        bundle = find_bundle(tx, actor, bundle_id, now)
+        if bundle is None:
+            return unseen(tx, actor, action, now, "bundle", bundle_id)
+        refuse_if_erased(bundle)
+        try:
+            decided, version = _decide(tx, custody, actor, bundle, now)
+        except Altered as error:
+            ids = about_bundle(bundle)
+            return turned(
+                tx, error, entry(actor, action, now, outcome=Outcome.REFUSED, reason=error.reason, **ids)
+            )
+        if isinstance(decided, Denied):
+            return refuse(tx, actor, action, now, decided, **about_bundle(bundle))
+        hold(tx, decided.grant.id, bundle_id)
+        spans = choose(bundle)
+        opened = entry(
+            actor,
+            action,
+            now,
+            **about_bundle(bundle),
+            subject=decided.grant.id,
+            details={**_span_details(spans), **({"consent": decided.consent.id} if decided.consent else {})},
+            particulars=particulars,
+        )
+        tx.audit(opened)
+        return decided, version, bundle, spans, opened
+
+    allowed, version, bundle, spans, opened = commit(custody, work)  # * the entry is durable
+    custody.openings.follow(opened)
+    try:
+        with alarmed():
+            confirm(custody.records, custody.binding, opened, allowed.case, version)  # plaintext may follow
+    except (Altered, EntryNotKept) as error:
+        ended = _ended(actor, opened, custody.clock.now(), error.reason, 0)
+        custody.records.write(lambda tx: tx.audit(ended))
+        raise
+    return OpenBundle(custody, actor, allowed, bundle, spans, opened)
+
+
+def _decide(
+    tx: Transaction, custody: Custody, actor: Actor, bundle: Row[Any], now: datetime
+) -> tuple[Allowed | Denied, int]:
+    """What the rules say, and the version of the access that they were asked of."""
+    state = BundleState(bundle.state)
+    check_row(custody.binding, BUNDLE, bundle)
+    if bundle.case_id is None:
+        return decide_open(actor, None, bundle.id, state, (), now), 0
+    access = read_access(tx, custody.binding, bundle.case_id)
+    decided = decide_open(actor, access.facts(actor), bundle.id, state, access.grants(actor), now)
+    return decided, access.version
+
+
+def _ended(actor: Actor, opened: Entry, now: datetime, reason: str | None, delivered: int) -> Entry:
+    """The entry of the end of a read; without a `reason` all was handed over."""
+    return entry(
+        actor,
+        Action.BUNDLE_READ_ENDED,
+        now,
+        outcome=Outcome.SUCCESS if reason is None else Outcome.FAILED,
+        reason=reason,
+        tenant=opened.tenant,
+        case=opened.case,
+        bundle=opened.bundle,
+        subject=opened.subject,
+        details={"bytes": delivered, "opened": opened.id},
+    )
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, (Refused, Altered, EntryNotKept)) and error.reason:
+        return error.reason
+    return next((why for kinds, why in WHY if isinstance(error, kinds)), "error")
+
+
+def _unseal(custody: Custody, allowed: Allowed) -> BundleOpener:
+    if not isinstance(allowed, Allowed):
+        raise TypeError("opening a bundle takes an Allowed")
+    return opener(custody, received_manifest(custody, allowed.bundle))
+
+
+def _span_details(spans: Sequence[Span]) -> dict[str, Detail]:
+    """What is read, for the leaf; a long list of ranges is summed up."""
+    shown = [f"{offset}+{length}" for offset, length in spans[:32]]
+    return {
+        "ranges": shown,
+        "range_count": len(spans),
+        "asked_bytes": sum(length for _offset, length in spans),
+    }

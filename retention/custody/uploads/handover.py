@@ -1,0 +1,175 @@
+"""Taking an upload over: who may write to it, from which offset, and until when.
+
+Rules:
+- Its own stamp writes to it, or the tenant's operator; nobody else learns of it. A final upload is written to by the
+  service alone (tus: concatenation).
+- The bytes go on exactly where the recorded ones end.
+- A length that was deferred is told once, and fenced by the same transaction as the writer's token: it is never less
+  than what is recorded, nor more than the quotas have room for, and no writer from before it can pass it.
+- The time that the upload is kept is renewed by an entry, and by nothing else, so that the log alone tells it: each
+  request that brought bytes writes one, a long one once in a step of the lifetime (`deadline.must_tell`). From its
+  creation on an upload has `Limits.upload_longest` at most. A request that brings nothing renews it only while nothing
+  is recorded: otherwise it would keep parts longer than Blob Storage keeps their staged blocks.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row, select, update
+
+from audit.entry import Action, Detail, Entry
+from retention.custody import resending
+from retention.custody.context import (
+    Custody,
+    Refusal,
+    about_bundle,
+    commit,
+    decide,
+    entry,
+    not_operator_of,
+    refuse,
+    unseen,
+)
+from retention.custody.erasure.erasure_steps import BUNDLE, start
+from retention.custody.uploads.declaration import refuse_if_erased
+from retention.custody.uploads.quotas import Room, exceeded, room
+from retention.domain.actor import Actor, Role
+from retention.domain.bundle import BundleState
+from retention.domain.deadline import must_tell
+from retention.domain.faults import Conflict, Erased, OffsetMismatch, Refused, TooLarge
+from retention.domain.grants import Denied
+from retention.records.queries import find_upload, partials_of
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Reads, Transaction
+
+
+def may_write(custody: Custody, actor: Actor, bundle_id: str) -> tuple[Row[Any], list[str]]:
+    """The upload, when the actor is its sender: its own stamp, or the tenant's operator; and the partial uploads that
+    it is made of."""
+    return _admit(custody, actor, bundle_id, writing=False)
+
+
+def may_continue(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """The upload, when the actor may send more of it, and it takes more."""
+    return still_open(custody, _admit(custody, actor, bundle_id, writing=True)[0])
+
+
+def still_open(custody: Custody, upload: Row[Any]) -> Row[Any]:
+    """The upload, unless it goes on another way (Conflict) or its time is over (Erased)."""
+    if upload.state == BundleState.STAGING:
+        raise Conflict("this upload goes on through its upload link", reason="bundle-staging")
+    if upload.expires_at <= custody.clock.now() and _can_expire(upload):
+        raise Erased(upload.id, state="expired", cause="upload-expired", erased_at=None)
+    return upload
+
+
+def _can_expire(upload: Row[Any]) -> bool:
+    return is_unfinished(upload) or (upload.state != BundleState.RECEIVING and bool(upload.partial))
+
+
+def _admit(custody: Custody, actor: Actor, bundle_id: str, *, writing: bool) -> tuple[Row[Any], list[str]]:
+    now = custody.clock.now()
+
+    def look(reads: Reads) -> tuple[Row[Any], list[str]] | Refusal:
+        bundle = find_upload(reads, actor, bundle_id, now)
+        if bundle is None:
+            return unseen(reads, actor, Action.UPLOAD_CONTINUED, now, "bundle", bundle_id)
+        denied = _not_the_sender(actor, bundle)
+        partials = [] if denied else partials_of(reads, bundle_id)
+        if writing and partials:
+            denied = Denied("final-upload", "its bytes come from the partial uploads that it was made of")
+        if denied:
+            ids = {"tenant": bundle.tenant_id, "bundle": bundle_id}
+            return refuse(reads, actor, Action.UPLOAD_CONTINUED, now, denied, **ids)
+        refuse_if_erased(bundle)
+        return bundle, partials
+
+    return decide(custody, look)
+
+
+def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
+    own = actor.has(Role.STAMP) and actor.stamp == bundle.stamp_id
+    return None if own else not_operator_of(actor, bundle.tenant_id)
+
+
+def take_over(
+    custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
+) -> Row[Any]:
+    """Make `token` the upload's writer from `offset` on; the upload as it stands then."""
+
+    def work(tx: Transaction) -> Row[Any] | Refusal:
+        now, which = custody.clock.now(), bundles.c.id == bundle_id
+        bundle = tx.execute(select(bundles).where(which)).one()
+        refuse_if_erased(bundle)
+        if bundle.expires_at <= now and is_unfinished(bundle):
+            raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
+        if bundle.offset != offset:
+            raise OffsetMismatch(bundle.offset)
+        if bundle.state != BundleState.RECEIVING:
+            raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
+        length = _length(bundle, told, custody.limits.max_bundle_size)
+        ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
+        of = custody, bundle.stamp_id, bundle.file_name, length.get("size"), bundle.announced_sha256, now
+        if length and (again := resending.sent_again(tx, *of)):
+            return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, again, **ids)
+        left = room(tx, custody.limits, bundle.stamp_id, bundle.case_id) if length else Room(None, None)
+        if over := exceeded(left, length.get("size", 0) - bundle.offset):
+            return refuse(tx, actor, Action.UPLOAD_CONTINUED, now, over, **ids)
+        until = custody.limits.upload_kept_until(bundle.created_at, now)
+        begins = not offset and must_tell(bundle.expires_at, until, custody.limits.upload_lifetime)
+        tells = length or begins
+        renewed = {"expires_at": until} if tells and not offset else {}
+        values = {"writer": token, **length, **renewed}
+        fresh = tx.execute(update(bundles).where(which).values(values).returning(bundles)).one()
+        if tells:
+            tx.audit(continued(actor, fresh, (offset, offset), now))
+        return fresh
+
+    try:
+        return commit(custody, work)
+    except Refused as error:
+        if error.reason == resending.REASON:
+            _give_up(custody, actor, bundle_id)
+        raise
+
+
+def _give_up(custody: Custody, actor: Actor, bundle_id: str) -> None:
+    """Erase an upload that was refused for what it turned out to be; the mark of what it is ends, and it would not."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        held = bundles.c.id == bundle_id, bundles.c.state == BundleState.RECEIVING, bundles.c.deferred
+        bundle = tx.execute(select(bundles).where(*held)).first()
+        if bundle is not None:
+            start(tx, actor, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, resending.REASON, now)
+
+    custody.records.write(work)
+
+
+def is_unfinished(upload: Row[Any]) -> bool:
+    """True while bytes are missing: only that expires. What came whole is finished, however late."""
+    missing = upload.deferred or upload.offset < upload.size
+    return upload.state == BundleState.RECEIVING and bool(missing)
+
+
+def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
+    if told is None or (told == bundle.size and not bundle.deferred):
+        return {}
+    if not bundle.deferred:
+        raise Conflict("the length is known already, and does not change", reason="length-known")
+    if told < bundle.offset:
+        raise Conflict(f"{bundle.offset} bytes have come already", reason="length-below-offset")
+    if told > most:
+        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+    return {"size": told, "deferred": False}
+
+
+def continued(actor: Actor, bundle: Row[Any], run: tuple[int, int], now: datetime) -> Entry:
+    """The entry that the upload's bytes from the one to the other offset of `run` came; they, or none yet, renew its
+    time in the same commit."""
+    from_, to = run
+    whole: dict[str, Detail] = {} if bundle.deferred else {"of": bundle.size}
+    details: dict[str, Detail] = {"from": from_, "to": to, **whole}
+    return entry(actor, Action.UPLOAD_CONTINUED, now, **about_bundle(bundle), details=details)

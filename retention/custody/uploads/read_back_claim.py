@@ -1,0 +1,79 @@
+"""Who reads a received bundle back: one at a time, whatever clocks and function workers there are.
+
+- A claim is a moment in the bundle's record until which it is held. Taking one is a conditional update, so of several
+  who try at once one gets it.
+- Its holder renews it while it reads. One that died holds it for LEASE at most; one that finds another in its place
+  stops reading, and records nothing.
+- It ends with the bundle's state, when the work failed (`failed_work`), or when whatever else ends it.
+- It saves work, and decides nothing: what is recorded at the end still depends on the state. A clock that is wrong by
+  more than LEASE has a bundle read twice at worst.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, or_, update
+
+from retention.custody.context import Custody
+from retention.domain.bundle import BundleState
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
+
+LEASE = timedelta(minutes=2)
+RENEW_SECONDS = 20.0
+
+
+class ClaimLost(Exception):
+    """Another reads this bundle back: this reader was silent for longer than its claim."""
+
+
+def is_free(now: datetime) -> ColumnElement[bool]:
+    """Whether nobody holds a claim. One that ends much later than any that is given now is of a clock that was wrong; a
+    little later, and its holder's `now` was."""
+    until = bundles.c.claimed_until
+    return or_(until.is_(None), until <= now, until > now + 2 * LEASE)
+
+
+class Claim:
+    """A claim that is held. One thread at a time."""
+
+    def __init__(
+        self, custody: Custody, bundle_id: str, until: datetime, ticks: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._custody, self._bundle_id, self._until, self._ticks = custody, bundle_id, until, ticks
+        self._renewed = ticks()
+
+    def let_go(self) -> None:
+        """It is not going to be used; whoever comes next need not wait for its end."""
+        mine = bundles.c.claimed_until == self._until
+        _hold(self._custody, self._bundle_id, mine, None)
+
+    def keep(self) -> None:
+        """Between two pieces: renew it when that is due. ClaimLost."""
+        if self._ticks() - self._renewed < RENEW_SECONDS:
+            return
+        self._renewed = self._ticks()
+        until = self._custody.clock.now() + LEASE
+        mine = bundles.c.claimed_until == self._until
+        if not _hold(self._custody, self._bundle_id, mine, until):
+            raise ClaimLost(self._bundle_id)
+        self._until = until
+
+
+def claim(custody: Custody, bundle_id: str, ticks: Callable[[], float] = time.monotonic) -> Claim | None:
+    """* Claim a received bundle; None when another holds it, or it is in another state by now."""
+    now = custody.clock.now()
+    held = _hold(custody, bundle_id, is_free(now), now + LEASE)
+    return Claim(custody, bundle_id, now + LEASE, ticks) if held else None
+
+
+def _hold(custody: Custody, bundle_id: str, condition: ColumnElement[bool], until: datetime | None) -> bool:
+    received = bundles.c.id == bundle_id, bundles.c.state == BundleState.RECEIVED
+
+    def work(tx: Transaction) -> int:
+        return tx.change(update(bundles).where(*received, condition).values(claimed_until=until))
+
+    return custody.records.write(work) > 0

@@ -1,0 +1,71 @@
+"""Unfinished uploads: where one stands, and giving it up.
+
+- Who may continue an upload may ask for its offset and may give it up; nobody else learns that it exists.
+- Who asks for the offset is about to go on: a request that still writes, or hangs, is made to save and let go first, so
+  that the answer stays true.
+- Giving up is an erasure like any other: from this transaction on nothing is written to it, and the sweep carries it
+  through. A bundle that was received whole is not given up any more: that is the customer's erasure, with its receipt.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import Row, select
+
+from audit.entry import Action
+from retention.custody.context import Custody, about_bundle, entry
+from retention.custody.erasure.erasure_steps import BUNDLE, start
+from retention.custody.uploads.declaration import refuse_if_erased
+from retention.custody.uploads.handover import may_write, still_open
+from retention.custody.uploads.lease import Uploads, settle
+from retention.domain.actor import Actor
+from retention.domain.bundle import BundleState
+from retention.domain.faults import Conflict
+from retention.records.queries import final_of
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
+
+
+def find_upload(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
+    """The upload, as it stands. NotFound, Refused, Erased (also when its time is over)."""
+    return still_open(custody, may_write(custody, actor, bundle_id)[0])
+
+
+def settled_upload(
+    custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str
+) -> tuple[Row[Any], list[str]]:
+    """The upload, once whoever was writing to it has saved and let go; and the partial uploads that it is made of."""
+    uploads.await_expected(bundle_id)
+    upload, partials = may_write(custody, actor, bundle_id)
+    still_open(custody, upload)
+    if partials or (upload.writer is None and not uploads.has(bundle_id)):
+        return upload, partials
+    settle(custody, uploads, bundle_id)
+    return find_upload(custody, actor, bundle_id), []
+
+
+def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
+    """Give an unfinished upload up; what came of it is erased ahead of scheduled work."""
+    may_write(custody, actor, bundle_id)
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
+        refuse_if_erased(bundle)
+        if bundle.state not in (BundleState.STAGING, BundleState.RECEIVING) and not bundle.partial:
+            raise Conflict("this upload is complete: have the bundle erased", reason=f"bundle-{bundle.state}")
+        if bundle.partial and final_of(tx, bundle_id):
+            raise Conflict("a final upload is being made of this one", reason="partial-used")
+        tx.audit(
+            entry(
+                actor,
+                Action.UPLOAD_TERMINATED,
+                now,
+                **about_bundle(bundle),
+                details={"kept": bundle.offset, "size": bundle.size},
+            )
+        )
+        start(tx, actor, [bundle], bundle.tenant_id, bundle.case_id, BUNDLE, "upload-terminated", now)
+
+    custody.records.write(work)

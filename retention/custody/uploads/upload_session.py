@@ -1,0 +1,394 @@
+"""Receiving a bundle's bytes (P1): sealed as they arrive, kept whatever happens to the line.
+
+Order of writing, for each part:
+  seal the part -> durable object -> * record the part (offset moves in the same transaction)
+With a checksum announced, all parts of the request are held back: the sum is compared first, then
+  * all of them are recorded in one transaction, or none.
+When the last byte is recorded, `completing.finish_upload` follows.
+A crash before a * leaves an object that no record names: it is removed at `complete`, or with the bundle. So does a
+database that falls silent at a *: the part may count, and is left alone.
+
+Rules:
+- Plaintext is in memory only; it goes from the request to the sealer.
+- One writer an upload. A new request takes the upload over: the old one is told to stop, keeps what it can, and is
+  fenced off by the writer's token, so a late part of it is never recorded (`writers`, `taking_over`).
+- A request that ends early, however it ends, keeps what arrived: `park` seals the rest as a short part. Under a
+  checksum it keeps nothing.
+- A part is at most PART_SEGMENTS segments, and ends by time as well (part_ends.py): a killed process, a power cut or a
+  store that is away loses less than one part, never the upload. docs/intake.md says what that is in bytes.
+- What was handed over counts: a piece is taken first, and then its request hears that it has to let go.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import func, insert, select, update
+
+from audit.entry import Action
+from retention.custody.context import Custody, Refusal, commit, refuse
+from retention.custody.uploads.completion import finish_upload
+from retention.custody.uploads.declaration import refuse_if_erased
+from retention.custody.uploads.handover import continued, may_continue, take_over
+from retention.custody.uploads.lease import RECHECK_SECONDS, RELEASE_ASKED, Uploads
+from retention.custody.uploads.manifests import destroy_if_gone
+from retention.custody.uploads.part_ends import MOST_PARTS, open_seconds
+from retention.custody.uploads.quotas import exceeded, room
+from retention.domain.actor import Actor
+from retention.domain.bundle import BundleState
+from retention.domain.deadline import must_tell
+from retention.domain.faults import Conflict, Erased, QuotaExceeded, TakenOver, TooLarge
+from retention.domain.ids import Kind, new_id
+from retention.envelope import format as fmt
+from retention.envelope.data_keys import DataKey
+from retention.envelope.manifest import PartEntry
+from retention.envelope.part_stream import PartSealer, SealingWriter
+from retention.objects.store import PartWriter
+from retention.objects.store_errors import KeyDestroyed, KeyExists, KeyMissing, PartMissing
+from retention.records.tables import bundles, parts, stamps
+from retention.records.unit_of_work import Reads, Transaction
+
+PART_SEGMENTS = 64
+PART_SIZE = fmt.FIRST_PLAINTEXT + (PART_SEGMENTS - 1) * fmt.LATER_PLAINTEXT
+"""Plaintext bytes of a full part."""
+_now = time.monotonic
+
+
+class UploadSession:
+    """One request's writing to one upload. Feed it bytes, then `park`; leaving the `with` block without it discards
+    the part begun, and with `held` all that the request brought. One thread at a time; `stop` may be set by another."""
+
+    def __init__(
+        self, custody: Custody, actor: Actor, bundle_id: str, uploads: Uploads, *, held: bool = False
+    ) -> None:
+        self.bundle_id = bundle_id
+        self.stop = threading.Event()
+        self.settling = threading.Event()
+        self.left = threading.Event()
+        self._custody, self._actor, self._uploads = custody, actor, uploads
+        self._token = secrets.token_hex(16)
+        self._mine = (self._token, RELEASE_ASKED + self._token)
+        self._writer: PartWriter | None = None
+        self._sealing: SealingWriter | None = None
+        self._part_id = ""
+        self._waits_for_park, self._parked = held, False
+        self._held: list[PartEntry] = []  # durable, not recorded
+
+    def start(self, offset: int, told: int | None) -> None:
+        """Take the upload over, at `offset`."""
+        bundle = take_over(self._custody, self._actor, self.bundle_id, self._token, offset, told)
+        self.size: int | None = None if bundle.deferred else bundle.size
+        self._created_at, self._partial = bundle.created_at, bundle.partial
+        self._kept_until = bundle.expires_at
+        self._told: int = offset  # the log knows of the bytes up to here
+        self.started_at: int = offset
+        self.offset: int = offset
+        self._number = self._parts_so_far() if offset else 0
+        if self._number >= MOST_PARTS:
+            self._custody.records.write(self._let_go)
+            raise Conflict(
+                f"this upload came in {self._number} parts, {MOST_PARTS} at most: send it anew, in fewer requests",
+                reason="too-many-parts",
+            )
+        try:
+            self._key = data_key_of(self._custody, self.bundle_id, first=offset == 0)
+        except KeyDestroyed:  # an erasure came between
+            raise Erased(self.bundle_id, state="erasing", cause=None, erased_at=None) from None
+        self._checked = time.monotonic()
+
+    @property
+    def _sealed_to(self) -> int:
+        return self.offset + sum(part.length for part in self._held)
+
+    @property
+    def position(self) -> int:
+        """Bytes taken so far, recorded or not."""
+        return self._sealed_to + (self._sealing.length if self._sealing else 0)
+
+    @property
+    def _most(self) -> int:
+        return self._custody.limits.max_bundle_size if self.size is None else self.size
+
+    @property
+    def kept_until(self) -> datetime | None:
+        """Until when the upload is kept; None once it is a bundle, which has a deadline instead."""
+        return self._kept_until if self._partial or self.offset != self.size else None
+
+    @property
+    def to_come(self) -> int:
+        """How many bytes it takes yet; of an upload whose length is not told, up to the most that a bundle may have."""
+        return self._most - self.position
+
+    def feed(self, piece: bytes) -> None:
+        """Take a piece, of any length; an empty one says that nothing waits.
+
+        TakenOver, the piece taken, when another writer came, or somebody asks for the offset and nothing waits.
+        TooLarge past the size.
+        """
+        if time.monotonic() - self._checked >= RECHECK_SECONDS:
+            self._checked = time.monotonic()
+            self.check_mine()
+        if self.position + len(piece) > self._most:
+            raise TooLarge(f"the upload takes {self._most} bytes; more have come", size=self._most)
+        view = memoryview(piece)
+        while len(view):
+            sealing = self._sealing or self._begin_part()
+            take = min(len(view), PART_SIZE - sealing.length)
+            sealing.write(piece if take == len(piece) else bytes(view[:take]))
+            view = view[take:]
+            if sealing.length == PART_SIZE:
+                self._end_part()
+        if self._sealing is not None and self._is_old():
+            self._end_part()
+        if self.stop.is_set() or (not piece and self.settling.is_set()):
+            raise TakenOver(
+                "another request took this upload over, or the service is stopping; ask for the offset"
+            )
+
+    def _is_old(self) -> bool:
+        """Whether the open part is to end for its age. Under a checksum nothing counts before the request's end."""
+        age = _now() - self._opened
+        return not self._waits_for_park and age >= open_seconds(
+            self._custody.limits.part_seconds, self._number
+        )
+
+    def park(self) -> int:
+        """Keep all that was taken; completes the bundle when that is all of it. The offset to go on from."""
+        last = self._seal_part()
+        kept, self._held = [*self._held, *([last] if last else [])], []
+        if kept:
+            self._keep(kept, last=True)
+        elif self.offset > self.started_at:
+            commit(self._custody, self._leave)
+            self._parked = True
+        return self._finished()
+
+    def forget(self) -> int:
+        """Keep nothing of what was held back; without it, too, the length that was told may be reached."""
+        return self._finished()
+
+    def _finished(self) -> int:
+        if self.offset == self.size:
+            finish_upload(self._custody, self._actor, self.bundle_id)
+        return self.offset
+
+    def _begin_part(self) -> SealingWriter:
+        self._part_id = new_id(Kind.PART)
+        self._writer = self._custody.objects.new_part(self.bundle_id, self._part_id)
+        sealer = PartSealer(self._key, self.bundle_id, self._part_id)
+        self._sealing = SealingWriter(sealer, self._writer)
+        self._opened = _now()
+        return self._sealing
+
+    def _end_part(self) -> None:
+        part = self._seal_part()
+        if part is not None and self._waits_for_park:
+            self._held.append(part)
+        elif part is not None:
+            self._keep([part])
+
+    def _seal_part(self) -> PartEntry | None:
+        """The open part, as a durable object; None when there is none."""
+        sealing, writer = self._sealing, self._writer
+        if sealing is None or writer is None:
+            return None
+        self._sealing = self._writer = None
+        with writer:
+            part = PartEntry(self._part_id, self._sealed_to, sealing.length, sealing.finish())
+            try:
+                writer.commit()  # durable object
+            except PartMissing:  # an erasure, or another writer's completion, came between
+                self.check_mine()
+                raise
+        return part
+
+    def _keep(self, kept: Sequence[PartEntry], *, last: bool = False) -> None:
+        try:
+            told = commit(
+                self._custody, lambda tx: self._record(tx, kept, last)
+            )  # * the parts count from here
+        except (
+            TakenOver,
+            Erased,
+            QuotaExceeded,
+        ):  # the records said no; after any other error they may say yes
+            self._discard(kept)
+            raise
+        self.offset += sum(part.length for part in kept)
+        self._number += len(kept)
+        self._parked = last
+        if told is not None:
+            self._told, self._kept_until = self.offset, told
+
+    def _discard(self, unrecorded: Sequence[PartEntry]) -> None:
+        for part in unrecorded:
+            self._custody.objects.destroy_part(self.bundle_id, part.part_id)
+
+    def _record(self, tx: Transaction, kept: Sequence[PartEntry], last: bool) -> datetime | Refusal | None:
+        """Record the parts; with the `last` ones, let go. With those, with what makes the upload whole, and once in a
+        step of its lifetime, the log is told so in the same commit; until when the upload is then kept."""
+        now = self._custody.clock.now()
+        if self.size is None and self._custody.limits.has_quota:  # no length was asked about: what comes is
+            bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
+            left = room(tx, self._custody.limits, bundle.stamp_id, bundle.case_id)
+            if over := exceeded(left, sum(part.length for part in kept)):
+                ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": self.bundle_id}
+                return refuse(tx, self._actor, Action.UPLOAD_CONTINUED, now, over, **ids)
+        mine = (
+            bundles.c.id == self.bundle_id,
+            bundles.c.state == BundleState.RECEIVING,
+            bundles.c.writer.in_(self._mine),
+            bundles.c.offset == self.offset,
+        )
+        offset = self.offset + sum(part.length for part in kept)
+        limits = self._custody.limits
+        until = limits.upload_kept_until(self._created_at, now)
+        late = must_tell(self._kept_until, until, limits.upload_lifetime)
+        tells = last or offset == self.size or late
+        values = {
+            "offset": offset,
+            **({"writer": None} if last else {}),
+            **({"expires_at": until} if tells else {}),
+        }
+        held = tx.execute(update(bundles).where(*mine).values(values).returning(bundles)).first()
+        if held is None:
+            raise self._lost(tx)
+        rows = [
+            {
+                "bundle_id": self.bundle_id,
+                "number": number,
+                "part_id": part.part_id,
+                "offset": part.offset,
+                "length": part.length,
+                "digest": part.digest.hex(),
+                "recorded_at": now,
+                "framing": part.framing,
+            }
+            for number, part in enumerate(kept, self._number)
+        ]
+        tx.change(insert(parts), rows)
+        if not tells:
+            return None
+        tx.audit(continued(self._actor, held, (self._told, offset), now))
+        return until
+
+    def check_mine(self) -> None:
+        """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
+        with self._custody.records.read() as reads:
+            held = select(bundles.c.writer, bundles.c.stamp_id, stamps.c.deregistered_at)
+            of = bundles.c.id == self.bundle_id
+            row = reads.execute(held.join_from(bundles, stamps).where(of)).one()
+            if row.writer != self._token:
+                raise self._lost(reads)
+            if row.deregistered_at is not None and self._actor.stamp == row.stamp_id:
+                raise TakenOver("this stamp is deregistered; it uploads nothing more")
+
+    def _lost(self, reads: Reads) -> TakenOver:
+        """Why this session may not go on; an erasure is raised from here."""
+        refuse_if_erased(reads.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one())
+        return TakenOver("another request took this upload over; ask for the offset")
+
+    def _leave(self, tx: Transaction) -> None:
+        """Let go after parts that are recorded, and tell the log of those that it does not know of."""
+        self._let_go(tx)
+        if self.offset > self._told:
+            now, limits = self._custody.clock.now(), self._custody.limits
+            until = limits.upload_kept_until(self._created_at, now)
+            which = bundles.c.id == self.bundle_id
+            renewed = update(bundles).where(which).values(expires_at=until).returning(bundles)
+            tx.audit(continued(self._actor, tx.execute(renewed).one(), (self._told, self.offset), now))
+
+    def _parts_so_far(self) -> int:
+        with self._custody.records.read() as reads:
+            of_bundle = select(func.count()).where(parts.c.bundle_id == self.bundle_id)
+            return int(reads.execute(of_bundle).scalar_one())
+
+    def _let_go(self, tx: Transaction) -> None:
+        held = bundles.c.id == self.bundle_id, bundles.c.writer.in_(self._mine)
+        tx.change(update(bundles).where(*held).values(writer=None))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.abort()
+            self._discard(self._held)
+            if isinstance(error, Erased):
+                destroy_if_gone(self._custody, self.bundle_id)
+            if not self._parked:
+                self._custody.records.write(self._let_go)
+        finally:
+            self._uploads.leave(self)
+
+
+def begin(
+    custody: Custody,
+    uploads: Uploads,
+    actor: Actor,
+    bundle_id: str,
+    offset: int,
+    *,
+    told: int | None = None,
+    length: int | None = None,
+    held: bool = False,
+) -> UploadSession:
+    """Start writing to an upload at `offset`. OffsetMismatch, Conflict, Erased, NotFound, Refused, TooLarge.
+
+    `told` is the upload's length, when the request tells it; `length` how many bytes the request brings, when it says
+    so. `held`: nothing of the request counts before it is parked.
+    """
+    upload = may_continue(custody, actor, bundle_id)
+    most = custody.limits.max_bundle_size if told is None else told
+    room = max(0, (most if upload.deferred else upload.size) - offset)
+    if length is not None and length > room and offset == upload.offset:
+        raise TooLarge(f"the upload has room for {room} more bytes", room=room)
+    return open_session(custody, uploads, actor, bundle_id, offset, told=told, held=held)
+
+
+def open_session(
+    custody: Custody,
+    uploads: Uploads,
+    actor: Actor,
+    bundle_id: str,
+    offset: int,
+    *,
+    told: int | None = None,
+    held: bool = False,
+) -> UploadSession:
+    """`begin`, when it is known already that the actor may."""
+    session = UploadSession(custody, actor, bundle_id, uploads, held=held)
+    uploads.enter(session)
+    try:
+        session.start(offset, told)
+    except BaseException:
+        uploads.leave(session)
+        raise
+    return session
+
+
+def data_key_of(custody: Custody, bundle_id: str, *, first: bool) -> DataKey:
+    """The bundle's data key, made with its `first` part: a record always stands before its key.
+
+    KeyMissing when parts count already: they are sealed by the one that is not found, which another would not open.
+    """
+    try:
+        return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
+    except KeyMissing:
+        if not first:
+            raise
+        fresh = DataKey.generate()
+        try:
+            custody.keys.put(bundle_id, custody.wrapper.wrap(fresh, bundle_id))
+        except KeyExists:  # another writer was first
+            return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
+        return fresh

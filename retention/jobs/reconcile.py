@@ -1,0 +1,310 @@
+"""After a restore: the records are held against the log's mirrors, the key store and the object store (P7).
+
+At the start of a service, before anything is sequenced, and by command. In this order; each step is derived from
+state, so a crash anywhere is made good by the next start:
+1. tiles that are older than the database: the storage account was restored. * An entry says so, and they are written
+   again from the leaves (`audit.log.tail_recovery`).
+2. a published or witnessed checkpoint of a longer log: the database was rolled back. * In one commit an entry says so,
+   every live grant ends (engineers grant themselves access anew), and what the tail says ended ends in the records too
+   (`replay`); * bundles that the tail says are erasing are erased again; only then is the tail adopted. So a database
+   that knows its whole log lacks no end (`log_gate`). A mirror that tells another history stops the service: nothing
+   is adopted or signed over it. What the log says was redacted and the records hold still is redacted again.
+3. a bundle that the log says is erasing or erased, or whose data key is destroyed, and whose record says alive:
+   * its erasure is begun again with the cause `restored`; the sweep carries it to its end, ahead of scheduled work.
+4. bundles of which keys or objects are found and no record: reported, in an entry too. They came after the back-up.
+   `erase_unrecorded` ends them; their records are lost, so nothing else can be done with them.
+
+A witness that does not answer: 1 and 2 are done with what was published, then WitnessUnavailableError; nothing is
+sequenced. `without_witness` does 3 and 4 as well; `waive_witness` lets reading go on, for a time.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import islice
+
+from sqlalchemy import func, select, true
+
+from audit.entry import Action, Detail, Entry, Outcome
+from audit.log.tables import CHANGING_ACCESS, audit_entries
+from audit.log.tail_recovery import missing_tiles, read_tail, recorded_size, recover_tail, repair_tiles
+from audit.mirror.copying import Copy, longest_copy, newest_kept, published_checkpoint
+from audit.mirror.store import MirrorStore, MirrorUnavailableError
+from audit.times import rfc3339
+from audit.tlog.checkpoint import Verifier
+from retention.custody.access.manage_grants import bind_anew, end_grants
+from retention.custody.context import Custody, entry
+from retention.custody.erasure.erasure_steps import BUNDLE, start
+from retention.custody.erasure.proof import METHOD
+from retention.custody.log_gate import live_waiver
+from retention.custody.redaction import redact_again
+from retention.domain.actor import CLOCK, Actor
+from retention.domain.bundle import LIVE, BundleState
+from retention.domain.faults import Invalid, Unavailable
+from retention.domain.grants import check_reason
+from retention.jobs.replay import REPLAYED, replay
+from retention.objects.store_errors import KeyDestroyed, KeyMissing
+from retention.records.queries import newest_leaf
+from retention.records.tables import bundles
+from retention.records.unit_of_work import Transaction
+
+LONGEST_WAIVER = timedelta(hours=72)
+RESTORED, UNRECORDED = "restored", "unrecorded"
+_AT_ONCE = 200
+_PAGE = 5000
+_NAMED = 100  # ids in one entry: a leaf is bounded
+_GONE = (Action.BUNDLE_ERASING, Action.BUNDLE_ERASED)
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciliation:
+    """What was found and begun."""
+
+    adopted: int = 0
+    """Entries put back into the log."""
+    lost: Mapping[str, int] = field(default_factory=dict)
+    """Acts whose records the database lacks: how many of each action."""
+    repeated: Mapping[str, int] = field(default_factory=dict)
+    """Acts of the lost tail that were done again in the records: how many of each action."""
+    grants_ended: int = 0
+    erasing: tuple[str, ...] = ()
+    """Bundles whose erasure was begun again."""
+    keyless: tuple[str, ...] = ()
+    """Bundles on record that have no data key, and whose key nobody destroyed: unreadable, look for the key store."""
+    unrecorded: tuple[str, ...] = ()
+    """Bundles that are stored and have no record."""
+    tiles_rebuilt: int = 0
+    """Entries whose tiles were missing, and were written again from the database."""
+
+
+def reconcile(
+    custody: Custody, log_key: Verifier, witness: MirrorStore, *, without_witness: bool = False
+) -> Reconciliation:
+    """Bring records and log into agreement.
+
+    ForkedError, NotOurTailError: two histories; somebody must look. WitnessUnavailableError: the witness was not heard,
+    and only what was published is agreed with.
+    """
+    rebuilt = _repair_tiles(custody, log_key)
+    kept, away = None, None
+    try:
+        kept = newest_kept(witness, log_key)
+    except MirrorUnavailableError as error:
+        away = error
+    copy = longest_copy(custody.tiles, published_checkpoint(custody.tiles, log_key), witness, kept)
+    tail = _adopt_tail(custody, copy)
+    redact_again(custody)
+    if away is not None and not without_witness:
+        raise away
+    if away is None:
+        _end_waiver(custody)
+    erasing = [*tail.erasing, *_erase_again(custody, _gone_by_log(custody))]
+    destroyed, keyless = _gone_by_key(custody)
+    erasing += _erase_again(custody, destroyed)
+    unrecorded = sorted(_unrecorded(custody))
+    if erasing or keyless or unrecorded:
+        details: dict[str, Detail] = {
+            "erasing": len(erasing),
+            "keyless": keyless[:_NAMED],
+            "unrecorded": unrecorded[:_NAMED],
+            "unrecorded_count": len(unrecorded),
+        }
+        now = custody.clock.now()
+        noted = entry(CLOCK, Action.RECORDS_RECONCILED, now, details=details)
+        custody.records.write(lambda tx: tx.audit(noted))
+    return dataclasses.replace(
+        tail,
+        tiles_rebuilt=rebuilt,
+        erasing=tuple(erasing),
+        keyless=tuple(keyless),
+        unrecorded=tuple(unrecorded),
+    )
+
+
+def waive_witness(custody: Custody, actor: Actor, reason: str, lasts: timedelta) -> datetime:
+    """Let reading go on for a time though the witness does not answer; until when. An entry that every process finds.
+
+    Invalid: no reason, or too long a time.
+    """
+    now = custody.clock.now()
+    if denied := check_reason(reason):
+        raise Invalid(denied.message, {"reason": denied.message})
+    if not timedelta(0) < lasts <= LONGEST_WAIVER:
+        raise Invalid(
+            "this time is not possible", {"hours": f"must be at most {LONGEST_WAIVER // timedelta(hours=1)}"}
+        )
+    details: dict[str, Detail] = {
+        "size": recorded_size(custody.records.engine),
+        "until": rfc3339(now + lasts),
+    }
+    waived = entry(actor, Action.WITNESS_WAIVED, now, details=details, particulars={"reason": reason.strip()})
+    custody.records.write(lambda tx: tx.audit(waived))
+    return now + lasts
+
+
+def _repair_tiles(custody: Custody, log_key: Verifier) -> int:
+    """Write again what the log's store lacks of the signed log; how many entries it is about."""
+    engine, tiles = custody.records.engine, custody.tiles
+    missing = missing_tiles(engine, tiles, log_key)
+    if missing is None:
+        return 0
+    details: dict[str, Detail] = {"from": missing.start, "to": missing.newest.size}
+    rebuilt = entry(CLOCK, Action.TILES_REBUILT, custody.clock.now(), details=details)
+
+    def announce(tx: Transaction) -> None:
+        said = newest_leaf(tx, Action.TILES_REBUILT)
+        if said is None or said.get("details") != details:  # not again for a try after a crash
+            tx.audit(rebuilt)
+
+    custody.records.write(announce)
+    repair_tiles(engine, tiles, missing)
+    return missing.newest.size - missing.start
+
+
+def _end_waiver(custody: Custody) -> None:
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> None:
+        if live_waiver(tx, now) is not None:
+            tx.audit(entry(CLOCK, Action.WITNESS_RESUMED, now))
+
+    with custody.records.read() as reads:
+        waived = live_waiver(reads, now)
+    if waived is not None:
+        custody.records.write(work)
+
+
+def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
+    engine, now = custody.records.engine, custody.clock.now()
+    size = recorded_size(engine)
+    if copy is None or copy.checkpoint.size <= size:
+        return Reconciliation()
+    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *CHANGING_ACCESS})
+    touched = {leaf["case"] for leaf in told if leaf["action"] in CHANGING_ACCESS and "case" in leaf}
+
+    def announce(tx: Transaction) -> tuple[int, dict[str, int]]:
+        bind_anew(tx, custody.binding, CLOCK, touched, now)  # checked now, bound as the replay leaves it
+        again = replay(tx, custody.binding, told)
+        done = [f"{times} {action}" for action, times in sorted(again.items())]
+        details: dict[str, Detail] = {"from": size, "to": copy.checkpoint.size, "repeated": done}
+        tx.audit(entry(CLOCK, Action.LOG_ADOPTED, now, details=details))
+        return end_grants(tx, custody.binding, CLOCK, true(), RESTORED, now), again
+
+    ended, again = custody.records.write(announce)
+    gone = (leaf["bundle"] for leaf in told if leaf["action"] in _GONE and leaf["outcome"] == Outcome.SUCCESS)
+    erasing = _erase_again(custody, dict.fromkeys(gone))
+    with custody.records.read() as reads:
+        last_row = reads.execute(select(func.max(audit_entries.c.row))).scalar() or 0
+    adopted = recover_tail(engine, copy.source, copy.checkpoint, now)
+    put_back = audit_entries.c.row > last_row, audit_entries.c.leaf_index < copy.checkpoint.size
+    counted = (
+        select(audit_entries.c.action, func.count().label("times"))
+        .where(*put_back)
+        .group_by(audit_entries.c.action)
+    )
+    with custody.records.read() as reads:
+        lost = {row.action: row.times - again.get(row.action, 0) for row in reads.execute(counted)}
+    return Reconciliation(
+        adopted=adopted,
+        lost={action: times for action, times in lost.items() if times},
+        repeated=again,
+        grants_ended=ended,
+        erasing=tuple(erasing),
+    )
+
+
+def _gone_by_log(custody: Custody) -> list[str]:
+    said = audit_entries.c.action.in_(_GONE), audit_entries.c.outcome == Outcome.SUCCESS
+    erased = select(audit_entries.c.row).where(audit_entries.c.bundle == bundles.c.id, *said).exists()
+    with custody.records.read() as reads:
+        return list(reads.execute(select(bundles.c.id).where(bundles.c.state.in_(LIVE), erased)).scalars())
+
+
+def _gone_by_key(custody: Custody) -> tuple[list[str], list[str]]:
+    """Live bundles whose key was destroyed; those that never had one and should."""
+    present = set(custody.keys.list_bundles())
+    destroyed, keyless = [], []
+    for bundle_id, state in _live(custody):
+        if bundle_id in present:
+            continue
+        try:
+            custody.keys.get(bundle_id)
+        except KeyDestroyed:
+            destroyed.append(bundle_id)
+        except KeyMissing:
+            if state != BundleState.RECEIVING:  # before its first byte an upload has none
+                keyless.append(bundle_id)
+    return destroyed, keyless
+
+
+def _live(custody: Custody) -> Iterator[tuple[str, str]]:
+    """Id and state of every bundle that is alive on record, a page at a time."""
+    page = select(bundles.c.id, bundles.c.state).where(bundles.c.state.in_(LIVE)).order_by(bundles.c.id)
+    last = ""
+    while True:
+        with custody.records.read() as reads:
+            rows = reads.execute(page.where(bundles.c.id > last).limit(_PAGE)).all()
+        if not rows:
+            return
+        yield from ((row.id, row.state) for row in rows)
+        last = rows[-1].id
+
+
+def _erase_again(custody: Custody, found: Iterable[str]) -> list[str]:
+    begun: list[str] = []
+    for some in _batches(found):
+
+        def work(tx: Transaction, some: list[str] = some) -> list[str]:
+            held = tx.execute(select(bundles).where(bundles.c.id.in_(some), bundles.c.state.in_(LIVE))).all()
+            for row in held:
+                start(tx, CLOCK, [row], row.tenant_id, row.case_id, BUNDLE, RESTORED, custody.clock.now())
+            return [row.id for row in held]
+
+        begun += custody.records.write(work)
+    return begun
+
+
+def _unrecorded(custody: Custody) -> Iterator[str]:
+    # What is stored is listed first: whatever comes meanwhile has its record before its first object.
+    stored = {*custody.objects.list_bundles(), *custody.keys.list_bundles()}
+    for some in _batches(stored):
+        with custody.records.read() as reads:
+            known = set(reads.execute(select(bundles.c.id).where(bundles.c.id.in_(some))).scalars())
+        yield from set(some) - known
+
+
+def erase_unrecorded(custody: Custody, actor: Actor, found: Iterable[str]) -> int:
+    """Erase these bundles, if they still have no record; how many. Each is an entry: none stays overdue (P4)."""
+    still = set(_unrecorded(custody))
+    erased = [bundle_id for bundle_id in found if bundle_id in still]
+    for bundle_id in erased:
+        custody.keys.destroy(bundle_id)
+        custody.objects.destroy(bundle_id)
+        if custody.keys.remains(bundle_id) or custody.objects.remains(bundle_id):
+            raise Unavailable(f"something of {bundle_id} is still there after deletion", reason="remains")
+        noted = _erased_entry(custody, actor, bundle_id)
+        custody.records.write(lambda tx, noted=noted: tx.audit(noted))  # type: ignore[misc]
+    return len(erased)
+
+
+def _erased_entry(custody: Custody, actor: Actor, bundle_id: str) -> Entry:
+    """Whose it was, the log still says: its tail was adopted."""
+    columns = select(audit_entries.c.tenant, audit_entries.c.case_id)
+    last = columns.where(audit_entries.c.bundle == bundle_id).order_by(audit_entries.c.row.desc()).limit(1)
+    with custody.records.read() as reads:
+        whose = reads.execute(last).first()
+    tenant, case = whose or (None, None)
+    details = {"cause": UNRECORDED, "method": METHOD}
+    now = custody.clock.now()
+    return entry(
+        actor, Action.BUNDLE_ERASED, now, tenant=tenant, case=case, bundle=bundle_id, details=details
+    )
+
+
+def _batches(found: Iterable[str]) -> Iterator[list[str]]:
+    left = iter(found)
+    while some := list(islice(left, _AT_ONCE)):
+        yield some

@@ -1,0 +1,115 @@
+"""Acts of the log done again in the records of a restored database.
+
+Rules:
+- Done again is what ends an access, and what a deadline or a holder hangs on: consents, assignments, upload links and
+  registrations that ended; closes and reopenings; moves and claims; the consent to proactive collection. Grants need
+  nothing: all of them end. What gives an access anew (assignments, consents, grants) is not: a person gives it again.
+- In the log's order, each as of the moment of its entry, in the transaction of whoever calls. Without an entry: the log
+  has it.
+- The same act twice is one: what the records show already is left as it is.
+- An act on what the records do not have (it came after the back-up) is passed over; the caller counts it as lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+
+from audit.entry import Action, Outcome
+from audit.times import parse_rfc3339
+from retention.custody.access.manage_cases import mark_unassigned, record_step
+from retention.custody.access.manage_consents import mark_revoked as mark_consent_revoked
+from retention.custody.access.manage_links import mark_revoked as mark_link_revoked
+from retention.custody.access.manage_stamps import mark_deregistered, record_proactive
+from retention.custody.bundle_moves import put_in_case
+from retention.domain.bundle import LIVE
+from retention.domain.case import TRANSITIONS, CaseEvent, CaseEventKind, CaseState
+from retention.domain.row_tag import BUNDLE, Binding
+from retention.records.queries import case_history
+from retention.records.tables import bundles, cases, proactive_consents, stamps
+from retention.records.unit_of_work import Transaction
+
+Leaf = Mapping[str, Any]
+"""The fields of a leaf, as `audit.entry.parse_leaf` gives them."""
+
+
+def replay(tx: Transaction, binding: Binding, told: Sequence[Leaf]) -> dict[str, int]:
+    """Do the acts of these leaves again, in their order; how many of each action changed the records."""
+    done: Counter[str] = Counter()
+    for leaf in told:
+        again = REPLAYED.get(Action(leaf["action"]))
+        if again is not None and leaf["outcome"] == Outcome.SUCCESS:
+            done[leaf["action"]] += bool(again(tx, leaf, parse_rfc3339(leaf["at"]), binding))
+    return {action: times for action, times in done.items() if times}
+
+
+def _consent_revoked(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
+    return mark_consent_revoked(tx, leaf["subject"], at)
+
+
+def _unassigned(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
+    return mark_unassigned(tx, leaf["case"], leaf["subject"], at)
+
+
+def _link_revoked(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
+    return mark_link_revoked(tx, leaf["subject"], at)
+
+
+def _deregistered(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
+    return mark_deregistered(tx, leaf["subject"], at)
+
+
+def _proactive_set(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> bool:
+    stamp = leaf["subject"]
+    of_stamp = proactive_consents.c.stamp_id == stamp
+    shown = select(proactive_consents.c.row).where(of_stamp, proactive_consents.c.set_at >= at)
+    known = tx.execute(select(stamps.c.id).where(stamps.c.id == stamp)).first()
+    if known is None or tx.execute(shown).first() is not None:
+        return False
+    record_proactive(tx, leaf["actor"], stamp, leaf["details"]["proactive"] == "on", at)
+    return True
+
+
+def _stepped(kind: CaseEventKind, detail: str) -> Callable[[Transaction, Leaf, datetime, Binding], bool]:
+    def again(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> bool:
+        case = tx.execute(select(cases).where(cases.c.id == leaf["case"])).first()
+        if case is None or (CaseState(case.state), kind) not in TRANSITIONS:
+            return False
+        event = CaseEvent(kind, parse_rfc3339(leaf["details"][detail]), at)
+        if event in case_history(tx, case.id):  # done, and not yet numbered when the back-up was made
+            return False
+        record_step(tx, case, event)
+        return True
+
+    return again
+
+
+def _held(tx: Transaction, leaf: Leaf, _at: datetime, binding: Binding) -> bool:
+    """A move names the case that the bundle left; a claim none."""
+    of_bundle = bundles.c.id == leaf["bundle"], bundles.c.state.in_(LIVE)
+    bundle = tx.execute(select(bundles).where(*of_bundle)).first()
+    if bundle is None or bundle.case_id != leaf.get("subject"):
+        return False
+    if tx.execute(select(cases.c.id).where(cases.c.id == leaf["case"])).first() is None:
+        return False
+    if not binding.holds_row(BUNDLE, bundle):  # altered: what it says is not believed, nor bound
+        return False
+    put_in_case(tx, binding, bundle, leaf["case"])
+    return True
+
+
+REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]] = {
+    Action.CONSENT_REVOKED: _consent_revoked,
+    Action.CASE_UNASSIGNED: _unassigned,
+    Action.CASE_CLOSED: _stepped(CaseEventKind.CLOSED, "closed_at"),
+    Action.CASE_REOPENED: _stepped(CaseEventKind.REOPENED, "reopened_at"),
+    Action.BUNDLE_MOVED: _held,
+    Action.BUNDLE_CLAIMED: _held,
+    Action.UPLOAD_LINK_REVOKED: _link_revoked,
+    Action.STAMP_DEREGISTERED: _deregistered,
+    Action.PROACTIVE_CONSENT_SET: _proactive_set,
+}

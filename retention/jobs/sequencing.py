@@ -1,0 +1,164 @@
+"""The clock's first step, whichever clock it is: reconcile, then sequence, then sign the receipts that wait (P7); then
+look for what was done to the database behind the service's back (P3).
+
+- A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database, or
+  the store of tiles, was restored under it.
+- One process at a time reconciles. The others do not wait: nothing is sequenced by them until their turn, which finds
+  nothing left to do.
+- Records from before there was a key to bind them are bound once, when the log that proves them is signed.
+- What is foreign in the schema, or missing from the log's rows, is an entry, once for each finding of a process.
+- ForkedError, NotOurTailError: two histories. Nothing is sequenced; somebody must look.
+- WitnessUnavailableError: nothing is sequenced until the witness answers. Late can be made good, forked not.
+
+Two steps of the clock beside the sequencer: the witness gets what has waited; others are asked to cosign the log.
+
+Each is a step of its own, on a timer of its own: both speak to others' servers, and one that hangs holds neither the
+other step nor the signing of the log.
+
+What goes wrong here stops nothing: checkpoints wait, the lag shows it, and the next step tries again. A fork is
+logged as an error each time, for as long as it stands: it does not go away by waiting.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from audit.entry import Action, Outcome
+from audit.log.append import latest_note
+from audit.log.sequencer import RolledBackError, TilesBehindError
+from audit.mirror.copying import ForkedError
+from audit.mirror.store import MirrorError
+from audit.tlog.checkpoint import Checkpoint
+from audit.tlog.tile_store import TileMissingError
+from retention.assembly import Services
+from retention.custody import receipts
+from retention.custody.access.first_binding import bind_from_log, is_bound_for_good, is_marked, remember_bound
+from retention.custody.context import entry
+from retention.custody.log_rules import tell_rules
+from retention.domain.actor import CLOCK
+from retention.jobs.reconcile import Reconciliation, reconcile
+from retention.records.sqlite_engine import alone
+
+LOG = logging.getLogger(__name__)
+
+
+def sequence_once(services: Services) -> Checkpoint | None:
+    """One run of the sequencer, and receipts signed; None while nothing was ever logged, or another reconciles."""
+    signing = services.signs()
+    if not reconcile_once(services):
+        return None
+    try:
+        checkpoint = signing.sequencer.run_once()
+    except (RolledBackError, TilesBehindError):
+        services.reconciled.clear()
+        if not reconcile_once(services):
+            return None
+        checkpoint = signing.sequencer.run_once()
+    receipts.sign_waiting(services.custody.records, signing.receipts)
+    look_for_alterations(services)
+    bind_once(services)
+    return checkpoint
+
+
+def look_for_alterations(services: Services) -> tuple[str, ...]:
+    """What is foreign in the schema, and how many rows of the log are missing; a new finding is an entry."""
+    custody, seen = services.custody, services.alterations
+    found = list(custody.schema.look(custody.records).foreign)
+    with custody.records.read() as reads:
+        seen.missing_rows += seen.gaps.look(reads)
+    if seen.missing_rows:
+        found.append(f"{seen.missing_rows} rows of the log were deleted")
+    new = [one for one in found if one not in seen.told]
+    if new:
+        seen.told.update(new)
+        LOG.critical("the database was altered: %s", "; ".join(new))
+        now = custody.clock.now()
+        noted = entry(
+            CLOCK,
+            Action.DATABASE_ALTERED,
+            now,
+            outcome=Outcome.FAILED,
+            reason="altered",
+            details={"count": len(new)},
+            particulars={"findings": "; ".join(new)[:4000]},
+        )
+        custody.records.write(lambda tx: tx.audit(noted))
+    return tuple(found)
+
+
+def bind_once(services: Services) -> None:
+    """Bind records from before there was a key for it; whoever finds them bound leaves the mark beside the tiles."""
+    if services.bound.is_set():
+        return
+    custody = services.custody
+    if is_marked(custody.records, custody.binding):
+        remember_bound(custody)
+    elif is_bound_for_good(custody.tiles):
+        LOG.critical("the records have lost their mark of being bound: they were altered, or are from before")
+    else:
+        with alone(custody.records.engine) as mine:
+            if not mine or (found := bind_from_log(custody, services.log_key)) is None:
+                return
+        facts = {"bound": dict(found.bound), "unproven": len(found.unproven)}
+        LOG.warning("bound the records of before from the log", extra={"facts": facts})
+        for name in found.unproven:
+            LOG.critical("no entry of the log proves %s: nothing is opened by it", name)
+    services.bound.set()
+
+
+def reconcile_once(services: Services) -> bool:
+    """True when this process has held the records against log and key store; False when another one is at it."""
+    if services.reconciled.is_set():
+        return True
+    return reconcile_now(services) is not None
+
+
+def reconcile_now(services: Services, *, without_witness: bool = False) -> Reconciliation | None:
+    """What was found and begun; None when another process is at it."""
+    with alone(services.custody.records.engine) as mine:
+        if not mine:
+            return None
+        found = reconcile(
+            services.custody,
+            services.log_key,
+            services.witness,
+            without_witness=without_witness,
+        )
+    if found != Reconciliation():
+        facts = {"adopted": found.adopted, "grants_ended": found.grants_ended, "erasing": len(found.erasing)}
+        facts |= {"repeated": sum(found.repeated.values()), "tiles_rebuilt": found.tiles_rebuilt}
+        more = {"keyless": len(found.keyless), "unrecorded": len(found.unrecorded)}
+        LOG.warning("reconciled the records with the log", extra={"facts": facts | more})
+    if found.adopted:  # the newest rules in the log may be others than this process goes by
+        tell_rules(services.custody)
+    if not without_witness:
+        services.reconciled.set()
+    return found
+
+
+def witness_once(services: Services) -> bool:
+    """Copy the log to its witness when something has waited long enough; False if that failed."""
+    try:
+        services.mirror.run_once()
+    except ForkedError as error:
+        LOG.error("the log is not the one that was witnessed: %s", error)  # noqa: TRY400
+        return False
+    except (MirrorError, TileMissingError) as error:
+        LOG.warning("the witness does not have the newest checkpoint: %s", error)
+        return False
+    return True
+
+
+def cosign_once(services: Services) -> bool:
+    """Have the newest checkpoint cosigned when that is due; False if somebody who was asked did not."""
+    if not services.settings.witness.cosigners:
+        return True
+    now = services.custody.clock.now()
+    with services.custody.records.read() as reads:
+        note = latest_note(reads)
+    if note is None or not services.cosigners.is_due(note, now):
+        return True
+    refused = services.cosigners.publish(note, now).refused
+    for name, why in refused.items():
+        LOG.warning("no cosignature by %s: %s", name, why)
+    return not refused

@@ -1,0 +1,184 @@
+"""Sealed parts in Azure Blob Storage: one block blob a bundle. Contract: store.py. Blocks: azure_blocks.py.
+
+Order of writing
+    new_part   stage the begin block
+    a part     stage its blocks, two at once; the last one ends it *                        azure_writer.py
+    complete   commit the list of the listed parts' blocks, in their order *: strays go with it, in the same act
+    destroy    discard staged blocks -> delete blob and snapshots -> earlier versions        azure_bundle.py
+Every step may be repeated; a crash in between leaves what `remains` shows and `destroy` removes.
+
+Reading: the committed list tells where in the blob each part lies. It is read once for each bundle and kept with the
+blob's ETag; whenever a part is opened the service is asked whether that is still the blob. The same list committed once
+more (two that complete at once, a late writer's blocks taken away) gives it another ETag: a reader then looks whether
+its part lies where it lay, and reads on.
+
+Of what the contract leaves open:
+- An aborted part, or one destroyed singly, is marked dead, and shown by `remains`, until `complete` or `destroy`.
+- The service discards staged blocks a week after the last one, so an upload may not stay open longer than that, and
+  `discard_abandoned` has nothing to do.
+- A bundle has at most 50,000 blocks: with a part for each small request, `StoreFull` says so.
+- A writer that was still sending when its bundle was destroyed can leave staged blocks; it removes them when it ends,
+  and if it dies the service does. Their data key is gone before.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from azure.core import MatchConditions
+from azure.core.exceptions import HttpResponseError
+from azure.storage.blob import BlobServiceClient
+
+from audit.azure_errors import is_absent, is_conflict
+from retention.objects import object_names
+from retention.objects.azure.account_check import AccountCheck
+from retention.objects.azure.blob_service import named_errors
+from retention.objects.azure.block_names import MAX_BLOCKS, Extent
+from retention.objects.azure.bundle_blob import ROUNDS, BundleBlob, find_names
+from retention.objects.azure.part_reader import AzurePartReader
+from retention.objects.azure.part_writer import AzurePartWriter
+from retention.objects.store_errors import PartMissing, StoreFull, StoreUnavailable
+
+READERS = 32
+LAYOUTS, LAYOUT_PARTS = 256, 100_000
+"""How many bundles' layouts are kept, and how many parts they may have together: some 20 MiB."""
+
+
+class AzureBlobObjectStore:
+    """Contract: `ObjectStore`, in a container of its own that exists."""
+
+    def __init__(self, service: BlobServiceClient, container: str) -> None:
+        self._container = service.get_container_client(container)
+        self._account = AccountCheck(service, container)
+        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="casevault-read")
+        self._layouts: OrderedDict[str, tuple[str, dict[str, Extent]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def _blob(self, bundle_id: str) -> BundleBlob:
+        return BundleBlob(self._container, bundle_id)
+
+    def new_part(self, bundle_id: str, part_id: str) -> AzurePartWriter:
+        object_names.part_object(bundle_id, part_id)
+        writer = AzurePartWriter(self._blob(bundle_id), part_id)
+        writer.begin()
+        return writer
+
+    def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
+        for part_id in part_ids:
+            object_names.part_object(bundle_id, part_id)
+        blob = self._blob(bundle_id)
+        with named_errors("a bundle cannot be completed"):
+            for _ in range(ROUNDS):
+                if self._complete(blob, part_ids):
+                    return
+        raise StoreUnavailable(f"bundle {bundle_id} is being changed by others all the time")
+
+    def _complete(self, blob: BundleBlob, part_ids: Sequence[str]) -> bool:
+        """Whether the blocks that were found were still there when their list was committed."""
+        lists, _ = blob.lists()
+        runs = [lists.blocks_of(part_id) for part_id in part_ids]
+        found = [run for run in runs if run is not None]
+        if len(found) < len(runs):
+            raise PartMissing(
+                f"bundle {blob.bundle_id} lacks {len(runs) - len(found)} of its {len(runs)} parts"
+            )
+        names = [block.name for run in found for block in run]
+        if len(names) > MAX_BLOCKS:
+            raise StoreFull(f"bundle {blob.bundle_id} has {len(names)} blocks; one blob holds {MAX_BLOCKS}")
+        if not names:
+            blob.destroy()
+        elif lists.staged or names != [block.name for block in lists.committed if block]:
+            return blob.commit_if_there(names)  # *
+        return True
+
+    def open_part(self, bundle_id: str, part_id: str) -> AzurePartReader:
+        object_names.part_object(bundle_id, part_id)
+        blob = self._blob(bundle_id)
+        etag, extents = self._layout(blob)
+        extent = extents.get(part_id)
+        if extent is None:
+            raise PartMissing(f"there is no part {part_id}")
+
+        def fetch(offset: int, length: int) -> bytes:
+            nonlocal etag
+            for _ in range(ROUNDS):
+                got = _fetch(blob, etag, extent.offset + offset, length)
+                if got is not None:
+                    return got
+                etag, now = self._layout(blob)
+                if now.get(part_id) != extent:
+                    raise PartMissing("the part was destroyed while it was read")
+            raise StoreUnavailable(f"bundle {bundle_id} is being changed by others all the time")
+
+        return AzurePartReader(fetch, extent.size, self._threads)
+
+    def _layout(self, blob: BundleBlob) -> tuple[str, dict[str, Extent]]:
+        with self._lock:
+            kept = self._layouts.get(blob.bundle_id)
+        with named_errors("a part cannot be found"):
+            if kept is not None and blob.is_still(kept[0]):
+                return kept
+            lists, etag = blob.lists()
+        layout = etag, lists.extents()
+        with self._lock:
+            self._layouts[blob.bundle_id] = layout
+            self._layouts.move_to_end(blob.bundle_id)
+            while len(self._layouts) > 1 and self._too_many_layouts():
+                self._layouts.popitem(last=False)
+        return layout
+
+    def _too_many_layouts(self) -> bool:
+        parts = sum(len(extents) for _, extents in self._layouts.values())
+        return len(self._layouts) > LAYOUTS or parts > LAYOUT_PARTS
+
+    def list_bundles(self) -> Iterator[str]:
+        with named_errors("the store cannot be listed"):
+            yield from (name for name in find_names(self._container) if object_names.is_id(name))
+
+    def list_parts(self, bundle_id: str) -> list[str]:
+        blob = self._blob(bundle_id)
+        with named_errors("a bundle cannot be listed"):
+            return blob.lists()[0].parts()
+
+    def destroy(self, bundle_id: str) -> int:
+        blob = self._blob(bundle_id)
+        with named_errors("a bundle cannot be destroyed"):
+            return blob.destroy()
+
+    def destroy_part(self, bundle_id: str, part_id: str) -> None:
+        object_names.part_object(bundle_id, part_id)
+        blob = self._blob(bundle_id)
+        with named_errors("a part cannot be destroyed"):
+            writers = [writer for part, writer in blob.lists()[0].living() if part == part_id]
+            if writers:
+                blob.forget(part_id, writers)
+
+    def remains(self, bundle_id: str) -> list[str]:
+        blob = self._blob(bundle_id)
+        with named_errors("the store cannot be searched"):
+            return blob.remains()
+
+    def discard_abandoned(self) -> int:
+        return 0
+
+    def free_space(self) -> int | None:
+        return None
+
+    def check(self) -> None:
+        self._account.check()
+
+
+def _fetch(blob: BundleBlob, etag: str, offset: int, length: int) -> bytes | None:
+    """The range; None when the blob is gone, or not the one with this ETag."""
+    with named_errors("a part cannot be read"):
+        try:
+            return blob.client.download_blob(
+                offset, length, etag=etag, match_condition=MatchConditions.IfNotModified, max_concurrency=1
+            ).readall()
+        except HttpResponseError as error:
+            if not (is_absent(error) or is_conflict(error)):
+                raise
+    return None
