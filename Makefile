@@ -29,6 +29,7 @@ docs: setup ## write the generated pages anew, and check the links of all
 	.venv/bin/python -m intake_api.cli.reference
 	.venv/bin/python -m tests.uploaders.test_page
 	.venv/bin/python -m tests.bench.capacity --write
+	.venv/bin/python -m tests.deploy.licences --write
 	.venv/bin/pytest -q tests/test_docs.py
 
 demo: setup ## the life of one bundle against the real service
