@@ -1,15 +1,15 @@
-"""The log: what was done to whose data, kept so that nobody can change it unnoticed.
+"""The log: what was done to whose data, kept so that no change goes unnoticed.
 
 cosigning/       Witnesses (C2SP tlog-witness): ours cosigned by others, and others' cosigned by us.
-log/             The log in the database: entries appended, put in order, found, exported, recovered.
-mirror/          Our own copies of the log outside the service, in a folder or in S3, and the log held against them.
+log/             The log in the database: entries appended, sequenced, queried, exported, verified, recovered.
+mirror/          Our own copies of the log outside the service, in a folder or in S3, and the log compared with them.
 tlog/            The transparency log (C2SP): the Merkle tree over the entries, its checkpoints, tiles and proofs,
                  and their checks.
-azure_errors.py  What answers of Azure Blob Storage mean, for those who keep something there.
-durable.py       Folders that outlast a crash, and that one process at a time works in.
-entry.py         An audit entry and the exact bytes that stand for it in the tree. Pure.
-http_client.py   The one HTTP client for others' servers: witnesses that cosign, an issuer of tokens. Bounded,
-                 whatever they do.
-times.py         The two forms of a moment: microseconds since the epoch in rows, RFC 3339 with six decimals in
+azure_errors.py  The meaning of Azure Blob Storage's error responses.
+durable.py       Files and folders that survive a crash, and a lock on a folder.
+entry.py         An audit entry and its exact bytes in the tree. Pure.
+http_client.py   The one HTTP client for others' servers (witnesses that cosign, an issuer of tokens): bounded in time
+                 and bytes.
+times.py         The clock that is passed in, and the two forms of a moment: microseconds in rows, RFC 3339 in
                  leaves.
 """

@@ -1,4 +1,4 @@
-"""What answers of Azure Blob Storage mean, for those who keep something there."""
+"""The meaning of Azure Blob Storage's error responses."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from azure.core.exceptions import HttpResponseError
 
 
 def is_absent(error: HttpResponseError) -> bool:
-    """No such blob. A missing container is not that: it proves nothing of what it held."""
+    """Tell whether there is no such blob. A missing container is no proof of that: it says nothing of what it held."""
     return error.status_code == 404 and code_of(error) in {"BlobNotFound", "404"}
 
 
 def is_conflict(error: HttpResponseError) -> bool:
-    """A condition on the blob's state did not hold."""
+    """Tell whether a condition on the blob's state did not hold."""
     return error.status_code == 412 or code_of(error) == "BlobAlreadyExists"
 
 
 def code_of(error: HttpResponseError) -> str:
-    """The service's own code of the error; the status where it names none."""
+    """Return the service's own code for the error; the status where it gives none."""
     code = getattr(error, "error_code", None)
     return str(getattr(code, "value", code) or error.status_code or type(error).__name__)

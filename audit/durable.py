@@ -1,4 +1,4 @@
-"""Folders that outlast a crash, and that one process at a time works in."""
+"""Files and folders that survive a crash, and a lock on a folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def make_folder(folder: Path) -> None:
-    """The folder and those above it, for this user alone, durable."""
+    """Create the folder and its parents with mode 0700, durably."""
     if not folder.is_dir():
         make_folder(folder.parent)
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -19,7 +19,7 @@ def make_folder(folder: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """A rename or a new folder is durable only when the folder that names it is."""
+    """Fsync a folder: a rename or a new folder in it is durable only then."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -28,9 +28,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(target: Path, data: bytes, mode: int = 0o600) -> None:
-    """Write a file whole, at once and durably, in place of what has its name; its folder is made."""
+    """Replace a file by `data`, atomically and durably; its folder is made."""
     make_folder(target.parent)
-    # mkstemp: a name of its own and mode 0600, in the same folder so that the rename is atomic.
+    # mkstemp: a unique name and mode 0600, in the same folder so that the rename is atomic.
     descriptor, temporary = tempfile.mkstemp(prefix=".new-", dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -48,9 +48,9 @@ def replace_file(target: Path, data: bytes, mode: int = 0o600) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Of all who ask for it, threads and processes, one at a time; a process that dies lets go.
+    """Lock the folder against other threads and processes; a process that dies lets go.
 
-    Asking for it again while holding it waits for ever.
+    Not re-entrant: its holder would wait for ever.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

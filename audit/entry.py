@@ -1,12 +1,12 @@
-"""An audit entry and the exact bytes that stand for it in the tree. Pure.
+"""An audit entry and its exact bytes in the tree. Pure.
 
 - A leaf is canonical JSON: RFC 8785 restricted to strings, integers below 2**53, lists and objects.
   Whatever is absent is omitted; there is no null. One entry has exactly one leaf.
 - A leaf holds opaque ids, digests, sizes, times and machine codes only. Whatever names a person or was
-  written by one (names, e-mail, addresses, reasons, file names, case numbers) goes into `particulars`,
-  which stands beside the leaf and is bound by SHA-256(salt || canonical(particulars)). Destroying salt and
-  particulars redacts the entry and the tree still verifies; without the salt nobody can guess a particular
-  from its hash.
+  written by one (names, e-mail, addresses, reasons, file names, case numbers) goes into `particulars`: the
+  personal details of an entry, stored beside the leaf so that they can be erased, and bound to it by
+  SHA-256(salt || canonical(particulars)). Destroying salt and particulars redacts the entry and the tree still
+  verifies; without the salt nobody can guess a particular from its hash.
 - Particulars and salt are in no repr and no error text.
 - A leaf is at most 65,535 bytes: an entries tile prefixes it by a 16-bit length.
 """
@@ -34,11 +34,11 @@ Detail = str | int | list[str]
 
 
 class CanonicalError(ValueError):
-    """The value has no canonical form, or the bytes are not in it."""
+    """A value without a canonical form, or bytes not in it."""
 
 
 class Action(StrEnum):
-    """What happened. Grammar: `<noun>.<participle>`; both lower case, words within one joined by a hyphen.
+    """The act of an entry. Grammar: `<noun>.<participle>`; both lower case, words within one joined by a hyphen.
 
     The noun is the thing acted on, the participle what the actor did to it. A name once written to a log
     is never renamed or given another meaning.
@@ -108,7 +108,7 @@ class Action(StrEnum):
 
 
 class Outcome(StrEnum):
-    """How it ended: done; denied by a rule (`reason` says which); attempted and broken."""
+    """The outcome of an act: done; denied by a rule (`reason` says which); attempted and failed."""
 
     SUCCESS = "success"
     REFUSED = "refused"
@@ -117,7 +117,7 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One touch. `details` enter the leaf and stay for ever; `particulars` can be redacted."""
+    """One act or refusal. `details` enter the leaf and stay for ever; `particulars` can be redacted."""
 
     id: str
     at: datetime
@@ -135,11 +135,11 @@ class Entry:
     salt: bytes = field(default_factory=lambda: secrets.token_bytes(SALT_BYTES), repr=False)
 
     def leaf(self) -> bytes:
-        """The canonical bytes of this entry."""
+        """Encode the entry as its canonical bytes."""
         return self.written()[0]
 
     def written(self) -> tuple[bytes, bytes | None]:
-        """The leaf, and the canonical particulars that stand beside it, if any."""
+        """Encode the leaf, and the canonical particulars to store beside it, if any."""
         particulars = canonical(self.particulars) if self.particulars else None
         fields: dict[str, Any] = {
             "v": LEAF_VERSION,
@@ -160,7 +160,7 @@ class Entry:
             fields["particulars"] = _salted_hash(self.salt, particulars)
         leaf = canonical(fields)
         if len(leaf) > MAX_LEAF_BYTES:
-            raise CanonicalError(f"a leaf is at most {MAX_LEAF_BYTES} bytes; this one is {len(leaf)}")
+            raise CanonicalError(f"the leaf of {self.id} has {len(leaf)} bytes; at most {MAX_LEAF_BYTES} fit")
         return leaf, particulars
 
 
@@ -170,17 +170,17 @@ _FIELDS = frozenset((*REQUIRED_FIELDS, *OPTIONAL_IDS, "details", "particulars"))
 
 
 def canonical(value: object) -> bytes:
-    """RFC 8785 bytes of strings, integers, lists and objects; anything else is refused, never coerced."""
+    """Encode strings, integers, lists and objects by RFC 8785; anything else is refused, never coerced."""
     try:
         return _ENCODER.encode(_ordered(value)).encode()
-    except UnicodeEncodeError:  # its text would quote the string: say nothing of it
+    except UnicodeEncodeError:  # its text would quote the string: leave it out
         raise CanonicalError("a string holds a lone surrogate") from None
     except RecursionError:
         raise CanonicalError("nested too deeply") from None
 
 
 def _ordered(value: object) -> object:
-    """The same value, every object's members in the order of RFC 8785 section 3.2.3: UTF-16 code units."""
+    """Sort every object's members in the order of RFC 8785 section 3.2.3: UTF-16 code units."""
     if isinstance(value, str):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -203,7 +203,7 @@ def _utf16(text: str) -> bytes:
 
 
 def particulars_hash(salt: bytes, particulars: Mapping[str, str]) -> str:
-    """The hash, in hex, by which a leaf binds its particulars."""
+    """Compute the hash, in hex, by which a leaf binds its particulars."""
     return _salted_hash(salt, canonical(particulars))
 
 
@@ -212,7 +212,7 @@ def _salted_hash(salt: bytes, canonical_particulars: bytes) -> str:
 
 
 def parse_leaf(leaf: bytes) -> dict[str, Any]:
-    """The fields of a leaf; refuses bytes that are not exactly what `Entry.leaf` writes for them."""
+    """Parse a leaf into its fields; refuses bytes that are not exactly what `Entry.leaf` writes for them."""
     try:
         fields = json.loads(leaf)
     except (ValueError, RecursionError):

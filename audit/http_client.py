@@ -1,12 +1,13 @@
-"""The one HTTP client for others' servers: witnesses that cosign, an issuer of tokens. Bounded, whatever they do.
+"""The one HTTP client for others' servers (witnesses that cosign, an issuer of tokens): bounded in time and bytes.
 
 - One deadline for the whole exchange: name look-up, connecting, handshake, sending, head and body. Every blocking step
-  gets what is left of it, so a server that drips a byte now and then gains nothing.
-- One bound for all bytes that are read, head and framing included; the body has its own below it.
-- No redirect is followed: it could lead elsewhere. No compression is asked for: no small response becomes a large one.
+  gets the time left, so a server that drips a byte now and then gains nothing.
+- One bound for all bytes read, head and framing included; the body has its own below it.
+- No redirect is followed: it could lead elsewhere. No compression is requested: no small response becomes a large one.
 - The environment is not consulted: no proxy, no netrc, no authorities, no key log. Only settings modules read it.
 
-Built on the standard library: an HTTP client that reads the environment and times each step apart cannot hold these.
+Built on the standard library: an HTTP client that reads the environment and times each step separately cannot keep
+these.
 """
 
 from __future__ import annotations
@@ -33,11 +34,11 @@ _AGENT = "casevault"
 
 
 class OutsideError(OSError):
-    """The exchange gave no response; the text says why, and quotes nothing of what was sent or received."""
+    """A failed exchange; the text says why, and quotes nothing of what was sent or received."""
 
 
 class Reply(NamedTuple):
-    """A whole response; `content_type` is empty where it has none."""
+    """A complete response; `content_type` is empty where it has none."""
 
     status: int
     content_type: str
@@ -46,19 +47,19 @@ class Reply(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpClient:
-    """`seconds` for a whole exchange, `most_bytes` of a response's body; `authorities`: a PEM bundle to trust in place
-    of the well-known ones."""
+    """An HTTP client with bounds: `seconds` for a whole exchange, `most_bytes` of a response's body. `authorities`: a
+    PEM bundle to trust in place of the system's."""
 
     seconds: float
     most_bytes: int
     authorities: Path | None = None
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
-        """The response to a GET; OutsideError."""
+        """Send a GET and return the response; OutsideError if there is none."""
         return self._exchange("GET", url, None, headers or {})
 
     def post(self, url: str, body: bytes) -> Reply:
-        """The response to a POST; OutsideError."""
+        """Send a POST and return the response; OutsideError if there is none."""
         return self._exchange("POST", url, body, {})
 
     def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
@@ -76,7 +77,7 @@ class HttpClient:
             raise
         except TimeoutError:
             raise OutsideError(f"took longer than {self.seconds:g} seconds") from None
-        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: a name that is none
+        except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host name
             raise OutsideError(type(error).__name__) from error
 
     def _whole(self, response: http.client.HTTPResponse) -> Reply:
@@ -88,7 +89,7 @@ class HttpClient:
         return Reply(response.status, response.headers.get("Content-Type", ""), body)
 
     def _context(self) -> ssl.SSLContext:
-        # Not `create_default_context`, which writes the session's keys where SSLKEYLOGFILE says.
+        # Not `create_default_context`, which writes the session's keys to SSLKEYLOGFILE.
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.load_verify_locations(self.authorities or certifi.where())
         return context
@@ -99,7 +100,7 @@ class _Deadline:
         self._at = time.monotonic() + seconds
 
     def left(self) -> float:
-        """Seconds left; TimeoutError when none are."""
+        """Return the seconds left; TimeoutError when there are none."""
         left = self._at - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -107,7 +108,7 @@ class _Deadline:
 
 
 class _Connection(http.client.HTTPConnection):
-    """Connects, sends and reads by the deadline; reads `budget` bytes at most."""
+    """A connection that connects, sends and reads within the deadline, and reads `budget` bytes at most."""
 
     budget = HEAD_BYTES
 
@@ -128,7 +129,7 @@ class _Connection(http.client.HTTPConnection):
         self.sock = _TimedSocket(bare, self._deadline, self.budget)
 
     def _connected(self) -> socket.socket:
-        problem: OSError = OSError("the name has no address")
+        problem: OSError = OSError("the host name has no address")
         for family, kind, protocol, _, address in _addresses(self.host, self.port, self._deadline):
             made = socket.socket(family, kind, protocol)
             try:
@@ -143,7 +144,7 @@ class _Connection(http.client.HTTPConnection):
 
 
 class _TimedSocket:
-    """What `http.client` needs of a socket."""
+    """The part of a socket that `http.client` needs."""
 
     def __init__(self, bare: socket.socket, deadline: _Deadline, budget: int) -> None:
         self._bare, self._deadline, self._budget = bare, deadline, budget
@@ -160,7 +161,7 @@ class _TimedSocket:
         return self._reader
 
     def close(self) -> None:
-        if self._reader is None:  # else it is the reader's, who may be in the middle of a body
+        if self._reader is None:  # else it is the reader's, which may be in the middle of a body
             self._bare.close()
 
 
@@ -176,7 +177,7 @@ class _TimedReader(io.RawIOBase):
         read = self._bare.recv_into(buffer)
         self._budget -= read
         if self._budget < 0:
-            raise OutsideError("longer than any response that is taken")
+            raise OutsideError("longer than the limit for a response")
         return read
 
     def close(self) -> None:
@@ -185,7 +186,7 @@ class _TimedReader(io.RawIOBase):
 
 
 def _addresses(host: str, port: int, deadline: _Deadline) -> list[Any]:
-    """What the name stands for. A look-up cannot be called back: one that takes too long is left to its thread."""
+    """Look up the name's addresses. A look-up cannot be cancelled: one that takes too long is left to its thread."""
     found: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def look_up() -> None:
@@ -205,10 +206,10 @@ def _addresses(host: str, port: int, deadline: _Deadline) -> list[Any]:
 
 
 def _parts(url: str) -> tuple[str, str, int, str]:
-    """Scheme, host, port, and what is asked for there; ValueError."""
+    """Split a URL into scheme, host, port and target; ValueError if it cannot be used."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or not parts.hostname or parts.username is not None:
-        raise ValueError("an address is http(s)://host, and names no user")
+        raise ValueError("the address must be http(s)://host, without a user name")
     target = parts.path or "/"
     return (
         parts.scheme,

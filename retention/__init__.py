@@ -1,24 +1,21 @@
-"""Custody: what may be done with bundles, by whom and until when; where they are kept and how they end.
+"""Custody: who is allowed to do what with bundles, and until when; where bundles are kept, and how they end.
 
-archive/             The files inside a bundle: listed, and read singly, over the opened bundle's ranges. Nothing is
-                     written to a disk.
+archive/             The files inside a bundle: listed, and read one at a time, over the opened bundle's ranges.
+                     Nothing is written to a disk.
 custody/             The verbs of custody: each checks the rules, changes the records and writes its entry in one
                      commit.
 domain/              The rules of the domain, without I/O: cases, bundles, grants, deadlines, links, receipts.
-envelope/            How bytes are sealed and opened (P1): the format of a part, and the manifest that orders the
-                     parts.
+envelope/            Sealing and opening bytes (P1): the format of a part, and the manifest that orders the parts.
 jobs/                What the clock does without a caller.
-keys/                Keys: data keys and what wraps them, signing keys, and where each is kept.
-objects/             Stores of sealed parts and wrapped data keys: the contract, and what implements it.
+keys/                Keys: the key-encryption key, signing keys, and the places where they are kept.
+objects/             Stores of sealed parts and wrapped data keys: the contract, and its implementations.
 records/             The database: tables, the unit of work, engines and migrations.
-telemetry/           What may watch custody at work, and how: `observer` is the contract, `telemetry` the one
-                     adapter behind it.
+telemetry/           Watching custody at work: `observer` is the contract, `opentelemetry` its one adapter.
 adapters.py          The only module that names concrete adapters: each part of custody, as the settings place it.
 assembly.py          Settings in, custody out: the service's parts are made once, and put together for each process.
-clock.py             The clock. `now` and `sure` are passed in everywhere; only assembly chooses which clock it is.
-config.py            What custody is configured with. The only module of this package that reads the environment.
-config_azure.py      Which parts of custody are in Azure. Read by settings.py; nothing here needs Azure's libraries.
-config_telemetry.py  Whether telemetry is sent by OTLP, as the standard variables of OpenTelemetry say.
-doctor.py            Custody's parts looked at one by one, each as far as it goes without the others. What is
-                     written is removed again.
+clock.py             The clock. `now` and `sure` are passed in everywhere; only assembly chooses the clock.
+config.py            Custody's settings, read from the environment here and in the config modules beside.
+config_azure.py      The settings that place parts of custody in Azure. Nothing here needs Azure's libraries.
+config_telemetry.py  The settings of telemetry by OTLP: OpenTelemetry's standard variables.
+doctor.py            Checks of custody's parts, one by one, each independent of the others as far as possible.
 """

@@ -1,12 +1,9 @@
 """The only module that names concrete adapters: each part of custody, as the settings place it.
 
-The embedded default is one state folder. Parts that the settings place in Azure take the place of their folder or
-file; with all of them there, and the records in PostgreSQL, any number of machines share one service and none keeps a
-folder. Their libraries are imported where they are needed, so that the embedded start stays quick.
-
-What the parts in Azure share, made when the first of them needs it: one identity, one client of the account.
-
-Its libraries are imported then, so that the embedded start stays quick.
+The embedded default is one state folder. Parts that the settings place in Azure replace their folder or file; with all
+of them there, and the records in PostgreSQL, any number of machines share one service and none keeps a folder. The
+parts in Azure share one identity and one client of the account, made when the first of them needs it. Their libraries
+are imported only then, so that the embedded start stays quick.
 """
 
 from __future__ import annotations
@@ -43,19 +40,19 @@ if TYPE_CHECKING:
 
 
 class AzureConnections:
-    """Not for two processes: a client that was made before a fork is not used after it."""
+    """The shared connections to Azure. Not for two processes: a client made before a fork is not used after it."""
 
     def __init__(self, settings: AzureSettings) -> None:
         self._settings = settings
-        # The libraries tell of every request, with its address and headers: that has no place in our logs, and
-        # writing it costs more processor time than the request.
+        # The libraries log every request, with its address and headers: that has no place in our logs, and writing it
+        # costs more processor time than the request.
         logging.getLogger("azure").setLevel(logging.WARNING)
 
     @cached_property
     def credential(self) -> TokenCredential:
         """The identity of this process: workload identity, managed identity, or an administrator's own login.
 
-        One for all: it remembers which of them it found, and each token until it runs out.
+        It is shared, because it remembers which of them it found, and each token until that expires.
         """
         from azure.identity import DefaultAzureCredential
 
@@ -71,19 +68,19 @@ class AzureConnections:
 
 
 class Adapters:
-    """One by one, opened when asked for: to be assembled, or looked at each whatever the others do."""
+    """The parts, each opened when asked for: to be assembled, or checked independently of the others."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._azure = AzureConnections(settings.azure)
 
     def is_made(self) -> bool:
-        """Whether this is a service that was made before, as far as this machine can tell without asking anybody."""
+        """Tell whether the service was made before, as far as this machine can tell without a request."""
         remote = self.settings.database_url is not None or self.settings.azure.blob
         return remote or self.settings.records_file.exists()
 
     def records(self) -> Records:
-        """To be closed."""
+        """Open the records; the caller closes them."""
         settings = self.settings
         if settings.database_url is None:
             return SqliteRecords(sqlite_engine(settings.records_file))
@@ -101,7 +98,7 @@ class Adapters:
         )
 
     def stores(self) -> tuple[ObjectStore, KeyStore]:
-        """Where bundles and data keys are."""
+        """Open the stores of bundles and of data keys."""
         settings = self.settings
         if not settings.azure.blob:
             reserve, beside = settings.disk_reserve, (settings.state,)
@@ -115,7 +112,7 @@ class Adapters:
         return objects, keys
 
     def tiles(self) -> TileStore:
-        """The log's own store; one that does not answer is found out here."""
+        """Open the log's own store; one that does not respond is found out here."""
         settings = self.settings
         if not settings.azure.blob:
             return LocalTileStore(settings.log_folder)
@@ -126,7 +123,7 @@ class Adapters:
         return tiles
 
     def make_containers(self) -> None:
-        """Those of the storage account that are not there."""
+        """Make the missing containers of the storage account."""
         if not self.settings.azure.blob:
             return
         from retention.objects.azure.account_check import make_container
@@ -135,7 +132,7 @@ class Adapters:
             make_container(self._azure.blobs, name)
 
     def make_key(self) -> None:
-        """The key-encryption key, where it is a file that is not there. One in a vault comes with the vault."""
+        """Make the key-encryption key, where it is a missing file. One in a vault comes with the vault."""
         if self.settings.azure.key_url is None and not self.settings.key_file.exists():
             LocalKeyWrapper.create(self.settings.key_file, self.clock().now())
 
@@ -154,15 +151,15 @@ class Adapters:
         return SigningSecrets(self.settings.azure.signing_vault_url, self._azure.credential)
 
     def cosigning_keys(self) -> SigningKeys:
-        """Where the key for others' logs is: a file of this machine, as is what it cosigned last."""
+        """Open the place of the key for others' logs: a file of this machine, like the last cosigned checkpoints."""
         return SigningKeyFiles(self.settings.state)
 
     def cosigned(self) -> CosignedStore:
-        """What was cosigned of others' logs."""
+        """Open the store of the last cosigned checkpoints of others' logs."""
         return LocalCosignedStore(self.settings.cosigned_folder)
 
     def witness(self, origin: str) -> MirrorStore:
-        """Where the log of this origin is witnessed: the bucket, if one is set, else the folder.
+        """Open the mirror of the log of this origin: the bucket, if one is set, else the folder.
 
         The bucket's library is loaded only then: it takes longer to load than all of custody.
         """
@@ -174,9 +171,9 @@ class Adapters:
         return S3MirrorStore(place.bucket, origin, self.clock(), endpoint=place.endpoint, period=place.period)
 
     def observer(self, process: str, *, scraped: bool = False) -> Observer:
-        """What watches this process, whose role `process` names; made after it was forked.
+        """Make the observer of this process, whose role is `process`, after it was forked.
 
-        Without a collector, and not `scraped`, nobody does, and no library for it is loaded.
+        Without a collector, and not `scraped`, there is none, and no library for it is loaded.
         """
         sends = self.settings.telemetry
         if not (scraped or sends.traces or sends.metrics):
@@ -187,16 +184,16 @@ class Adapters:
 
     @cached_property
     def machine_clock(self) -> SystemClock:
-        """This machine's: one for all parts, so that what is found out about it counts for all."""
+        """This machine's clock: one for all parts, so that what is found out about it counts for all."""
         return SystemClock(settle=self.settings.time_settle)
 
     def clock(self) -> Clock:
-        """What the service goes by."""
+        """Choose the clock that the service goes by."""
         machine = self.machine_clock
         return DevelopmentClock(self.settings.clock_file, machine) if self.settings.development else machine
 
     def other_clocks(self, records: Records, witness: MirrorStore) -> Sources:
-        """Those that run on other machines, as far as their addresses tell."""
+        """Return the clocks that run on other machines, as far as their addresses tell."""
         settings, found = self.settings, {}
         if settings.database_url is not None and not is_here(settings.database_url):
             found["the database"] = lambda: time_at(records.engine)
@@ -208,7 +205,7 @@ class Adapters:
         return found
 
     def storage_time(self) -> datetime | None:
-        """What time it is in the storage account; None without one."""
+        """Return the storage account's time; None without an account."""
         if not self.settings.azure.blob:
             return None
         from retention.objects.azure.account_check import time_there

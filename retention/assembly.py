@@ -1,7 +1,7 @@
 """Settings in, custody out: the service's parts are made once, and put together for each process.
 
-`initialise` makes them; afterwards every one must be there: a missing key is an error, never a reason to make a new
-one. Which adapter each of them is, `adapters.py` says.
+`initialise` makes them; afterwards every one must exist: a missing key is an error, never a reason to make a new one.
+`adapters.py` chooses the adapter of each.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ LOG = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Alterations:
-    """What this process has found done to the database behind the service's back (sequencing.py)."""
+    """Alterations of the database outside the service that this process has found (jobs/sequencing.py)."""
 
     gaps: RowGaps = field(default_factory=RowGaps)
     missing_rows: int = 0
@@ -70,7 +70,7 @@ class Alterations:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signing:
-    """What a process works with that gives the log its order and its signatures: the clock's."""
+    """The parts that order and sign the log, for the clock's process."""
 
     sequencer: Sequencer
     log: Signer
@@ -79,7 +79,7 @@ class Signing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What a door works with. `signing` is None where the settings name public keys only."""
+    """The parts that a door works with. `signing` is None where the settings name only public keys."""
 
     settings: Settings
     custody: Custody
@@ -96,18 +96,18 @@ class Services:
     timekeeper: Timekeeper
     clock_skew: ClockSkew
     reconciled: Event = field(default_factory=Event)
-    """Set once this process has held the records against log and key store (sequencing.py)."""
+    """Set once this process has checked the records against log and key store (jobs/sequencing.py)."""
     bound: Event = field(default_factory=Event)
-    """Set once this process has seen that the records are bound, or that they cannot be (sequencing.py)."""
+    """Set once this process has seen that the records are bound, or cannot be (jobs/sequencing.py)."""
     alterations: Alterations = field(default_factory=Alterations)
     observer: Observer = NOTHING
 
     def signs(self) -> Signing:
-        """What signs; SigningKeyRefused where this process has none."""
+        """Return the signing parts; SigningKeyRefused where this process has none."""
         if self.signing is None:
             raise SigningKeyRefused(
-                "this process holds no key that signs the log: leave CASEVAULT_LOG_VERIFIER and "
-                "CASEVAULT_RECEIPT_VERIFIER out, and let it read the signing keys"
+                "this process holds no key that signs the log: unset CASEVAULT_LOG_VERIFIER and "
+                "CASEVAULT_RECEIPT_VERIFIER, and let it read the signing keys"
             )
         return self.signing
 
@@ -124,17 +124,17 @@ class Services:
         return self.signs().receipts
 
     def close(self) -> None:
-        """Enter what was only counted so far, and let go of the database and of what was observed."""
+        """Enter the refusals only counted so far, and close the database and the observer."""
         try:
             self.custody.write_counts(everything=True)
         except Exception:
-            LOG.exception("what was counted is not in the log")
+            LOG.exception("refusals that were counted could not be entered in the log")
         self.custody.records.close()
         self.observer.close()
 
 
 def is_initialised(settings: Settings) -> bool:
-    """True when the records, and so the keys before them, were made before."""
+    """Tell whether the records, and so the keys before them, were made before."""
     return _is_initialised(Adapters(settings))
 
 
@@ -149,10 +149,10 @@ def _is_initialised(adapters: Adapters) -> bool:
 
 
 def initialise(settings: Settings) -> bool:
-    """Make the service's parts: keys first, records last, so that an interrupted start is simply begun again.
+    """Make the service's parts: keys first, records last, so that an interrupted start can simply be repeated.
 
-    Once there are records nothing is made: a key that is missing then was lost, and a new one would open nothing.
-    False then. Of several at once one makes the parts, and the others wait for it.
+    Once there are records nothing is made, and False is returned: a missing key was lost then, and a new one would open
+    nothing. Of several at once one makes the parts, and the others wait for it.
     """
     adapters = Adapters(settings)
     if _is_initialised(adapters):
@@ -176,12 +176,12 @@ def initialise(settings: Settings) -> bool:
 
 
 def public_keys(settings: Settings) -> PublicKeys:
-    """What outsiders check the log and its receipts with."""
+    """Return the keys with which outsiders check the log and its receipts."""
     return _keys(settings, Adapters(settings).signing_keys())[0]
 
 
 def bring_up_to_date(settings: Settings) -> None:
-    """The schema to its newest version, and the rights of the doors' roles in it; as the schema's owner."""
+    """Bring the schema to its newest version, and the doors' roles to their rights in it; as the schema's owner."""
     records = Adapters(settings).records()
     try:
         upgrade(records.engine)
@@ -191,7 +191,7 @@ def bring_up_to_date(settings: Settings) -> None:
 
 
 def _make_binding_key(adapters: Adapters) -> None:
-    """The key that binds records from before there was one, while nothing is bound with another."""
+    """Make the key that binds records from before there was one, while nothing is bound with another."""
     with _taking_turns(adapters):
         records = adapters.records()
         try:
@@ -204,7 +204,7 @@ def _make_binding_key(adapters: Adapters) -> None:
 
 @contextmanager
 def _taking_turns(adapters: Adapters) -> Iterator[None]:
-    """One at a time for each database. A vault has no "make it if it is missing": two would make a key each."""
+    """Admit one at a time for each database. A vault has no "make it if it is missing": two would make a key each."""
     if adapters.settings.database_url is not None:
         from retention.records.postgres_engine import initialising
 
@@ -220,7 +220,7 @@ def _taking_turns(adapters: Adapters) -> Iterator[None]:
 
 
 def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = True) -> Services:
-    """Custody on what the settings name, from an initialised state folder; no key of upload links without `links`."""
+    """Assemble custody from the settings and an initialised state folder; no key of upload links without `links`."""
     adapters = Adapters(settings)
     clock, wrapper, signing = adapters.clock(), adapters.wrapper(), adapters.signing_keys()
     public, signers = _keys(settings, signing)
@@ -290,7 +290,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
 
 
 def begin(settings: Settings, observer: Observer = NOTHING, *, links: bool = True) -> Services:
-    """`assemble`, for a process that takes part in custody: the log is told the rules that it goes by."""
+    """Assemble a process that takes part in custody: it enters the rules that it goes by in the log."""
     services = assemble(settings, observer, links=links)
     try:
         tell_rules(services.custody)
@@ -301,7 +301,7 @@ def begin(settings: Settings, observer: Observer = NOTHING, *, links: bool = Tru
 
 
 def state_of(services: Services) -> State:
-    """How the work stands, for an observer to export."""
+    """Return the state of the work, for an observer to export."""
     custody = services.custody
     return State(
         custody.records,
@@ -313,9 +313,9 @@ def state_of(services: Services) -> State:
 
 
 def open_cosigning(settings: Settings, clock: Clock) -> CosigningServer | None:
-    """Cosigning of the logs that the settings name; None if they name none.
+    """Open the cosigning of the logs that the settings name; None if they name none.
 
-    Its key is made with the first of them. Once something was cosigned a missing key was lost, and is not made anew.
+    Its key is made with the first of them. Once something was cosigned, a missing key was lost and is not made anew.
     """
     logs = settings.witness.cosigned_logs
     if not logs:
@@ -330,7 +330,7 @@ def open_cosigning(settings: Settings, clock: Clock) -> CosigningServer | None:
 
 
 def _keys(settings: Settings, signing: SigningKeys) -> tuple[PublicKeys, tuple[Signer, Signer] | None]:
-    """The public keys; with those of the log and of receipts that sign, unless the settings name public ones."""
+    """Return the public keys, and the signers of log and receipts, unless the settings name public keys."""
     if settings.public_keys is not None:
         return settings.public_keys, None
     log = Signer(settings.log_origin, signing.read(LOG_KEY))
@@ -339,7 +339,7 @@ def _keys(settings: Settings, signing: SigningKeys) -> tuple[PublicKeys, tuple[S
 
 
 def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> LinkKeys:
-    """The keys of upload links. A state folder from before there were any gets its file here, while none is issued."""
+    """Return the keys of upload links. An older state folder gets its file here, while no link is issued."""
     with engine.connect() as connection:
         issued = connection.execute(select(upload_links.c.id).limit(1)).first()
     if issued is None and settings.azure.signing_vault_url is None:
@@ -348,23 +348,23 @@ def _link_keys(settings: Settings, signing: SigningKeys, engine: Engine) -> Link
 
 
 def _binding(settings: Settings, signing: SigningKeys, records: Records) -> Binding:
-    """The key that binds the records. A state folder from before there was one gets its file here."""
+    """Return the key that binds the records. A state folder from before there was one gets its file here."""
     marked = is_marked(records)
     if not marked and settings.azure.signing_vault_url is None:
         signing.make_missing(BINDING_KEY)
     binding = Binding(signing.read(BINDING_KEY))
     if marked and not is_marked(records, binding):
         raise SigningKeyRefused(
-            f"the {BINDING_KEY} is not the one that these records were bound with, or their `binding` was altered: put "
-            "back what belongs there"
+            f"the {BINDING_KEY} is not the one that these records were bound with, or their `binding` was altered: "
+            "restore the one that was changed"
         )
     return binding
 
 
 def _check_key(wrapper: RotatingKeyWrapper, keys: KeyStore) -> None:
-    """UnknownKeyEncryptionKey when the key is another installation's: found out now, not at the first read.
+    """Raise UnknownKeyEncryptionKey now, not at the first read, when the key is another installation's.
 
-    A key that cannot be used now is no reason not to start: the log, tombstones and receipts need none.
+    A key that cannot be used now does not prevent a start: the log, tombstones and receipts need none.
     """
     with suppress(StopIteration, KeyDestroyed, KeyMissing, KeyWrapperUnavailable, WrappedKeyBroken):
         bundle_id = next(keys.list_bundles())

@@ -1,4 +1,4 @@
-"""The clock. `now` and `sure` are passed in everywhere; only assembly chooses which clock it is."""
+"""The clock. `now` and `sure` are passed in everywhere; only assembly chooses the clock."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from retention.domain.trusted_time import SETTLE, Belief, Mark, begin, due_by, j
 
 
 class Clock(Protocol):
-    """Tells the time: aware, UTC."""
+    """A source of the time: aware, in UTC."""
 
     def now(self) -> datetime:
-        """What acts and entries bear."""
+        """Return the time for acts and entries."""
         ...
 
     def sure(self) -> datetime:
-        """What destruction by a deadline goes by: no later than two sources agree on (`trusted_time`)."""
+        """Return the time that erasure by a deadline goes by: no later than two sources agree on (`trusted_time`)."""
         ...
 
 
@@ -29,12 +29,12 @@ def _wall() -> datetime:
 
 
 def _ticks() -> float:
-    """Seconds that nobody can set; where the system has such a clock, they count while the machine sleeps too."""
+    """Return seconds that nobody can set; where the system has such a clock, they count during sleep too."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class SystemClock:
-    """The machine's clock, as far as it can be believed. Safe from many threads; `now` takes no lock."""
+    """The machine's clock, as far as it can be trusted. Safe from many threads; `now` takes no lock."""
 
     def __init__(
         self,
@@ -60,18 +60,18 @@ class SystemClock:
 
     @property
     def belief(self) -> Belief:
-        """What was judged last."""
+        """The last judgement."""
         return self._seen[0]
 
     def begin(self, mark: Mark | None, others: Iterable[datetime]) -> Belief:
-        """Begin anew: with what an earlier process was sure of, and what others' clocks say now."""
+        """Begin anew, with what an earlier process was sure of and what other clocks say now."""
         with self._lock:
             self._others = tuple(others)
             self._seen = begin(self._wall(), self._others, mark, self._settle), self._ticks()
             return self._seen[0]
 
     def observe(self, others: Iterable[datetime] | None = None) -> Belief:
-        """Judge again, with what others' clocks say now; None: with what they said last."""
+        """Judge again, with what other clocks say now; None: with what they said last."""
         with self._lock:
             (before, at), ticks, wall = self._seen, self._ticks(), self._wall()
             ran = timedelta(seconds=ticks - at)
@@ -80,15 +80,15 @@ class SystemClock:
             return self._seen[0]
 
     def wall(self) -> datetime:
-        """What the machine's clock says, believed or not."""
+        """Return what the machine's clock says, trusted or not."""
         return self._wall()
 
 
 class DevelopmentClock:
-    """The machine's clock moved by the number of seconds that a file holds; for rehearsals, never for service.
+    """The machine's clock moved by the number of seconds in a file; for rehearsals, never for service.
 
-    The file is shared by the processes of one state folder, so all of them move together. Moving it is what somebody
-    wants to do: `sure` moves with it.
+    The processes of one state folder share the file, so all of them move together. Moving it is intended: `sure` moves
+    with it.
     """
 
     def __init__(self, offset_file: Path, machine: SystemClock | None = None) -> None:
@@ -102,7 +102,7 @@ class DevelopmentClock:
         return self.machine.sure() + self._offset()
 
     def set(self, now: datetime) -> None:
-        """Let it be `now`."""
+        """Move the clock to `now`."""
         seconds = (now - self.machine.now()).total_seconds()
         fresh = self._file.with_suffix(".new")
         fresh.write_text(f"{seconds!r}\n")

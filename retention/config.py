@@ -1,4 +1,4 @@
-"""What custody is configured with. The only module of this package that reads the environment.
+"""Custody's settings, read from the environment here and in the config modules beside.
 
 | variable | meaning | default |
 |---|---|---|
@@ -15,24 +15,24 @@
 | CASEVAULT_STAMP_DIRECTORY | required: a stamp's token names its customer; optional: see docs/operators.md | required |
 | CASEVAULT_UPLOAD_DAYS | days that an unfinished upload is kept after its last bytes | 7 |
 | CASEVAULT_UPLOAD_LONGEST_DAYS | days that an unfinished upload is kept in all | 30 |
-| CASEVAULT_PART_SECONDS | seconds after which what came of an upload is committed: what a kill can lose | 60 |
+| CASEVAULT_PART_SECONDS | seconds after which an upload's received bytes are committed: a kill loses later ones | 60 |
 | CASEVAULT_DISK_RESERVE | bytes that uploads leave free on the local disk, for erasing and for the log | 2 GiB |
-| CASEVAULT_TIME_SETTLE_HOURS | hours after which a clock that jumped is believed, where no other can be asked | 24 |
-| CASEVAULT_SCRUB_DAYS | days in which all that is stored is read back once | 30 |
+| CASEVAULT_TIME_SETTLE_HOURS | hours after which a clock that jumped is trusted, where no other can be asked | 24 |
+| CASEVAULT_SCRUB_DAYS | days in which everything stored is read back once | 30 |
 | CASEVAULT_CASE_NUMBER_PATTERN | regular expression of a case number | 15 or 16 digits |
 | CASEVAULT_TRIGGER_PREFIXES | FaultIdType prefixes of hidden failure events, comma separated | none |
 | CASEVAULT_TRIGGERS_FILE | CSV of further triggers: fault_id_type,alert_title | none |
 | CASEVAULT_WITNESS_FOLDER | folder that witnesses the log, best on another medium | witness, beside the records |
-| CASEVAULT_WITNESS_BUCKET | S3 bucket with Object Lock; takes the place of the folder | none |
+| CASEVAULT_WITNESS_BUCKET | S3 bucket with Object Lock; replaces the folder | none |
 | CASEVAULT_WITNESS_ENDPOINT | https address of a store that speaks S3 and is not AWS | AWS |
 | CASEVAULT_WITNESS_DAYS | days for which the bucket locks what it keeps | 365 |
 | CASEVAULT_COSIGNERS | witnesses that others run: verifier key and https address, comma separated | none |
-| CASEVAULT_COSIGNERS_CA | PEM bundle that their certificates are checked against | the well-known ones |
+| CASEVAULT_COSIGNERS_CA | PEM bundle that their certificates are checked against | the system's |
 | CASEVAULT_COSIGN_LOGS | logs of others that are cosigned here: their verifier keys, comma separated | none |
-| CASEVAULT_COSIGN_NAME | the name of the key that cosigns them | .../witness, beside the log's |
+| CASEVAULT_COSIGN_NAME | the name of the key that cosigns them | .../witness, next to the log's |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
 
-Blob Storage and Key Vault: azure_settings.py has the table. Telemetry by OTLP: telemetry_settings.py.
+The settings of Blob Storage and Key Vault are in config_azure.py, those of telemetry by OTLP in config_telemetry.py.
 """
 
 from __future__ import annotations
@@ -61,13 +61,13 @@ DISK_RESERVE = 2 << 30
 
 
 class SettingError(ValueError):
-    """A setting has no usable value; the text names it and says what would do."""
+    """A setting without a usable value; the text names it and says what is accepted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorSettings:
-    """Where the log is witnessed: a bucket if one is named, else a folder; who is asked to cosign it; whose log is
-    cosigned here, and under which name."""
+    """The log's mirror (a bucket if one is named, else a folder), the witnesses asked to cosign it, the logs cosigned
+    here, and under which name."""
 
     folder: Path | None = None
     bucket: str | None = None
@@ -81,7 +81,7 @@ class MirrorSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublicKeys:
-    """What outsiders check the log and its receipts with."""
+    """The keys with which outsiders check the log and its receipts."""
 
     log: Verifier
     receipts: Verifier
@@ -111,7 +111,7 @@ class Settings:
 
     @property
     def has_local_parts(self) -> bool:
-        """Whether anything that must last is in the state folder."""
+        """True if anything that must last is in the state folder."""
         remote = self.database_url, self.azure.blob, self.azure.key_url, self.azure.signing_vault_url
         return not all(remote)
 
@@ -129,7 +129,7 @@ class Settings:
 
     @property
     def key_file(self) -> Path:
-        """The key-encryption key: back it up apart from the rest."""
+        """The key-encryption key's file: back it up apart from the rest."""
         return self.state / "key-encryption-key.json"
 
     @property
@@ -138,7 +138,7 @@ class Settings:
 
     @property
     def cosigned_folder(self) -> Path:
-        """The last checkpoint cosigned of each log of others: older ones are refused by it."""
+        """The folder of the last cosigned checkpoint of each of others' logs: older ones are refused by it."""
         return self.state / "cosigned"
 
     @property
@@ -147,7 +147,7 @@ class Settings:
 
     @property
     def log_folder(self) -> Path:
-        """Tiles and checkpoint: what the witness mirrors."""
+        """The folder of tiles and checkpoint, which the mirror copies."""
         return self.state / "log"
 
     @property
@@ -160,12 +160,12 @@ class Settings:
 
     @property
     def receipt_key_name(self) -> str:
-        """The receipt key's name in notes: beside the log's."""
+        """The receipt key's name in notes, next to the log's."""
         return _beside_log(self.log_origin, "receipts")
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
-    """Settings from `environ`; SettingError names the variable that is wrong."""
+    """Read the settings from `environ`; SettingError names the wrong variable."""
     pattern = environ.get("CASEVAULT_CASE_NUMBER_PATTERN", Limits().case_number_pattern)
     try:
         re.compile(pattern)
@@ -216,7 +216,7 @@ def _public_keys(environ: Mapping[str, str], origin: str) -> PublicKeys | None:
         return None
     if log is None or receipts is None:
         raise SettingError(
-            "CASEVAULT_LOG_VERIFIER and CASEVAULT_RECEIPT_VERIFIER are set together, or neither of them"
+            "only one of CASEVAULT_LOG_VERIFIER and CASEVAULT_RECEIPT_VERIFIER is set: set both or neither"
         )
     return PublicKeys(log=log, receipts=receipts)
 
@@ -227,11 +227,11 @@ def _verifier(environ: Mapping[str, str], name: str, of: str) -> Verifier | None
         verifier = None if key is None else Verifier.parse(key)
     except NoteError as error:
         raise SettingError(
-            f"{name} is no verifier key, as `casevault audit keys` shows them: {error}"
+            f"{name} is not a verifier key as `casevault audit keys` shows it: {error}"
         ) from None
     if verifier is not None and verifier.name != of:
         raise SettingError(
-            f"{name} is the key of {verifier.name}; CASEVAULT_LOG_ORIGIN asks for that of {of}"
+            f"{name} is the key of {verifier.name}; by CASEVAULT_LOG_ORIGIN it must be that of {of}"
         )
     return verifier
 
@@ -272,7 +272,7 @@ def _cosigned_logs(text: str) -> tuple[Verifier, ...]:
     except NoteError as error:
         raise SettingError(f"CASEVAULT_COSIGN_LOGS has a key that cannot be used: {error}") from None
     if len({log.name for log in logs}) < len(logs):
-        raise SettingError("CASEVAULT_COSIGN_LOGS names a log twice: a log has one key")
+        raise SettingError("CASEVAULT_COSIGN_LOGS names a log twice: name each with one key")
     return logs
 
 
@@ -290,7 +290,7 @@ def _cosigner(text: str) -> Cosignatory:
     except NoteError as error:
         raise SettingError(f"CASEVAULT_COSIGNERS has a key that cannot be used: {error}") from None
     if not url.strip().startswith("https://"):
-        raise SettingError(f"CASEVAULT_COSIGNERS needs an https address behind the key of {verifier.name}")
+        raise SettingError(f"CASEVAULT_COSIGNERS needs an https address after the key of {verifier.name}")
     return Cosignatory(url.strip(), verifier)
 
 
@@ -307,14 +307,16 @@ def _database_by_token(environ: Mapping[str, str]) -> bool:
     if identity is None:
         return False
     if identity != "entra":
-        raise SettingError(f"CASEVAULT_DATABASE_IDENTITY must be entra, or not be set, not {identity!r}")
+        raise SettingError(f"CASEVAULT_DATABASE_IDENTITY must be entra or unset, not {identity!r}")
     url = environ.get("CASEVAULT_DATABASE_URL") or None
     if url is None:
-        raise SettingError("CASEVAULT_DATABASE_IDENTITY needs CASEVAULT_DATABASE_URL: the database it is for")
+        raise SettingError(
+            "CASEVAULT_DATABASE_IDENTITY needs CASEVAULT_DATABASE_URL: name its database there"
+        )
     parsed = check_url(url)
     if parsed.password is not None or "password" in parsed.query:
         raise SettingError(
-            "CASEVAULT_DATABASE_URL must hold no password: CASEVAULT_DATABASE_IDENTITY gives it"
+            "CASEVAULT_DATABASE_URL must not hold a password: CASEVAULT_DATABASE_IDENTITY provides it"
         )
     if not (parsed.username or "user" in parsed.query):
         raise SettingError(
@@ -325,14 +327,14 @@ def _database_by_token(environ: Mapping[str, str]) -> bool:
 
 def _origin(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9.-]+(/[A-Za-z0-9._-]+)+", text):
-        raise SettingError("CASEVAULT_LOG_ORIGIN must look like logs.example.com/casevault")
+        raise SettingError(f"CASEVAULT_LOG_ORIGIN must look like logs.example.com/casevault, not {text!r}")
     return text
 
 
 def whole_number(
     environ: Mapping[str, str], name: str, default: int, *, least: int = 1, most: int | None = None
 ) -> int:
-    """A setting that is a whole number from `least` to `most`. SettingError."""
+    """Read a setting that is a whole number from `least` to `most`; SettingError if it is not."""
     text = environ.get(name, str(default))
     number = int(text) if text.isascii() and text.isdigit() else -1
     if number < least or (most is not None and number > most):
@@ -360,7 +362,7 @@ def _flag(environ: Mapping[str, str], name: str) -> bool:
 
 
 def read_triggers(settings: Settings) -> Triggers:
-    """The alert table, the deployment's own rows, and the prefixes of hidden failure events."""
+    """Read the alert table, the deployment's own rows, and the prefixes of hidden failure events."""
     titles = _read_table(files("retention").joinpath("fault-ids.csv").read_text("utf-8"), "fault-ids.csv")
     if settings.triggers_file is not None:
         try:

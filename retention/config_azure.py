@@ -1,4 +1,4 @@
-"""Which parts of custody are in Azure. Read by settings.py; nothing here needs Azure's libraries.
+"""The settings that place parts of custody in Azure. Nothing here needs Azure's libraries.
 
 | variable | meaning | default |
 |---|---|---|
@@ -10,7 +10,7 @@
 | CASEVAULT_KEY_URL | https://<vault>/keys/<name>: the key-encryption key in Key Vault or Managed HSM | local key file |
 | CASEVAULT_SIGNING_VAULT_URL | https://<vault>: signing keys as secrets of this Key Vault | local files |
 
-The identity is that of the process (azure-identity's DefaultAzureCredential): there is no setting for a secret.
+The identity is the process's own (azure-identity's DefaultAzureCredential): there is no setting for a secret.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 STAGED_LIFETIME = timedelta(days=7)
 """The service discards staged blocks a week after the last one was staged."""
 MAX_BLOB = 33_000 * (8 << 20)
-"""What one blob of 50,000 blocks holds in blocks of the size that the store stages, beside one for each part that an
-upload may have (custody/uploads/part_ends.py)."""
+"""The bytes that one blob of 50,000 blocks holds in blocks of the size that the store stages, apart from one block for
+each part that an upload may have (custody/uploads/part_ends.py)."""
 
 _CONTAINER = re.compile(r"[a-z0-9](?:-?[a-z0-9]){2,62}")
 _PORT = r"(?::[0-9]{1,5})?"
@@ -37,7 +37,7 @@ _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AzureSettings:
-    """What is set of the table above."""
+    """The settings of the table above."""
 
     account_url: str | None = None
     connection_string: str | None = field(default=None, repr=False)  # it holds a key
@@ -49,19 +49,19 @@ class AzureSettings:
 
     @property
     def blob(self) -> bool:
-        """Whether bundles, data keys and tiles are in Blob Storage."""
+        """True if bundles, data keys and tiles are in Blob Storage."""
         return self.account_url is not None or self.connection_string is not None
 
     @property
     def containers(self) -> tuple[str, str, str]:
-        """All that are used."""
+        """The names of all containers used."""
         return self.bundle_container, self.data_key_container, self.log_container
 
 
 def azure_from_environment(
     environ: Mapping[str, str], upload_lifetime: timedelta, max_bundle_size: int
 ) -> AzureSettings:
-    """ValueError names the variable that is wrong, and what would do."""
+    """Read the settings from `environ`; ValueError names the wrong variable and what is accepted."""
     settings = AzureSettings(
         account_url=_matching(
             environ,
@@ -83,7 +83,9 @@ def azure_from_environment(
         ),
     )
     if settings.account_url and settings.connection_string:
-        raise ValueError("set CASEVAULT_BLOB_ACCOUNT_URL or CASEVAULT_BLOB_CONNECTION_STRING, not both")
+        raise ValueError(
+            "CASEVAULT_BLOB_ACCOUNT_URL and CASEVAULT_BLOB_CONNECTION_STRING are both set: set only one"
+        )
     if settings.bundle_container == settings.data_key_container:
         raise ValueError(
             "CASEVAULT_DATA_KEY_CONTAINER must not be the container of the bundles: a copy of one would "
@@ -95,10 +97,13 @@ def azure_from_environment(
         )
     if settings.blob and upload_lifetime > STAGED_LIFETIME:
         raise ValueError(
-            "CASEVAULT_UPLOAD_DAYS must be 7 or less: Blob Storage discards staged blocks after a week"
+            f"CASEVAULT_UPLOAD_DAYS is {upload_lifetime.days}, and must be 7 or less: Blob Storage discards staged "
+            "blocks after a week"
         )
     if settings.blob and max_bundle_size > MAX_BLOB:
-        raise ValueError(f"CASEVAULT_MAX_BUNDLE_SIZE must be {MAX_BLOB} or less: one blob holds no more")
+        raise ValueError(
+            f"CASEVAULT_MAX_BUNDLE_SIZE is {max_bundle_size}, and must be {MAX_BLOB} or less: one blob holds no more"
+        )
     return settings
 
 
@@ -119,12 +124,12 @@ def _has_a_port_or_none(url: str) -> bool:
 def _container(environ: Mapping[str, str], name: str, default: str) -> str:
     text = environ.get(name) or default
     if not _CONTAINER.fullmatch(text):
-        raise ValueError(f"{name} must be 3 to 63 small letters, digits and single hyphens")
+        raise ValueError(f"{name} must be 3 to 63 lower-case letters, digits and single hyphens")
     return text
 
 
 def _emulator(environ: Mapping[str, str]) -> str | None:
-    """A connection string holds the account's key, which opens everything: for the emulator here, and nothing else."""
+    """Read a connection string, for the emulator only: it holds an account key, which opens everything."""
     text = environ.get("CASEVAULT_BLOB_CONNECTION_STRING") or None
     if text is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether telemetry is sent by OTLP, as the standard variables of OpenTelemetry say.
+"""The settings of telemetry by OTLP: OpenTelemetry's standard variables.
 
 | variable | meaning | default |
 |---|---|---|
@@ -7,8 +7,8 @@
 | OTEL_TRACES_EXPORTER, OTEL_METRICS_EXPORTER | otlp or none | otlp |
 | OTEL_SDK_DISABLED | true: nothing is sent | false |
 
-These say whether; how (headers, intervals, sampling, resource attributes) the other OTEL_* variables say, which the
-OpenTelemetry SDK reads itself.
+These say whether telemetry is sent; the other OTEL_* variables, which the OpenTelemetry SDK reads itself, say how
+(headers, intervals, sampling, resource attributes).
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TelemetrySettings:
-    """What is sent."""
+    """The signals to send."""
 
     traces: bool = False
     metrics: bool = False
 
 
 def telemetry_from_environment(environ: Mapping[str, str]) -> TelemetrySettings:
-    """Settings from `environ`; ValueError names the variable that is wrong."""
+    """Read the settings from `environ`; ValueError names the wrong variable."""
     if environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
         return TelemetrySettings()
     return TelemetrySettings(traces=_sends(environ, "TRACES"), metrics=_sends(environ, "METRICS"))

@@ -1,6 +1,7 @@
-"""Custody's parts looked at one by one, each as far as it goes without the others. What is written is removed again.
+"""Checks of custody's parts, one by one, each independent of the others as far as possible.
 
-Each look gives a fact when all is well; `NotWell`, or the part's own error, when a person has something to change.
+Each check returns a fact when all is well, and raises `NotWell`, or the part's own error, when a person has something
+to change. What a check writes is removed again.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from retention.records.unit_of_work import Records
 MOST_SKEW = timedelta(seconds=60)
 MOST_UNSEQUENCED = timedelta(minutes=1)
 MOST_LAG = timedelta(minutes=5)
-"""Half of what is promised: a checkpoint is witnessed before it is ten minutes old."""
+"""Half of the promised time: a checkpoint is witnessed before it is ten minutes old."""
 MOST_PENDING = timedelta(hours=1)
 MOST_TOLD = 20
 
@@ -41,7 +42,7 @@ Look = Callable[[Adapters], str]
 
 
 class NotWell(Exception):
-    """A part is not as it should be; the text says what to change."""
+    """A part that is not as it should be; the text says what to change."""
 
 
 @contextmanager
@@ -54,21 +55,21 @@ def _records(adapters: Adapters) -> Iterator[Records]:
 
 
 def database(adapters: Adapters) -> str:
-    """Reachable, of the newest version, durable, serializable; its clock is ours."""
+    """Check that the database is reachable, of the newest version, durable, serializable, and has our time."""
     with _records(adapters) as records:
         if found := inspect_database(records):
             raise NotWell("; ".join(found))
         kept_apart = isolation(records)
         if kept_apart != "serializable":
             raise NotWell(
-                f"writing transactions are {kept_apart}, not serializable: take it out of the URL's options"
+                f"writing transactions are {kept_apart}, not serializable: remove that from the URL's options"
             )
         skew = _skew("the database", time_at(records.engine))
         return f"{describe(records.engine)}, newest version, durable, {kept_apart}{skew}"
 
 
 def schema(adapters: Adapters) -> str:
-    """Nothing in the database but what the service made; an administrator's own index is told."""
+    """Check that the database holds only what the service made; an administrator's own index is reported."""
     with _records(adapters) as records, records.read() as reads:
         found = inspect_schema(reads)
     if found.newer:
@@ -80,101 +81,101 @@ def schema(adapters: Adapters) -> str:
 
 
 def access(adapters: Adapters) -> str:
-    """What allows a read is as the service wrote it, and no row of the log was deleted."""
+    """Check that what allows a read is as the service wrote it, and that no row of the log was deleted."""
     binding = Binding(adapters.signing_keys().read(BINDING_KEY))
     with _records(adapters) as records:
         if not is_marked(records, binding):
             raise NotWell(
-                f"these records are not bound with this {BINDING_KEY}: the clock binds those from before at its first "
-                "round; if it says that it cannot, they were altered or restored"
+                f"these records are not bound with this {BINDING_KEY}: the clock binds older records in its first "
+                "round; if it reports that it cannot, they were altered or restored"
             )
         found = list(islice(find_altered(records, binding, adapters.clock().now()), MOST_TOLD))
         with records.read() as reads:
             missing = RowGaps().look(reads)
     if missing:
-        found.append(f"{missing} rows of the log were deleted: see what `casevault audit verify` says")
+        found.append(f"{missing} rows of the log were deleted: run `casevault audit verify` to see which")
     if found:
         raise NotWell(
-            f"{'; '.join(found)}: nothing is opened by these; put back what was changed, or end the access to a case "
-            "with `casevault rebind`"
+            f"{'; '.join(found)}: these open nothing; restore what was changed, or end the access to a case with "
+            "`casevault rebind`"
         )
-    return "who may read what is as the service wrote it"
+    return "the records of who is allowed to read what are as the service wrote them"
 
 
 def object_store(adapters: Adapters) -> str:
-    """Bundles can be written and erased; the account's clock is ours."""
+    """Check that bundles can be written and erased, and that the account has our time."""
     objects, _ = adapters.stores()
     objects.check()
     return f"bundles can be written and erased{_skew('the storage account', adapters.storage_time())}"
 
 
 def key_store(adapters: Adapters) -> str:
-    """Data keys can be written and erased."""
+    """Check that data keys can be written and erased."""
     _, keys = adapters.stores()
     keys.check()
     return "data keys can be written and erased"
 
 
 def key_encryption_key(adapters: Adapters) -> str:
-    """A throw-away data key comes back from the key-encryption key."""
+    """Check that the key-encryption key unwraps a throw-away data key that it wrapped."""
     wrapper = adapters.wrapper()
     throw_away, bundle = DataKey.generate(), new_id(Kind.BUNDLE)
     wrapped = wrapper.wrap(throw_away, bundle)
     if wrapper.unwrap(wrapped, bundle) != throw_away:
-        raise NotWell(f"the key {wrapped.kek_id} unwraps something else than it wrapped: do not use it")
+        raise NotWell(f"the key {wrapped.kek_id} did not unwrap what it had wrapped: do not use it")
     return f"{wrapped.kek_id} wraps and unwraps ({wrapped.algorithm})"
 
 
 def signing_keys(adapters: Adapters) -> str:
-    """All that this process needs are there, and closed to others."""
+    """Check that all signing keys that this process needs exist and are closed to others."""
     keys = adapters.signing_keys()
     needed = SIGNING_KEYS if adapters.settings.public_keys is None else (LINK_KEY, BINDING_KEY)
     for name in needed:
         keys.read(name)
     if adapters.settings.cosigned_folder.exists():
         adapters.cosigning_keys().read(COSIGNING_KEY)
-    return f"{', '.join(needed)}: there, and closed to others"
+    return f"{', '.join(needed)}: present, and closed to others"
 
 
 def log(adapters: Adapters) -> str:
-    """The published checkpoint is signed by the log's key."""
+    """Check that the published checkpoint is signed by the log's key."""
     try:
         checkpoint = published_checkpoint(adapters.tiles(), _log_key(adapters))
     except NoteError as error:
         raise NotWell(
-            f"the published checkpoint does not verify with {LOG_KEY}: {error}; put the log's own key back, and see "
+            f"the published checkpoint does not verify with {LOG_KEY}: {error}; restore the log's own key, and check "
             "CASEVAULT_LOG_ORIGIN"
         ) from None
     if checkpoint is None:
-        return "nothing was signed yet"
+        return "nothing has been signed yet"
     if stopped := _stopped_log(adapters):
         raise NotWell(stopped)
     return f"{checkpoint.size} entries under a signed checkpoint"
 
 
 def _stopped_log(adapters: Adapters) -> str | None:
-    """Why no more of the log can be signed before the records are reconciled; None when nothing is in the way."""
+    """Say why the log cannot be signed further before the records are reconciled; None when nothing prevents it."""
     tiles, key = adapters.tiles(), _log_key(adapters)
-    heal = "a clock that runs does it within a minute, or run: casevault reconcile"
+    heal = "a running clock does it within a minute, or run: casevault reconcile"
     with _records(adapters) as records:
         missing = missing_tiles(records.engine, tiles, key)
         size = recorded_size(records.engine)
     if missing is not None:
-        what = (
-            f"its store lacks tiles of the entries {missing.start} to {missing.newest.size}, which are signed"
+        what = f"its store lacks tiles of the signed entries {missing.start} to {missing.newest.size}"
+        return (
+            f"{what}: it was restored from a back-up. They are to be written again from the database: {heal}"
         )
-        return f"{what}: it was restored from a back-up. They are written again from the database: {heal}"
     published = published_checkpoint(tiles, key)
     if published is not None and published.size > size:
         what = (
             f"the database holds {size} entries of a log of {published.size}: it was restored from a back-up"
         )
-        return f"{what}. The tail is put back from the tiles: {heal}"
+        return f"{what}. The tail is to be put back from the tiles: {heal}"
     return None
 
 
 def reading(adapters: Adapters) -> str:
-    """Something may be opened: the records are as new as the log's copies."""
+    """Check that reading is allowed: the records are as new as the log's copies."""
     key, now = _log_key(adapters), adapters.clock().now()
     with _records(adapters) as records:
         gate = LogGate(records, adapters.tiles(), adapters.witness(adapters.settings.log_origin), key)
@@ -185,11 +186,11 @@ def reading(adapters: Adapters) -> str:
         with records.read() as reads:
             waived = live_waiver(reads, now)
     until = "" if waived is None else f"; the witness was waived until {waived:%Y-%m-%d %H:%M}Z"
-    return f"allowed: the records hold all of the {known} entries that their copies know of{until}"
+    return f"allowed: the records hold all {known} entries of the log's copies{until}"
 
 
 def witness(adapters: Adapters) -> str:
-    """The place can be relied on, and has what it should have by now."""
+    """Check that the witness's place is reliable, and has the checkpoints that it should have by now."""
     place = adapters.witness(adapters.settings.log_origin)
     if found := place.inspect():
         raise NotWell("; ".join(found))
@@ -197,15 +198,13 @@ def witness(adapters: Adapters) -> str:
     with _records(adapters) as records:
         lag = Mirror(records.engine, adapters.tiles(), key, place, adapters.clock()).lag()
     if lag > MOST_LAG:
-        raise NotWell(
-            f"{place.place} lacks a checkpoint that is {_time(lag)} old: see why in the clock's log"
-        )
+        raise NotWell(f"{place.place} lacks a checkpoint that is {_time(lag)} old: the clock's log says why")
     kept = newest_kept(place, key)
     return f"{place.place} keeps {kept.size if kept else 0} entries, nothing waits longer than {_time(lag)}"
 
 
 def cosigners(adapters: Adapters) -> str:
-    """Everyone who is asked to cosign answers as a witness does."""
+    """Check that everyone asked to cosign responds as a witness does."""
     place = adapters.settings.witness
     asked = place.cosigners
     if not asked:
@@ -213,19 +212,19 @@ def cosigners(adapters: Adapters) -> str:
     cosigners = Cosigners(asked, adapters.tiles(), authorities=place.cosigner_authorities)
     if found := cosigners.unreachable():
         raise NotWell("; ".join(f"{name}: {why}" for name, why in found.items()))
-    return f"{', '.join(each.verifier.name for each in asked)}: there"
+    return f"{', '.join(each.verifier.name for each in asked)}: respond"
 
 
 def clock(adapters: Adapters) -> str:
-    """The work that nobody calls for is done: sequencing, sweep, erasing."""
+    """Check that the work of the clock is done: sequencing, sweeping, erasing."""
     with _records(adapters) as records, records.read() as reads:
         figures = measure(reads, adapters.clock().now())
     limits = {
         "casevault_log_oldest_unsequenced_seconds": (
-            "an entry waits for its place in the log",
+            "an entry has waited for its place in the log",
             MOST_UNSEQUENCED,
         ),
-        "casevault_erasure_oldest_pending_seconds": ("an erasure waits", MOST_PENDING),
+        "casevault_erasure_oldest_pending_seconds": ("an erasure has waited", MOST_PENDING),
     }
     found = [
         f"{what} for {_time(timedelta(seconds=figures[name]))}"
@@ -243,7 +242,7 @@ def clock(adapters: Adapters) -> str:
 
 
 def trust_in_time(adapters: Adapters) -> str:
-    """This machine's clock is what others' clocks and the service's own memory say."""
+    """Check this machine's clock against other clocks and the service's own memory."""
     with _records(adapters) as records:
         witness = adapters.witness(adapters.settings.log_origin)
         others = adapters.other_clocks(records, witness)
@@ -252,12 +251,12 @@ def trust_in_time(adapters: Adapters) -> str:
         apart = [f"{name} is {_time(skew)} apart" for name, skew in _apart(adapters, others) if skew > SLACK]
     if doubted:
         raise NotWell(
-            f"{doubted}: set this machine's clock by NTP; where it is right, it is believed by itself after "
+            f"{doubted}: set this machine's clock by NTP; if it is right, it is trusted after "
             f"{_time(adapters.settings.time_settle)} at most, or at once by `casevault time confirm`"
         )
     if apart:
-        raise NotWell(f"this machine's clock is doubted: {'; '.join(apart)}: set the clocks by NTP")
-    return f"destruction goes by this machine's clock and {', '.join(others) or 'what it ran since its last start'}"
+        raise NotWell(f"this machine's clock is not trusted: {'; '.join(apart)}: set the clocks by NTP")
+    return f"erasure goes by this machine's clock and {', '.join(others) or 'its run since the last start'}"
 
 
 def _apart(adapters: Adapters, others: Sources) -> Iterator[tuple[str, timedelta]]:
@@ -288,7 +287,7 @@ LOOKS: dict[str, tuple[Look, tuple[str, ...]]] = {
     "time": (trust_in_time, ("CASEVAULT_DATABASE", "CASEVAULT_STATE", "CASEVAULT_BLOB", "CASEVAULT_WITNESS")),
     "clock": (clock, ("CASEVAULT_DATABASE", "CASEVAULT_STATE")),
 }
-"""By name: what is looked at, and which settings it stands on (by their beginnings)."""
+"""The checks by name, and the prefixes of the settings that each depends on."""
 
 
 def _log_key(adapters: Adapters) -> Verifier:
@@ -298,7 +297,7 @@ def _log_key(adapters: Adapters) -> Verifier:
 
 
 def _skew(what: str, there: datetime | None) -> str:
-    """NotWell when its clock is not this machine's; nothing to say where there is none."""
+    """Say how far another clock is from this machine's; NotWell when too far, empty where there is none."""
     if there is None:
         return ""
     skew = abs(there - datetime.now(UTC))

@@ -1,13 +1,13 @@
-"""Collecting cosignatures: our newest checkpoint is sent to witnesses that others run (C2SP tlog-witness).
+"""The client of others' witnesses (C2SP tlog-witness): sends them our newest checkpoint for cosigning.
 
-Each remembers the last size it cosigned and answers 409 with it when we assume another: the proof is then made from
-there. A witness that knows a longer log than ours, or finds the proof wrong, is evidence of a rollback or a fork: it
-stands in `refused`, and so does whatever else went wrong. Cosignatures are checked before they are believed, and a size
-is remembered of a witness only once it has cosigned it: what a 409 says counts for the try that it is about.
-The cosigned note is published beside the log's own checkpoint, which on a busy log is newer.
+Each witness remembers the last size it cosigned and responds 409 with it when we assume another: the proof is then made
+from there. A witness that knows a longer log than ours, or finds the proof wrong, is evidence of a rollback or a fork:
+it is named in `refused`, and so is any other failure. Cosignatures are checked before they are believed, and a
+witness's size is remembered only once it has cosigned it: the size in a 409 counts for that attempt only. The cosigned
+note is published beside the log's own checkpoint, which on a busy log is newer.
 
 Witnesses are others' servers. They are asked at the same time, each within the bounds of `http_client`, so one that
-hangs or drips keeps neither the others waiting nor a round beyond `_TRIES` exchanges.
+hangs or drips delays neither the others nor a round beyond `_TRIES` exchanges.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ SIZE_TYPE = "text/x.tlog.size"
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n")
 _SECONDS, _MOST_BYTES = 15, 1 << 16
 _NOT_A_REQUEST = 400
-_TRIES = 3  # the first tells the size; the second may meet another of our processes
+_TRIES = 3  # the first finds out the size; the second may meet another of our processes
 _AT_ONCE = 8
 PAUSE = timedelta(minutes=1)
 
@@ -48,14 +48,14 @@ class Cosignatory:
 
 @dataclass(frozen=True, slots=True)
 class Cosigned:
-    """The note with the cosignatures below it, and who did not give one, and why."""
+    """The note with its cosignatures, and who gave none, and why."""
 
     note: str
     refused: Mapping[str, str]
 
 
 class Cosigners:
-    """`tiles` is the log's own store; `authorities`: a PEM bundle that witnesses' certificates are checked against."""
+    """The witnesses to ask. `tiles` is the log's own store; `authorities`: a PEM bundle to check their certificates."""
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Cosigners:
         self._last: tuple[Cosigned, datetime] | None = None
 
     def collect(self, note: str) -> Cosigned:
-        """Ask everyone for a cosignature of this published checkpoint."""
+        """Ask every witness for a cosignature of this published checkpoint."""
         size = claimed_size(note)
 
         def ask(cosignatory: Cosignatory) -> str | Exception:
@@ -92,17 +92,17 @@ class Cosigners:
         return Cosigned(cosigned, refused)
 
     def is_due(self, note: str, now: datetime) -> bool:
-        """Whether to `publish` this note: last time's was another or not cosigned by all, and `PAUSE` has passed."""
+        """Tell whether to `publish` this note: the last was another or lacked a cosignature, and `PAUSE` has passed."""
         if not self._cosignatories:
             return False
         if self._last is None:
             return True
         last, at = self._last
-        # A clock that was set back must not put the next time off: distance counts.
+        # A clock that was set back must not delay the next time: the distance counts.
         return abs(now - at) >= PAUSE and (bool(last.refused) or not last.note.startswith(note))
 
     def publish(self, note: str, now: datetime) -> Cosigned:
-        """Collect, and publish the note with what was given at `COSIGNED_PATH`, unless a newer one is there."""
+        """Collect cosignatures and publish the note with them at `COSIGNED_PATH`, unless a newer one is there."""
         cosigned = self.collect(note)
         self._last = cosigned, now
         if len(cosigned.refused) < len(self._cosignatories):
@@ -111,7 +111,7 @@ class Cosigners:
         return cosigned
 
     def unreachable(self) -> dict[str, str]:
-        """Who does not answer as a witness does, and how: asked for nothing, a witness answers 400."""
+        """Name those that do not respond as a witness does, and how: to an empty request a witness responds 400."""
         found = {}
         for each in self._cosignatories:
             try:
@@ -121,7 +121,7 @@ class Cosigners:
             else:
                 if status != _NOT_A_REQUEST:
                     found[each.verifier.name] = (
-                        f"it answers {status} where a witness answers {_NOT_A_REQUEST}"
+                        f"it responds {status} to an empty request, where a witness responds {_NOT_A_REQUEST}"
                     )
         return found
 
@@ -131,7 +131,7 @@ class Cosigners:
         for _ in range(_TRIES):
             if old > size:
                 raise NoteError(
-                    f"it knows a log of {old} entries and this one has {size}: rolled back, or older"
+                    f"it knows a log of {old} entries, and this one has {size}: it is older, or was rolled back"
                 )
             proof = tuple(prove_consistency(self._tiles, old, size))
             reply = self._post(url, Request(old, proof, note).text().encode())
@@ -141,7 +141,7 @@ class Cosigners:
                 return lines
             found = _SIZE.fullmatch(reply.body)
             if reply.status != 409 or reply.content_type != SIZE_TYPE or found is None:
-                raise NoteError(f"it answers {reply.status}")
+                raise NoteError(f"it responds {reply.status}")
             old = int(found[1])
         raise NoteError("it is asked by others at the same time")
 
@@ -151,8 +151,8 @@ def _submission(cosignatory: Cosignatory) -> str:
 
 
 def _own(note: str, body: bytes, verifier: CosignatureVerifier) -> str:
-    """The witness's lines in its answer, checked; those of unknown keys are dropped."""
+    """Check the witness's lines in its response, and drop those of unknown keys."""
     try:
         return "".join(own_lines(note + body.decode(), verifier))
     except UnicodeDecodeError:
-        raise NoteError("its answer is not UTF-8") from None
+        raise NoteError("its response is not UTF-8") from None

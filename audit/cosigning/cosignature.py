@@ -1,11 +1,11 @@
-"""Cosignatures (C2SP tlog-cosignature): a witness's word that it saw this checkpoint extend all before. Pure.
+"""Cosignatures (C2SP tlog-cosignature): a witness's word that a checkpoint extends all it saw before. Pure.
 
 - A signature line of a note: a POSIX time (uint64, big-endian) and a signature. `open_note` opens a note by a
   `CosignatureVerifier` as by any other key.
 - Kind 0x04, Ed25519 over `cosignature/v1`, `time <decimal>`, and the note's whole text. The message does not bind the
   witness's name, so one key serves one name.
 - Kind 0x06, ML-DSA-44 (FIPS 204) over a `cosigned_message`: it binds the witness's name, the log's origin, the tree's
-  size and root. It says nothing of extension lines, so a checkpoint that has any is not taken for cosigned by it.
+  size and root. It does not cover extension lines, so a checkpoint with any does not count as cosigned by it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class CosignatureVerifier(Verifier):
         if len(signature) != _TIME.size + self.SIGNATURE_BYTES:
             return False
         (seconds,) = _TIME.unpack_from(signature)
-        # Zero says that the time means nothing: a witness of checkpoints always gives one.
+        # Zero would say that the time means nothing: a witness of checkpoints always gives one.
         return 0 < seconds <= _MAX_TIME and self._signed(message, seconds, signature[_TIME.size :])
 
     def _signed(self, text: bytes, seconds: int, signature: bytes) -> bool:
@@ -55,7 +55,7 @@ class CosignatureVerifier(Verifier):
 
 @dataclass(frozen=True, slots=True)
 class MldsaCosignatureVerifier(CosignatureVerifier):
-    """The same of a witness that signs by ML-DSA-44."""
+    """The public key and name of a witness that signs by ML-DSA-44."""
 
     KIND: ClassVar[bytes] = b"\x06"
     KEY_BYTES: ClassVar[int] = 1312
@@ -72,7 +72,7 @@ class MldsaCosignatureVerifier(CosignatureVerifier):
 
 
 def parse_witness_key(key: str) -> CosignatureVerifier:
-    """A witness's key of either kind, from its text form; NoteError."""
+    """Parse a witness's key of either kind from its text form; NoteError if it is malformed."""
     kinds = {kind.KIND: kind for kind in (CosignatureVerifier, MldsaCosignatureVerifier)}
     found = from_base64(key.split("+", 2)[-1])[:1]
     return kinds.get(found, CosignatureVerifier).parse(key)
@@ -88,7 +88,7 @@ class Cosigner:
         self.verifier = CosignatureVerifier(name, self._signer.verifier.public_key)
 
     def cosign(self, text: str, now: datetime) -> str:
-        """The signature line for a note's text."""
+        """Sign a note's text; return the signature line."""
         seconds = int(now.timestamp())
         signature = self._signer.sign(_message(text.encode(), seconds))
         return signature_line(self.verifier, _TIME.pack(seconds) + signature)
@@ -98,14 +98,14 @@ class Cosigner:
 
 
 def own_lines(note: str, verifier: Verifier) -> list[str]:
-    """The note's lines of this key, which must be good; NoteError if there is none or one is bad."""
+    """Return the note's lines by this key, checked; NoteError if there is none or one is bad."""
     open_note(note, verifier)
     _, lines = split_note(note)
     return [f"{line}\n" for line in lines if parse_signature(line)[:2] == (verifier.name, verifier.key_id)]
 
 
 def cosigned_at(note: str, verifier: CosignatureVerifier) -> datetime:
-    """When the witness last cosigned the note; NoteError if it did not."""
+    """Return when the witness last cosigned the note; NoteError if it did not."""
     times = []
     for line in own_lines(note, verifier):
         (seconds,) = _TIME.unpack_from(parse_signature(line.removesuffix("\n"))[2])
@@ -113,16 +113,16 @@ def cosigned_at(note: str, verifier: CosignatureVerifier) -> datetime:
     try:
         return datetime.fromtimestamp(max(times), UTC)
     except (ValueError, OverflowError):
-        raise NoteError("the cosignature's time is no time") from None
+        raise NoteError("the cosignature's time is outside the calendar") from None
 
 
 def _cosigned_message(name: str, seconds: int, checkpoint: Checkpoint) -> bytes:
-    """What a witness of kind 0x06 signs; NoteError where it can sign no such thing."""
+    """Encode the message that a witness of kind 0x06 signs; NoteError where it cannot sign one."""
     if checkpoint.extensions:
-        raise NoteError("an ML-DSA-44 cosignature says nothing of a checkpoint's extension lines")
+        raise NoteError("the checkpoint has extension lines, which an ML-DSA-44 cosignature does not cover")
     named, origin = name.encode(), checkpoint.origin.encode()
     if not len(named) < 256 > len(origin):
-        raise NoteError("a cosigned message names a witness and a log in 255 bytes each at most")
+        raise NoteError("the witness's or the log's name is longer than the 255 bytes of a cosigned message")
     return b"".join(
         (
             _LABEL,

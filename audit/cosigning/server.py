@@ -1,6 +1,7 @@
-"""A witness for others' logs (C2SP tlog-witness): it cosigns a checkpoint that extends the last one it cosigned. Pure.
+"""A witness for others' logs (C2SP tlog-witness): its rules, and a folder of the last cosigned checkpoints.
 
-The steps, in this order, each with its answer when it fails:
+It cosigns a checkpoint that extends the last one it cosigned. The steps, in this order, each with its verdict when it
+fails:
 1. the request is `old <size>`, up to 63 hashes in base64, an empty line, a checkpoint       MALFORMED
 2. the checkpoint's origin is one of the logs it watches                                     UNKNOWN_LOG
 3. that log's key signed the checkpoint                                                      UNSIGNED
@@ -10,10 +11,8 @@ The steps, in this order, each with its answer when it fails:
 7. * the cosigned checkpoint takes the place of the last one, by compare-and-swap            CONFLICT if it moved
 8. only now is the cosignature given                                                         COSIGNED
 
-The last cosigned checkpoints in a folder, one file a log. Contract: `CosignedStore`.
-
-A file is replaced at once and durably, under a lock on the folder: of two requests for the same old size, one finds
-that it moved. The name is the SHA-256 of the origin, as in the monitoring path.
+The folder holds one file a log, named by the SHA-256 of the origin, as in the monitoring path. A file is replaced
+atomically and durably, under a lock on the folder: of two requests for the same old size, one finds that it moved.
 """
 
 from __future__ import annotations
@@ -22,13 +21,13 @@ import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from enum import Enum, auto
 from pathlib import Path
 from typing import Protocol
 
 from audit.cosigning.cosignature import CosignatureVerifier, Cosigner, own_lines
 from audit.durable import alone_in, make_folder, replace_file
+from audit.times import Clock
 from audit.tlog.checkpoint import Checkpoint, NoteError, Verifier, from_base64, split_note, to_base64
 from audit.tlog.merkle import EMPTY_ROOT, HASH_BYTES, ProofError, verify_consistency
 
@@ -48,7 +47,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """`lines` when cosigned; `size`, the one cosigned last, when in conflict; else `why`."""
+    """A response: `lines` when cosigned; `size`, the one cosigned last, when in conflict; else `why`."""
 
     verdict: Verdict
     lines: str = ""
@@ -58,7 +57,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a log asks: cosign `note`, whose tree extends the one of `old` by `proof`."""
+    """A log's request to cosign `note`, whose tree extends the one of `old` by `proof`."""
 
     old: int
     proof: tuple[bytes, ...]
@@ -72,15 +71,17 @@ class Request:
     @classmethod
     def parse(cls, body: bytes) -> Request:
         if len(body) > MAX_REQUEST_BYTES:
-            raise NoteError(f"a request has at most {MAX_REQUEST_BYTES} bytes")
+            raise NoteError(f"the request has {len(body)} bytes; at most {MAX_REQUEST_BYTES} are accepted")
         try:
             head, separator, note = body.decode().partition("\n\n")
         except UnicodeDecodeError:
-            raise NoteError("a request is UTF-8") from None
+            raise NoteError("the request is not UTF-8") from None
         first, *lines = head.split("\n")
         old = _OLD.fullmatch(first)
         if old is None or not separator or len(lines) > MAX_HASHES:
-            raise NoteError("a request is 'old <size>', up to 63 hashes, an empty line, and a checkpoint")
+            raise NoteError(
+                "not a request: expected 'old <size>', up to 63 hashes, an empty line, and a checkpoint"
+            )
         proof = tuple(from_base64(line) for line in lines)
         if any(len(each) != HASH_BYTES for each in proof):
             raise NoteError(f"a hash has {HASH_BYTES} bytes")
@@ -88,9 +89,10 @@ class Request:
 
 
 class CosignedStore(Protocol):
-    """The last cosigned checkpoint of each log, as a note.
+    """A store of the last cosigned checkpoint of each log, as a note.
 
-    `swap` puts `after` in the place of `before`, durably, and is False, changing nothing, if that is not what is there.
+    `swap` replaces `before` by `after`, durably; if `before` is not what is stored it changes nothing and returns
+    False.
     """
 
     def last(self, origin: str) -> str | None: ...
@@ -98,12 +100,8 @@ class CosignedStore(Protocol):
     def swap(self, origin: str, before: str | None, after: str) -> bool: ...
 
 
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-
-
 class CosigningServer:
-    """`logs`: the key of each log it watches, by origin."""
+    """A witness. `logs`: the key of each log it watches, by origin."""
 
     def __init__(
         self, logs: Mapping[str, Verifier], cosigner: Cosigner, store: CosignedStore, clock: Clock
@@ -115,7 +113,7 @@ class CosigningServer:
 
     @property
     def verifier(self) -> CosignatureVerifier:
-        """The key that its cosignatures are checked with."""
+        """The key that verifies its cosignatures."""
         return self._cosigner.verifier
 
     @property
@@ -123,7 +121,7 @@ class CosigningServer:
         return tuple(self._logs)
 
     def last(self, origin: str) -> str | None:
-        """The last checkpoint cosigned of this log, with its signature and ours."""
+        """Return the last cosigned checkpoint of this log, with its signature and ours."""
         return self._store.last(origin)
 
     def add_checkpoint(self, body: bytes) -> Answer:
@@ -135,13 +133,16 @@ class CosigningServer:
             return Answer(Verdict.MALFORMED, why=str(error))
         verifier = self._logs.get(checkpoint.origin)
         if verifier is None:  # 2
-            return Answer(Verdict.UNKNOWN_LOG, why="this log is not watched here")
+            return Answer(Verdict.UNKNOWN_LOG, why=f"the log {checkpoint.origin!r} is not watched here")
         try:
             signed = own_lines(request.note, verifier)  # 3
         except NoteError as error:
             return Answer(Verdict.UNSIGNED, why=str(error))
         if request.old > checkpoint.size:  # 4
-            return Answer(Verdict.MALFORMED, why="the old size is larger than the checkpoint's")
+            return Answer(
+                Verdict.MALFORMED,
+                why=f"the old size {request.old} is larger than the checkpoint's, {checkpoint.size}",
+            )
         return self._advance(request, checkpoint, text, signed)
 
     def _advance(self, request: Request, checkpoint: Checkpoint, text: str, signed: list[str]) -> Answer:
@@ -150,7 +151,9 @@ class CosigningServer:
         if request.old != last.size:  # 5
             return Answer(Verdict.CONFLICT, size=last.size)
         if checkpoint.size == 0 and checkpoint.root != EMPTY_ROOT:  # 6
-            return Answer(Verdict.INCONSISTENT, why="an empty tree has the hash of nothing as its root")
+            return Answer(
+                Verdict.INCONSISTENT, why="the root of the empty tree is not the hash of the empty string"
+            )
         try:
             verify_consistency(last.size, checkpoint.size, request.proof, last.root, checkpoint.root)
         except ProofError as error:
@@ -167,7 +170,7 @@ def _checkpoint(note: str) -> Checkpoint:
 
 
 class LocalCosignedStore:
-    """Makes its folder, readable by its owner only."""
+    """A folder of the last cosigned checkpoints, made when needed, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:
         make_folder(folder)

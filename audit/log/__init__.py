@@ -1,14 +1,13 @@
-"""The log in the database: entries appended, put in order, found, exported, recovered.
+"""The log in the database: entries appended, sequenced, queried, exported, verified, recovered.
 
 append.py         Appending to the log, reading one entry, redacting one entry.
-export.py         The log in forms that other tools read. Each is a stream of text, one piece an entry.
+export.py         The log in forms that other tools read, each a stream of text, one piece an entry.
 ocsf.py           Entries as OCSF 1.8.0 events. Pure.
-query.py          Finding entries: newest first by page for people, oldest first as a stream for export; and who
+query.py          Queries of entries: newest first by page for people, oldest first as a stream for export; and who
                   read, by grant.
-sequencer.py      The sequencer gives committed entries their place in the tree and publishes signed checkpoints.
-tables.py         The log's tables. SQLAlchemy Core; the same on SQLite and PostgreSQL.
-tail_recovery.py  Adopting the tail: what a restored database lacks of its own log is put back from the tiles of a
-                  mirror or witness.
-verify.py         The walker: is this log what it was when it was signed? It names the first bad leaf and what is
-                  wrong with it.
+sequencer.py      The sequencer: gives committed entries their place in the tree and publishes signed checkpoints.
+tables.py         The log's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
+tail_recovery.py  Recovery after a restore: the log's lost tail from a mirror, lost tiles from the database, and row
+                  gaps.
+verify.py         The walker: checks that the log is what was signed, and names the first bad leaf and its fault.
 """

@@ -23,7 +23,7 @@ from audit.times import from_microseconds, to_microseconds
 WRITTEN = tuple(
     column.name
     for column in audit_entries.columns
-    # Those are set by the database, the sequencer and redaction.
+    # These are set by the database, the sequencer and redaction.
     if column.name not in ("row", "leaf_index", "redacted_at")
 )
 # Positional for tuples: a driver that takes named parameters (pyformat) takes %s as well.
@@ -34,7 +34,7 @@ EntryRow = tuple[object, ...]
 
 
 class UnknownEntryError(LookupError):
-    """No entry has this id."""
+    """An id that no entry has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def append(connection: Connection, entries: Sequence[Entry]) -> None:
 
 
 def append_rows(connection: Connection, rows: Sequence[EntryRow]) -> None:
-    """As `append`, with what `row_of` made of each entry."""
+    """Write rows made by `row_of`, as `append` does."""
     if rows:
         dialect: Any = type(connection.dialect)
         connection.exec_driver_sql(_insert_sql(dialect, connection.dialect.paramstyle), list(rows))
@@ -71,7 +71,7 @@ def redact(connection: Connection, entry_id: str, at: datetime) -> None:
 
 
 def redaction(which: Sequence[ColumnElement[bool]], at: datetime) -> Update:
-    """The statement that destroys the particulars and salts of the entries that fulfil all of `which`."""
+    """Build the statement that destroys the particulars and salts of the entries that match all of `which`."""
     gone = {"particulars": None, "salt": None, "redacted_at": to_microseconds(at)}
     return update(audit_entries).where(*which, audit_entries.c.redacted_at.is_(None)).values(gone)
 
@@ -84,14 +84,14 @@ def read_entry(connection: Connection, entry_id: str) -> LoggedEntry:
 
 
 def latest_note(connection: Connection) -> str | None:
-    """The newest checkpoint on record, as signed; its tiles are published."""
+    """Return the newest checkpoint on record, as signed; its tiles are published."""
     newest = select(audit_checkpoints.c.note).order_by(audit_checkpoints.c.size.desc()).limit(1)
     note: str | None = connection.execute(newest).scalar()
     return note
 
 
 def logged_entry(row: Row[Any]) -> LoggedEntry:
-    """The entry in a full row of `audit_entries`."""
+    """Make the entry of a full row of `audit_entries`."""
     at = row.redacted_at
     return LoggedEntry(
         row=row.row,
@@ -106,13 +106,13 @@ def logged_entry(row: Row[Any]) -> LoggedEntry:
 
 @cache
 def _insert_sql(dialect: Any, paramstyle: str) -> str:
-    """The statement as text, compiled once: the Core path costs several times the insert itself."""
+    """Compile the statement to text, once: the Core path costs several times the insert itself."""
     statement = insert(audit_entries).values({name: bindparam(name) for name in WRITTEN})
     return str(statement.inline().compile(dialect=dialect(paramstyle=_POSITIONAL[paramstyle])))
 
 
 def row_of(entry: Entry) -> EntryRow:
-    """What `append_rows` takes; CanonicalError when the entry has no leaf."""
+    """Make the row of an entry for `append_rows`; CanonicalError when the entry has no leaf."""
     leaf, particulars = entry.written()
     return (
         entry.id,

@@ -1,6 +1,6 @@
-"""The log in forms that other tools read. Each is a stream of text, one piece an entry.
+"""The log in forms that other tools read, each a stream of text, one piece an entry.
 
-- JSON Lines: the leaf's fields as they are, and what stands beside it: whoever has a line can rebuild the leaf
+- JSON Lines: the leaf's fields unchanged, and its particulars and salt: anybody with a line can rebuild the leaf
   (canonical JSON of `entry`) and, unless redacted, check its particulars with the salt.
 - CSV (RFC 4180): for people. A cell that a spreadsheet would take for a formula starts with an apostrophe.
 - OCSF: for a SIEM, one event a line.

@@ -1,7 +1,7 @@
 """Entries as OCSF 1.8.0 events. Pure.
 
-Each action has one class and activity in the table below; whatever OCSF has no attribute for goes into `unmapped`,
-so nothing of the entry is lost. Refused and failed acts are Failure (status_id 2), with the reason as status_code.
+Each action has one class and activity in the table below; fields that OCSF has no attribute for go into `unmapped`, so
+nothing of the entry is lost. Refused and failed acts are Failure (status_id 2), with the reason as status_code.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ _RESULTS: dict[str, tuple[int, int]] = {
 
 
 def event(logged: LoggedEntry) -> dict[str, Any]:
-    """The entry as one OCSF event."""
+    """Convert an entry to one OCSF event."""
     fields = logged.fields
     particulars = logged.particulars or {}
     class_, activity = _EVENTS[Action(fields["action"])]
@@ -148,7 +148,7 @@ def _user(logged: LoggedEntry) -> dict[str, Any]:
 
 
 def _source(particulars: Mapping[str, str]) -> dict[str, str]:
-    """Some classes require where the act came from, also of entries in which it is redacted or unknown."""
+    """Name where the act came from: some classes require it, also for entries in which it is redacted or unknown."""
     address = particulars.get("ip")
     return {"ip": address} if address else {"name": "not recorded"}
 
@@ -176,7 +176,7 @@ def _entity_management(logged: LoggedEntry) -> dict[str, Any]:
 
 
 def _user_access(logged: LoggedEntry) -> dict[str, Any]:
-    """The one whose access changes is the subject of an assignment; else the actor acts for themselves."""
+    """Name the user whose access changes: the subject of an assignment, else the actor."""
     assignment = logged.fields["action"].startswith("case.") and "subject" in logged.fields
     user = {"uid": logged.fields["subject"]} if assignment else _user(logged)
     resource = logged.fields.get("case") or logged.fields.get("bundle")

@@ -1,7 +1,7 @@
-"""Finding entries: newest first by page for people, oldest first as a stream for export; and who read, by grant.
+"""Queries of entries: newest first by page for people, oldest first as a stream for export; and who read, by grant.
 
-- The order is (time, row), which is total, so a page's cursor is a place in it: entries appended meanwhile neither
-  repeat nor skip any. A cursor is opaque to its holder and only ever narrows what the filter allows.
+- The order is (time, row), which is total, so a page's cursor is a place in it: entries appended meanwhile cause no
+  repetition and no gap. A cursor is opaque to its holder and only ever narrows what the filter allows.
 - `iterate` ends at the last row present when it began, and holds one page at a time.
 """
 
@@ -35,12 +35,12 @@ _STREAM_PAGE = 1000
 
 
 class CursorError(ValueError):
-    """The cursor did not come from a page."""
+    """A cursor that did not come from a page."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filter:
-    """Every condition given must hold. `since` is inclusive, `until` exclusive; `actors`: by any of these ids."""
+    """Conditions that must all hold. `since` is inclusive, `until` exclusive; `actors`: by any of these ids."""
 
     case: str | None = None
     actors: tuple[str, ...] | None = None
@@ -54,7 +54,7 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`next` is the cursor of the page after this one, if there is one."""
+    """A page of entries. `next` is the cursor of the following page, if there is one."""
 
     rows: tuple[LoggedEntry, ...]
     next: str | None
@@ -62,7 +62,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reader:
-    """What one person read under one grant: how often, of how many bundles, and when first and last."""
+    """One person's reads under one grant: how many, of how many bundles, and when first and last."""
 
     actor: str
     grant: str
@@ -74,12 +74,12 @@ class Reader:
 
 
 def find(connection: Connection, where: Filter, after: str | None, limit: int) -> Page:
-    """One page, newest first."""
+    """Return one page of at most `limit` entries, newest first."""
     conditions = _conditions(where)
     if after is not None:
         conditions.append(_place() < _parse_cursor(after))
     newest = select(audit_entries).where(*conditions).order_by(_entry.at_us.desc(), _entry.row.desc())
-    rows = connection.execute(newest.limit(limit + 1)).all()  # one more tells whether a page follows
+    rows = connection.execute(newest.limit(limit + 1)).all()  # one more shows whether a page follows
     shown = rows[:limit]
     more = len(rows) > limit
     return Page(
@@ -91,7 +91,7 @@ def find(connection: Connection, where: Filter, after: str | None, limit: int) -
 def find_readers(
     connection: Connection, where: Filter, after: tuple[datetime, str] | None, limit: int
 ) -> list[Reader]:
-    """Who read, by person and grant, the latest first; `after` is the last one's `last_at` and `grant`."""
+    """List who read, by person and grant, the latest first; `after` is the last one's `last_at` and `grant`."""
     last = func.max(_entry.at_us)
     under = (_entry.actor, _entry.subject, _entry.case_id)
     counts = (func.count(), func.count(_entry.bundle.distinct()), func.min(_entry.at_us), last)
@@ -116,12 +116,12 @@ def find_readers(
 
 
 def has_entries(connection: Connection, where: Filter) -> bool:
-    """Whether there is any."""
+    """Tell whether any entry matches."""
     return connection.execute(select(_entry.row).where(*_conditions(where)).limit(1)).first() is not None
 
 
 def iterate(read: Callable[[], AbstractContextManager[Connection]], where: Filter) -> Iterator[LoggedEntry]:
-    """All of them, oldest first; each page by a read of its own, so that a slow taker holds no connection."""
+    """Yield all matching entries, oldest first; each page is a read of its own: a slow consumer holds no connection."""
     with read() as connection:
         last = connection.execute(select(func.max(_entry.row))).scalar()
     if last is None:
@@ -165,5 +165,5 @@ def _place() -> Any:
 def _parse_cursor(cursor: str) -> Any:
     place = _CURSOR.fullmatch(cursor)
     if place is None:
-        raise CursorError("the cursor did not come from a page")
+        raise CursorError("the cursor did not come from a page: pass `next` of the page before, unchanged")
     return tuple_(literal(int(place[1])), literal(int(place[2])))

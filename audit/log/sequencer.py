@@ -1,6 +1,6 @@
-"""The sequencer gives committed entries their place in the tree and publishes signed checkpoints.
+"""The sequencer: gives committed entries their place in the tree and publishes signed checkpoints.
 
-Order of writing (the commit points are marked *); a crash after any step is made good by the next run:
+Order of writing (the commit points are marked *); the next run makes good a crash after any step:
 1. publish whatever an earlier run committed and did not publish (steps 3 to 5);
 2. * under the lock: number unsequenced rows in row order, extend the frontier, commit both together;
 3. write the tiles that the new leaves touch, each derived from the database and from tiles already covered by
@@ -9,13 +9,13 @@ Order of writing (the commit points are marked *); a crash after any step is mad
    lead to the frontier;
 5. under the lock: publish the newest recorded checkpoint. Holding the lock, a slow run cannot publish an
    older checkpoint over a newer one.
-One at a time by a database lock; two runs at once are safe, only wasteful. Appenders wait for steps 2, 4 and 5
+A database lock admits one at a time; two runs at once are safe, only wasteful. Appenders wait for steps 2, 4 and 5
 on SQLite and for none of them on PostgreSQL.
 
 A database restored from a back-up would sign a second history over the first. So nothing is numbered or signed while
-the published checkpoint, or at the start the witness, knows a longer log: `audit.log.tail_recovery` brings the tail
-back first. A store of tiles restored from a back-up lacks what the newest checkpoint stands on. That is looked for at
-the start, and before anything is published that another run wrote: `audit.log.tail_recovery` writes it again first.
+the published checkpoint, or at the start the mirror, knows a longer log: `audit.log.tail_recovery` brings the tail
+back first. A store of tiles restored from a back-up lacks tiles that the newest checkpoint needs. The sequencer looks
+for them at the start, and before publishing what another run wrote: `audit.log.tail_recovery` rewrites them first.
 """
 
 from __future__ import annotations
@@ -23,14 +23,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Protocol
 
 from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
 
 from audit.log.append import latest_note
 from audit.log.tables import audit_checkpoints, audit_entries, audit_tree
-from audit.times import to_microseconds
+from audit.times import Clock, to_microseconds
 from audit.tlog.checkpoint import Checkpoint, Signer, open_checkpoint, sign_checkpoint
 from audit.tlog.merkle import EMPTY_ROOT, Frontier, leaf_hash, root
 from audit.tlog.tile_store import (
@@ -49,7 +47,7 @@ from audit.tlog.tile_store import (
 
 # Taken at the start of the transaction, released with it. SQLite's engine begins each one IMMEDIATE. On PostgreSQL
 # every statement must see what was committed before it (READ COMMITTED): a snapshot from before the wait would number
-# leaves twice. A holder that fell silent (its machine died, the network broke) loses the lock after ten seconds.
+# leaves twice. A silent holder (its machine died, the network broke) loses the lock after ten seconds.
 _ISOLATION = {"postgresql": "READ COMMITTED"}
 _LOCK = {
     "postgresql": text(
@@ -63,32 +61,28 @@ _NUMBER_ROW = (
 )
 
 
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-
-
 class RolledBackError(RuntimeError):
-    """The database knows less of the log than was published or witnessed: signing now would fork it."""
+    """A database that holds less of the log than was published or mirrored: signing now would fork the log."""
 
 
 class TilesBehindError(RuntimeError):
-    """The store lacks tiles of what was signed: it is older than the database. Nothing is published without them."""
+    """A store that lacks tiles of the signed log: it is older than the database. Nothing is published meanwhile."""
 
 
 class TreeDamagedError(RuntimeError):
-    """What the log holds does not lead to what it signed: nothing more is signed until somebody has looked."""
+    """A log that does not lead to what it signed: nothing more is signed until somebody has looked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """How far the log is numbered, and signed."""
+    """How far the log is numbered and signed."""
 
     frontier: Frontier
     published: int  # the size of the last recorded checkpoint
 
 
 class Sequencer:
-    """`engine` must begin a SQLite transaction IMMEDIATE; `tiles` is this log's own store."""
+    """A log's sequencer. `engine` must begin a SQLite transaction IMMEDIATE; `tiles` is this log's own store."""
 
     def __init__(
         self,
@@ -98,7 +92,7 @@ class Sequencer:
         clock: Clock,
         witnessed: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`witnessed`: the size of the log as somebody else keeps it; asked until it has answered once."""
+        """`witnessed` returns the size of the log as the mirror keeps it; called until it has returned once."""
         self._engine = engine
         self._tiles = tiles
         self._signer = signer
@@ -108,11 +102,11 @@ class Sequencer:
         self._readable = -1  # the size of the last tree whose tiles this process has read or written
 
     def run_once(self, limit: int = 5000) -> Checkpoint | None:
-        """Sequence up to `limit` entries; the newest checkpoint, or None if nothing was ever logged."""
+        """Sequence up to `limit` entries; return the newest checkpoint, or None if nothing was ever logged."""
         if self._asked is None:
             self._asked = (
                 self._witnessed()
-            )  # whoever cannot ask does not sign: late can be made good, forked not
+            )  # without its size nothing is signed: a delay can be made good, a fork not
         self._catch_up()  # 1
         if self._sequence(limit):  # 2
             self._catch_up()  # 3 to 5
@@ -133,16 +127,16 @@ class Sequencer:
         self._publish()  # 5
 
     def _refuse_rolled_back(self, frontier: Frontier) -> None:
-        """Under the lock: whatever was published was on record before, so it is part of this tree."""
+        """Refuse a database behind the published log. Under the lock: what is published was on record before."""
         known = self._published()
         longest = max(known.size if known else 0, self._asked or 0)
         if longest > frontier.size:
             raise RolledBackError(
                 f"the database holds {frontier.size} entries of a log of {longest}: it was restored from a back-up; "
-                f"reconcile before anything is signed"
+                f"run `casevault reconcile` before anything is signed"
             )
         if known is not None and known.size == frontier.size and known.root != frontier.root():
-            raise TreeDamagedError(f"another tree of {known.size} was published than the one on record")
+            raise TreeDamagedError(f"the published tree of {known.size} is not the one on record")
 
     def _sequence(self, limit: int) -> bool:
         with self._locked() as connection:
@@ -177,7 +171,7 @@ class Sequencer:
         except TileMissingError as error:
             raise TilesBehindError(
                 f"tiles of the signed log of {size} are missing ({error}): their store was restored from a back-up; "
-                f"reconcile before anything is published"
+                f"run `casevault reconcile` before anything is published"
             ) from None
         if known != signed:
             raise TreeDamagedError(f"the tiles do not lead to the checkpoint at {size}")
@@ -232,7 +226,7 @@ class Sequencer:
 def write_tiles(tiles: TileStore, old: int, new: int, leaves: Sequence[bytes]) -> None:
     """Write the tiles of every level that growing from `old` to `new` entries touches, lowest level first.
 
-    `leaves`: those from the start of the tile in which `old` ends. The tiles of the tree of `old` are there.
+    `leaves` begin at the start of the tile in which `old` ends. The tiles of the tree of `old` must exist.
     """
     known = TileReader(tiles, old)
     start = old - old % TILE_WIDTH
@@ -255,7 +249,7 @@ def write_tiles(tiles: TileStore, old: int, new: int, leaves: Sequence[bytes]) -
 
 @contextmanager
 def locked(engine: Engine) -> Iterator[Connection]:
-    """A transaction that alone may change the tree."""
+    """Open a transaction that alone is allowed to change the tree."""
     isolation = _ISOLATION.get(engine.dialect.name)
     chosen = engine.execution_options(isolation_level=isolation) if isolation else engine
     with chosen.begin() as connection:
@@ -266,7 +260,7 @@ def locked(engine: Engine) -> Iterator[Connection]:
 
 
 def read_tree(connection: Connection) -> Tree:
-    """The tree as committed; an empty one is made when there is none."""
+    """Read the committed tree; an empty one is made when there is none."""
     row = connection.execute(select(audit_tree)).first()
     if row is None:
         tree = Tree(Frontier(), 0)
@@ -278,7 +272,7 @@ def read_tree(connection: Connection) -> Tree:
 
 
 def _read_leaves(connection: Connection, tree: Tree) -> list[bytes]:
-    """The sequenced leaves not yet under a checkpoint, from the start of the tile in which they begin."""
+    """Read the sequenced leaves not yet under a checkpoint, from the start of the tile in which they begin."""
     if tree.frontier.size == tree.published:
         return []
     start = tree.published - tree.published % TILE_WIDTH

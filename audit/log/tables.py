@@ -1,9 +1,9 @@
-"""The log's tables. SQLAlchemy Core; the same on SQLite and PostgreSQL.
+"""The log's tables in SQLAlchemy Core, the same on SQLite and PostgreSQL.
 
 - `audit_entries`: one row an entry. Rows are only added; afterwards only `leaf_index` is set once (by the
   sequencer) and particulars and salt are removed once (redaction). `leaf` is the truth; the other columns
   repeat it for queries, and the walker compares them.
-- `audit_tree`: one row, the tree as far as it is committed: its size and frontier.
+- `audit_tree`: one row, the committed tree: its size and frontier.
 - `audit_checkpoints`: every signed tree head ever published.
 """
 
@@ -86,7 +86,7 @@ for _name in ("case_id", "bundle", "tenant"):
         postgresql_where=_present,
     )
 Index("ix_audit_entries_at", _entry.at_us)
-# Refused and failed: few, and what an auditor asks for. The query says the same words, or SQLite would not use it.
+# Refused and failed: few, and what an auditor asks for. The query must use the same words, or SQLite ignores the index.
 NOT_SUCCESS = text("outcome <> 'success'")
 Index(
     "ix_audit_entries_outcome",
@@ -107,8 +107,8 @@ Index(
 _unsequenced = _entry.leaf_index.is_(None)
 Index("ix_audit_entries_unsequenced", _entry.row, sqlite_where=_unsequenced, postgresql_where=_unsequenced)
 
-# What changes who may read: the newest of a case, or of a bundle, is looked up at every read (what is not numbered yet
-# is newer; entries put back after a restore have their old numbers). The query says the same words as the index.
+# Acts that change who is allowed to read: the newest of a case, or of a bundle, is looked up at every read (an entry
+# not numbered yet is newer; entries put back after a restore have their old numbers). The query uses the index's words.
 CHANGING_ACCESS = (
     *("access.bound", "case.assigned", "case.closed", "case.opened", "case.reopened", "case.unassigned"),
     *("consent.given", "consent.revoked", "grant.ended", "grant.given", "grant.released", "grant.revoked"),

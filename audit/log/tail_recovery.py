@@ -1,31 +1,29 @@
-"""Adopting the tail: what a restored database lacks of its own log is put back from the tiles of a mirror or witness.
+"""Recovery after a restore: the log's lost tail from a mirror, lost tiles from the database, and row gaps.
 
-Without it the service would number new entries where the lost ones stood, and sign a second history. Instead:
+The tail. A restored database lacks the end of its own log; without it the service would number new entries in the
+places of the lost ones, and sign a second history. Instead the tail is adopted from a mirror's tiles:
 1. the mirror's checkpoint is ours, the tree on record is the beginning of its tree, and the tail's leaves lead from the
-   one to the other (`read_tail`): only then may anybody act on what they say;
+   one to the other (`read_tail`): only then is anybody allowed to act on what they say;
 2. * tile by tile, each in one transaction: the leaves go back to their places, the frontier grows with them, and the
    grown tree again leads, by a proof, to the signed checkpoint: nothing unsigned is adopted;
 3. the sequencer then finds a tree larger than its last checkpoint, writes the tiles it lacks and signs. As signing
-   knows neither clock nor chance, it signs the very note that was lost.
-A crash anywhere is resumed by adopting again.
+   uses neither clock nor randomness, it signs the very note that was lost.
+Adopting again resumes after a crash anywhere. Names, reasons and addresses were beside the leaves in the lost rows
+only: adopted entries are shown as redacted. An entry that the back-up holds unnumbered was written before it and
+numbered after: it keeps its row and particulars.
 
-Names, reasons and addresses stood beside the leaves in the lost rows only: adopted entries are shown as redacted.
-An entry that the back-up holds unnumbered was written before it and numbered after: it keeps its row and particulars.
-
-Row numbers that are missing from the log: on SQLite every number that was given is there, or its row was deleted.
-
-A transaction that is undone takes its numbers back there (AUTOINCREMENT keeps them in a table like any other). On
-PostgreSQL an undone transaction leaves a gap in good faith, so nothing can be told from one.
-
-Tiles that a store lacks, written again from the leaves in the database.
-
-A storage account restored from before holds the tiles of an older tree than the database signed; an emptied one holds
-none. Every leaf is in the database, and tiles follow from leaves, so all of them can be had again:
-1. from the newest signed tree whose right edge is there: what a store of before lacks is all newer than its last one;
-2. from each signed size to the next, so that the partial tiles of every checkpoint are there again, and memory does not
+The tiles. A storage account restored from a back-up holds the tiles of an older tree than the database signed; an
+emptied one holds none. Every leaf is in the database, and tiles follow from leaves, so all of them can be written
+again:
+1. from the newest signed tree whose right edge exists: all that a restored store lacks is newer than its last tree;
+2. from each signed size to the next, so that the partial tiles of every checkpoint exist again, and memory does not
    grow with the log;
-3. the newest signed root must follow from what is there now. Publishing it is the sequencer's.
-Written twice they are the same, so a crash anywhere is made good by repairing again.
+3. the newest signed root must follow from the tiles. The sequencer publishes it.
+Tiles written twice are the same, so repairing again resumes after a crash anywhere.
+
+Row gaps. On SQLite every row number ever given is present, or its row was deleted: an undone transaction takes its
+numbers back (AUTOINCREMENT keeps them in a table like any other). On PostgreSQL an undone transaction leaves a gap in
+good faith, so a gap proves nothing.
 """
 
 from __future__ import annotations
@@ -65,13 +63,13 @@ from audit.tlog.tile_store import (
 
 
 class RowGaps:
-    """Counts rows, from where it ended the last time on. Not for several threads at once."""
+    """A counter of rows that continues from its last look. Not thread safe."""
 
     def __init__(self) -> None:
         self._checked = 0
 
     def look(self, connection: Connection) -> int:
-        """How many rows are missing among those that came since the last look; 0 where that cannot be told."""
+        """Count the rows missing among those since the last look; 0 where gaps prove nothing."""
         if connection.dialect.name != "sqlite":
             return 0
         row = audit_entries.c.row
@@ -87,14 +85,14 @@ class RowGaps:
 
 
 class Missing(NamedTuple):
-    """What is to be written again: the tiles of the entries from `start` on, up to the newest signed checkpoint."""
+    """Tiles to write again: those of the entries from `start` on, up to the newest signed checkpoint."""
 
     start: int
     newest: Checkpoint
 
 
 def missing_tiles(engine: Engine, tiles: TileSource, log_key: Verifier) -> Missing | None:
-    """None while the tiles of the newest checkpoint on record are there."""
+    """Find the tiles to write again; None while those of the newest checkpoint on record exist."""
     with engine.connect().execution_options(read_only=True) as connection:
         note = latest_note(connection)
     newest = None if note is None else open_checkpoint(note, log_key)
@@ -106,9 +104,9 @@ def missing_tiles(engine: Engine, tiles: TileSource, log_key: Verifier) -> Missi
 
 
 def repair_tiles(engine: Engine, tiles: TileStore, missing: Missing) -> None:
-    """Write them. TreeDamagedError when the leaves on record do not lead to what was signed.
+    """Write missing tiles. TreeDamagedError when the leaves on record do not lead to what was signed.
 
-    TileConflictError when a tile under the published checkpoint is another: that is damage, and stays for a person.
+    TileConflictError when a tile under the published checkpoint differs: that is damage, left for a person.
     """
     size, newest = missing
     for until in _signed_sizes(engine, size, newest.size):
@@ -121,7 +119,7 @@ def repair_tiles(engine: Engine, tiles: TileStore, missing: Missing) -> None:
 
 
 def _signed_sizes(engine: Engine, after: int, until: int) -> list[int]:
-    """The sizes of the signed trees, ascending."""
+    """Read the sizes of the signed trees, ascending."""
     size = audit_checkpoints.c.size
     wanted = select(size).where(size > after, size <= until).order_by(size)
     with engine.connect().execution_options(read_only=True) as connection:
@@ -146,11 +144,11 @@ _NUMBER_ENTRY = (
 
 
 class NotOurTailError(RuntimeError):
-    """The tree on record is not the beginning of the mirror's: there are two histories. Nothing is adopted."""
+    """A tree on record that is not the beginning of the mirror's: two histories. Nothing is adopted."""
 
 
 def recorded_size(engine: Engine) -> int:
-    """How many entries are numbered."""
+    """Return how many entries are numbered."""
     with engine.connect().execution_options(read_only=True) as connection:
         return connection.execute(select(audit_tree.c.size)).scalar() or 0
 
@@ -158,7 +156,7 @@ def recorded_size(engine: Engine) -> int:
 def read_tail(
     engine: Engine, source: TileSource, checkpoint: Checkpoint, wanted: Collection[str]
 ) -> list[dict[str, Any]]:
-    """The fields of the leaves that the log on record lacks, in order, of the actions in `wanted`.
+    """Read the fields of the leaves that the log on record lacks, in order, of the actions in `wanted`.
 
     NotOurTailError unless the log on record, with all of them after it, is the log of `checkpoint`.
     """
@@ -178,17 +176,17 @@ def read_tail(
 
 
 def _leaves_after(size: int, source: TileSource, checkpoint: Checkpoint) -> list[bytes]:
-    """The leaves from `size` on, as far as their tile goes."""
+    """Read the leaves from `size` to the end of their tile."""
     first = size - size % TILE_WIDTH
     path = entries_path(first // TILE_WIDTH, min(TILE_WIDTH, checkpoint.size - first))
     leaves = decode_entries(source.get(path))[size - first :]
     if not leaves:
-        raise TileError(f"{path} does not hold the entry {size}")
+        raise TileError(f"{path} does not hold entry {size}")
     return leaves
 
 
 def recover_tail(engine: Engine, source: TileSource, checkpoint: Checkpoint, at: datetime) -> int:
-    """Bring the log on record up to `checkpoint`, which has been verified; how many leaves were put back."""
+    """Bring the log on record up to the verified `checkpoint`; return how many leaves were put back."""
     adopted = 0
     while taken := _adopt_tile(engine, source, checkpoint, at):
         adopted += taken
@@ -217,9 +215,7 @@ def _check_leads_to(frontier: Frontier, nodes: GetNode, checkpoint: Checkpoint) 
         proof = consistency_proof(frontier.size, checkpoint.size, nodes)
         verify_consistency(frontier.size, checkpoint.size, proof, frontier.root(), checkpoint.root)
     except ProofError as error:
-        what = (
-            f"the log on record, up to {frontier.size}, is not the beginning of the one of {checkpoint.size}"
-        )
+        what = f"the log on record, up to {frontier.size}, is not the beginning of the mirror's of {checkpoint.size}"
         raise NotOurTailError(f"{what}: {error}") from None
 
 
@@ -238,7 +234,7 @@ def _put_back(connection: Connection, start: int, leaves: Sequence[bytes], at: d
             numbers.append({"of_id": each["id"], "to_index": index})
         else:
             raise NotOurTailError(
-                f"leaf {index} of the mirror is on record as another entry or in another place"
+                f"leaf {index} of the mirror is on record as a different entry or in a different place"
             )
     if new:
         connection.execute(insert(audit_entries), new)

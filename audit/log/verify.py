@@ -1,15 +1,15 @@
-"""The walker: is this log what it was when it was signed? It names the first bad leaf and what is wrong with it.
+"""The walker: checks that the log is what was signed, and names the first bad leaf and its fault.
 
 It reads in one pass and in constant memory, and checks, in the order of the leaves:
 1. leaf indexes are contiguous from 0, up to the largest signed size;
 2. each leaf is in canonical form;
-3. each row's columns say what its leaf says;
+3. each row's columns agree with its leaf;
 4. particulars, unless redacted, are those the leaf binds;
 5. each checkpoint (on record, published, witnessed) is signed by the given key, its root follows from the leaves,
    and the recorded ones grow with time;
 6. each tile holds what the leaves lead to;
 7. the sequencer's frontier is that of the leaves.
-A key holder who rewrites the whole log passes all of it: only checkpoints kept elsewhere (`witnessed`) show that.
+A key holder who rewrites the whole log passes all of them: only checkpoints kept elsewhere (`witnessed`) show that.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ _READ_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How much was read, and what was wrong, in the order of the log."""
+    """The result of a walk: how much was read, and what was wrong, in the order of the log."""
 
     leaves: int
     checkpoints: int
     problems: tuple[Problem, ...]
     redacted: int = 0
-    """Entries whose particulars are gone by redaction; known where the rows are read."""
+    """How many entries are redacted; known where the rows are read."""
 
     @property
     def good(self) -> bool:
@@ -57,7 +57,7 @@ class Verdict:
 
 
 class LogBrokenError(RuntimeError):
-    """The log does not hold together; the text says where."""
+    """A log that does not hold together; the text says where."""
 
 
 class _Signed(NamedTuple):
@@ -70,12 +70,12 @@ class _Signed(NamedTuple):
 def verify_database(
     connection: Connection, verifier: Verifier, tiles: TileSource | None = None, witnessed: Sequence[str] = ()
 ) -> Verdict:
-    """Walk the rows, and the tiles if given. `connection` has read nothing yet in its transaction.
+    """Walk the rows, and the tiles if given. `connection` must have read nothing yet in its transaction.
 
-    A log that grows meanwhile is read up to where it stood.
+    A log that grows meanwhile is read up to its size at the start.
     """
     findings = Findings()
-    # First of all: a checkpoint read after the rows could be of leaves that came in between.
+    # First: a checkpoint read after the rows could cover leaves added in between.
     published = None if tiles is None else _read_published(tiles)
     tree = connection.execute(select(audit_tree)).first()
     recorded = connection.execute(select(func.max(audit_checkpoints.c.size))).scalar() or 0
@@ -108,7 +108,7 @@ def _walk(
     tree: Row[Any] | None,
     findings: Findings,
 ) -> Verdict:
-    """Leaves and signed roots side by side, both in order of size; `end` is how many leaves there must be."""
+    """Walk leaves and signed roots side by side, both in order of size; there must be `end` leaves."""
     held = 0
     for due in signed:
         end = max(end, due.size)
@@ -141,7 +141,7 @@ def _hold(due: _Signed, rebuild: Rebuild) -> None:  # 5, 6
 
 
 def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[bytes]:
-    """The leaves on record, each row checked on its own; ends at the first gap."""
+    """Yield the leaves on record, each row checked on its own; ends at the first gap."""
     index = audit_entries.c.leaf_index
     expected = 0
     while expected < end:
@@ -157,7 +157,7 @@ def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[byte
                 findings.add(expected, expected, f"leaf {expected}: {what}")
             yield (
                 row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
-            )  # SQLite lets it be text
+            )  # SQLite allows text here
             expected += 1
         if not rows:
             return
@@ -171,13 +171,13 @@ def _row_problems(row: Row[Any]) -> Iterator[str]:
         yield f"malformed: {error}"
         return
     except ValueError:
-        yield "malformed: `at` is not a moment"
+        yield "malformed: `at` is not a time with its zone"
         return
     different = [column for column, name in LEAF_COLUMNS.items() if row._mapping[column] != fields.get(name)]
     if row.at_us != at_us:
         different.append("at_us")
     if different:  # 3
-        yield f"the row's columns say otherwise: {', '.join(different)}"
+        yield f"the row's columns differ from the leaf: {', '.join(different)}"
     what = _particulars_problem(row, fields.get("particulars"))
     if what is not None:  # 4
         yield what
@@ -186,20 +186,20 @@ def _row_problems(row: Row[Any]) -> Iterator[str]:
 def _particulars_problem(row: Row[Any], bound: str | None) -> str | None:
     if row.particulars is None and row.salt is None:
         lost = bound is not None and row.redacted_at is None
-        return "its particulars are gone, and not by redaction" if lost else None
+        return "its particulars are gone without a redaction" if lost else None
     if row.redacted_at is not None:
-        return "the entry is marked as redacted, and still has particulars or salt"
+        return "the entry is marked as redacted but still has particulars or salt"
     if bound is None:
-        return "the row has particulars that it does not bind"
+        return "the row has particulars, and its leaf binds none"
     try:
         found = particulars_hash(row.salt, json.loads(row.particulars))
     except (TypeError, ValueError, RecursionError):
         return "its particulars or their salt are malformed"
-    return None if found == bound else "the row's particulars are not those that it binds"
+    return None if found == bound else "the row's particulars are not those that its leaf binds"
 
 
 def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Findings) -> Iterator[_Signed]:
-    """The checkpoints on record by size; those that are not what they should be are named and left out."""
+    """Yield the checkpoints on record by size; bad ones are reported and left out."""
     table = audit_checkpoints.c
     size, at_us = -1, None
     while True:
@@ -220,7 +220,7 @@ def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Fi
 
 
 def signed_leaves(tiles: TileSource, verifier: Verifier) -> Iterator[tuple[int, bytes]]:
-    """Every leaf under the published checkpoint, from its tiles alone, with its index; none when nothing was published.
+    """Yield every leaf under the published checkpoint with its index, from the tiles alone; none if none was published.
 
     Believe them only at the end: LogBrokenError when the checkpoint is not signed or does not follow from the leaves.
     """
@@ -239,7 +239,7 @@ def signed_leaves(tiles: TileSource, verifier: Verifier) -> Iterator[tuple[int, 
 
 def _read_published(tiles: TileSource) -> str | None:
     try:
-        return tiles.get(CHECKPOINT_PATH).decode(errors="replace")  # what is not UTF-8 will not verify
+        return tiles.get(CHECKPOINT_PATH).decode(errors="replace")  # bytes that are not UTF-8 will not verify
     except TileMissingError:
         return None
 
@@ -263,7 +263,7 @@ def _open(note: str, name: str, verifier: Verifier, findings: Findings, place: i
 
 
 def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[bytes]:
-    """The leaves in a mirror's entries tiles."""
+    """Yield the leaves in a mirror's entries tiles."""
     for start in range(0, size, TILE_WIDTH):
         width = min(TILE_WIDTH, size - start)
         path = entries_path(start // TILE_WIDTH, width)

@@ -1,14 +1,14 @@
-"""The log held against its witness: the walk of `audit.log.verify` with checkpoints that the log's keeper cannot
+"""The log compared with its mirror: the walk of `audit.log.verify`, with checkpoints that the log's keeper cannot
 change.
 
 Finds what no walk of the log alone can: a log rewritten from scratch with our own keys, a rolled-back database, a
-missing tail, a forked log. Where the witness has the leaves as well, it says which leaf is the first that differs.
+missing tail, a forked log. Where the mirror has the leaves as well, it names the first leaf that differs.
 
-- Every kept checkpoint is held against the leaves, not the newest alone: whoever had the keys and the bucket may have
-  had the newest ones kept.
-- What is kept and not signed by the log's key, or for another size than its name says, proves nothing: it is named,
-  and not believed.
-- The kept checkpoints are read before the log, so a log that grows meanwhile is no false alarm.
+- Every kept checkpoint is compared with the leaves, not the newest alone: somebody with the keys and the bucket could
+  have had the newest ones kept.
+- A kept checkpoint that is not signed by the log's key, or for another size than its name says, proves nothing: it is
+  reported, not believed.
+- The kept checkpoints are read before the log, so a log that grows meanwhile raises no false alarm.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _PAGE = 1000
 
 
 class Log(Protocol):
-    """A log as somebody can see it."""
+    """A log, as far as its reader can see it."""
 
     def walk(self, notes: Sequence[str]) -> Verdict:
-        """Read all of it and hold these checkpoints against it."""
+        """Read the whole log and compare these checkpoints with it."""
 
     def hashes(self) -> Iterable[bytes]:
-        """The hashes of its leaves, in order."""
+        """Yield the hashes of its leaves, in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedLog:
-    """The log on record, with its tiles. `connection` has read nothing yet in its transaction."""
+    """The log on record, with its tiles. `connection` must have read nothing yet in its transaction."""
 
     connection: Connection
     verifier: Verifier
@@ -75,7 +75,7 @@ class RecordedLog:
 
 @dataclass(frozen=True, slots=True)
 class MirroredLog:
-    """The log in its published tiles, or in a witness's: needs no database."""
+    """The log in its published tiles, or in a mirror's: needs no database."""
 
     tiles: TileSource
     verifier: Verifier
@@ -93,48 +93,48 @@ class MirroredLog:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The checkpoints of this log, by size, and a sentence on each that is not one."""
+    """The kept checkpoints of this log, by size, and a sentence on each that is not one."""
 
     notes: Mapping[int, str]
     strange: tuple[str, ...]
 
     @property
     def newest(self) -> int:
-        """0 if there is none."""
+        """The size of the newest; 0 if there is none."""
         return max(self.notes, default=0)
 
 
 @dataclass(frozen=True, slots=True)
 class MirrorVerdict:
-    """`walk` is of the log and the kept checkpoints; the rest says what the difference is, where there is one."""
+    """The result of a comparison: the `walk` of the log and the kept checkpoints, and the difference, if any."""
 
     walk: Verdict
     held: int
-    """How many kept checkpoints were held against the log."""
+    """How many kept checkpoints were compared with the log."""
     kept: int
     """The size of the newest of them; 0 if there is none."""
     missing: range
-    """Leaves that the witness has and the log lacks: its tail."""
+    """Leaves that the mirror has and the log lacks: its tail."""
     lost: Mapping[str, int]
-    """What happened in the missing tail, and how often."""
+    """The actions of the missing tail, with their counts."""
     first_other: int | None
-    """The first leaf that is another than the witness keeps."""
+    """The first leaf that differs from the mirror's."""
     disturbed: tuple[str, ...]
-    """What somebody did to the witness."""
+    """What somebody did to the mirror."""
 
     @property
     def good(self) -> bool:
         return self.walk.good and not self.missing and self.first_other is None and not self.disturbed
 
     def sentences(self) -> Iterator[str]:
-        """What is wrong, for people, the most telling first."""
+        """Say what is wrong, for people, the most telling first."""
         if self.first_other is not None:
-            yield f"leaf {self.first_other} is another than the one witnessed: the log was rewritten from there on"
+            yield f"leaf {self.first_other} differs from the one witnessed: the log was rewritten from there on"
         if self.missing:
             first, last = self.missing.start, self.missing.stop - 1
             told = ", ".join(f"{times} {action}" for action, times in sorted(self.lost.items()))
             yield (
-                f"leaves {first} to {last} stand in the witness and not in the log: its tail is missing"
+                f"leaves {first} to {last} are in the witness but not in the log: its tail is missing"
                 + (f" ({told})" if told else "")
             )
         yield from (problem.what for problem in self.walk.problems)
@@ -142,7 +142,7 @@ class MirrorVerdict:
 
 
 def hold_to_witness(log: Log, witness: MirrorStore, kept: Kept) -> MirrorVerdict:
-    """Walk the log with what the witness keeps, which was read first; where they differ, say what the difference is."""
+    """Walk the log with the mirror's checkpoints, which must have been read first; say where they differ."""
     walked = log.walk(list(kept.notes.values()))
     missing = range(walked.leaves, max(walked.leaves, kept.newest))
     return MirrorVerdict(
@@ -157,7 +157,7 @@ def hold_to_witness(log: Log, witness: MirrorStore, kept: Kept) -> MirrorVerdict
 
 
 def read_kept(witness: MirrorStore, verifier: Verifier) -> Kept:
-    """The checkpoints that the witness keeps."""
+    """Read the checkpoints that the mirror keeps."""
     own, strange = {}, []
     for size, note in _notes(witness):
         try:
@@ -184,7 +184,7 @@ def _notes(witness: MirrorStore) -> Iterator[tuple[int, str]]:
 
 
 def mirrored_leaves(source: TileSource, start: int, size: int) -> Iterator[bytes]:
-    """The leaves from `start` on, under the checkpoint at `size`; ends where something is missing."""
+    """Yield the leaves from `start` on, under the checkpoint at `size`; ends where something is missing."""
     for first in range(start - start % TILE_WIDTH, size, TILE_WIDTH):
         path = entries_path(first // TILE_WIDTH, min(TILE_WIDTH, size - first))
         try:
@@ -194,7 +194,7 @@ def mirrored_leaves(source: TileSource, start: int, size: int) -> Iterator[bytes
 
 
 def lost_actions(witness: MirrorStore, missing: range) -> dict[str, int]:
-    """What happened in the missing tail, and how often."""
+    """Count the actions of the missing tail."""
     counts: dict[str, int] = {}
     for leaf in mirrored_leaves(witness, missing.start, missing.stop) if missing else ():
         try:

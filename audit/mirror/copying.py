@@ -1,25 +1,24 @@
-"""Copying the log to its witness: tiles first, the signed checkpoint last.
+"""Copying the log to its mirror, and choosing the longest copy after a restore.
 
-Order of writing; a crash after any step is made good by the next run, which starts from what the witness keeps:
+Order of writing; the next run makes good a crash after any step, starting from what the mirror keeps:
 1. the log on record must extend the newest kept checkpoint: a fork is refused here, before it is kept;
-2. each tile that lies between the two is checked against its leaves, its parent and the signed root, then kept:
+2. each tile between the two is checked against its leaves, its parent and the signed root, then kept:
    a damaged tile, once locked, could not be replaced for a year;
 3. * the checkpoint is kept.
-Derived from the witness and the local tiles alone, so it may run anywhere, any number of times, also at once.
+Copying depends only on the mirror and the local tiles, so it can run anywhere, any number of times, also concurrently.
 
-A checkpoint is copied when one has waited for `pause`: a minute by default, so that nine are left for trying again
-before it is ten minutes old. Every checkpoint between two copied ones is bound by them: the tree only grows.
+A checkpoint is copied when one has waited for `pause`: a minute by default, which leaves nine for further tries before
+it is ten minutes old. Every checkpoint between two copied ones is bound by them: the tree only grows.
 
-The copies of the log outside its database: the tiles that were published, and what the witness keeps of them.
-
-A database that was restored from before knows less than they do. Which of them knows most is decided here; both are
-signed by the log's own key, and the shorter must be the beginning of the longer.
+A database restored from a back-up knows less than the copies outside it: the published tiles, and the mirror.
+`longest_copy` decides which of them knows most; both are signed by the log's own key, and the shorter must be the
+beginning of the longer.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from sqlalchemy import Engine, select
 
@@ -27,7 +26,7 @@ from audit.log.append import latest_note
 from audit.log.sequencer import TreeDamagedError
 from audit.log.tables import audit_checkpoints, audit_entries
 from audit.mirror.store import MirrorError, MirrorStore, MirrorTiles, checkpoint_path
-from audit.times import from_microseconds, to_microseconds
+from audit.times import Clock, from_microseconds, to_microseconds
 from audit.tlog.checkpoint import Checkpoint, Verifier, open_checkpoint
 from audit.tlog.merkle import leaf_hash, root
 from audit.tlog.tile_store import (
@@ -48,16 +47,12 @@ from audit.tlog.tile_store import (
 PAUSE = timedelta(minutes=1)
 
 
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-
-
 class ForkedError(RuntimeError):
-    """The log is not the one that is witnessed: two histories were signed. Nothing more is copied."""
+    """A log that is not the mirrored one: two histories were signed. Nothing more is copied."""
 
 
 class Mirror:
-    """`tiles` is the log's own store, `verifier` its key."""
+    """A copier of the log to its mirror. `tiles` is the log's own store, `verifier` its key."""
 
     def __init__(
         self,
@@ -77,7 +72,7 @@ class Mirror:
         self._kept: Checkpoint | None = None  # the newest one kept, once asked for
 
     def run_once(self) -> Checkpoint | None:
-        """Copy what has waited long enough; the newest checkpoint that is kept now."""
+        """Copy what has waited long enough; return the newest checkpoint kept."""
         kept = self._known()
         note, waiting_since = self._unwitnessed(kept)
         if note is None:
@@ -97,11 +92,11 @@ class Mirror:
 
     @property
     def kept(self) -> Checkpoint | None:
-        """The newest checkpoint known to be kept, without asking."""
+        """The newest checkpoint known to be kept, without asking the mirror."""
         return self._kept
 
     def lag(self) -> timedelta:
-        """How long the oldest checkpoint that the witness does not cover has waited; zero if none has."""
+        """Return how long the oldest checkpoint that the mirror does not cover has waited; zero if there is none."""
         lag = self._waited(self._known())
         if lag < self._pause:
             return lag
@@ -115,7 +110,7 @@ class Mirror:
         return timedelta(0) if since is None else self._age(since)
 
     def _age(self, since: datetime) -> timedelta:
-        """How far from now, either way: a checkpoint of a clock that was wrong then has waited too."""
+        """Return the distance from now, either way: a checkpoint made under a wrong clock has waited too."""
         return abs(self._clock.now() - since)
 
     def _known(self) -> Checkpoint | None:
@@ -124,7 +119,7 @@ class Mirror:
         return self._kept
 
     def _unwitnessed(self, kept: Checkpoint | None) -> tuple[str | None, datetime | None]:
-        """The newest checkpoint on record, and when the first one larger than `kept` was signed."""
+        """Read the newest checkpoint on record, and when the first one larger than `kept` was signed."""
         table = audit_checkpoints.c
         first = (
             select(table.at_us).where(table.size > (kept.size if kept else -1)).order_by(table.size).limit(1)
@@ -133,7 +128,7 @@ class Mirror:
             note = latest_note(connection)
             at_us = connection.execute(first).scalar()
             if at_us is not None and at_us > to_microseconds(self._clock.now()):
-                # A clock was ahead once, and checkpoints never step back behind it; entries do.
+                # After a clock that ran ahead, checkpoints never step back behind it; entries do.
                 leaf = audit_entries.c.leaf_index == (kept.size if kept else 0)
                 at_us = connection.execute(select(audit_entries.c.at_us).where(leaf)).scalar()
         return note, None if at_us is None else from_microseconds(at_us)
@@ -152,12 +147,12 @@ class Mirror:
     def _copy_tiles(self, old: int, newest: Checkpoint) -> None:
         new, reader = newest.size, TileReader(self._tiles, newest.size)
         if root(new, reader.get_node) != newest.root:
-            raise MirrorError(f"the local tiles do not lead to the checkpoint at {new}: nothing is copied")
+            raise MirrorError(f"the local tiles do not lead to the checkpoint at {new}: nothing was copied")
         for number, width in touched(old, new):
             path = entries_path(number, width)
             entries = self._tiles.get(path)
             if [leaf_hash(leaf) for leaf in decode_entries(entries)] != reader.hashes(0, number):
-                raise MirrorError(f"{path} is damaged here: nothing is copied")
+                raise MirrorError(f"the log's own {path} is damaged: it was not copied")
             self._witness.keep(path, entries)
         level = 0
         while new >> TILE_HEIGHT * level:
@@ -167,18 +162,18 @@ class Mirror:
             level += 1
 
     def _tile(self, reader: TileReader, level: int, number: int, before: int) -> bytes:
-        """The tile; each of its hashes from `before` on is what the full tile below comes to."""
+        """Read a tile and check that each hash from `before` on is the root of the full tile below."""
         hashes = reader.hashes(level, number)
         first = number << TILE_HEIGHT
         for at in range(max(before, first), first + len(hashes)) if level else ():
             if subtree_root(reader.hashes(level - 1, at)) != hashes[at - first]:
                 path = tile_path(level - 1, at)
-                raise MirrorError(f"{path} or the tile above it is damaged here: nothing is copied")
+                raise MirrorError(f"the log's own {path} or the tile above it is damaged: it was not copied")
         return b"".join(hashes)
 
 
 def newest_kept(witness: MirrorStore, verifier: Verifier) -> Checkpoint | None:
-    """The newest checkpoint that the witness keeps; an error unless it is ours, of the size its name says."""
+    """Read the mirror's newest checkpoint; an error unless it is ours and has the size its name says."""
     size = witness.newest()
     if size is None:
         return None
@@ -188,12 +183,12 @@ def newest_kept(witness: MirrorStore, verifier: Verifier) -> Checkpoint | None:
     except ValueError as error:
         raise MirrorError(f"{path} in {witness.place} is not this log's: {error}") from None
     if kept.size != size:
-        raise MirrorError(f"{path} in {witness.place} is of a log of {kept.size}")
+        raise MirrorError(f"{path} in {witness.place} is signed for a size of {kept.size}, not of its name")
     return kept
 
 
 def witnessed_size(witness: MirrorStore, verifier: Verifier) -> int:
-    """How long the log is that the witness keeps; 0 if it keeps none."""
+    """Return the size of the mirrored log; 0 if there is none."""
     kept = newest_kept(witness, verifier)
     return 0 if kept is None else kept.size
 
@@ -206,7 +201,7 @@ class Copy(NamedTuple):
 
 
 def published_checkpoint(tiles: TileSource, log_key: Verifier) -> Checkpoint | None:
-    """What was published last; None if nothing ever was. NoteError when it is not this log's."""
+    """Read the published checkpoint; None if there is none. NoteError when it is not this log's."""
     try:
         note = tiles.get(CHECKPOINT_PATH)
     except TileMissingError:
@@ -217,10 +212,10 @@ def published_checkpoint(tiles: TileSource, log_key: Verifier) -> Checkpoint | N
 def longest_copy(
     tiles: TileSource, published: Checkpoint | None, witness: MirrorStore, kept: Checkpoint | None
 ) -> Copy | None:
-    """The longer of the published and the witnessed log (`kept`); ForkedError if one is not the beginning of the other.
+    """Choose the longer of published and mirrored log (`kept`); ForkedError if neither is the beginning of the other.
 
-    A published checkpoint whose tiles are not there gives way to the witness's of the same size. TreeDamagedError when
-    only such a one tells of the newest entries.
+    A published checkpoint whose tiles are missing gives way to the mirror's of the same size. TreeDamagedError when
+    only such a checkpoint covers the newest entries.
     """
     witnessed = None if kept is None else Copy(MirrorTiles(witness, kept.size), kept)
     local = None if published is None else Copy(tiles, published)
@@ -234,7 +229,7 @@ def longest_copy(
     try:
         agreed = root(at, TileReader(longer.source, longer.checkpoint.size).get_node)
     except (TileMissingError, TileError) as error:
-        what = f"the tiles of the log of {longer.checkpoint.size} are not all there ({error})"
+        what = f"some tiles of the log of {longer.checkpoint.size} are missing ({error})"
         raise TreeDamagedError(f"{what}, and no other copy is as long") from None
     if agreed != shorter.checkpoint.root:
         raise ForkedError(f"the published log and the one in {witness.place} differ before entry {at}")

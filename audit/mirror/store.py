@@ -1,10 +1,12 @@
-"""A witness: a place outside the log that keeps what the log once said, so that it cannot say otherwise later. Pure.
+"""A mirror: a place outside the log that keeps its signed checkpoints and tiles. Pure.
 
-What is kept, under names of one log:
+It keeps what the log once said, so that the log cannot say otherwise later; messages call it the witness, as pages for
+users do. What is kept, under names of one log:
 - `checkpoint/000/000/000/000/020/852/163`: signed checkpoints, one a size (here 20,852,163). The names sort by
   size, and a folder has a thousand members at most, so the newest of millions is seven listings away.
 - `tile/...`: the tiles and entries under these checkpoints, named as in the log (audit.tlog.tile_store).
-A checkpoint is kept after its tiles, so whoever finds one can rebuild and check the whole log from the witness alone.
+A checkpoint is kept after its tiles, so anybody who finds one can rebuild and check the whole log from the mirror
+alone.
 
 What it can show, as far as its keeper cannot be made to forget (the adapters say how far that is):
 - a log rewritten with our own keys: a kept checkpoint does not follow from its leaves;
@@ -29,19 +31,19 @@ _NAME = re.compile(CHECKPOINTS + "/".join(["([0-9]{3})"] * _GROUPS), re.ASCII)
 
 
 class MirrorError(Exception):
-    """The witness cannot be used as it should be; the text says what to do."""
+    """A mirror that cannot be used as it should be; the text says what to do."""
 
 
 class MirrorUnavailableError(MirrorError):
-    """It does not answer now: what was asked may or may not have happened, and may be tried again."""
+    """A mirror that does not respond now: the operation may have happened or not, and can be tried again."""
 
 
 class MirrorConflictError(MirrorError):
-    """It keeps other bytes under this name: two histories were told."""
+    """A mirror that keeps other bytes under this name: there are two histories."""
 
 
 class MirrorStore(TileSource, Protocol):
-    """The contract; every witness passes tests/contracts/witness_contract.py.
+    """The contract of a mirror, held by tests/contracts/witness_contract.py.
 
     - First come: the first bytes kept under a path are what `get` returns for ever, whatever came later.
     - Errors: `MirrorUnavailableError`, and those named at the methods. `get` raises `TileMissingError`.
@@ -50,29 +52,29 @@ class MirrorStore(TileSource, Protocol):
 
     @property
     def place(self) -> str:
-        """Where it is, for people."""
+        """The place of the mirror, for people."""
 
     def keep(self, path: str, data: bytes) -> None:
-        """Durable and locked when it returns. The same bytes again change nothing; others are a conflict."""
+        """Keep bytes, durable and locked on return. The same bytes again change nothing; others are a conflict."""
 
     def sizes(self, start: int = 0) -> Iterator[int]:
-        """The sizes of the checkpoints kept, from `start` on, ascending."""
+        """Yield the sizes of the kept checkpoints, from `start` on, ascending."""
 
     def newest(self) -> int | None:
-        """The largest of them."""
+        """Return the largest of them, if any."""
 
     def time(self) -> datetime | None:
-        """What time it is where the witness is; None if it has no clock but this machine's."""
+        """Return the time by the mirror's own clock; None if it has none but this machine's."""
 
     def disturbed(self) -> Iterator[str]:
-        """Attempts to write over or to delete what is kept, a sentence each. Reads through everything."""
+        """Find attempts to overwrite or delete what is kept, a sentence each. Reads through everything."""
 
     def inspect(self) -> list[str]:
-        """What is wrong with the place, and the setting to change, a sentence each; empty when it can be relied on."""
+        """Say what is wrong with the place and which setting to change, a sentence each; empty when it is reliable."""
 
 
 class MirrorTiles:
-    """A witness read as a mirror of the log at one of its checkpoints."""
+    """A mirror's tiles, read as a log that ends at one of its checkpoints."""
 
     def __init__(self, witness: MirrorStore, size: int) -> None:
         self._witness = witness
@@ -84,13 +86,13 @@ class MirrorTiles:
 
 def checkpoint_path(size: int) -> str:
     if not 0 <= size <= MAX_SIZE:
-        raise ValueError(f"a log has 0 to {MAX_SIZE} entries")
+        raise ValueError(f"{size} is not the size of a log: it must be 0 to {MAX_SIZE}")
     digits = f"{size:0{3 * _GROUPS}d}"
     return CHECKPOINTS + "/".join(digits[at : at + 3] for at in range(0, len(digits), 3))
 
 
 def size_in(path: str) -> int | None:
-    """The size that a checkpoint's path names; None for any other path."""
+    """Return the size that a checkpoint's path names; None for any other path."""
     found = _NAME.fullmatch(path)
     return int("".join(found.groups())) if found else None
 
@@ -98,7 +100,7 @@ def size_in(path: str) -> int | None:
 def kept_sizes(
     children: Callable[[str], Iterable[str]], start: int = 0, *, largest_first: bool = False
 ) -> Iterator[int]:
-    """The sizes kept from `start` on, in order. `children(folder)`: the names in it, a folder's with a slash."""
+    """Yield the kept sizes from `start` on, in order. `children(folder)`: the names in it, a folder's with a slash."""
     lowest = checkpoint_path(start)
 
     def walk(folder: str) -> Iterator[int]:

@@ -1,9 +1,9 @@
-"""A witness in a folder: the embedded default. Contract: `MirrorStore`.
+"""A mirror in a folder: the embedded default. Contract: `MirrorStore`.
 
-Files are written once: put together under another name, mode 0400, then linked to their name, which fails where
-there is one. Nothing here writes over or deletes. What it can show: whatever this service, its bugs and a restored
-back-up do to the log. What it cannot: root on this machine can change both, so put the folder on another medium
-(write-once, or another machine's), or use a bucket with Object Lock.
+Files are written once: prepared under another name, mode 0400, then linked to their own, which fails where there is
+one. Nothing here overwrites or deletes. What it can show: whatever this service, its bugs and a restored back-up do to
+the log. What it cannot: root on this machine can change both, so put the folder on another medium (write-once, or
+another machine's), or use a bucket with Object Lock.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _PARTIAL = ".new-"
 
 
 class LocalMirrorStore:
-    """Makes its folder, readable by its owner only, with the first thing kept."""
+    """A folder as a mirror, made with the first file kept, readable by its owner only."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,7 +41,7 @@ class LocalMirrorStore:
         except OSError as error:
             raise MirrorUnavailableError(f"{self.place} cannot be written: {error.strerror}") from error
         if not written and self.get(path) != data:
-            raise MirrorConflictError(f"{self.place} keeps another {path}")
+            raise MirrorConflictError(f"{self.place} keeps a different {path}")
 
     def get(self, path: str) -> bytes:
         try:
@@ -58,7 +58,7 @@ class LocalMirrorStore:
         return next(kept_sizes(self._children, largest_first=True), None)
 
     def time(self) -> None:
-        """A folder has no clock of its own."""
+        """Return None: a folder has no clock of its own."""
 
     def disturbed(self) -> Iterator[str]:
         for path in sorted(self._folder.rglob("*")):
@@ -90,7 +90,7 @@ class LocalMirrorStore:
 
 
 def _write_once(target: Path, data: bytes) -> bool:
-    """False if there is something under this name; nothing is changed then."""
+    """Write a new file; return False, changing nothing, if the name is taken."""
     descriptor, partial = tempfile.mkstemp(prefix=_PARTIAL, dir=target.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -105,4 +105,6 @@ def _write_once(target: Path, data: bytes) -> bool:
     finally:
         with contextlib.suppress(FileNotFoundError):
             Path(partial).unlink()
-        sync_folder(target.parent)  # also when it was there: whoever linked it may have died before this
+        sync_folder(
+            target.parent
+        )  # also when it existed: the process that linked it may have died before this

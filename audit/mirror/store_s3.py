@@ -1,9 +1,9 @@
-"""A witness in an S3 bucket with Object Lock in compliance mode. Contract: `MirrorStore`.
+"""A mirror in an S3 bucket with Object Lock in compliance mode. Contract: `MirrorStore`.
 
 Every object is put once (`If-None-Match: *`), with its SHA-256, locked until now + `period`: until then nobody can
-delete or change that version, the account's root user included. What credentials for the bucket still allow is to put
-another version above it, or a delete marker. Therefore `get` reads the OLDEST version of a name, and `disturbed` names
-every object that has more than one version or a marker.
+delete or change that version, not even the account's root user. Credentials for the bucket still allow putting another
+version above it, or a delete marker. Therefore `get` reads the OLDEST version of a name, and `disturbed` names every
+object that has more than one version or a marker.
 
 Names: `<origin of the log>/<path>`, so that one bucket serves many logs.
 Needs s3:PutObject, PutObjectRetention, GetObject, GetObjectVersion, ListBucketVersions, GetBucketVersioning and
@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
 from itertools import takewhile
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from audit.mirror.store import MirrorConflictError, MirrorError, MirrorUnavailableError, kept_sizes
+from audit.times import Clock
 from audit.tlog.tile_store import TileMissingError
 
 DEFAULT_PERIOD = timedelta(days=365)
@@ -40,10 +41,6 @@ _SOON = Config(
 )
 
 
-class Clock(Protocol):
-    def now(self) -> datetime: ...
-
-
 class _Version(NamedTuple):
     key: str
     id: str
@@ -51,7 +48,7 @@ class _Version(NamedTuple):
 
 
 class S3MirrorStore:
-    """`endpoint` is for stores that speak S3 and are not AWS; credentials and region come as boto3 finds them."""
+    """A bucket as a mirror. `endpoint` is for S3 stores other than AWS; boto3 finds credentials and region."""
 
     def __init__(
         self,
@@ -68,7 +65,7 @@ class S3MirrorStore:
         self._period = period
         try:
             self._s3: Any = boto3.client("s3", endpoint_url=endpoint, config=_SOON)
-        except (BotoCoreError, ValueError) as error:  # a profile that is not there, an endpoint that is none
+        except (BotoCoreError, ValueError) as error:  # a missing profile, an invalid endpoint
             raise MirrorError(f"{self.place} cannot be used: {error}") from None
 
     @property
@@ -82,8 +79,8 @@ class S3MirrorStore:
                 self._put(path, data, digest)
         except _TakenError:
             if self.get(path) != data:
-                raise MirrorConflictError(f"{self.place} keeps another {path}") from None
-            with self._errors(f"{path} cannot be looked at"):  # an earlier try may have ended at just this
+                raise MirrorConflictError(f"{self.place} keeps a different {path}") from None
+            with self._errors(f"{path} cannot be inspected"):  # an earlier try may have stopped just here
                 self._check_locked(path, self._first(path).id)
 
     def get(self, path: str) -> bytes:
@@ -116,14 +113,14 @@ class S3MirrorStore:
         for version in self._versions(""):
             name = version.key.removeprefix(self._prefix)
             if version.marker:
-                yield f"somebody deleted {name}: what was kept lies below a delete marker"
+                yield f"somebody deleted {name}: the kept version is below a delete marker"
             elif version.key == above:
-                yield f"somebody wrote over {name}: what was kept lies below another version"
+                yield f"somebody overwrote {name}: the kept version is below another"
             above = "" if version.marker else version.key
 
     def inspect(self) -> list[str]:
         try:
-            with self._errors("the bucket cannot be looked at"):
+            with self._errors("the bucket cannot be inspected"):
                 versioning = self._s3.get_bucket_versioning(Bucket=self._bucket).get("Status")
                 lock = self._lock_configuration()
         except MirrorError as error:
@@ -165,20 +162,25 @@ class S3MirrorStore:
             ObjectLockMode=_COMPLIANCE,
             ObjectLockRetainUntilDate=until,
         )
-        # Not believed, looked at: a store that ignores the lock's headers answers 200 all the same.
+        # Checked, not believed: a store that ignores the lock's headers responds 200 all the same.
         kept, locked_until = self._check_locked(path, done.get("VersionId", "null"))
         if locked_until < until - timedelta(seconds=1) or kept["ContentLength"] != len(data):
-            raise MirrorError(f"{self.place} keeps {path} shorter than asked, or not all of it")
+            raise MirrorError(
+                f"{self.place} locked {path} until {locked_until} instead of {until}, or kept "
+                f"{kept['ContentLength']} of {len(data)} bytes"
+            )
 
     def _check_locked(self, path: str, version: str) -> tuple[dict[str, Any], datetime]:
         kept = self._s3.head_object(Bucket=self._bucket, Key=self._prefix + path, VersionId=version)
         until = kept.get("ObjectLockRetainUntilDate")
         if kept.get("ObjectLockMode") != _COMPLIANCE or not until:
-            raise MirrorError(f"{self.place} did not lock {path}: see what `inspect` says")
+            raise MirrorError(
+                f"{self.place} did not lock {path}: `casevault doctor` says which setting to change"
+            )
         return kept, until
 
     def _children(self, folder: str) -> set[str]:
-        """What was ever kept in the folder: neither a marker above it nor another version hides a name."""
+        """List the names ever kept in the folder: neither a delete marker nor another version hides one."""
         found: set[str] = set()
         for page in self._pages(folder, Delimiter="/"):
             found.update(version["Key"] for version in page.get("Versions", ()))
@@ -186,11 +188,11 @@ class S3MirrorStore:
         return {key.removeprefix(self._prefix + folder) for key in found}
 
     def _versions(self, below: str) -> Iterator[_Version]:
-        """All versions and markers of names that start with `below`, by name, newest first within one."""
+        """Yield all versions and markers of names that start with `below`, by name, newest first within one."""
         for page in self._pages(below):
             found = [(version, False) for version in page.get("Versions", ())]
             found += [(marker, True) for marker in page.get("DeleteMarkers", ())]
-            # The page has two lists; a stable sort by name and age makes them one.
+            # The page has two lists; a stable sort by name and age merges them.
             found.sort(key=lambda each: each[0]["LastModified"], reverse=True)
             found.sort(key=lambda each: str(each[0]["Key"]))
             yield from (_Version(each["Key"], each["VersionId"], marker) for each, marker in found)
@@ -223,7 +225,7 @@ class S3MirrorStore:
 
 
 class _TakenError(Exception):
-    """There is something under this name already."""
+    """A name that is taken."""
 
 
 def _code(error: ClientError) -> str:

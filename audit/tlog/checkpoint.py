@@ -30,12 +30,12 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 
 class NoteError(ValueError):
-    """The note is malformed, or not signed by the given key."""
+    """A note that is malformed or not signed by the given key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verifier:
-    """A public key and its name; `key` is its text form `name+hash+base64`, to be handed to outsiders."""
+    """A public key and its name; `key` is its text form `name+hash+base64`, for outsiders."""
 
     KIND: ClassVar[bytes] = b"\x01"  # Ed25519 over the text of the note
     KEY_BYTES: ClassVar[int] = 32
@@ -64,14 +64,14 @@ class Verifier:
     def parse(cls, key: str) -> Self:
         parts = key.split("+", 2)  # the base64 part may hold a + of its own
         if len(parts) != 3:
-            raise NoteError("a verifier key has the form name+hash+base64")
+            raise NoteError(f"{key!r} is not a verifier key: expected name+hash+base64")
         name, key_id, data = parts
         raw = from_base64(data)
         if raw[:1] != cls.KIND:
-            raise NoteError(f"the verifier key is not of kind {cls.KIND.hex()}")
+            raise NoteError(f"the verifier key of {name} is not of kind {cls.KIND.hex()}")
         verifier = cls(name, raw[1:])
         if verifier.key_id.hex() != key_id:
-            raise NoteError("the verifier key's hash does not match its name and key")
+            raise NoteError(f"the verifier key's hash {key_id} does not match its name {name} and key")
         return verifier
 
     def verifies(self, message: bytes, signature: bytes) -> bool:
@@ -83,7 +83,7 @@ class Verifier:
 
 
 class Signer:
-    """Holds a signing key. Shows only its name and public key."""
+    """A signing key that shows only its name and public key."""
 
     __slots__ = ("_private", "verifier")
 
@@ -103,21 +103,22 @@ class Signer:
         return f"Signer({self.verifier.key!r})"
 
     def __reduce__(self) -> str:
-        raise TypeError("a signing key is not written anywhere by pickling")
+        raise TypeError("a signing key cannot be pickled: it must not be written anywhere")
 
 
 def sign_note(text: str, signer: Signer) -> str:
-    """The text as a note with one signature."""
+    """Sign a text; return the note with this one signature."""
     _check_text(text)
     return f"{text}\n{signature_line(signer.verifier, signer.sign(text.encode()))}"
 
 
 def signature_line(verifier: Verifier, signature: bytes) -> str:
+    """Write a note's signature line."""
     return f"{_DASH}{verifier.name} {to_base64(verifier.key_id + signature)}\n"
 
 
 def open_note(note: str, verifier: Verifier) -> str:
-    """The text of a note that the verifier's key has signed."""
+    """Check a note's signature by the verifier's key; return its text."""
     text, lines = split_note(note)
     signed = False
     for line in lines:
@@ -149,56 +150,66 @@ class Checkpoint:
     def parse(cls, text: str) -> Checkpoint:
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1]:
-            raise NoteError("a checkpoint has three lines or more: origin, size, root")
+            raise NoteError(
+                f"not a checkpoint: expected the lines origin, size and root, found {len(lines) - 1}"
+            )
         origin, size, root, *extensions = lines[:-1]
         if not origin or not all(extensions):
-            raise NoteError("a checkpoint has no empty lines")
+            raise NoteError("not a checkpoint: its origin or an extension line is empty")
         if not _SIZE.fullmatch(size) or len(size) > 19 or int(size) > _MAX_SIZE:
-            raise NoteError("a checkpoint's size is a decimal number without leading zeros")
+            raise NoteError(
+                f"the checkpoint's size must be a decimal number up to {_MAX_SIZE} without leading zeros"
+            )
         raw = from_base64(root)
         if len(raw) != 32:
-            raise NoteError("a checkpoint's root is a SHA-256 hash")
+            raise NoteError(f"the checkpoint's root has {len(raw)} bytes; a SHA-256 hash has 32")
         return cls(origin, int(size), raw, tuple(extensions))
 
 
 def sign_checkpoint(size: int, root: bytes, signer: Signer) -> str:
-    """The note of the signer's own log at this size."""
+    """Sign a checkpoint of the signer's own log; return the note."""
     return sign_note(Checkpoint(signer.name, size, root).text(), signer)
 
 
 def open_checkpoint(note: str, verifier: Verifier) -> Checkpoint:
-    """The checkpoint in a note, signed by the key whose log it is."""
+    """Open a note as a checkpoint signed by the key of its own log."""
     checkpoint = Checkpoint.parse(open_note(note, verifier))
     if checkpoint.origin != verifier.name:
-        raise NoteError("the checkpoint is of another log")
+        raise NoteError(f"the checkpoint is of another log, {checkpoint.origin!r}, not of {verifier.name}")
     return checkpoint
 
 
 def claimed_size(note: str) -> int:
-    """The size that a checkpoint's note says, whoever signed it."""
+    """Return the size in a checkpoint's note, whoever signed it."""
     return Checkpoint.parse(split_note(note)[0]).size
 
 
 def split_note(note: str) -> tuple[str, list[str]]:
+    """Split a note into its text and its signature lines."""
     body, separator, signatures = note.rpartition("\n\n")
     if not separator or not signatures.endswith("\n"):
-        raise NoteError("a note is a text, an empty line and signature lines, each ended by a newline")
+        raise NoteError(
+            "not a signed note: expected text, a blank line, then signature lines, each ending in a newline"
+        )
     text = body + "\n"
     _check_text(text)
     lines = signatures[:-1].split("\n")
     if len(lines) > _MAX_SIGNATURES:
-        raise NoteError("the note has too many signatures")
+        raise NoteError(f"the note has {len(lines)} signature lines; at most {_MAX_SIGNATURES} are accepted")
     return text, lines
 
 
 def parse_signature(line: str) -> tuple[str, bytes, bytes]:
+    """Split a signature line into the key's name, the key id and the signature."""
     name, space, data = line.removeprefix(_DASH).partition(" ")
     if not line.startswith(_DASH) or not space:
-        raise NoteError("a signature line has the form '\u2014 name base64'")
+        raise NoteError("malformed signature line: expected '\u2014 name base64'")
     _check_name(name)
     raw = from_base64(data)
     if len(raw) < 5:
-        raise NoteError("a signature line holds a key id of four bytes and a signature")
+        raise NoteError(
+            f"the signature line of {name} is too short: expected a key id of 4 bytes and a signature"
+        )
     return name, raw[:4], raw[4:]
 
 
@@ -206,14 +217,14 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise NoteError("a note is valid UTF-8") from None
+        raise NoteError("the note's text is not valid UTF-8") from None
     if not text.endswith("\n") or _CONTROL.search(text):
-        raise NoteError("a note's text ends in a newline and has no other control characters")
+        raise NoteError("the note's text must end in a newline and have no control character but newlines")
 
 
 def _check_name(name: str) -> None:
     if not name or "+" in name or any(char.isspace() or ord(char) < 0x20 for char in name):
-        raise NoteError("a key's name is not empty and has neither spaces nor a plus")
+        raise NoteError(f"the key name {name!r} is empty, or has a space, a control character or a plus")
 
 
 def to_base64(data: bytes) -> str:
@@ -225,6 +236,6 @@ def from_base64(text: str) -> bytes:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise NoteError("not base64") from None
-    if to_base64(raw) != text:  # one text per value: no stray bits behind the last byte
+    if to_base64(raw) != text:  # one text per value: no stray bits after the last byte
         raise NoteError("not base64")
     return raw

@@ -4,7 +4,7 @@
 - Roots and proofs are computed from complete subtrees, fetched by `get_node(level, index)`: the hash over the
   leaves [index * 2**level, (index + 1) * 2**level). A complete subtree never changes as the log grows.
 - The verifiers take nothing from the log but the proof: they follow RFC 9162 2.1.3.2 and 2.1.4.2 to the letter
-  and raise `ProofError` for whatever does not hold.
+  and raise `ProofError` for a proof that does not hold.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GetNode = Callable[[int, int], bytes]
 
 
 class ProofError(ValueError):
-    """The proof does not show what it should."""
+    """A proof that does not show what it should."""
 
 
 def leaf_hash(leaf: bytes) -> bytes:
@@ -31,12 +31,12 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 
 
 def root(size: int, get_node: GetNode) -> bytes:
-    """The root of the first `size` leaves."""
+    """Compute the root of the first `size` leaves."""
     return _range_root(0, size, get_node) if size else EMPTY_ROOT
 
 
 def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
-    """PATH(index, D[0:size]) of RFC 9162 2.1.3.1."""
+    """Compute PATH(index, D[0:size]) of RFC 9162 2.1.3.1."""
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} is not in a tree of {size}")
     proof: list[bytes] = []
@@ -54,7 +54,7 @@ def inclusion_proof(index: int, size: int, get_node: GetNode) -> list[bytes]:
 
 
 def consistency_proof(old: int, new: int, get_node: GetNode) -> list[bytes]:
-    """PROOF(old, D[0:new]) of RFC 9162 2.1.4.1; empty from the empty tree and for equal sizes."""
+    """Compute PROOF(old, D[0:new]) of RFC 9162 2.1.4.1; empty from the empty tree and for equal sizes."""
     if not 0 <= old <= new:
         raise ProofError(f"a tree of {new} cannot extend one of {old}")
     proof: list[bytes] = []
@@ -76,7 +76,7 @@ def consistency_proof(old: int, new: int, get_node: GetNode) -> list[bytes]:
 
 
 def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes], expected: bytes) -> None:
-    """RFC 9162 2.1.3.2 for the leaf hash `leaf` and the root `expected`."""
+    """Verify by RFC 9162 2.1.3.2 that the leaf hash `leaf` leads to the root `expected`."""
     if not 0 <= index < size:
         raise ProofError(f"leaf {index} is not in a tree of {size}")
     fn, sn, found = index, size - 1, leaf
@@ -96,7 +96,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
-    """RFC 9162 2.1.4.2; and, where that begins, nothing to prove: from the empty tree, or equal sizes."""
+    """Verify by RFC 9162 2.1.4.2; from the empty tree, or for equal sizes, there is nothing to prove."""
     if not 0 <= old <= new:
         raise ProofError(f"a tree of {new} cannot extend one of {old}")
     if old in (0, new):
@@ -128,14 +128,16 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
 class Frontier:
     """The right edge of a growing tree: the roots of its complete subtrees, largest first.
 
-    Serialised as the size (8 bytes, big-endian) and the hashes: all that is needed to go on appending.
+    Serialised as the size (8 bytes, big-endian) and the hashes: all that is needed to append further.
     """
 
     __slots__ = ("_peaks", "size")
 
     def __init__(self, size: int = 0, peaks: Sequence[bytes] = ()) -> None:
         if len(peaks) != size.bit_count() or any(len(peak) != HASH_BYTES for peak in peaks):
-            raise ValueError(f"a tree of {size} has {size.bit_count()} peaks of {HASH_BYTES} bytes")
+            raise ValueError(
+                f"a tree of {size} needs {size.bit_count()} peaks of {HASH_BYTES} bytes, not {len(peaks)}"
+            )
         self.size = size
         self._peaks = list(peaks)
 
@@ -166,12 +168,12 @@ class Frontier:
 
 
 def _split(size: int) -> int:
-    """The largest power of two below `size` (size > 1)."""
+    """Return the largest power of two below `size` (size > 1)."""
     return 1 << ((size - 1).bit_length() - 1)
 
 
 def _range_root(start: int, end: int, get_node: GetNode) -> bytes:
-    """MTH(D[start:end]); RFC 6962's split keeps every power-of-two range aligned, so it is one node."""
+    """Compute MTH(D[start:end]); RFC 6962's split keeps every power-of-two range aligned, so it is one node."""
     size = end - start
     if size & (size - 1) == 0:
         level = size.bit_length() - 1
@@ -181,7 +183,7 @@ def _range_root(start: int, end: int, get_node: GetNode) -> bytes:
 
 
 def _skip_to_right_child(fn: int, sn: int) -> tuple[int, int]:
-    """Step 4.b.ii / 6.b.ii: climb the levels in which this node has no sibling."""
+    """Climb the levels in which this node has no sibling (step 4.b.ii / 6.b.ii)."""
     while fn and not fn & 1:
         fn, sn = fn >> 1, sn >> 1
     return fn, sn

@@ -1,4 +1,4 @@
-"""Which bundles should be gone and are not, told from the leaves alone (P4, P9). Pure.
+"""The bundles that outlived their deadline, from the leaves alone (P4, P9). Pure.
 
 A second, independent reading of the deadline rules: it shares no code with the ones that erase.
 - A case's deadline is 90 days of 86,400 seconds after it closed, as `closed_at` says; reopening cancels it.
@@ -6,11 +6,11 @@ A second, independent reading of the deadline rules: it shares no code with the 
 - A bundle moved from one case to another keeps the deadline it had if that is earlier than the new case's.
 - A bundle without a case has its receipt, or until it is complete its creation, plus 90 days; once a case claims
   it, the case's clock alone counts.
-- An unfinished upload is gone a lifetime after the last entry by which bytes of it came, at the longest a fixed time
-  after its creation; an entry while there are none yet counts as well. It is finished when all bytes are told of, a
+- An unfinished upload is gone a lifetime after the last entry that added bytes to it, at the longest a fixed time after
+  its creation; an entry while there are none yet counts as well. It is finished when the log covers all bytes, a
   partial upload when a final one is made of it.
-- The rules in force at each moment are in the log (`rules.set`). What was promised, 90 days, is never more by them.
-  An upload of which nothing was told under any rules, by an older version, has no expiry here.
+- The rules in force at each moment are in the log (`rules.set`). They never extend the promised 90 days.
+  An upload with no entry under any rules, from an older version, has no expiry here.
 - Refused and failed acts change nothing. Data is gone at its deadline, not after it.
 """
 
@@ -29,7 +29,7 @@ KEEP_AT_MOST = timedelta(days=90)
 
 @dataclass(frozen=True, slots=True)
 class Overdue:
-    """A bundle that outlived its deadline; `case` is None for one no case has claimed."""
+    """A bundle that outlived its deadline; `case` is None for an unclaimed one."""
 
     bundle: str
     case: str | None
@@ -48,7 +48,7 @@ class _Bundle:
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
-    """What of the rules in force counts here."""
+    """The rules in force, as far as they count here."""
 
     keep: timedelta = KEEP_AT_MOST
     upload: timedelta | None = None
@@ -65,7 +65,7 @@ class _Rules:
 
 @dataclass(slots=True)
 class Holdings:
-    """The log as far as it was taken, leaf by leaf in its order. Memory grows with living bundles, not with entries."""
+    """The bundles held, by the leaves taken so far, in order. Memory grows with living bundles, not with entries."""
 
     closed: dict[str, datetime] = field(default_factory=dict)
     bundles: dict[str, _Bundle] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Holdings:
             replay(self, leaf)
 
     def overdue(self, now: datetime) -> list[Overdue]:
-        """What should be gone by `now` and is not; the earliest deadline comes first."""
+        """List what should be gone by `now` and is not; the earliest deadline comes first."""
         late = []
         for name, bundle in self.bundles.items():
             deadline = self.deadline(bundle)
@@ -87,12 +87,12 @@ class Holdings:
         return sorted(late, key=lambda item: (item.deadline, item.bundle))
 
     def deadline(self, bundle: _Bundle) -> datetime | None:
-        """The moment by which it must be gone, finished or not."""
+        """Return the moment by which a bundle must be gone, finished or not."""
         known = [at for at in (self.kept_until(bundle), bundle.expires) if at is not None]
         return min(known, default=None)
 
     def kept_until(self, bundle: _Bundle) -> datetime | None:
-        """The moment by which it must be gone, were it finished."""
+        """Return the moment by which a bundle must be gone if it is finished."""
         if bundle.case is None:
             return bundle.since + self.rules.keep
         closed = self.closed.get(bundle.case)
@@ -156,7 +156,7 @@ def _bundle_taken(state: Holdings, leaf: Mapping[str, Any]) -> None:
 
 
 def _place(state: Holdings, bundle: _Bundle, leaf: Mapping[str, Any]) -> None:
-    """The case that the entry names holds the bundle. From no case: that clock ends. From another case: the earlier of
+    """Put the bundle in the case that the entry names. From no case: that clock ends. From another case: the earlier of
     the two deadlines stays."""
     case = leaf.get("case")
     if case is not None and case != bundle.case:

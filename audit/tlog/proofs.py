@@ -1,7 +1,7 @@
 """Proofs for outsiders: made from tiles and a signed checkpoint, checked without the log.
 
-An inclusion proof travels as C2SP tlog-proof: index, hashes and the checkpoint's note in one text. Whoever has
-that text, the leaf's bytes and the verifier key checks it offline; nothing else is trusted.
+An inclusion proof travels as C2SP tlog-proof: index, hashes and the checkpoint's note in one text. Anybody with
+that text, the leaf's bytes and the verifier key can check it offline; nothing else is trusted.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _INDEX = re.compile(r"index (0|[1-9][0-9]{0,18})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class InclusionProof:
-    """That a leaf stands at `index` of the tree signed in `note`."""
+    """A proof that a leaf is at `index` of the tree signed in `note`."""
 
     index: int
     hashes: tuple[bytes, ...]
@@ -43,30 +43,30 @@ class InclusionProof:
         head, separator, note = text.partition("\n\n")
         header, _, rest = head.partition("\n")
         if header != _HEADER or not separator:
-            raise ProofError(f"an inclusion proof starts with {_HEADER} and ends with a checkpoint")
+            raise ProofError(f"not an inclusion proof: must start with {_HEADER} and end with a checkpoint")
         lines = rest.split("\n")
         if lines[0].startswith("extra "):  # allowed by the format, not authenticated, not used
             del lines[0]
         index = _INDEX.fullmatch(lines[0]) if lines else None
         if index is None:
-            raise ProofError("an inclusion proof names the leaf's index")
+            raise ProofError("not an inclusion proof: the line 'index <number>' is missing")
         return cls(int(index[1]), tuple(_hash(line) for line in lines[1:]), note)
 
 
 def prove_inclusion(tiles: TileSource, index: int, note: str) -> InclusionProof:
-    """The proof for one leaf under a published checkpoint of this log."""
+    """Make the proof for one leaf under a published checkpoint of this log."""
     size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size
     hashes = inclusion_proof(index, size, TileReader(tiles, size).get_node)
     return InclusionProof(index, tuple(hashes), note)
 
 
 def prove_consistency(tiles: TileSource, old: int, new: int) -> list[bytes]:
-    """That the tree of `new`, a published size, extends the tree of `old`, any size."""
+    """Prove that the tree of `new`, a published size, extends the tree of `old`, any size."""
     return consistency_proof(old, new, TileReader(tiles, new).get_node)
 
 
 def verify_receipt_inclusion(leaf: bytes, proof: InclusionProof, verifier: Verifier) -> Checkpoint:
-    """The signed checkpoint under which `leaf` stands; raises NoteError or ProofError if it does not."""
+    """Return the signed checkpoint that covers `leaf`; NoteError or ProofError if it does not."""
     checkpoint = open_checkpoint(proof.note, verifier)
     verify_inclusion(leaf_hash(leaf), proof.index, checkpoint.size, proof.hashes, checkpoint.root)
     return checkpoint
@@ -76,7 +76,7 @@ def _hash(line: str) -> bytes:
     try:
         hash_ = base64.b64decode(line, validate=True)
     except (binascii.Error, ValueError):
-        raise ProofError("a proof's hashes are base64") from None
+        raise ProofError("a hash of the proof is not base64") from None
     if len(hash_) != HASH_BYTES:
-        raise ProofError(f"a proof's hashes have {HASH_BYTES} bytes")
+        raise ProofError(f"a hash of the proof does not have {HASH_BYTES} bytes")
     return hash_

@@ -1,10 +1,10 @@
-"""The tree, built a second time from the leaves, and held against tiles and signed roots.
+"""The tree rebuilt from the leaves, and compared with tiles and signed roots.
 
 Shares no code with the sequencer's tree: no frontier, no proofs, no stored node is ever believed. It keeps one
 unfinished tile a level, so its memory does not grow with the log.
 
-Who is wrong when a leaf and a tile differ, the next signed root decides: if it follows from the leaves, the tile
-is damaged; if it does not, the leaf is not the one that was signed.
+When a leaf and a tile differ, the next signed root decides which is wrong: if it follows from the leaves, the tile is
+damaged; if not, the leaf is not the one that was signed.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _MOST_FINDINGS = 100
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is wrong, and with which leaf, where one can be named."""
+    """A fault, and its leaf, where one can be named."""
 
     leaf_index: int | None
     what: str
 
 
 class Findings:
-    """Problems by their place in the log. The first hundred are kept: a log in ruins must not fill the memory."""
+    """Problems by place in the log. The first hundred are kept: a log in ruins must not fill the memory."""
 
     def __init__(self) -> None:
         self._found: list[tuple[int, Problem]] = []
@@ -50,7 +50,7 @@ class Findings:
 
 
 class Rebuild:
-    """`published` is the size up to which tiles must exist; `tiles` is None where there are none to hold it to."""
+    """A tree being rebuilt. `published`: the size up to which tiles must exist; `tiles`: None to compare with none."""
 
     def __init__(self, tiles: TileSource | None, published: int, findings: Findings) -> None:
         self.size = 0
@@ -71,7 +71,7 @@ class Rebuild:
         self._push(0, hashlib.sha256(b"\x00" + leaf).digest())
 
     def root(self) -> bytes:
-        """The unfinished tiles from the lowest level up: what each comes to is the last node of the next."""
+        """Compute the root: each unfinished tile, from the lowest level up, gives the last node of the next."""
         tail: list[bytes] = []
         for row in self._rows:
             level = row + tail
@@ -79,7 +79,7 @@ class Rebuild:
         return tail[0] if tail else hashlib.sha256().digest()
 
     def frontier(self) -> bytes:
-        """The size and the complete subtrees, largest first, as the sequencer keeps them."""
+        """Encode the size and the complete subtrees, largest first, as the sequencer keeps them."""
         peaks: list[bytes] = []
         for row in reversed(self._rows):
             start = 0
@@ -90,7 +90,7 @@ class Rebuild:
         return self.size.to_bytes(8, "big") + b"".join(peaks)
 
     def hold_to(self, root: bytes, name: str) -> None:
-        """A signed root at this size: it must follow from the leaves. Settles which of leaf and tile is wrong."""
+        """Check that a signed root at this size follows from the leaves; settle which of leaf and tile is wrong."""
         agrees = self.root() == root
         if not agrees and self.agrees:  # once is enough: every later root follows from the same leaf
             only = self._agreed_at if self.size - self._agreed_at == 1 else None
@@ -116,7 +116,7 @@ class Rebuild:
         self._suspects.clear()
 
     def check_partial_tiles(self) -> None:
-        """The partial tiles of a published checkpoint at this size."""
+        """Check the partial tiles of a published checkpoint at this size."""
         checked: set[str] = set()
         for level, row in enumerate(self._rows):
             if row:
@@ -174,7 +174,7 @@ class Rebuild:
 
 
 def _fold(row: Sequence[bytes]) -> bytes:
-    """The root over a row of nodes: pairs level by level, an odd last one moves up as it is."""
+    """Compute the root over a row of nodes: pairs level by level, an odd last one moves up unchanged."""
     while len(row) > 1:
         pairs = [hashlib.sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
         row = pairs + list(row[-1:]) if len(row) % 2 else pairs
@@ -182,7 +182,7 @@ def _fold(row: Sequence[bytes]) -> bytes:
 
 
 def _first_difference(chunks: Sequence[bytes], data: bytes) -> int | None:
-    """The first chunk that `data` does not repeat in its place; the last one if only more follows."""
+    """Find the first chunk that `data` does not repeat in place; the last one if only more follows."""
     at = 0
     for number, chunk in enumerate(chunks):
         if data[at : at + len(chunk)] != chunk:

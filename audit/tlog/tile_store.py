@@ -1,11 +1,11 @@
-"""The tree as static files: C2SP tlog-tiles. What a mirror copies and an outsider verifies.
+"""The tree as static files (C2SP tlog-tiles), copied by a mirror and verified by outsiders.
 
 - `tile/<L>/<N>`: 256 hashes of the tree's level 8 * L, from number 256 * N on; `.p/<W>` after it is a partial
   tile, its first W hashes. `tile/entries/<N>[.p/<W>]`: the leaves, each after its length (uint16, big-endian).
   N is written in groups of three digits, all but the last with an x: 1234067 is x001/x234/067.
-- A path's bytes never change, for a leaf never changes; writing them again writes the same. Only `checkpoint` and
-  `checkpoint.cosigned` change. `checkpoint` is written last: whoever reads it finds every tile it needs.
-- `refuse_change` is what every store holds its writers to, also one that was suspended and lost its lock meanwhile:
+- A path's bytes never change, because a leaf never changes; writing them again writes the same. Only `checkpoint` and
+  `checkpoint.cosigned` change. `checkpoint` is written last: its reader finds every tile it needs.
+- Every store holds its writers to `refuse_change`, also a writer that was suspended and lost its lock meanwhile:
   a checkpoint gives way to none of a smaller tree, and a tile under the published checkpoint to no other bytes. A tile
   above it may change: it was never signed, and a database restored to just before it was written numbers anew.
 """
@@ -35,23 +35,23 @@ _TILE = re.compile(r"tile/(entries|[0-9]{1,2})/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/(
 
 
 class TileMissingError(LookupError):
-    """The store has nothing at this path."""
+    """A path at which the store has nothing."""
 
 
 class TileError(ValueError):
-    """A tile's bytes are not in the form of a tile."""
+    """Bytes that are not in the form of a tile."""
 
 
 class TileConflictError(RuntimeError):
-    """What is stored must not give way to what was to be put: `refuse_change`."""
+    """A write that must not replace what is stored: `refuse_change`."""
 
 
 class TilesUnavailableError(RuntimeError):
-    """The store does not answer, or refuses; the text says why. May be tried again."""
+    """A store that does not respond, or refuses; the text says why. It can be tried again."""
 
 
 class TileSource(Protocol):
-    """Where tiles are read: the log's own store, a mirror, a witness.
+    """A place to read tiles from: the log's own store, a mirror.
 
     `get` returns the bytes at a path, or raises `TileMissingError`; any other error may be tried again.
     """
@@ -60,19 +60,19 @@ class TileSource(Protocol):
 
 
 class TileStore(TileSource, Protocol):
-    """Where tiles live: written by one sequencer, read by anybody.
+    """A log's own store of tiles: written by one sequencer, read by anybody.
 
-    - `put` has made the bytes durable when it returns, and replaces the whole object at once: a reader sees the
-      bytes before or the bytes after. Repeating it changes nothing. `TileConflictError` changes nothing; if it raises
-      anything else, they may be there or not.
+    - `put` has made the bytes durable when it returns, and replaces the whole object atomically: a reader sees the
+      old bytes or the new. Repeating it changes nothing. `TileConflictError` changes nothing; after any other error
+      the new bytes may be there or not.
     - `get` returns the last bytes put.
     """
 
     def put(self, path: str, data: bytes) -> None: ...
 
     def check(self) -> None:
-        """`TilesUnavailableError` unless the checkpoint can be read (there may be none yet) and, in a local folder, a
-        tile be written."""
+        """Raise `TilesUnavailableError` unless the checkpoint can be read (there may be none yet) and, in a local
+        folder, a tile can be written."""
 
 
 def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
@@ -86,22 +86,22 @@ def entries_path(index: int, width: int = TILE_WIDTH) -> str:
 def refuse_change(
     path: str, stored: bytes | None, data: bytes, published: Callable[[], bytes | None]
 ) -> None:
-    """TileConflictError when `data` must not take the place of `stored`; `published` gives the checkpoint."""
+    """Raise TileConflictError when `data` must not replace `stored`; `published` gives the checkpoint."""
     if stored is None or stored == data:
         return
     if path in NOTES:
         if _claimed(stored) > _claimed(data):
             raise TileConflictError(
-                f"a {path} of {_claimed(stored)} entries is there, one of {_claimed(data)} was put"
+                f"{path} is stored with {_claimed(stored)} entries: one with {_claimed(data)} must not replace it"
             )
         return
     size, note = leaves_under(path), published()
     if size is not None and note is not None and size <= _claimed(note):
-        raise TileConflictError(f"{path} is under the published checkpoint: its bytes never change")
+        raise TileConflictError(f"{path} is under the published checkpoint: other bytes must not replace it")
 
 
 def leaves_under(path: str) -> int | None:
-    """How many leaves the smallest tree has that has this tile; None for what is no tile."""
+    """Return the size of the smallest tree with this tile; None for a path that is not a tile's."""
     match = _TILE.fullmatch(path)
     if match is None:
         return None
@@ -115,17 +115,17 @@ def _claimed(note: bytes) -> int:
     try:
         return claimed_size(note.decode())
     except (NoteError, UnicodeDecodeError):
-        raise TileConflictError("what is stored, or was put, as a checkpoint is none") from None
+        raise TileConflictError("the stored checkpoint or the new one is not a checkpoint") from None
 
 
 def touched(old: int, new: int) -> list[tuple[int, int]]:
-    """Number and width of each tile of a level that growing from `old` to `new` hashes writes."""
+    """List the number and width of each tile of a level written by growing from `old` to `new` hashes."""
     numbers = range(old // TILE_WIDTH, -(-new // TILE_WIDTH)) if new > old else range(0)
     return [(number, min(TILE_WIDTH, new - number * TILE_WIDTH)) for number in numbers]
 
 
 def subtree_root(hashes: Sequence[bytes]) -> bytes:
-    """The node over a power of two of nodes: what a full tile is one level above."""
+    """Compute the node over a power of two of nodes: for a full tile, its hash in the tile above."""
     while len(hashes) > 1:
         hashes = [node_hash(left, right) for left, right in zip(hashes[::2], hashes[1::2], strict=True)]
     return hashes[0]
@@ -139,19 +139,19 @@ def decode_entries(data: bytes) -> list[bytes]:
     leaves, at = [], 0
     while at < len(data):
         if at + _LENGTH.size > len(data):
-            raise TileError("an entries tile ends within a length")
+            raise TileError("the entries tile ends within a length")
         (length,) = _LENGTH.unpack_from(data, at)
         at += _LENGTH.size
         leaf = data[at : at + length]
         if len(leaf) != length:
-            raise TileError("an entries tile ends within a leaf")
+            raise TileError("the entries tile ends within a leaf")
         leaves.append(leaf)
         at += length
     return leaves
 
 
 class TileReader:
-    """`get_node` for a tree of `size` leaves, whose checkpoint is published, over its tiles."""
+    """A reader of nodes (`get_node`) of a tree of `size` leaves, whose checkpoint is published, from its tiles."""
 
     def __init__(self, store: TileSource, size: int) -> None:
         self._store = store
@@ -167,7 +167,7 @@ class TileReader:
         return subtree_root(hashes)
 
     def hashes(self, level: int, number: int) -> list[bytes]:
-        """The hashes of one tile, as many as this tree has."""
+        """Read the hashes of one tile, as many as this tree has."""
         return list(self._load(level, number))
 
     def _read(self, level: int, number: int) -> list[bytes]:
@@ -182,9 +182,9 @@ class TileReader:
 
 
 def read_edge(store: TileSource, size: int) -> bytes:
-    """The root of the tree of this size, when all tiles at its right edge are there; TileMissingError otherwise.
+    """Compute the root of the tree of this size from the tiles at its right edge; TileMissingError if one is missing.
 
-    A store that was restored from before lacks just these: the edge of each tree is newer than any tree before it.
+    A store restored from a back-up lacks just these: the edge of each tree is newer than any earlier tree.
     """
     if size:
         number = (size - 1) // TILE_WIDTH
@@ -193,7 +193,7 @@ def read_edge(store: TileSource, size: int) -> bytes:
 
 
 def lacks_edge(store: TileSource, size: int) -> bool:
-    """Whether a tile at the right edge of the tree of this size is missing."""
+    """Tell whether a tile at the right edge of the tree of this size is missing."""
     try:
         read_edge(store, size)
     except TileMissingError:
@@ -202,13 +202,13 @@ def lacks_edge(store: TileSource, size: int) -> bool:
 
 
 _PROBE = 1 << 14
-"""Bytes of a full tile with its entries, about."""
+"""About the bytes of a full tile with its entries."""
 
 
 class LocalTileStore:
-    """Tiles in a folder, readable by its owner only, and written by nobody once they are there.
+    """Tiles in a folder, readable by its owner only, and read-only once written; only the notes may change.
 
-    One writer at a time looks and writes: a file lock on the folder. The notes, which change, may be written.
+    A file lock on the folder lets one writer at a time check and write.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -227,7 +227,7 @@ class LocalTileStore:
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
-        """Nobody writes or publishes between the look at what is there and the write."""
+        """Lock the folder: nobody else writes or publishes between the check and the write."""
         make_folder(self._folder)
         with alone_in(self._folder):
             yield
@@ -237,7 +237,7 @@ class LocalTileStore:
         try:
             make_folder(self._folder)
             self._stored(CHECKPOINT_PATH)
-            probe.write_bytes(bytes(_PROBE))  # its bytes too: a full disk still makes names
+            probe.write_bytes(bytes(_PROBE))  # with bytes: a full disk still makes names
         except OSError as error:
             raise TilesUnavailableError(
                 f"tiles cannot be kept in {self._folder}: {error.strerror}"
@@ -262,5 +262,5 @@ def _number(index: int) -> str:
 
 def _partial(width: int) -> str:
     if not 1 <= width <= TILE_WIDTH:
-        raise ValueError(f"a tile is 1 to {TILE_WIDTH} wide")
+        raise ValueError(f"a tile cannot be {width} wide: it must be 1 to {TILE_WIDTH}")
     return "" if width == TILE_WIDTH else f".p/{width}"

@@ -1,12 +1,12 @@
 """The log's tiles and checkpoints in a container of Azure Blob Storage. Contract: `TileStore`.
 
-One blob a path, each written by one Put Blob, which the service does wholly or not at all:
-    a tile         if there is none (If-None-Match: *); one that differs only as `refuse_change` allows
-    a checkpoint   if the blob is the one that was looked at (If-Match): another writer's, or a request of ours that was
-                   delayed on its way, cannot put an older one over a newer
-A container for the log alone; nothing in it is ever deleted. Unlike the bundles' it may be kept immutable or versioned.
+One blob a path, each written by one Put Blob, which the service does completely or not at all:
+    a tile         if there is none (If-None-Match: *); over a different one only as `refuse_change` allows
+    a checkpoint   if the blob is still the one that was checked (If-Match): another writer, or a delayed request of
+                   ours, cannot put an older one over a newer
+The container is for the log alone; nothing in it is ever deleted. Unlike the bundles' it may be immutable or versioned.
 
-The client is given: how it connects, and how patient it is, is decided where the adapters are named.
+The client is passed in: retention/adapters.py decides how it connects and how patient it is.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _NEW = {"match_condition": MatchConditions.IfMissing}
 
 
 class AzureTileStore:
-    """In a container that exists."""
+    """Tiles in an existing container."""
 
     def __init__(self, container: ContainerClient) -> None:
         self._container = container
@@ -62,7 +62,7 @@ class AzureTileStore:
                 refuse_change(path, stored, data, self._published)
                 if _write(blob, data, **condition):
                     return
-        raise TilesUnavailableError(f"{path} cannot be written: others are writing it all the time")
+        raise TilesUnavailableError(f"{path} cannot be written: others changed it at each of {ROUNDS} tries")
 
     def _published(self) -> bytes | None:
         found = _read(self._container.get_blob_client(CHECKPOINT_PATH))
@@ -70,7 +70,7 @@ class AzureTileStore:
 
     @contextmanager
     def _named_errors(self, what: str) -> Iterator[None]:
-        """Failures of the service inside leave as the contract's error, without an address, a header or a body."""
+        """Turn the service's failures into the contract's error, without an address, a header or a body."""
         try:
             yield
         except HttpResponseError as error:
@@ -94,7 +94,7 @@ def _unchanged(etag: str) -> dict[str, Any]:
 
 
 def _read(blob: BlobClient) -> tuple[bytes, str] | None:
-    """The bytes and their ETag, from one answer."""
+    """Read the bytes and their ETag from one response; None if there is no blob."""
     try:
         answer = blob.download_blob(max_concurrency=1)
         return answer.readall(), answer.properties.etag
@@ -105,7 +105,7 @@ def _read(blob: BlobClient) -> tuple[bytes, str] | None:
 
 
 def _write(blob: BlobClient, data: bytes, **condition: Any) -> bool:
-    """Write the blob whole, under a condition; whether the condition held."""
+    """Write the blob completely, under a condition; return whether the condition held."""
     try:
         blob.upload_blob(data, overwrite="etag" in condition, **condition)
     except HttpResponseError as error:

@@ -1,4 +1,4 @@
-"""Which reads nothing in the log allowed, and which grants nobody used, told from the leaves alone (P2, P6). Pure.
+"""The reads that nothing in the log allowed, and the unused grants, from the leaves alone (P2, P6). Pure.
 
 A second, independent reading of the rules of access: it shares no code with the one that decides.
 - A read rests on the grant that its entry names: given before it, to the same actor and for the same case, not
@@ -9,9 +9,9 @@ A second, independent reading of the rules of access: it shares no code with the
   and to this company, not revoked and not expired. One such consent is for the whole case or for this bundle: the
   read's entry names it, or else it is the grant's.
 - What ends access ends it from its own entry on: the order of the log counts. Expiry counts by the clock.
-- Entries from before companies were named: where a consent or a read names none, what they allow cannot be told.
-- A read that began in time is cut when its grant ends. One that was completed later than CUT_WITHIN after that is told
-  apart: a slow line may be the cause, and what was decrypted when stands in no entry.
+- In entries from before companies were named, a consent or a read may name none: what they allow cannot be told.
+- A read that began in time is cut when its grant ends. One completed later than CUT_WITHIN after that is reported
+  separately: a slow line may be the cause, and no entry says what was decrypted when.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ READS = frozenset({Action.BUNDLE_OPENED, Action.BUNDLE_LISTED})
 COMPANY = "partner"
 """The detail that names a partner company: in `consent.given` the one consented to, elsewhere the actor's own."""
 CONSENT = "consent"
-"""The detail that names a consent: of a partner's read the one that covers the bundle, of a grant its own."""
+"""The detail that names a consent: in a partner's read the one that covers the bundle, in a grant its own."""
 
 Leaf = Mapping[str, Any]
 
 
 class Kind(StrEnum):
-    """What was found."""
+    """The kind of a finding."""
 
     UNALLOWED = "unallowed"
     UNTOLD = "cannot-be-told"
@@ -47,7 +47,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A read, or a grant nobody used. `entry` is the entry that shows it, `at` its moment, `why` stable codes."""
+    """A read, or an unused grant. `entry` is the entry that shows it, `at` its moment, `why` stable codes."""
 
     kind: Kind
     at: datetime
@@ -68,7 +68,7 @@ class _Grant:
     used: bool = False
 
     def end(self) -> datetime | None:
-        """When it ended, or does by itself."""
+        """Return when the grant ended, or expires."""
         known = [at for at in (self.until, self.ended) if at is not None]
         return min(known, default=None)
 
@@ -84,7 +84,7 @@ class _Consent:
 
 @dataclass(slots=True)
 class Accounts:
-    """The log as far as it was taken, leaf by leaf in its order. Memory grows with grants and bundles only."""
+    """The state of access by the leaves taken so far, in order. Memory grows with grants and bundles only."""
 
     _grants: dict[str, _Grant] = field(default_factory=dict)
     _consents: dict[str, _Consent] = field(default_factory=dict)
@@ -94,7 +94,7 @@ class Accounts:
     _reading: dict[str, str | None] = field(default_factory=dict)  # entry of the read -> its grant
 
     def take(self, leaf: Leaf) -> Finding | None:
-        """Take the next leaf; what it shows, if that is a read to tell of."""
+        """Take the next leaf; return the finding, if it is a read to report."""
         if leaf["action"] == Action.BUNDLE_READ_ENDED:
             return self._read_ended(leaf)
         if leaf["outcome"] != Outcome.SUCCESS:
@@ -107,7 +107,7 @@ class Accounts:
         return None
 
     def unused(self, now: datetime) -> Iterator[Finding]:
-        """The grants that ended, or expired by `now`, and that no read rested on."""
+        """Find the grants that ended, or expired by `now`, and that no read rested on."""
         for name, grant in self._grants.items():
             end = grant.end()
             if not grant.used and (end is None or end <= now):
@@ -138,7 +138,7 @@ class Accounts:
             yield "bundle-not-of-this-case"
 
     def _consent_faults(self, leaf: Leaf, grant: _Grant) -> tuple[list[str], bool]:
-        """What is wrong with the consent, and whether the companies cannot be told."""
+        """Return the faults of the consent, and whether the companies cannot be told."""
         company = leaf.get("details", {}).get(COMPANY)
         if grant.consent is None:
             named = ["no-consent"] if company is not None else []
@@ -168,7 +168,7 @@ class Accounts:
             return None
         return _finding(Kind.OUTLASTED, leaf, name, ("completed-after-the-grant-ended",))
 
-    # What the entries of acts change.
+    # The changes that the entries of acts make.
 
     def _case_opened(self, leaf: Leaf) -> None:
         self._open.add(leaf.get("case"))
@@ -212,7 +212,7 @@ class Accounts:
         self._held[leaf.get("bundle")] = leaf.get("case")
 
     def _bundle_placed(self, leaf: Leaf) -> None:
-        """A bundle's entries say which case holds it; one whose erasure has begun never comes back."""
+        """Put a bundle in the case that its entry names; one whose erasure has begun never comes back."""
         if leaf.get("bundle") in self._held:
             self._held[leaf.get("bundle")] = leaf.get("case")
 
@@ -221,7 +221,7 @@ class Accounts:
 
 
 def unaccounted(leaves: Iterable[Leaf], now: datetime) -> list[Finding]:
-    """Replay the parsed leaves, in order: the reads to tell of as they come, then the grants nobody used."""
+    """Replay the parsed leaves, in order: the reads to report as they come, then the unused grants."""
     accounts = Accounts()
     reads = [found for leaf in leaves if (found := accounts.take(leaf)) is not None]
     return [*reads, *accounts.unused(now)]
@@ -247,7 +247,7 @@ def _finding(kind: Kind, leaf: Leaf, grant: str | None, why: tuple[str, ...]) ->
 
 
 def _moment(text: object) -> datetime | None:
-    """The moment; None when there is none, and then nothing is alive by it."""
+    """Parse a moment; None when there is none, and then nothing is alive by it."""
     try:
         return parse_rfc3339(text) if isinstance(text, str) else None
     except ValueError:

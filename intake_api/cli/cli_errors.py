@@ -1,11 +1,11 @@
-"""What the command line says when something went wrong: one line for a person, and an exit code.
+"""The command line's errors: one line for a person, and an exit code.
 
 | exit code | meaning |
 |---|---|
 | 0 | done |
 | 1 | it did not work; the line says why and what to do |
 | 2 | the command was not understood |
-| 3 | the service refuses: not signed in, not allowed, or no such thing for this caller |
+| 3 | the service refused: not signed in, not allowed, or nothing of that name for this caller |
 | 130 | stopped by the user |
 """
 
@@ -38,31 +38,31 @@ _MENDABLE = {
     "retention.config": ("SettingError",),
     "retention.keys.signing": ("SigningKeyRefused",),
 }
-"""What can go wrong on the service's own machine, in words that a person can act on, by module. By name, so that a
-command that needs none of these parts does not load them: what was not imported was not raised."""
+"""Errors of the service's own parts whose text a person can act on, by module. Named, not imported: a command loads
+only the parts it needs, and a part that was not imported raised nothing."""
 
 
 def mendable() -> tuple[type[Exception], ...]:
-    """The errors of `_MENDABLE` that can have been raised in this process, and OSError."""
+    """Return the errors of `_MENDABLE` that this process can have raised, and OSError."""
     loaded = [(sys.modules[module], names) for module, names in _MENDABLE.items() if module in sys.modules]
     return (OSError, *(getattr(module, name) for module, names in loaded for name in names))
 
 
 class CliError(Exception):
-    """The command did not do what was asked."""
+    """A command's failure, in one line for a person."""
 
     exit_code = FAILED
 
 
 class Unreachable(CliError):
-    """The service could not be talked to; nothing is known of what it did."""
+    """A failure to reach the service; whether it acted on the request is unknown."""
 
     refused = False
-    """Nobody listened."""
+    """True when nothing listened at the address."""
 
 
 class ServiceProblem(CliError):
-    """The service's own answer (RFC 9457)."""
+    """A problem that the service reported (RFC 9457)."""
 
     def __init__(self, status: int, problem: Mapping[str, Any]) -> None:
         super().__init__(_sentence(status, problem))
@@ -88,12 +88,12 @@ def _sentence(status: int, problem: Mapping[str, Any]) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` as it is safe on a terminal: what a stranger named a file moves no cursor and hides nothing."""
+    """Make `text` safe for a terminal: a stranger's file name can neither move the cursor nor hide anything."""
     return "".join(_visible(character) for character in text)
 
 
 def one_line(text: str) -> str:
-    """`text` on one line, safe on a terminal."""
+    """Put `text` on one line, safe for a terminal."""
     return plain(" ".join(text.split()))
 
 
@@ -105,7 +105,7 @@ def _visible(character: str) -> str:
 
 
 def said(error: Exception) -> str:
-    """One of `mendable()`, or a CliError, in words."""
+    """Put one of `mendable()`, or a CliError, into words."""
     if (database := sys.modules.get("sqlalchemy.exc")) and isinstance(error, database.OperationalError):
         return f"the database does not answer: {error.orig}"  # its own text would quote the statement
     if isinstance(error, OSError) and error.filename:

@@ -1,10 +1,11 @@
-"""Talking to the service: HTTPS only, certificates always checked, the service's problems as one line.
+"""The client of the service: HTTPS only, certificates always checked, the service's problems in one line.
 
 Rules:
 - A safe call (GET, HEAD) is repeated with back-off and jitter when the line breaks or the service is busy; any other
-  is sent once, for only its caller knows whether to repeat it. A service that is down from the first is soon said so.
-- A token that the service no longer takes is renewed once, where its source can.
-- Redirects are not followed: the token goes to the server that was named and to no other.
+  is sent once, because only its caller knows whether to repeat it. A service that is down at the start is reported
+  soon.
+- A token that the service no longer accepts is renewed once, where its source can.
+- Redirects are not followed: the token goes only to the server that was named.
 """
 
 from __future__ import annotations
@@ -38,19 +39,19 @@ _LONGEST_PAUSE = 30.0
 
 
 def pause_before(attempt: int, asked: str | None = None) -> float:
-    """Seconds before try number `attempt`: doubled each time, a random part of it, never less than asked for."""
+    """Return the seconds to wait before try number `attempt`: doubled each time, with jitter, at least `asked`."""
     longest = min(_LONGEST_PAUSE, 0.25 * 2**attempt)
     wanted = float(asked) if asked and asked.isascii() and asked.isdigit() else 0.0
     return max(min(wanted, _LONGEST_PAUSE), random.uniform(longest / 2, longest))  # noqa: S311 - jitter
 
 
 _TCP = {"TCP_USER_TIMEOUT": SILENT_SECONDS * 1000, "TCP_NOTSENT_LOWAT": 1 << 17}
-"""tcp(7), where the system has it: give a connection up when nothing that was sent is acknowledged for so long (a line
-can die silently); and keep no more than this waiting in the kernel, so that a slow line shows, and progress is true."""
+"""tcp(7), where the system has it: give up a connection when nothing sent is acknowledged for this long (a line can die
+silently); and keep no more than this queued in the kernel, so that a slow line shows and progress is true."""
 
 
 class _Line(requests.adapters.HTTPAdapter):
-    """Connections over lines that may be bad."""
+    """Connections over unreliable lines."""
 
     def init_poolmanager(self, *args: Any, **named: Any) -> None:
         known = [(getattr(socket, name), value) for name, value in _TCP.items() if hasattr(socket, name)]
@@ -60,7 +61,7 @@ class _Line(requests.adapters.HTTPAdapter):
 
 
 class _Bearer(requests.auth.AuthBase):
-    """Puts the token in; without it requests would take a user's netrc entry instead."""
+    """The caller's token; without this class requests would use the user's netrc entry."""
 
     def __init__(self, token: str | None) -> None:
         self._token = token
@@ -72,7 +73,7 @@ class _Bearer(requests.auth.AuthBase):
 
 
 class Items:
-    """A list of the service's, page by page. After the last one `more` tells whether the limit kept any back."""
+    """A list of the service's, page by page. After the last item `more` says whether the limit left any out."""
 
     def __init__(
         self, get: Callable[[Mapping[str, object]], Any], params: Mapping[str, object], limit: int | None
@@ -96,7 +97,7 @@ class Items:
 
 
 class Client:
-    """One service, as one caller. `tokens` is None for what needs no token."""
+    """One service, as one caller. `tokens` is None for calls without a token."""
 
     def __init__(
         self,
@@ -115,24 +116,24 @@ class Client:
             raise CliError(f"the CA file {ca} does not exist: check --ca or CASEVAULT_CA")
         self._answered = False
         self._session = requests.Session()
-        # One idle connection is kept: with more places, one that broke leaves an empty place before the spare's.
+        # One idle connection is kept: with more slots, a broken one would leave an empty slot before the spare's.
         self._session.mount("https://", _Line(pool_maxsize=1))
         # This machine is not reached through a proxy.
         self._session.trust_env = not is_loopback_host(urlsplit(self.server).hostname or "")
 
     def another(self) -> Client:
-        """The same caller with a connection of its own, for another thread."""
+        """Make a client for the same caller with a connection of its own, for another thread."""
         return Client(self.server, self._ca, self._tokens, self.sleep, self._read_problem)
 
     def elsewhere(
         self, server: str, read_problem: Callable[[requests.Response], Mapping[str, Any]]
     ) -> Client:
-        """Another server, without a token: that is for none but the one that was named."""
+        """Make a client for another server, without the token: that goes only to the server that was named."""
         return Client(server, self._ca, None, self.sleep, read_problem)
 
     @property
     def authorities(self) -> Path | None:
-        """Who vouches for the server; None: the well-known ones."""
+        """The file of CAs that vouch for the server; None: the system's."""
         return self._ca
 
     @property
@@ -141,24 +142,24 @@ class Client:
         return self._tokens is not None
 
     def get(self, path: str, params: Mapping[str, object] | None = None) -> Any:
-        """The JSON at `path`."""
+        """Fetch the JSON at `path`."""
         return _json(self.call("GET", path, params=params))
 
     def text(self, path: str) -> str:
-        """The text at `path`."""
+        """Fetch the text at `path`."""
         return self.call("GET", path).content.decode()
 
     def post(self, path: str, body: Mapping[str, object] | None = None) -> Any:
-        """What the service answers to `body`; names without a value are left out."""
+        """Post `body`, without the names that have no value, and return the response's JSON."""
         said = {name: value for name, value in (body or {}).items() if value is not None}
         return _json(self.call("POST", path, json=said))
 
     def items(self, path: str, limit: int | None = None, **params: object) -> Items:
-        """The items of a list, page by page, up to `limit`."""
+        """Fetch the items of a list, page by page, up to `limit`."""
         return Items(lambda wanted: self.get(path, wanted), params, limit)
 
     def knock(self) -> None:
-        """Use a connection, or make one, so that one stands ready; from any thread. CliError when none can be had."""
+        """Use or open a connection, so that one is ready; from any thread. CliError when none can be had."""
         self._once("GET", "/healthz", None, {})
 
     def call(
@@ -172,14 +173,14 @@ class Client:
         data: Iterable[bytes] | bytes | Mapping[str, str] | None = None,
         stream: bool = False,
     ) -> requests.Response:
-        """One request; a good answer (2xx or 304), or an error."""
+        """Send one request and return its response if good (2xx or 304); else raise a CliError."""
         asked = {"params": params, "headers": headers, "json": json, "data": data, "stream": stream}
         tries = TRIES if method in SAFE else 1
         for attempt in range(1, tries + 1):
             try:
                 answer = self._authorised(method, path, asked)
             except Unreachable as error:
-                # Where nobody listened from the first there is nothing to wait for; a restart passes.
+                # Where nothing listened from the start there is nothing to wait for; a restart passes.
                 if attempt == (tries if self._answered or not error.refused else min(tries, TRIES_REFUSED)):
                     raise
                 self.sleep(pause_before(attempt))
@@ -206,19 +207,19 @@ class Client:
                 method,
                 self.server + path,
                 auth=_Bearer(token),
-                # Passed here and not set on the session: there the environment would override it.
+                # Passed here, not set on the session: there the environment would override it.
                 verify=self._verify,
                 timeout=(CONNECT_SECONDS, ANSWER_SECONDS),
                 allow_redirects=False,
                 **asked,
             )
         except (requests.exceptions.RequestException, HTTPError, OSError) as error:
-            raise self._said(_innermost(error)) from None
+            raise self._explain(_innermost(error)) from None
         self._answered = True
         return answer
 
-    def _said(self, cause: BaseException) -> CliError:
-        """A certificate that does not hold stays so; any other break, within TLS too, may pass."""
+    def _explain(self, cause: BaseException) -> CliError:
+        """Explain a broken call: a bad certificate stays bad; any other break, within TLS too, may pass."""
         if isinstance(cause, ssl.SSLCertVerificationError):
             return CliError(f"{self.server} could not prove who it is: {cause.verify_message} (see --ca)")
         if isinstance(cause, ssl.SSLError) and cause.reason == "NO_CERTIFICATE_OR_CRL_FOUND":
@@ -256,7 +257,7 @@ def _json(answer: requests.Response) -> Any:
     try:
         return answer.json()
     except requests.exceptions.JSONDecodeError:
-        raise CliError("the answer is not JSON: is this a casevault service?") from None
+        raise CliError("the response is not JSON: is this a casevault service?") from None
 
 
 def _problem(answer: requests.Response) -> Mapping[str, Any]:
@@ -267,16 +268,16 @@ def _problem(answer: requests.Response) -> Mapping[str, Any]:
     if isinstance(problem, Mapping):
         return problem
     if answer.status_code in _TOO_LONG:  # the server's own, before the service is asked
-        return {"detail": "what was asked for is too long for an address: shorten what the command was given"}
+        return {"detail": "the request's address is too long: shorten the values that the command was given"}
     return {"detail": f"the server answered {answer.status_code} {answer.reason}"}
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The cause of it all: requests and urllib3 wrap it several times, as `reason` or as an argument."""
+    """Find the first cause: requests and urllib3 wrap it several times, as `reason` or as an argument."""
     while True:
         wrapped = (getattr(error, "reason", None), *error.args)
         inner = next((each for each in wrapped if isinstance(each, BaseException)), None)
-        if inner is None and isinstance(error, HTTPError):  # urllib3 has the system's error as the cause only
+        if inner is None and isinstance(error, HTTPError):  # urllib3 has the system's error only as the cause
             inner = error.__cause__
         if inner is None:
             return error

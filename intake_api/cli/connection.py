@@ -1,8 +1,8 @@
 """From options and environment to a `Client`: which server, which CA, whose token, which keys.
 
-Nothing has to be set for a service in development on the same machine: its address and CA are found in its state
-folder (CASEVAULT_STATE), and --as takes a token from its development issuer. Anywhere else the server and a token are
-needed; the system's CAs count unless --ca names another.
+A service in development on the same machine needs no settings: its address and CA are found in its state folder
+(CASEVAULT_STATE), and --as takes a token from its development issuer. Any other needs the server and a token; the
+system's CAs count unless --ca names another.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _OPTIONS = (
         type=PATH,
         envvar="CASEVAULT_CA",
         show_envvar=True,
-        help="File of the CA that vouches for the service; that of a service on this machine is found by itself.",
+        help="CA file that vouches for the service; for a service on this machine it is found automatically.",
     ),
     shared(
-        "--token", envvar="CASEVAULT_TOKEN", show_envvar=True, help="Bearer token; better in the environment."
+        "--token", envvar="CASEVAULT_TOKEN", show_envvar=True, help="Bearer token; safer in the environment."
     ),
     shared(
         "--token-command",
@@ -59,7 +59,7 @@ _OPTIONS = (
 
 
 def connected(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give the command the options above and, as `client`, what they lead to."""
+    """Give the command the options above and the `Client` they lead to, as `client`."""
 
     @functools.wraps(command)
     def wrapper(
@@ -82,7 +82,7 @@ def connected(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def local_server(state: Path | None) -> str:
-    """Where a service on this machine listens: as its settings say, or as it keeps it in its state folder."""
+    """Return the address of a service on this machine: from its settings, or from its state folder."""
     told = None
     if listen_is_set_from_environment(os.environ):
         from intake_api.config import listening_from_environment
@@ -92,7 +92,7 @@ def local_server(state: Path | None) -> str:
 
 
 def local_ca(state: Path | None) -> Path | None:
-    """The CA that a service on this machine made in its state folder, if there is one."""
+    """Return the CA that a service on this machine made in its state folder, if any."""
     found = (state or state_from_environment(os.environ)) / "tls" / "ca.pem"
     return found if found.is_file() else None
 
@@ -100,7 +100,7 @@ def local_ca(state: Path | None) -> Path | None:
 def token_source(
     server: str, ca: Path | None, token: str | None, command: str | None, rehearsed: str | None
 ) -> TokenSource | None:
-    """Whose token: --as before --token-command before --token, the most deliberate first."""
+    """Choose the token: --as before --token-command before --token, the most deliberate first."""
     if rehearsed is not None:
         who = Rehearsed.parse(rehearsed)
         say(f"development token: acting as {who}; not for production")
@@ -111,7 +111,7 @@ def token_source(
 
 
 def development_token(server: str, ca: Path | None, who: Rehearsed) -> TokenSource:
-    """Tokens from the service's own development issuer."""
+    """Fetch tokens from the service's own development issuer."""
     issuer = Client(server, ca)
 
     def fetch() -> str:
@@ -122,38 +122,36 @@ def development_token(server: str, ca: Path | None, who: Rehearsed) -> TokenSour
 
 
 def keys_option(command: Callable[..., Any]) -> Callable[..., Any]:
-    """--keys: the pinned public keys of log and receipts."""
+    """Add --keys: the pinned public keys of log and receipts."""
     return shared(
         "--keys",
         type=FILE,
         envvar="CASEVAULT_KEYS",
         show_envvar=True,
-        help="The service's public keys as you keep them (from `casevault audit keys`); otherwise it is asked.",
+        help="Your pinned copy of the service's public keys (`casevault audit keys`); else the service is asked.",
     )(command)
 
 
 def pinned_keys(client: Client, keys: Path | None) -> tuple[Verifier, Verifier]:
-    """The log's and the receipts' keys: those the user keeps, or else what the service says they are."""
+    """Return the log's and the receipts' keys: those the user keeps, else those the service names."""
     if keys is not None:
         return read_keys(keys)
     say(
-        "the keys are the service's own word: keep them with `casevault audit keys -o keys.json`, then pass --keys"
+        "the keys used are the service's own word: keep them with `casevault audit keys -o keys.json`, then pass --keys"
     )
     return parse_keys(client.get("/audit/keys"), "/audit/keys")
 
 
 def read_keys(path: Path) -> tuple[Verifier, Verifier]:
-    """The keys in a file written by `casevault audit keys`."""
+    """Read the keys from a file written by `casevault audit keys`."""
     try:
         return parse_keys(json.loads(path.read_text("utf-8")), str(path))
     except (OSError, ValueError) as error:
-        raise CliError(
-            f"{path} is not a file of keys, as `casevault audit keys` writes it: {error}"
-        ) from None
+        raise CliError(f"{path} is not a file of keys written by `casevault audit keys`: {error}") from None
 
 
 def parse_keys(document: object, where: str) -> tuple[Verifier, Verifier]:
-    """(log key, receipt key)."""
+    """Parse a document of keys into (log key, receipt key)."""
     try:
         if not isinstance(document, Mapping):
             raise TypeError("not an object")  # noqa: TRY301 - one refusal for every wrong form

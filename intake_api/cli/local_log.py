@@ -1,7 +1,7 @@
 """The log in a state folder on this machine, without asking the service: for administrators, and for copies of a log.
 
-Nothing is written where the folder holds all of the log. Where records, tiles or signing key are elsewhere, by the
-settings of the environment, the log is opened as the service opens it.
+Nothing is written where the folder holds all of the log. Where the environment's settings put records, tiles or signing
+key elsewhere, the log is opened as the service opens it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ with_database = click.option(
 
 @dataclass(frozen=True, slots=True)
 class LocalLog:
-    """Records, tiles and key of one log."""
+    """The records, tiles and key of one log."""
 
     read: Callable[[], AbstractContextManager[Connection]]
     """One snapshot of the records."""
@@ -42,13 +42,13 @@ class LocalLog:
 
 
 def local_settings(state: Path) -> Settings:
-    """The settings of the environment, for this folder."""
+    """Read the environment's settings, for this folder."""
     return replace(from_environment(os.environ), state=state.resolve())
 
 
 @contextmanager
 def open_local_log(state: Path, keys: Path | None) -> Iterator[LocalLog]:
-    """The log of this folder. Its key is the pinned one; without one, the folder's own."""
+    """Open this folder's log. Its key is the pinned one; without one, the folder's own."""
     settings = local_settings(state)
     elsewhere = settings.azure.blob or settings.azure.signing_vault_url is not None
     if elsewhere or not settings.records_file.exists():
@@ -76,11 +76,13 @@ def _open_as_service(settings: Settings, keys: Path | None) -> Iterator[LocalLog
 
 
 def _key(settings: Settings, tiles: TileSource, keys: Path | None) -> Verifier:
-    """Its name is in the log's own checkpoint."""
+    """Return the log's key, by the name in its own checkpoint."""
     if keys is not None:
         return read_keys(keys)[0]
     try:
         origin = tiles.get(CHECKPOINT_PATH).decode().partition("\n")[0]
     except (LookupError, OSError, UnicodeDecodeError):
-        raise CliError(f"{settings.state} holds no log with a checkpoint") from None
+        raise CliError(
+            f"{settings.state} holds no log with a checkpoint: has its service ever run?"
+        ) from None
     return load_signing_key(settings.log_key_file, origin).verifier

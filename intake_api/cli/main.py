@@ -1,7 +1,6 @@
 """`casevault`: the whole program, and how it ends.
 
-Whatever goes wrong that a person can mend is one line on stderr and an exit code (errors.py); a traceback is a defect
-of ours.
+Whatever a person can mend is one line on stderr and an exit code (cli_errors.py); a traceback is a defect of ours.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ _EXAMPLES = (
 _SECTIONS = {
     "Start here": [
         Entry(
-            "intake_api.cli.demo.command", "demo", "See the whole life of a bundle, here, every step checked."
+            "intake_api.cli.demo.command",
+            "demo",
+            "Show the whole life of a bundle on this machine, every step checked.",
         ),
-        Entry(
-            "intake_api.cli.commands.machine", "serve", "Start the service: HTTPS, and the clock beside it."
-        ),
+        Entry("intake_api.cli.commands.machine", "serve", "Start the service: HTTPS, and the clock process."),
         Entry(
             "intake_api.cli.doctor.command",
             "doctor",
-            "Find out what is wrong here, and what to do about it: every setting, every part, a line each.",
+            "Check this installation, every setting and every part, and say what to do about each fault.",
         ),
     ],
     "For operators and stamps": [
@@ -54,30 +53,36 @@ _SECTIONS = {
         ),
         Entry("intake_api.cli.commands.access", "collections", "List the collection history, newest first."),
         Entry("intake_api.cli.commands.cases", "stamps", "Stamps: register, list, deregister, consent."),
-        Entry("intake_api.cli.commands.access", "consent", "Let a partner's engineers see a CASE of yours."),
+        Entry("intake_api.cli.commands.access", "consent", "Let a partner's engineers read a CASE of yours."),
         Entry(
             "intake_api.cli.commands.links",
             "links",
-            "Upload links, for who sends without a token: issue, list, renew, revoke, check.",
+            "Upload links, for senders without a token: issue, list, renew, revoke, check.",
         ),
-        Entry("intake_api.cli.commands.access", "consents", "List the consents of a CASE, revoked ones too."),
-        Entry("intake_api.cli.commands.access", "revoke", "Take away a grant, or a consent."),
+        Entry(
+            "intake_api.cli.commands.access",
+            "consents",
+            "List the consents of a CASE, including revoked ones.",
+        ),
+        Entry("intake_api.cli.commands.access", "revoke", "Revoke a grant or a consent."),
         Entry(
             "intake_api.cli.commands.access",
             "erase",
-            "Have data destroyed now: all of a case, or one bundle.",
+            "Erase data now: all of a case, or one bundle.",
         ),
     ],
     "For engineers": [
-        Entry("intake_api.cli.commands.access", "claim", "Claim a proactive bundle for a case of yours."),
-        Entry("intake_api.cli.commands.moves", "move", "Move a BUNDLE that came for the wrong case."),
+        Entry(
+            "intake_api.cli.commands.access", "claim", "Claim a proactive bundle for a case assigned to you."
+        ),
+        Entry("intake_api.cli.commands.moves", "move", "Move a BUNDLE that was sent for the wrong case."),
         Entry(
             "intake_api.cli.commands.moves",
             "report",
             "Report sensitive data that was received inadvertently: it is erased at once.",
         ),
         Entry("intake_api.cli.commands.access", "grant", "Grant yourself read-only access to a CASE."),
-        Entry("intake_api.cli.commands.access", "grants", "List the grants of a CASE, ended ones too."),
+        Entry("intake_api.cli.commands.access", "grants", "List the grants of a CASE, including ended ones."),
         Entry("intake_api.cli.commands.access", "release", "Give your own GRANT back before it expires."),
         Entry(
             "intake_api.cli.commands.fetch", "files", "List the files inside a bundle, without fetching it."
@@ -110,11 +115,11 @@ _SECTIONS = {
             "init",
             "Make what a new service needs, once: keys, containers, database.",
         ),
-        Entry("intake_api.cli.commands.machine", "sweep", "Do now what the clock does anyhow."),
+        Entry("intake_api.cli.commands.machine", "sweep", "Do now what the clock process does regularly."),
         Entry(
             "intake_api.cli.commands.reconcile",
             "reconcile",
-            "Hold the records against the log and the key store, as after a restore.",
+            "Check the records against the log and the key store, as after a restore.",
         ),
         Entry(
             "intake_api.cli.commands.reconcile",
@@ -125,7 +130,7 @@ _SECTIONS = {
         Entry(
             "intake_api.cli.commands.machine",
             "time",
-            "What time it is, as far as destruction by deadline goes: show, confirm.",
+            "The time that erasure by deadline goes by: show, confirm.",
         ),
     ],
 }
@@ -138,16 +143,18 @@ _SECTIONS = {
 def casevault() -> None:
     """Sealed custody for diagnostic log bundles: received, encrypted, read case by case, logged, erased on time.
 
-    Each command has its own help with examples. Where the service is and who you are is said by options or by
-    CASEVAULT_... variables; --json makes any answer readable for scripts.
+    Each command has its own help with examples. Options or CASEVAULT_... variables say where the service is and who you
+    are; --json makes any output readable for scripts.
     """
 
 
 def run(arguments: Sequence[str]) -> int:
-    """The exit code of one command line."""
+    """Run one command line and return its exit code."""
     _stand_in_for_closed()
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # None when closed; a name that its encoding lacks is no end
+        if isinstance(
+            stream, io.TextIOWrapper
+        ):  # None when closed; a name that it cannot encode is no failure
             stream.reconfigure(errors="backslashreplace")
     try:
         code = casevault.main(list(arguments), prog_name="casevault", standalone_mode=False)
@@ -183,7 +190,7 @@ def _end(line: str, code: int) -> int:
 
 
 class _Closed(io.TextIOBase):
-    """Standard output where there is none: an answer that gets nowhere is a failure, not silence."""
+    """A stand-in for closed standard output: output that gets nowhere is a failure, not silence."""
 
     encoding = "utf-8"
 
@@ -199,7 +206,7 @@ class _Closed(io.TextIOBase):
 
 
 def _stand_in_for_closed() -> None:
-    """Nothing that is opened later may become what others take for standard output, and nothing finds None there."""
+    """Fill closed standard streams: no file opened later may take their numbers, and no code finds None there."""
     for number in range(3):
         try:
             os.fstat(number)
@@ -214,16 +221,16 @@ def _stand_in_for_closed() -> None:
 
 
 def _of_stdout(error: OSError) -> bool:
-    """What is written elsewhere names its file (output.py)."""
+    """Tell a failed write to stdout from others: those name their file (output.py)."""
     return error.filename is None and error.errno in (errno.EBADF, errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 
 
 def _drop_stdout() -> None:
-    """Nobody reads us any more: keep the interpreter from complaining about it at exit."""
+    """Close stdout when nobody reads it any more, so that the interpreter does not complain at exit."""
     with suppress(io.UnsupportedOperation):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     sys.exit(run(sys.argv[1:]))

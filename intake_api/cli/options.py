@@ -3,8 +3,7 @@
 - Help shows a command's own options first and the shared ones (how to reach the service) below.
 - The group lists its commands by who uses them.
 - `@connected` gives a command a `Client`; `@with_json` the choice of output; times are options of type MOMENT.
-
-Times as people type them: RFC 3339 with a zone, `now`, or so long ago or ahead, like -4h. `now` is an argument.
+- People type times as RFC 3339 with a zone, as `now`, or relative to it, like -4h. Functions take `now` as an argument.
 """
 
 from __future__ import annotations
@@ -25,11 +24,11 @@ from intake_api.cli.transfer.pace import parse_rate
 
 _RELATIVE = re.compile(r"([+-])(\d{1,6})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
-HOW = "must be now, so long ago like -4h or -2d, or a time with its zone like 2026-11-20T14:00Z"
+HOW = "is not a time: give now, an offset like -4h or -2d, or a time with its zone like 2026-11-20T14:00Z"
 
 
 def parse_moment(text: str, now: datetime) -> datetime:
-    """The moment, in UTC; ValueError says what would do."""
+    """Parse a moment, in UTC; ValueError says what is accepted."""
     if text == "now":
         return now
     relative = _RELATIVE.fullmatch(text)
@@ -38,7 +37,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
             sign, count, unit = relative.groups()
             return now + timedelta(**{_UNITS[unit]: int(sign + count)})
         at = datetime.fromisoformat(text)
-        if at.tzinfo is not None:  # a stamp's local time would be another hour here
+        if at.tzinfo is not None:  # a local time would be another hour on another machine
             return at.astimezone(UTC)
     except (ValueError, OverflowError):
         pass
@@ -51,7 +50,7 @@ DEFAULT_LIMIT = 50
 
 
 class Command(click.Command):
-    """A command whose examples keep their lines, and whose shared options stand apart."""
+    """A command whose examples keep their lines, and whose shared options are listed apart."""
 
     def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
         kwargs.setdefault("no_args_is_help", False)
@@ -75,13 +74,13 @@ class Command(click.Command):
 
 
 class ResumableCommand(Command):
-    """One that goes on, when it is given again, from where it was stopped."""
+    """A command that resumes where it was stopped when it is run again."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            stopped = CliError("stopped; what was done is kept, the same command goes on from there")
+            stopped = CliError("stopped; what was done is kept, and the same command resumes from there")
             stopped.exit_code = INTERRUPTED
             raise stopped from None
 
@@ -107,13 +106,13 @@ Group.group_class = Group
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A command that is imported when it is called: the program starts without what one command needs."""
+    """A command imported when it is called, so that the program starts without what one command needs."""
 
     module: str
     name: str
-    """What the command is called, and its attribute in the module."""
+    """The command's name, and its attribute in the module."""
     help: str
-    """The first sentence of the command's help, for the list of commands."""
+    """The first sentence of the command's help, for the command list."""
 
 
 class Sections(Group):
@@ -153,11 +152,11 @@ def _write_examples(examples: Sequence[str], formatter: click.HelpFormatter) -> 
 
 
 class SharedOption(click.Option):
-    """An option that many commands have; help shows it below their own."""
+    """An option shared by many commands; help lists it below their own."""
 
 
 def shared(*names: str, **attributes: Any) -> Callable[[FC], FC]:
-    """An option of `SHARED`."""
+    """Make an option of the section `SHARED`."""
     return click.option(*names, cls=SharedOption, **attributes)
 
 
@@ -176,7 +175,7 @@ class Moment(click.ParamType[datetime]):
 
 
 class Rate(click.ParamType[int]):
-    """Bytes a second."""
+    """A rate in bytes a second."""
 
     name = "rate"
 
@@ -192,17 +191,17 @@ RATE = Rate()
 PATH = click.Path(path_type=Path)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
-with_json = click.option("--json", "as_json", is_flag=True, help="Answer with JSON, for scripts.")
+with_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
 def with_limit_of(order: str) -> Callable[[FC], FC]:
-    """--limit, of a list in this order."""
+    """Make --limit, for a list in this order."""
     return click.option(
         "--limit",
         type=click.IntRange(0, 10**9),
         default=DEFAULT_LIMIT,
         show_default=True,
-        help=f"Show so many at most, {order}; 0 shows all. That there are more is said beside the list.",
+        help=f"Most items to show, {order}; 0 shows all. If there are more, stderr says so.",
     )
 
 

@@ -1,14 +1,14 @@
-"""Where `-o` leads: the one writer of every command that keeps its answer in a file.
+"""Where `-o` leads: the one writer for commands that keep their output in a file.
 
-| what stands at the path, links followed | what happens |
+| what is at the path, links followed | what happens |
 |---|---|
-| nothing | a file of mode 0600, which gets its name when it is whole and replaces nothing that came there meanwhile |
-| a regular file | refused before the service is asked anything; with --force it is replaced when the new one is whole |
+| nothing | a file of mode 0600, which gets its name when complete and replaces nothing that appeared there meanwhile |
+| a regular file | refused before the service is asked anything; with --force replaced when the new one is complete |
 | a FIFO, a device, a descriptor of ours (/dev/stdout) | written into; nothing is made or replaced |
 | a folder, or a socket | refused |
 
-`-`, or no path at all, is standard output. A link stays a link. A write that fails names the file. What --receipt keeps
-is never replaced: there is no --force for it.
+`-`, or no path, is standard output. A link stays a link. A failed write names the file. A file kept by --receipt is
+never replaced: there is no --force for it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ with_force = click.option("--force", is_flag=True, help="Replace a file that exi
 
 
 def with_output(words: str) -> Callable[[FC], FC]:
-    """-o, and the --force that belongs to it."""
+    """Add -o and its --force."""
 
     def both(command: FC) -> FC:
         path = click.Path(path_type=Path)
@@ -46,14 +46,14 @@ def with_output(words: str) -> Callable[[FC], FC]:
 
 
 class Target(Protocol):
-    """What is written to."""
+    """Something that can be written to."""
 
     def write(self, piece: bytes, /) -> object: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A place that may be written to. `real` is where the links lead; `streams`: it is no file of its own."""
+    """A place to write to. `real` is where the links lead; `streams`: it is not a regular file."""
 
     named: Path
     real: Path
@@ -62,7 +62,7 @@ class Output:
 
     @classmethod
     def at(cls, path: Path | None, *, force: bool | None = None) -> Output:
-        """The place; CliError when nothing could be kept there, or something would be lost.
+        """Check the place; CliError when nothing could be kept there, or something would be lost.
 
         `force` is None where a command has no such option.
         """
@@ -85,12 +85,12 @@ class Output:
         if stat.S_ISREG(mode) and not force:
             raise _exists(path, force)
         if not os.access(real if streams else real.parent, os.W_OK):
-            raise CliError(f"{path} cannot be written: no such folder, or not yours to write")
+            raise CliError(f"{path} cannot be written: its folder does not exist, or is not writable for you")
         return cls(path, real, streams=streams, force=force)
 
     @contextmanager
     def writing(self) -> Iterator[Target]:
-        """Something to write to; a new file has its name after the block, and is nowhere if the block fails."""
+        """Open the place; a new file gets its name after the block, and is removed if the block fails."""
         if self.streams:
             with self._opened() as stream:
                 yield Named(stream, self.named)
@@ -116,13 +116,13 @@ class Output:
             return
         ours = _descriptor(self.named)
         with _named(self.named):
-            # Opened anew, a descriptor would write over what `>>` leads to.
+            # Opened anew, a descriptor would overwrite what `>>` leads to.
             descriptor = os.open(self.real, os.O_WRONLY | os.O_NOCTTY) if ours is None else os.dup(ours)
         with os.fdopen(descriptor, "wb", buffering=0) as stream:
             yield stream
 
     def settle(self, part: Path) -> None:
-        """Give a whole file beside `real` its name."""
+        """Rename a complete file beside `real` to it."""
         with _named(self.named):
             if self.force:
                 part.replace(self.real)
@@ -140,7 +140,7 @@ class Output:
 
 
 class Named:
-    """A file or stream whose failed writes name it, and which takes all of a piece or fails."""
+    """A file or stream that writes a piece whole or fails, and is named in the failure."""
 
     def __init__(self, stream: BinaryIO, name: Path) -> None:
         self._stream, self._name = stream, name
@@ -157,7 +157,7 @@ def _named(path: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise  # whoever reads has enough: main.py ends quietly
+        raise  # the reader has enough: main.py ends quietly
     except OSError as error:
         name = "standard output" if path == STDOUT else path
         raise CliError(f"{name} cannot be written: {error.strerror or error}") from None
@@ -169,7 +169,7 @@ def _exists(path: Path, force: bool | None) -> CliError:
 
 
 def _descriptor(path: Path) -> int | None:
-    """The descriptor of this process that `path` names, as /dev/stdout does."""
+    """Return the descriptor of this process that `path` names, as /dev/stdout does."""
     ours = Path(f"/proc/{os.getpid()}/fd")
     for _ in range(_MOST_LINKS):
         path = Path(os.path.realpath(path.parent), path.name)

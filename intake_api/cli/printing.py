@@ -1,7 +1,7 @@
 """What a command prints: for a person a table or a few lines, for a script one JSON document.
 
-The answer goes to stdout and everything said beside it to stderr, so that a pipe carries data only. Whatever came from
-elsewhere (file names, reasons) passes `plain`, so that it cannot steer the terminal.
+The output goes to stdout and every remark to stderr, so that a pipe carries data only. Text from elsewhere (file names,
+reasons) passes through `plain`, so that it cannot steer the terminal.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from retention.domain.characters import BIDI_CONTROLS
 Item = Mapping[str, Any]
 Column = tuple[str, str | Callable[[Item], object]]
 _ESCAPED = {odd: f"\\u{odd:04x}" for odd in (*map(ord, BIDI_CONTROLS), 0x2028, 0x2029, *range(0x7F, 0xA0))}
-"""Of what JSON leaves as it is: what turns text or breaks lines, and controls."""
+"""Characters that JSON leaves unescaped: those that turn text or break lines, and controls."""
 _PIPED_WIDTH = 10_000
-"""A pipe has no edge: what reads it wants whole cells."""
+"""The width for a pipe, which has no edge: its reader wants whole cells."""
 
 
 def say(text: str) -> None:
-    """A line beside the answer."""
+    """Print a remark on stderr."""
     print(plain(text), file=sys.stderr, flush=True)
 
 
 def show_json(value: object) -> None:
-    """The answer for a script; what would deceive whoever looks at it is escaped, which JSON reads back."""
+    """Print the output for a script; deceptive characters are escaped, which JSON reads back."""
     text = json.dumps(value, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None)
     print(text.translate(_ESCAPED))
 
 
 def show_items(items: Iterable[Item], columns: Sequence[Column], as_json: bool, none: str) -> None:
-    """A list; `none` is said when it is empty, and that there are more when the limit kept some back."""
+    """Print a list; say `none` when it is empty, and that there are more when the limit left some out."""
     found = list(items)
     _show_items(found, columns, as_json, none)
     if getattr(items, "more", False):
-        say(f"{len(found)} are shown, there are more: --limit 0 shows all")
+        say(f"showing the first {len(found)}; there are more: --limit 0 shows all")
 
 
 def _show_items(found: Sequence[Item], columns: Sequence[Column], as_json: bool, none: str) -> None:
@@ -67,7 +67,7 @@ def _show_items(found: Sequence[Item], columns: Sequence[Column], as_json: bool,
 
 
 def show_item(item: Item, fields: Sequence[Column], as_json: bool) -> None:
-    """One thing, a line for each field that has a value."""
+    """Print one thing, a line for each field that has a value."""
     if as_json:
         show_json(item)
         return
@@ -79,19 +79,19 @@ def show_item(item: Item, fields: Sequence[Column], as_json: bool) -> None:
 
 
 def when(name: str) -> Callable[[Item], str]:
-    """The moment in field `name`, as a person reads it."""
+    """Make a reader of the moment in field `name`, for a person."""
     return lambda item: moment(item.get(name))
 
 
 def moment(text: str | None) -> str:
-    """An RFC 3339 time in UTC, to the second."""
+    """Show an RFC 3339 time in UTC, to the second."""
     if not text:
         return ""
     return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
 
 
 def size_of(count: int | None) -> str:
-    """Bytes for a person."""
+    """Show a number of bytes for a person."""
     if count is None:
         return ""
     amount = float(count)
@@ -103,7 +103,7 @@ def size_of(count: int | None) -> str:
 
 
 def size(name: str) -> Callable[[Item], str]:
-    """The size in field `name`."""
+    """Make a reader of the size in field `name`, for a person."""
     return lambda item: size_of(item.get(name))
 
 

@@ -1,4 +1,4 @@
-"""How far a transfer is, on stderr: a bar with rate and time left on a terminal, silence in a pipe."""
+"""A transfer's progress on stderr: a bar with rate and time left on a terminal, silence in a pipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from intake_api.cli.printing import size_of
 
 
 class RateColumn(ProgressColumn):
-    """Bytes a second, in the units of the column beside it."""
+    """A column of bytes a second, in the units of the column beside it."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
@@ -32,8 +32,8 @@ class RateColumn(ProgressColumn):
 
 @contextmanager
 def transfer(what: str, size: int | None, *, stays: bool = True) -> Iterator[Callable[[int], None]]:
-    """Call what this gives with the bytes done so far, of `size` if that is known. `stays`: the bar is left standing at
-    the end."""
+    """Show progress; call the yielded function with the bytes done so far, of `size` if that is known. `stays`: the bar
+    remains at the end."""
     if not sys.stderr.isatty():
         yield lambda done: None
         return

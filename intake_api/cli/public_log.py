@@ -1,9 +1,10 @@
-"""Checking the log as somebody who does not trust the service: with the pinned key, from the tiles alone (P3).
+"""The log's public view, for somebody who does not trust the service: checked with the pinned key, from the tiles alone
+(P3).
 
 - With the right to read entries, every leaf is fetched and the whole tree rebuilt (audit/log/verify.py).
-- Without it, the tree is rebuilt from the leaves' hashes: that shows that the log only ever grew, and says nothing of
-  what is in it.
-- Checkpoints kept elsewhere, by the auditor or by the witness, are held against the same leaves: a log rewritten since
+- Without it, the tree is rebuilt from the leaves' hashes: that shows that the log only ever grew, and nothing about its
+  content.
+- Checkpoints kept elsewhere, by the auditor or by the witness, are compared with the same leaves: a log rewritten since
   does not lead to them.
 """
 
@@ -35,7 +36,7 @@ from intake_api.cli.client import Client
 
 
 class HttpTiles:
-    """The published tiles, read over HTTPS. The checkpoint is asked for once: one walk, one tree."""
+    """The published tiles, read over HTTPS. The checkpoint is fetched once: one walk, one tree."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -49,7 +50,7 @@ class HttpTiles:
         return self._checkpoint
 
     def put(self, path: str, data: bytes) -> None:
-        raise TypeError("an outsider writes no tiles")
+        raise TypeError(f"{path} cannot be written: an outsider only reads tiles")
 
     def _fetch(self, path: str) -> bytes:
         try:
@@ -61,11 +62,11 @@ class HttpTiles:
 
 
 def published(tiles: TileSource, key: Verifier) -> Checkpoint:
-    """The published checkpoint, signed by the pinned key."""
+    """Fetch the published checkpoint and check its signature by the pinned key."""
     try:
         return open_checkpoint(tiles.get(CHECKPOINT_PATH).decode(), key)
     except TileMissingError:
-        raise CliError("the log has no checkpoint yet: ask again in a few seconds") from None
+        raise CliError("the log has no checkpoint yet: try again in a few seconds") from None
     except (NoteError, UnicodeDecodeError) as error:
         raise CliError(f"the published checkpoint does not verify: {error}") from None
 
@@ -74,14 +75,14 @@ class PublishedLog(MirroredLog):
     """The whole log: every leaf, every tile, every signature."""
 
     def walk(self, notes: Sequence[str]) -> Verdict:
-        if not notes:  # a log without a checkpoint is said to be one, not to be damaged
+        if not notes:  # a log without a checkpoint is reported as such, not as damaged
             published(self.tiles, self.verifier)
         return super().walk(notes)
 
 
 @dataclass(frozen=True, slots=True)
 class HashedLog:
-    """The tree over the leaves' hashes, which need no token."""
+    """The public view of the log: leaf hashes only, readable without a token."""
 
     tiles: TileSource
     verifier: Verifier
@@ -97,7 +98,7 @@ class HashedLog:
 
 
 def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> Verdict:
-    """The tree over the leaves' hashes leads to every signed root, or it is named which one it misses."""
+    """Check that the tree over the leaves' hashes leads to every signed root; name those that it misses."""
     kept = sorted((_opened(note, key) for note in earlier), key=lambda checkpoint: checkpoint.size)
     newest = published(tiles, key)
     signed = [
@@ -105,7 +106,7 @@ def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> V
         ("the published checkpoint", newest),
     ]
     problems = [
-        Problem(None, f"{name} is of {checkpoint.size} leaves, the log has only {newest.size}")
+        Problem(None, f"{name} has {checkpoint.size} leaves, the log has only {newest.size}")
         for name, checkpoint in signed
         if checkpoint.size > newest.size
     ]
@@ -123,7 +124,7 @@ def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> V
 
 
 def _row(reader: TileReader, start: int) -> list[bytes]:
-    """The leaf hashes from `start` to the end of their tile."""
+    """Fetch the leaf hashes from `start` to the end of their tile."""
     number, offset = divmod(start, TILE_WIDTH)
     try:
         row = reader.hashes(0, number)[offset:]
@@ -144,7 +145,7 @@ def _opened(note: str, key: Verifier) -> Checkpoint:
 
 
 def proven_leaves(tiles: TileSource, key: Verifier) -> Iterator[dict[str, Any]]:
-    """Every leaf's fields, in order; CliError at the end when they do not lead to the signed root."""
+    """Yield every leaf's fields, in order; CliError at the end when they do not lead to the signed root."""
     newest = published(tiles, key)
     tree = Frontier()
     try:
@@ -158,7 +159,7 @@ def proven_leaves(tiles: TileSource, key: Verifier) -> Iterator[dict[str, Any]]:
                 tree.append(leaf_hash(leaf))
                 yield parse_leaf(leaf)
     except TileMissingError as error:
-        raise CliError(f"the log is not complete: {error} is missing") from None
+        raise CliError(f"the log is incomplete: {error} is missing") from None
     except (TileError, CanonicalError) as error:
         raise CliError(f"the log is damaged near leaf {tree.size}: {error}") from None
     if tree.root() != newest.root:
@@ -166,7 +167,7 @@ def proven_leaves(tiles: TileSource, key: Verifier) -> Iterator[dict[str, Any]]:
 
 
 def as_json(verdict: Verdict) -> dict[str, object]:
-    """The verdict for a script."""
+    """Make the verdict's JSON."""
     problems = [{"leaf": problem.leaf_index, "what": problem.what} for problem in verdict.problems]
     return {
         "good": verdict.good,

@@ -1,9 +1,9 @@
-"""Where the bearer token comes from. A token is never shown, logged or written to a file.
+"""The sources of the bearer token. A token is never shown, logged or written to a file.
 
-- given: by option or environment;
-- by a command of the user's, so that no long-lived token lies around; it is run again when the service says that the
-  token has expired;
-- in development, from the service's own development issuer, which says so on stderr every time.
+- an option or the environment;
+- a command of the user's, so that no long-lived token lies around; it is run again when the service says that the token
+  has expired;
+- in development, the service's own development issuer; stderr says so every time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ COMMAND_SECONDS = 60
 
 
 class TokenSource(Protocol):
-    """`token(renew=True)` asks for another one than before; None when there is no other."""
+    """A source of tokens. `token(renew=True)` asks for a new one; None when there is none."""
 
     def token(self, *, renew: bool = False) -> str | None: ...
 
@@ -33,14 +33,14 @@ class GivenToken:
     def __init__(self, text: str) -> None:
         self._text = text.strip()
         if not self._text or not self._text.isascii() or any(c.isspace() for c in self._text):
-            raise CliError("the token must be one word: check --token or CASEVAULT_TOKEN")
+            raise CliError("the token is empty or has spaces in it: check --token or CASEVAULT_TOKEN")
 
     def token(self, *, renew: bool = False) -> str | None:
         return None if renew else self._text
 
 
 class FetchedToken:
-    """A token that somebody hands out on demand; kept in memory until it is refused."""
+    """A token fetched on demand; kept in memory until it is refused."""
 
     def __init__(self, fetch: Callable[[], str]) -> None:
         self._fetch = fetch
@@ -53,7 +53,7 @@ class FetchedToken:
 
 
 def token_of_command(command: str) -> str:
-    """What the user's command prints, without the space around it."""
+    """Run the user's command and return what it prints, stripped."""
     try:
         words = shlex.split(command)
         # The user names the program to run; no shell reads it.
@@ -64,7 +64,7 @@ def token_of_command(command: str) -> str:
         why = (
             f"it ended with {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else error
         )
-        raise CliError(f"the token command did not work: {why}") from None
+        raise CliError(f"the token command failed: {why}") from None
     token = done.stdout.strip()
     if not token:
         raise CliError("the token command printed no token")
@@ -73,7 +73,7 @@ def token_of_command(command: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """Somebody to be in development: ROLE:NAME[@DIRECTORY] or partner:NAME/PARTNER."""
+    """A person to act as in development: ROLE:NAME[@DIRECTORY] or partner:NAME/PARTNER."""
 
     role: Role
     subject: str
@@ -85,17 +85,21 @@ class Rehearsed:
         word, colon, who = text.partition(":")
         role = ROLE_OF_WORD.get(word)
         if role is None or not colon:
-            raise CliError(f"--as takes ROLE:NAME[@DIRECTORY], with a role of {', '.join(ROLE_OF_WORD)}")
+            raise CliError(
+                f"--as takes ROLE:NAME[@DIRECTORY], not {text!r}; ROLE is one of {', '.join(ROLE_OF_WORD)}"
+            )
         mark = "/" if role is Role.PARTNER_ENGINEER else "@"
         subject, marked, home = who.partition(mark)
         if not subject or (marked and not home):
-            raise CliError("--as needs a name, like engineer:alice, operator:olga@contoso or partner:pat/oem")
+            raise CliError(
+                f"--as {text!r} has no name: give one, like engineer:alice, operator:olga@contoso or partner:pat/oem"
+            )
         if role is Role.PARTNER_ENGINEER:
             return cls(role, subject, partner=home or None)
         return cls(role, subject, directory=home or None)
 
     def form(self) -> dict[str, str]:
-        """The development issuer's form."""
+        """Fill in the development issuer's form."""
         told = {"directory": self.directory, "partner": self.partner}
         return {"subject": self.subject, "role": self.role.value, **{k: v for k, v in told.items() if v}}
 

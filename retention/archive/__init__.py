@@ -1,13 +1,14 @@
-"""The files inside a bundle: listed, and read singly, over the opened bundle's ranges. Nothing is written to a
+"""The files inside a bundle: listed, and read one at a time, over the opened bundle's ranges. Nothing is written to a
 disk.
 
-inflate.py      Inflating in bounded steps: every decoder is asked for at most a chunk, whatever the input could
+inflate.py      Inflating in bounded steps: every decoder is asked for at most a chunk, however much the input could
                 become.
-model.py        What an engineer sees of an archive: its kind, its files, and why a file cannot be read.
-reader.py       Listing the files inside a bundle, and reading one of them singly, without opening the rest.
-source.py       Where an archive's bytes come from, and the guards the standard library's parsers read them through.
-tar_archive.py  Tar and tar.gz: the headers by tarfile, over guarded reads; a plain tar is hopped through, a packed
-                one streamed.
+model.py        An archive as an engineer sees it: its files, its errors, and the limits on opening it.
+reader.py       Listing the files inside a bundle, and reading one of them without opening the rest.
+source.py       The source of an archive's bytes, the guards that parsers read it through, and a format's view of a
+                file.
+tar_archive.py  Tar and tar.gz: the headers by tarfile, over guarded reads; a plain tar is skipped through, a packed one
+                streamed.
 zip_archive.py  Zip: the directory by zipfile, the bytes by our own bounded inflating.
 """
 

@@ -1,7 +1,7 @@
-"""Inflating in bounded steps: every decoder is asked for at most a chunk, whatever the input could become.
+"""Inflating in bounded steps: every decoder is asked for at most a chunk, however much the input could become.
 
 zipfile's own reader bounds deflate only: one 256 KiB read of bzip2 or LZMA may become gigabytes in its memory. So zip
-members come through here, as gzip does.
+members are inflated here, like gzip.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Packed(Protocol):
 
 
 class Decoder(Protocol):
-    """The shape bz2 and lzma share."""
+    """The interface that bz2 and lzma share."""
 
     @property
     def eof(self) -> bool: ...
@@ -40,7 +40,7 @@ class Decoder(Protocol):
 
 
 class Deflate:
-    """zlib in that shape: it hands unread input back, so it is kept here."""
+    """zlib with that interface: zlib hands unread input back, so it is kept here."""
 
     def __init__(self, wbits: int) -> None:
         self._zlib = zlib.decompressobj(wbits)
@@ -72,13 +72,15 @@ def bzip2(packed: Packed, size: int, limits: Limits) -> Decoder:
 
 
 def raw_lzma(packed: Packed, size: int, limits: Limits) -> Decoder:
-    """LZMA as a zip holds it. The dictionary is the archive's claim: no larger than the file is ever needed."""
+    """Make a decoder of LZMA in a zip. Its dictionary size is the archive's claim: the file's size is always enough."""
     header = packed.read(_LZMA_HEADER)
     if len(header) < _LZMA_HEADER or header[2:4] != b"\x05\x00" or header[4] >= 9 * 5 * 5:
         raise ArchiveDamaged("a file's LZMA header makes no sense")
     dictionary = min(int.from_bytes(header[5:9], "little"), size)
     if dictionary > limits.max_dictionary_bytes:
-        raise ArchiveTooLarge("a file needs a larger LZMA dictionary than is given")
+        raise ArchiveTooLarge(
+            f"a file needs an LZMA dictionary above the limit of {limits.max_dictionary_bytes} bytes"
+        )
     rest, lc = divmod(header[4], 9)
     pb, lp = divmod(rest, 5)
     if lc + lp > 4:
@@ -91,11 +93,11 @@ def step(decoder: Decoder, data: bytes, at_most: int) -> bytes:
     try:
         return decoder.decompress(data, at_most)
     except _DECODER_ERRORS as error:
-        raise ArchiveDamaged("its packed bytes do not inflate") from error
+        raise ArchiveDamaged("its packed bytes cannot be inflated") from error
 
 
 def inflated(packed: Packed, decoder: Decoder, budget: Budget) -> Iterator[bytes]:
-    """What the packed bytes become, until the decoder or they end."""
+    """Inflate the packed bytes until the decoder or they end."""
     while not decoder.eof:
         data = packed.read(CHUNK) if decoder.needs_input else b""
         if decoder.needs_input and not data:
@@ -111,7 +113,7 @@ def plain(packed: Packed) -> Iterator[bytes]:
 
 
 def exactly(chunks: Iterator[bytes], size: int, *, ends_itself: bool = True) -> Iterator[bytes]:
-    """The chunks, cut with an error as soon as they are more, or end as fewer, than declared.
+    """Pass chunks on; raise as soon as they exceed the declared size, or if they end before it.
 
     LZMA in a zip need not mark its end (`ends_itself` False): then the declared size is the end.
     """
@@ -122,11 +124,11 @@ def exactly(chunks: Iterator[bytes], size: int, *, ends_itself: bool = True) -> 
             break
         chunk = chunk if ends_itself else chunk[:left]
         if len(chunk) > left:
-            raise ArchiveDamaged("a file inflates past its declared size")
+            raise ArchiveDamaged(f"a file inflates past its declared size of {size} bytes")
         left -= len(chunk)
         yield chunk
     if left:
-        raise ArchiveDamaged("a file is shorter than its declared size")
+        raise ArchiveDamaged(f"a file is shorter than its declared size of {size} bytes")
 
 
 def crc_checked(chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
@@ -139,7 +141,7 @@ def crc_checked(chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
 
 
 class GzipStream(io.RawIOBase):
-    """What a gzip file inflates to, read forwards only; zlib checks each member's CRC and length (RFC 1952)."""
+    """An inflated gzip file, read forwards only; zlib checks each member's CRC and length (RFC 1952)."""
 
     def __init__(self, packed: Packed, limits: Limits, budget: Budget) -> None:
         super().__init__()
@@ -153,7 +155,7 @@ class GzipStream(io.RawIOBase):
         return True
 
     def seekable(self) -> bool:
-        return True  # forwards: what tarfile does when it goes from header to header
+        return True  # forwards: tarfile does so from header to header
 
     def tell(self) -> int:
         return self._position
@@ -161,7 +163,7 @@ class GzipStream(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         skip = offset if whence == io.SEEK_CUR else offset - self._position
         if skip < 0 or whence == io.SEEK_END:
-            raise io.UnsupportedOperation("a gzip stream is read forwards only")
+            raise io.UnsupportedOperation("a gzip stream can only be read forwards")
         while skip and (out := self._more(min(skip, CHUNK))):
             skip -= len(out)
         return self._position
@@ -172,7 +174,7 @@ class GzipStream(io.RawIOBase):
         return len(out)
 
     def _more(self, at_most: int) -> bytes:
-        """The next bytes, or none at the end."""
+        """Return the next bytes, or none at the end."""
         out = b""
         while not out:
             if self._decoder.eof and not self._next_member():
@@ -181,13 +183,16 @@ class GzipStream(io.RawIOBase):
         self._position += len(out)
         self._budget.spend(len(out))
         if self._limits.bomb_like(self._position, self._taken):
-            raise ArchiveTooLarge("it inflates far more than logs do, as a decompression bomb does")
+            raise ArchiveTooLarge(
+                f"it expands more than {self._limits.max_ratio}-fold, the limit for logs; it looks like a "
+                "decompression bomb"
+            )
         return out
 
     def _input(self) -> bytes:
         data, self._feed = self._feed or self._read(), b""
         if not data:
-            raise ArchiveDamaged("the gzip ends before its contents do")
+            raise ArchiveDamaged("the gzip ends before its content does")
         return data
 
     def _read(self) -> bytes:
@@ -196,7 +201,7 @@ class GzipStream(io.RawIOBase):
         return data
 
     def _next_member(self) -> bool:
-        """gzip files may be joined end to end, and padded with zeros (tape blocks); nothing else may follow."""
+        """Start the next of several gzip files joined end to end, with nothing but zeros (tape blocks) between."""
         rest = self._decoder.unused_data.lstrip(b"\0")
         while not rest:
             data = self._read()
@@ -204,10 +209,10 @@ class GzipStream(io.RawIOBase):
                 return False
             rest = data.lstrip(b"\0")
         if not rest.startswith(b"\x1f"):
-            raise ArchiveDamaged("bytes that are not gzip follow the gzip's end")
+            raise ArchiveDamaged("bytes that are not gzip follow the end of the gzip")
         self._members += 1
         if self._members > self._limits.max_entries:
-            raise ArchiveTooLarge("it is joined from too many gzip files")
+            raise ArchiveTooLarge(f"it is joined from more than {self._limits.max_entries} gzip files")
         self._decoder, self._feed = Deflate(zlib.MAX_WBITS | 16), rest
         return True
 

@@ -1,16 +1,12 @@
-"""What an engineer sees of an archive: its kind, its files, and why a file cannot be read.
+"""An archive as an engineer sees it: its files, its errors, and the limits on opening it.
 
-`key` names a file exactly as the archive does and is what `open_file` takes; `path` is the same made safe to show.
-Both stay out of reprs: file names are particulars.
-
-What can go wrong with an archive. Each error has a machine `code` and a message for a person.
-
-Messages never repeat a name out of the archive: names are the customer's particulars, and a log keeps messages.
-
-How much of an archive is believed. An archive is written by others: every size in it is a claim until counted.
-
-Memory for one call stays below about: 5 x max_directory_bytes (measured: 65 MiB for 90,000 entries with long names),
-max_nested_bytes x (max_depth - 1), max_dictionary_bytes, and a few chunks.
+- `key` names a file exactly as the archive does, for `open_file`; `path` is the same made safe to show. Both stay out
+  of reprs: file names are particulars (the personal details of an entry, stored apart so that they can be erased).
+- Each error has a machine `code` and a message for a person. Messages never repeat a name from the archive: a log keeps
+  messages.
+- An archive is written by others: every size in it is a claim until counted. Memory for one call stays below about:
+  5 x max_directory_bytes (measured: 65 MiB for 90,000 entries with long names), max_nested_bytes x (max_depth - 1),
+  max_dictionary_bytes, and a few chunks.
 """
 
 from __future__ import annotations
@@ -31,7 +27,7 @@ class ArchiveKind(StrEnum):
 
 
 class FileKind(StrEnum):
-    """`ARCHIVE` is a hint from the name (nothing is opened to list it); opening one goes by its magic bytes."""
+    """The kind of a file. `ARCHIVE` is a hint from its name: listing opens nothing; opening goes by magic bytes."""
 
     FILE = "file"
     FOLDER = "folder"
@@ -41,7 +37,7 @@ class FileKind(StrEnum):
 
 
 class Reason(Enum):
-    """Why a file cannot be read: the machine code, and the words for a person."""
+    """A reason why a file cannot be read: a machine code, and words for a person."""
 
     FOLDER = ("folder", "it is a folder")
     LINK = ("link", "it is a link, and links are not followed")
@@ -54,11 +50,11 @@ class Reason(Enum):
     PARENT_PATH = ("parent_path", "its name climbs out of its folder")
     SEPARATOR_NAME = ("separator_name", "its name holds '!/', which separates nested archives")
     ENCRYPTED = ("encrypted", "it is encrypted inside the archive, with a password we do not have")
-    METHOD = ("method", "it is compressed by a method that is not supported")
+    METHOD = ("method", "it is compressed by an unsupported method")
     SPARSE = ("sparse", "it is stored as a sparse file")
     OVERLAP = ("overlap", "its bytes overlap those of another file in the archive")
     TOO_LARGE = ("too_large", "it is larger than the limit")
-    RATIO = ("ratio", "it would inflate far more than logs do, as a decompression bomb does")
+    RATIO = ("ratio", "it expands far beyond the limit for logs; it looks like a decompression bomb")
     DUPLICATE = ("duplicate", "an earlier file in the archive has the same name")
     DEPTH = ("depth", "it lies in more nested archives than are opened")
 
@@ -69,9 +65,9 @@ class Reason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ArchivedFile:
-    """One file as listed. `size` is None where only inflating would tell; `packed_size` is what it takes inside.
+    """A listed file. `size` is None where only inflating would tell; `packed_size` is its size in the archive. Bytes.
 
-    `modified` is UTC. A zip without the extended time stamps has a local time of an unknown zone: it is read as UTC.
+    `modified` is UTC. A zip without extended time stamps has a local time of an unknown zone, read as UTC.
     """
 
     key: str = field(repr=False)
@@ -89,7 +85,7 @@ class ArchivedFile:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """One file being read: `chunks` ends with an ArchiveError unless every byte arrived as the archive declares."""
+    """A file being read: `chunks` ends with an ArchiveError unless every byte arrived as the archive declares."""
 
     file: ArchivedFile
     chunks: Iterator[bytes] = field(repr=False)
@@ -100,7 +96,7 @@ class OpenedFile:
 
 
 class ArchiveError(Exception):
-    """Base of everything this package raises about the archive itself (a fault of the source passes as it is)."""
+    """The base of this package's errors about the archive itself (a fault of the source passes unchanged)."""
 
     code: ClassVar[str] = "archive_error"
 
@@ -109,9 +105,7 @@ class NotAnArchive(ArchiveError):
     code = "not_an_archive"
 
     def __init__(self) -> None:
-        super().__init__(
-            "This is neither a zip, a tar nor a gzip file, so there are no files to list inside it."
-        )
+        super().__init__("The bundle is neither a zip, a tar nor a gzip file, so it has no files to list.")
 
 
 class NoSuchFile(ArchiveError):
@@ -119,7 +113,7 @@ class NoSuchFile(ArchiveError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The archive holds no file of that name. List its files, and use a key as it is listed."
+            "The archive holds no file of that name. List its files, and use a key exactly as listed."
         )
 
 
@@ -127,7 +121,7 @@ class FileNotReadable(ArchiveError):
     code = "file_not_readable"
 
     def __init__(self, reason: Reason) -> None:
-        super().__init__(f"This file cannot be read singly: {reason.message}.")
+        super().__init__(f"The file cannot be read on its own: {reason.message}.")
         self.reason = reason
 
 
@@ -142,7 +136,7 @@ class ArchiveTooLarge(ArchiveError):
     code = "archive_too_large"
 
     def __init__(self, what: str) -> None:
-        super().__init__(f"The archive goes past what is opened here: {what}.")
+        super().__init__(f"The archive exceeds a limit for opening it: {what}.")
 
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
@@ -155,11 +149,9 @@ class Limits:
     max_header_bytes: int = 32 * KIB  # one tar member's extended headers
     max_name: int = 1024
     max_depth: int = 3  # archives opened to reach a file; the bundle itself is the first
-    max_inflated_bytes: int = 32 * GIB  # in one call, all levels together; also the largest single file
+    max_inflated_bytes: int = 32 * GIB  # in one call, all levels together; also for a single file
     max_ratio: int = 200
-    ratio_free_bytes: int = (
-        64 * MIB
-    )  # below this the ratio is not held against a file: empty logs pack very well
+    ratio_free_bytes: int = 64 * MIB  # below this the ratio does not count: empty logs pack very well
     max_nested_bytes: int = (
         64 * MIB
     )  # a nested archive that is packed is inflated into memory, never onto a disk (P1)
@@ -170,7 +162,7 @@ class Limits:
 
 
 class Budget:
-    """Counts what one call inflates, at every level, and stops it at the limit."""
+    """The bytes that one call may inflate, at all levels; spending more raises."""
 
     def __init__(self, limits: Limits) -> None:
         self._left = limits.max_inflated_bytes
@@ -178,4 +170,4 @@ class Budget:
     def spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise ArchiveTooLarge("it inflates past the limit for one reading")
+            raise ArchiveTooLarge("it inflates past the limit for one read")

@@ -1,18 +1,15 @@
-r"""Listing the files inside a bundle, and reading one of them singly, without opening the rest.
+r"""Listing the files inside a bundle, and reading one of them without opening the rest.
 
-1. What an archive is, its magic bytes say; names are hints for people.
+1. An archive's magic bytes say what it is; names are hints for people.
 2. Nothing is written anywhere (P1): a stored nested archive is read in place, a packed one is inflated into memory
    up to a limit.
-3. `outer.zip!/inner.zip!/path`: each `!/` goes one archive deeper. A file's key is its name exactly as the archive
-   has it, behind the keys of the archives around it.
-4. Of several files of one name the first is the one that is read; the later ones are listed, and not readable. So
-   reading never has to go past the file it looks for.
-5. What must not be read is listed with its reason, and the same rule refuses it when it is opened.
-
-File names out of archives, judged and made fit to show. Pure.
-
-Old Windows tools write `\` between folders, so both slashes separate. A name that would land outside a folder if
-someone saved under it is refused, not repaired: a repaired name could be that of another file.
+3. `outer.zip!/inner.zip!/path`: each `!/` goes one archive deeper. A file's key is its name exactly as in the archive,
+   after the keys of the archives around it.
+4. Of several files of one name the first is readable; the later ones are listed as not readable. So reading never goes
+   past the file it looks for.
+5. A file that must not be read is listed with its reason, and the same rule refuses to open it.
+6. Old Windows tools write `\` between folders, so both slashes separate. A name that would be saved outside its folder
+   is refused, not repaired: a repaired name could be another file's.
 """
 
 from __future__ import annotations
@@ -53,7 +50,7 @@ def _slashed(name: str) -> str:
 
 
 def _climbs(name: str) -> bool:
-    """`..`, and what Windows makes of `...` or `.. `: it drops dots and spaces at the end."""
+    """Find `..`, also as `...` or `.. `, where Windows drops the dots and spaces at the end."""
     return any(part.startswith("..") and not part.rstrip(". ") for part in name.split("/"))
 
 
@@ -68,7 +65,7 @@ _RULES: tuple[tuple[Reason, Callable[[str], bool]], ...] = (
 
 
 def name_trick(name: str, max_name: int) -> Reason | None:
-    """Why a file of this name must not be read, or None."""
+    """Return why a file of this name must not be read, or None."""
     if len(name) > max_name:
         return Reason.LONG_NAME
     slashed = _slashed(name)
@@ -76,7 +73,7 @@ def name_trick(name: str, max_name: int) -> Reason | None:
 
 
 def shown(name: str, max_name: int) -> str:
-    """The name for a screen: one kind of slash, nothing that moves a cursor, hides or reverses text."""
+    """Make the name safe for a screen: one kind of slash, nothing that moves a cursor, hides or reverses text."""
     safe = _UNSHOWABLE.sub("\ufffd", _slashed(name[:max_name]))
     return (safe.removeprefix("./") or safe) + ("…" if len(name) > max_name else "")
 
@@ -86,7 +83,7 @@ def looks_archive(name: str) -> bool:
 
 
 def inner_name(name: str) -> str:
-    """What a single gzipped file is called: the outer name without `.gz`. The name inside the gzip is only a claim."""
+    """Name a single gzipped file: the outer name without `.gz`. The name inside the gzip is only a claim."""
     last = _slashed(name.rsplit(SEPARATOR, 1)[-1]).rsplit("/", 1)[-1]
     return last[:-3] if last.lower().endswith(".gz") and len(last) > 3 else last
 
@@ -102,7 +99,7 @@ _BY_KIND = {
 
 
 def detect(source: Source, limits: Limits = _DEFAULTS) -> ArchiveKind:
-    """What the bytes are, by their first block (of a gzip: also by what it inflates to)."""
+    """Detect the archive's kind by its first block (for a gzip also by the first inflated block)."""
     head = whole(source).read(tar_archive.BLOCK)
     if head.startswith(_ZIP_MAGICS):
         return ArchiveKind.ZIP
@@ -115,15 +112,15 @@ def _gzip_head(source: Source, limits: Limits) -> bytes:
     try:
         return io.BufferedReader(GzipStream(whole(source), limits, Budget(limits))).read(tar_archive.BLOCK)
     except ArchiveDamaged:
-        return b""  # still a gzip; reading it will say what is wrong
+        return b""  # still a gzip; reading it will report the damage
 
 
 def list_files(
     source: Source, name: str, limits: Limits = _DEFAULTS, *, inside: str = ""
 ) -> Iterator[ArchivedFile]:
-    """The files of the archive called `name`, or of the nested archive with the key `inside`, in their stored order.
+    """List the files of the archive called `name`, or of the nested archive with the key `inside`, in stored order.
 
-    Raises at once when there is no such archive; while iterating when damage or a limit is met, after the files before.
+    Raises at once when there is no such archive; on damage or a limit while iterating, after the files before it.
     """
     keys = inside.split(SEPARATOR) if inside else []
     members = _inside(source, name, keys, limits)
@@ -134,7 +131,7 @@ def list_files(
 
 
 def open_file(source: Source, name: str, path: str, limits: Limits = _DEFAULTS) -> OpenedFile:
-    """The file with the key `path`. Raises before the first byte if there is none or it must not be read."""
+    """Open the file with the key `path`. Raises before the first byte if there is none or it must not be read."""
     *around, last = path.split(SEPARATOR)
     member = _find(_inside(source, name, around, limits), last, limits)
     deeper = len(around) + 1 < limits.max_depth
@@ -143,7 +140,7 @@ def open_file(source: Source, name: str, path: str, limits: Limits = _DEFAULTS) 
 
 
 def _inside(source: Source, name: str, keys: list[str], limits: Limits) -> Iterator[Member]:
-    """The members of the archive that lies behind `keys`, one archive deeper for each."""
+    """Yield the members of the archive reached by `keys`, one archive deeper for each."""
     if len(keys) >= limits.max_depth:
         raise FileNotReadable(Reason.DEPTH)
     budget = Budget(limits)
@@ -163,7 +160,7 @@ def _find(members: Iterator[Member], key: str, limits: Limits) -> Member:
 
 
 def _in_memory(member: Member, limits: Limits) -> Source:
-    """A packed archive has no place to be read in: it is inflated, up to the limit, and kept while it is read."""
+    """Inflate a packed archive into memory, up to the limit, and keep it while it is read."""
     buffer = io.BytesIO()
     if (member.size or 0) <= limits.max_nested_bytes:
         for chunk in member.chunks():
@@ -172,7 +169,7 @@ def _in_memory(member: Member, limits: Limits) -> Source:
                 break
         else:
             return buffer
-    raise ArchiveTooLarge("a packed archive inside it is larger than is inflated into memory")
+    raise ArchiveTooLarge(f"a packed archive inside it inflates to more than {limits.max_nested_bytes} bytes")
 
 
 def _members(source: Source, name: str, limits: Limits, budget: Budget) -> Iterator[Member]:
@@ -190,7 +187,7 @@ def _members(source: Source, name: str, limits: Limits, budget: Budget) -> Itera
 
 
 def _single(source: Source, name: str, limits: Limits, budget: Budget) -> Member:
-    """A gzip that holds one file. Its size is known only by inflating (the length at its end is modulo 4 GiB)."""
+    """Make the member of a single gzipped file. Only inflating tells its size: the one at its end is modulo 4 GiB."""
     window = whole(source)
     seconds = int.from_bytes(window.read(8)[4:], "little")  # RFC 1952 2.3.1 MTIME; 0 is none
     stream = GzipStream(whole(source), limits, budget)
@@ -210,7 +207,7 @@ def _judged(members: Iterator[Member], limits: Limits) -> Iterator[tuple[Member,
     seen: set[bytes] = set()  # digests: a hundred thousand long names would be a hundred megabytes
     for count, member in enumerate(members, start=1):
         if count > limits.max_entries:
-            raise ArchiveTooLarge("it holds too many files")
+            raise ArchiveTooLarge(f"it holds more than {limits.max_entries} files")
         digest = hashlib.blake2b(member.name.encode(errors="surrogatepass"), digest_size=16).digest()
         again = digest in seen
         seen.add(digest)
@@ -218,7 +215,7 @@ def _judged(members: Iterator[Member], limits: Limits) -> Iterator[tuple[Member,
 
 
 def _reason(member: Member, limits: Limits) -> Reason | None:
-    """Why this file must not be read; the first that holds."""
+    """Return the first reason why this file must not be read, if any."""
     size, packed = member.size or 0, member.packed_size
     return (
         _BY_KIND.get(member.kind)

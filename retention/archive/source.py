@@ -1,12 +1,11 @@
-"""Where an archive's bytes come from, and the guards the standard library's parsers read them through.
+"""The source of an archive's bytes, the guards that parsers read it through, and a format's view of a file.
 
-1. A source is opened bundle bytes: reading a range opens only the segments under it, so reads stay local.
+1. A source is an opened bundle: reading a range opens only its segments, so reads stay local.
 2. A `Window` is a run of a source: a stored nested archive is read in place, without a copy.
 3. zipfile and tarfile trust the lengths they find. They see the bytes through `GuardedReads`, which refuses a read
-   before it happens when the archive's own headers ask for more than the limits give.
+   before it happens when the archive's own headers ask for more than the limits allow.
 4. A fault of the source (a store that errs, a segment that does not open) is never reported as a damaged archive.
-
-One file as a format's reader finds it, before the rules common to all formats judge it.
+5. A `Member` is a file as its format's reader finds it, before the rules common to all formats judge it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from typing import Protocol
 from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, FileKind, Reason
 
 CHUNK = 256 * 1024
-READ_AHEAD = 64 * 1024  # headers lie beside their data: one read brings both
+READ_AHEAD = 64 * 1024  # headers lie beside their data: one read gets both
 _PARSER_ERRORS = (
     zipfile.BadZipFile,
     tarfile.TarError,
@@ -51,7 +50,7 @@ def size_of(source: Source) -> int:
 
 
 class Window(io.RawIOBase):
-    """`length` bytes of a source from `start`, as a file of its own. A read is full unless the source ends first."""
+    """A run of `length` bytes of a source from `start`, as a file. A read is full unless the source ends first."""
 
     def __init__(self, source: Source, start: int, length: int) -> None:
         super().__init__()
@@ -66,7 +65,7 @@ class Window(io.RawIOBase):
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         target = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._length}[whence]
         if target < 0:
-            raise io.UnsupportedOperation("a seek before the start")
+            raise io.UnsupportedOperation("cannot seek before the start")
         self._position = target
         return target
 
@@ -88,7 +87,7 @@ def whole(source: Source) -> Window:
 
 
 class GuardedReads:
-    """The file object handed to a standard library parser: it reads at most what `allow` last granted."""
+    """A file object for a standard library parser: it reads at most what `allow` last granted."""
 
     def __init__(self, raw: io.RawIOBase | io.BufferedReader, allowed: int, what: str) -> None:
         self._raw, self._left, self._what = raw, allowed, what
@@ -118,7 +117,7 @@ class GuardedReads:
     def _noting_faults(self) -> Iterator[None]:
         try:
             yield
-        except io.UnsupportedOperation:  # the parser asked for a place that is not there
+        except io.UnsupportedOperation:  # the parser asked for a place that does not exist
             raise
         except Exception as fault:
             self.fault = fault
@@ -127,7 +126,7 @@ class GuardedReads:
 
 @contextmanager
 def parsing(reads: GuardedReads, what: str) -> Iterator[None]:
-    """Turns whatever the parser trips over into one clear error, unless the source itself was at fault."""
+    """Turn any failure of the parser into one clear error, unless the source itself was at fault."""
     try:
         yield
     except _PARSER_ERRORS as error:
@@ -141,20 +140,20 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """`chunks` and `window` are good while the reader's iterator stands on this member (a tar.gz cannot go back)."""
+    """A file in an archive. `chunks` and `window` work while the iterator is at it (a tar.gz cannot go back)."""
 
     name: str
     kind: FileKind
     size: int | None
     packed_size: int | None
     modified: datetime | None
-    reason: Reason | None  # what the format alone can know: encrypted, a link, overlapping
+    reason: Reason | None  # one that only the format can know: encrypted, a link, overlapping
     chunks: Callable[[], Iterator[bytes]]
-    window: Callable[[], Window | None]  # the bytes where they lie, if they lie there as they are
+    window: Callable[[], Window | None]  # the bytes in place, if they are stored uncompressed
 
 
 def since_epoch(seconds: float) -> datetime | None:
-    """A time an archive claims, or None where it is no time at all."""
+    """Convert a time that an archive claims, or return None where it is not one."""
     try:
         return _EPOCH + timedelta(seconds=seconds)
     except (OverflowError, ValueError):

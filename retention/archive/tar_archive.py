@@ -1,10 +1,10 @@
-"""Tar and tar.gz: the headers by tarfile, over guarded reads; a plain tar is hopped through, a packed one streamed.
+"""Tar and tar.gz: the headers by tarfile, over guarded reads; a plain tar is skipped through, a packed one streamed.
 
-1. Only headers are read to list a plain tar. A tar.gz has no directory: listing it inflates it once, to nowhere.
+1. Only headers are read to list a plain tar. A tar.gz has no directory: listing it inflates it once, keeping nothing.
 2. tarfile believes sizes: a negative one walks it backwards for ever, an extended header may ask for gigabytes, and its
    patterns for extended records take quadratic time. Progress, size and form of headers are checked here.
 3. Sparse files are refused: tarfile never returns from a read under a contradictory map of holes.
-4. An archive that ends without its end mark is damaged, and said to be so after the files before the cut are listed.
+4. An archive without its end mark is damaged, and reported as such after the files before the cut are listed.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ _DAMAGED = "its tar headers cannot be read"
 
 
 class _TarFile(tarfile.TarFile):
-    members: list[tarfile.TarInfo]  # there at run time, missing from the type stubs
+    members: list[tarfile.TarInfo]  # exists at run time, missing from the type stubs
 
 
 class _HeaderReads(GuardedReads):
-    """Grants each member its headers' share, and checks pax records before tarfile's pattern meets them."""
+    """Reads that grant each member its headers' share, and check pax records before tarfile's pattern sees them."""
 
     def __init__(self, raw: io.BufferedReader, limits: Limits) -> None:
         super().__init__(raw, 0, "a file's tar headers are too large")
@@ -61,7 +61,7 @@ class _HeaderReads(GuardedReads):
 
 
 def _well_formed_pax(body: bytes) -> bool:
-    """`length keyword=value\\n` records (POSIX pax, "Extended header"), in one pass; zeros fill the last block."""
+    """Check `length keyword=value\\n` records (POSIX pax, "Extended header") in one pass; zeros fill the last block."""
     position, end = 0, len(body.rstrip(b"\0"))
     while position < end:
         record = _PAX_RECORD.match(body, position)
@@ -75,7 +75,7 @@ def _well_formed_pax(body: bytes) -> bool:
 
 
 def is_tar(head: bytes) -> bool:
-    """Whether the first block is a tar header: its checksum holds (V7 archives have no magic)."""
+    """Tell whether the first block is a tar header, by its checksum (V7 archives have no magic)."""
     try:
         tarfile.TarInfo.frombuf(head[:BLOCK], "utf-8", "replace")
     except (tarfile.TarError, ValueError):
@@ -84,12 +84,12 @@ def is_tar(head: bytes) -> bool:
 
 
 def members(source: Source, limits: Limits) -> Iterator[Member]:
-    """The members of a plain tar, hopping from header to header."""
+    """Yield the members of a plain tar, skipping from header to header."""
     return _walk(io.BufferedReader(whole(source), READ_AHEAD), limits, in_place=True)
 
 
 def packed_members(source: Source, limits: Limits, budget: Budget) -> Iterator[Member]:
-    """The members of a gzipped tar, as its one pass comes to them."""
+    """Yield the members of a gzipped tar, in one pass."""
     stream = GzipStream(whole(source), limits, budget)
     return _walk(io.BufferedReader(stream, READ_AHEAD), limits, in_place=False)
 
@@ -108,7 +108,7 @@ def _walk(raw: io.BufferedReader, limits: Limits, *, in_place: bool) -> Iterator
         before = archive.offset
         yield _member(raw, info, in_place=in_place)
     if reads.last != bytes(BLOCK):
-        raise ArchiveDamaged("it ends without a tar's end mark")
+        raise ArchiveDamaged("it ends without a tar end mark")
 
 
 def _next(archive: _TarFile, reads: _HeaderReads) -> tarfile.TarInfo | None:
@@ -124,7 +124,7 @@ def _member(raw: io.BufferedReader, info: tarfile.TarInfo, *, in_place: bool) ->
     size = info.size if info.isreg() else 0
     data = Window(raw, info.offset_data, size)
     return Member(
-        name=info.name + "/" * info.isdir(),  # tarfile takes the slash off
+        name=info.name + "/" * info.isdir(),  # tarfile strips the slash
         kind=kind,
         size=size,
         packed_size=size if in_place else None,

@@ -5,7 +5,7 @@
 3. No byte serves two readable files: an entry whose extent reaches the next entry's start is refused (Fifield's
    overlapping bombs). Python's zipfile checks this only in later versions than the oldest we run on.
 4. A file is read from one window: from its local header to the next entry's start. The local header must name the same
-   file; sizes and checksum are the central directory's, so data descriptors need no care.
+   file; sizes and checksum are the central directory's, so data descriptors do not matter.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE 4.3.7
 _CENTRAL_SIGNATURE = b"PK\x01\x02"
 _END_RECORDS = 2 * (
     65_535 + 22 + 20 + 56
-)  # end record with the longest comment, zip64 locator and record; twice read
+)  # end record with the longest comment, zip64 locator and record; read twice
 _ENCRYPTED, _MARKS_LZMA_END, _PATCH, _UTF8, _HIDDEN = 0x1, 0x2, 0x20, 0x800, 0x2040
 _DOS_FOLDER = 0x10
 _DECODERS: dict[int, DecoderFor] = {
@@ -68,7 +68,7 @@ _FILETIME_EPOCH_SECONDS = 11_644_473_600  # from 1601 to 1970
 
 
 class _DirectoryReads(GuardedReads):
-    """Counts the entries in what zipfile is about to parse: each becomes an object of half a kilobyte."""
+    """Reads that count the entries which zipfile is about to parse: each becomes an object of half a kilobyte."""
 
     def __init__(self, source: Source, limits: Limits) -> None:
         super().__init__(
@@ -79,7 +79,7 @@ class _DirectoryReads(GuardedReads):
     def read(self, size: int = -1) -> bytes:
         data = super().read(size)
         if data.count(_CENTRAL_SIGNATURE) > self._max_entries:
-            raise ArchiveTooLarge("it holds too many files")
+            raise ArchiveTooLarge(f"it holds more than {self._max_entries} files")
         return data
 
 
@@ -117,7 +117,7 @@ class _Zip:
         return self._data(info, ceiling) if as_it_is else None
 
     def _data(self, info: zipfile.ZipInfo, ceiling: int) -> Window:
-        """The packed bytes, behind the local header, which must agree with the directory about the name."""
+        """Return the packed bytes, after the local header, whose name must agree with the directory's."""
         room = ceiling - info.header_offset
         extent = io.BufferedReader(Window(self.source, info.header_offset, room), READ_AHEAD)
         head = extent.read(_LOCAL_HEADER.size)
@@ -126,7 +126,7 @@ class _Zip:
         flags, (name_length, extra_length) = _LOCAL_HEADER.unpack(head)[2], _LOCAL_HEADER.unpack(head)[-2:]
         name = extent.read(name_length).decode("utf-8" if flags & _UTF8 else "cp437", "replace")
         if name != info.orig_filename:
-            raise ArchiveDamaged("a file's own header names another file than the directory")
+            raise ArchiveDamaged("a file's own header and the directory give it different names")
         if flags & (_ENCRYPTED | _HIDDEN):
             raise FileNotReadable(Reason.ENCRYPTED)
         start = _LOCAL_HEADER.size + name_length + extra_length
@@ -136,7 +136,7 @@ class _Zip:
 
 
 def members(source: Source, limits: Limits, budget: Budget) -> Iterator[Member]:
-    """Every entry, in the directory's order. The directory is read at once, the entries are made one by one."""
+    """Yield every entry, in the directory's order. The directory is read at once, the entries are made one by one."""
     reads = _DirectoryReads(source, limits)
     with parsing(reads, "its zip directory cannot be read"):
         directory = zipfile.ZipFile(cast(IO[bytes], reads))
@@ -146,7 +146,7 @@ def members(source: Source, limits: Limits, budget: Budget) -> Iterator[Member]:
 
 
 def _ceilings(infos: list[zipfile.ZipInfo], directory_start: int) -> list[int]:
-    """For each entry, where the next thing in the file begins: the entry's bytes must end by then."""
+    """Return for each entry where the next thing in the file begins: the entry's bytes must end by then."""
     ceilings = [directory_start] * len(infos)
     ceiling = directory_start
     for index in sorted(range(len(infos)), key=lambda i: (infos[i].header_offset, i), reverse=True):
@@ -156,7 +156,7 @@ def _ceilings(infos: list[zipfile.ZipInfo], directory_start: int) -> list[int]:
 
 
 def _kind(info: zipfile.ZipInfo) -> FileKind:
-    """By the Unix mode where there is one; Windows tools mark a folder by its last slash or the DOS attribute."""
+    """Tell the kind by the Unix mode if any; Windows tools mark a folder by its last slash or the DOS attribute."""
     by_mode = _KINDS.get(stat.S_IFMT(info.external_attr >> 16), FileKind.FILE)
     folder = info.orig_filename.endswith(("/", "\\")) or bool(info.external_attr & _DOS_FOLDER)
     return FileKind.FOLDER if by_mode is FileKind.FILE and folder else by_mode
@@ -172,7 +172,7 @@ def _reason(info: zipfile.ZipInfo, ceiling: int) -> Reason | None:
 
 
 def _modified(info: zipfile.ZipInfo) -> datetime | None:
-    """The UTC time from the extra fields; else the DOS time, which has no zone, read as UTC."""
+    """Return the UTC time from the extra fields; else the DOS time, which has no zone, read as UTC."""
     extra = info.extra
     while len(extra) >= 4:
         tag, size = struct.unpack_from("<2H", extra)

@@ -1,12 +1,9 @@
-"""How bytes are sealed and opened (P1): the format of a part, and the manifest that orders the parts.
+"""Sealing and opening bytes (P1): the format of a part, and the manifest that orders the parts.
 
-bundle_file.py      Reading a whole bundle: plaintext ranges over its ordered parts, and the same as a seekable
-                    file.
-data_keys.py        Data keys, wrapped keys, and the contract of whatever wraps them.
-format.py           What can go wrong in sealing, opening and key handling. No message holds key material or
-                    plaintext.
-manifest.py         The manifest: which parts, in which order, are a bundle. Its hash is what the audit log and the
-                    receipts bind.
-part_stream.py      Sealing and opening one part, segment by segment. The format is in format.py.
-sealed_manifest.py  The manifest as it is kept with the parts: objects and data key alone give a bundle back (P1).
+bundle_file.py      Reading a bundle: plaintext ranges over its ordered parts, and the same as a seekable file.
+data_keys.py        Data keys, wrapped keys, and the contract of their wrappers.
+format.py           The sealed format: a part's bytes and arithmetic, associated data, and the envelope's errors. Pure.
+manifest.py         The manifest: the ordered parts of a bundle. Its hash binds them in the audit log and in receipts.
+part_stream.py      Sealing and opening one part, segment by segment, and sealing a stream of pieces.
+sealed_manifest.py  The manifest sealed and stored with the parts, so that objects and data key suffice (P1).
 """

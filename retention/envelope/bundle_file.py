@@ -1,9 +1,9 @@
-"""Reading a whole bundle: plaintext ranges over its ordered parts, and the same as a seekable file.
+"""Reading a bundle: plaintext ranges over its ordered parts, and the same as a seekable file.
 
-1. A part is checked against the manifest's digest before the first byte of it is read: a part sealed with the right
-   key under the right name, but not the one that was received, is refused.
+1. A part is checked against the manifest's digest before its first byte is read: a part sealed with the right key under
+   the right name, but not the one received, is refused.
 2. From then on each segment is checked against that digest and its own tag before a byte of it leaves.
-3. `read_through` alone checks the digest last: for the read-back, which shows nobody a byte, and half the requests.
+3. Only `read_through` checks the digest last: for the read-back, which shows nobody a byte, with half the requests.
 4. Few parts are open at a time; readers are closed with the opener.
 """
 
@@ -31,7 +31,7 @@ CACHED_SEGMENTS = 2
 
 
 class StoredPart(Protocol):
-    """What opening needs of a stored part, of `PartReader`."""
+    """A stored part, as far as opening needs it: part of `PartReader`."""
 
     @property
     def size(self) -> int: ...
@@ -42,7 +42,7 @@ class StoredPart(Protocol):
 
 
 class BundleOpener:
-    """Opens plaintext ranges of one bundle; `open_part` opens a stored part by its id. One thread at a time."""
+    """An opener of plaintext ranges of one bundle; `open_part` opens a stored part by its id. One thread at a time."""
 
     def __init__(self, data_key: DataKey, manifest: Manifest, open_part: Callable[[str], StoredPart]) -> None:
         self._data_key = data_key
@@ -52,13 +52,13 @@ class BundleOpener:
 
     @property
     def length(self) -> int:
-        """Plaintext bytes of the bundle."""
+        """The bundle's size in plaintext bytes."""
         return self._manifest.length
 
     def read(self, offset: int, length: int) -> Iterator[bytes]:
-        """The plaintext range, piece by piece, each checked before it is yielded."""
+        """Yield the plaintext range, piece by piece, each checked first."""
         if offset < 0 or length < 0 or offset + length > self.length:
-            raise ValueError(f"a bundle of {self.length} bytes has no range {offset}+{length}")
+            raise ValueError(f"the range {offset}+{length} is outside the bundle's {self.length} bytes")
         end = offset + length
         while offset < end:
             start, opened = self.segment_at(offset)
@@ -67,20 +67,20 @@ class BundleOpener:
             yield piece
 
     def read_through(self) -> Iterator[bytes]:
-        """All of the plaintext, each byte of the store read once. What it yields is proven only when it has ended."""
+        """Yield all of the plaintext, reading each stored byte once. It is proven only when the iterator has ended."""
         for entry in self._manifest.parts:
             with closing(self._open_part(entry.part_id)) as stored:
                 yield from self._opener(entry, stored).read_through(entry.digest)
 
     def stored_manifest(self, manifest_id: str) -> Manifest:
-        """The manifest that is kept with the parts under this id. `SealBroken`."""
+        """Open the manifest stored with the parts under this id; `SealBroken` if it does not open."""
         with closing(self._open_part(manifest_id)) as stored:
             return open_manifest(
                 self._data_key, self._manifest.bundle_id, manifest_id, stored.size, stored.read_at
             )
 
     def segment_at(self, offset: int) -> tuple[int, bytes]:
-        """The whole segment that holds this byte of the bundle: where its plaintext starts, and the plaintext."""
+        """Open the segment that holds this byte of the bundle; return where its plaintext starts, and the plaintext."""
         entry = self._manifest.part_at(offset)
         number, inside = fmt.segment_of(offset - entry.offset)
         return offset - inside, self._part(entry).open_segment(number)
@@ -126,7 +126,7 @@ class BundleOpener:
 
 
 class SealedFile(io.RawIOBase):
-    """A bundle as a seekable, readable file for archive readers. Keeps the last opened segments at hand.
+    """A bundle as a seekable, readable file for archive readers. It caches the last opened segments.
 
     A broken seal raises `SealBroken` from any read. Closing it leaves the opener open. One thread at a time.
     """
@@ -149,12 +149,12 @@ class SealedFile(io.RawIOBase):
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._bundle.length}[whence]
         if origin + offset < 0:
-            raise ValueError("a position is not negative")
+            raise ValueError(f"cannot seek to {origin + offset}: a position must not be negative")
         self._position = origin + offset
         return self._position
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Fill from one segment at most; 0 at the end, as raw files do."""
+        """Fill the buffer from one segment at most; return 0 at the end, as raw files do."""
         out = memoryview(buffer).cast("B")
         if len(out) == 0 or self._position >= self._bundle.length:
             return 0

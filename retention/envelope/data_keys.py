@@ -1,7 +1,7 @@
-"""Data keys, wrapped keys, and the contract of whatever wraps them.
+"""Data keys, wrapped keys, and the contract of their wrappers.
 
-1. A data key is 32 random bytes, made for one bundle, and lives unwrapped in memory only.
-2. At rest it is a WrappedKey: sealed by the key-encryption key, bound to its bundle's id in the way `framing` says.
+1. A data key is 32 random bytes, made for one bundle, and exists unwrapped in memory only.
+2. At rest it is a WrappedKey: sealed by the key-encryption key, bound to its bundle's id as `framing` says.
 3. Rotating the key-encryption key re-wraps data keys; bundles are never sealed anew.
 4. Nothing here shows key bytes in a repr, a log, an exception or a pickle.
 """
@@ -25,14 +25,14 @@ DATA_KEY_LENGTH = 32
 
 
 class DataKey:
-    """A bundle's key. Compare with ==; take the bytes with reveal(), only to derive from or to wrap."""
+    """A bundle's key. Compare with ==; take the bytes with reveal(), only to derive from them or to wrap them."""
 
     __slots__ = ("_secret",)
-    __hash__ = None  # type: ignore[assignment]  # a key is not for looking things up by
+    __hash__ = None  # type: ignore[assignment]  # a key is not for look-ups
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) != DATA_KEY_LENGTH:
-            raise ValueError(f"a data key has {DATA_KEY_LENGTH} bytes")
+            raise ValueError(f"a data key must have {DATA_KEY_LENGTH} bytes, not {len(secret)}")
         self._secret = bytes(secret)
 
     @classmethod
@@ -49,12 +49,12 @@ class DataKey:
         return "DataKey(hidden)"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a data key is not pickled or copied")
+        raise TypeError("a data key cannot be pickled or copied")
 
 
 @dataclass(frozen=True, slots=True)
 class WrappedKey:
-    """A data key under a key-encryption key: the small object kept in the key store."""
+    """A data key under a key-encryption key: the small object in the key store."""
 
     kek_id: str
     algorithm: str
@@ -75,7 +75,7 @@ class WrappedKey:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Self:
-        """`WrappedKeyBroken`, or `NewerFraming` if a newer version wrote it."""
+        """Parse a stored wrapped key. `WrappedKeyBroken`, or `NewerFraming` if a newer version wrote it."""
         try:
             fields = json.loads(raw)
             framing = fields.pop("framing", frames.FIRST)
@@ -94,7 +94,7 @@ class WrappedKey:
 
 
 class KeyWrapper(Protocol):
-    """Holds the key-encryption key and never hands it out. Every wrapper passes tests/contracts/.
+    """The holder of a key-encryption key, which it never hands out. Every wrapper passes tests/contracts/.
 
     - `wrap` uses the current key-encryption key; two wraps of one key differ; each names the key that can unwrap it.
     - The bundle id is bound in: a wrapped key moved to another bundle does not unwrap.
@@ -104,7 +104,7 @@ class KeyWrapper(Protocol):
 
     @property
     def current_kek_id(self) -> str:
-        """Id of the key that `wrap` would use now. A wrapped key with another id is due for re-wrapping."""
+        """Return the id of the key that `wrap` would use now. A wrapped key with another id is due for re-wrapping."""
 
     def wrap(self, data_key: DataKey, bundle_id: str) -> WrappedKey:
         """Wrap for this bundle. `KeyWrapperUnavailable`, or `KeyFileRefused` for a local file."""
@@ -117,13 +117,13 @@ class KeyWrapper(Protocol):
 
 
 USABLE_SECONDS = 10.0
-"""That a key could be used counts for so long: asking costs a key vault two requests."""
+"""How long a successful check counts: each costs a key vault two requests."""
 
 
 class WrapperCheck:
-    """Whether a data key could be wrapped now, found out by wrapping one that nobody uses. Thread-safe.
+    """A check that a data key can be wrapped now, by wrapping one that nobody uses. Thread-safe.
 
-    `now` tells seconds that only ever grow. That it cannot be used is never remembered.
+    `now` returns seconds that only ever grow. A failed check is never remembered.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -140,7 +140,7 @@ class WrapperCheck:
 
 
 class RotatingKeyWrapper(KeyWrapper, Protocol):
-    """A wrapper whose key can be rotated from here, by whoever may."""
+    """A wrapper whose key can be rotated from here, by anybody allowed to."""
 
     def rotate(self, now: datetime) -> str:
-        """Make a new key-encryption key the current one; its id. Re-wrap the stored keys afterwards."""
+        """Make a new key-encryption key current and return its id. Re-wrap the stored keys afterwards."""

@@ -1,6 +1,6 @@
-"""What can go wrong in sealing, opening and key handling. No message holds key material or plaintext.
+"""The sealed format: a part's bytes and arithmetic, associated data, and the envelope's errors. Pure.
 
-Tink streaming AEAD, AES256_GCM_HKDF_1MB: the bytes and the arithmetic, without cryptography and without I/O.
+A part is sealed as Tink streaming AEAD, AES256_GCM_HKDF_1MB:
 
     sealed part = header | segment 0 | segment 1 | ... | segment n
     header      = header length (1 byte, 40) | salt (32) | nonce prefix (7)
@@ -8,21 +8,19 @@ Tink streaming AEAD, AES256_GCM_HKDF_1MB: the bytes and the arithmetic, without 
 
 Header and segment 0 together, and every later segment but the last, are exactly 1 MiB; so segment k starts at k MiB
 (segment 0 after the header) and holds 1,048,520 plaintext bytes (k = 0) or 1,048,560. The last segment may be shorter;
-only that of an empty part is empty. A part ending with a full segment gets no empty one behind it.
+only that of an empty part is empty. A part ending with a full segment gets no empty one after it.
 
 Key        HKDF-SHA256(ikm = data key, salt, info = associated data) -> 32 bytes: one AES key a part.
 Nonce      prefix (7) | segment number (4, big-endian) | 1 if the segment is the last, else 0
            - The pair (AES key, nonce) never repeats: the salt, hence the AES key, is drawn afresh for each part and
-             never given from outside, and within a part each segment number is used once. The prefix is random too,
-             as the format has it; uniqueness does not rest on it.
+             never passed in, and within a part each segment number is used once. The prefix is random too, as the
+             format requires; uniqueness does not depend on it.
            - The number pins a segment's place: swapped, dropped, doubled segments do not open.
            - The flag pins the end: cutting at a segment boundary makes a segment the last that was not sealed as last.
-Associated data pins the part to its bundle and its name: a part moved to another name derives another key. Its bytes:
-framing.py.
+Associated data pins the part to its bundle and its name: a part moved to another name derives another key. The same
+bytes ("framing") bind manifests and data keys:
 
-The exact bytes that bind a ciphertext to what it is of: associated data of parts, manifests and data keys. Pure.
-
-Framing 2, what is sealed from now on: fields, each as its length (4 bytes, big-endian) and its bytes (UTF-8):
+Framing 2, of everything sealed now: fields, each as its length (4 bytes, big-endian) and its bytes (UTF-8):
     `casevault v2` | purpose | field | field ...
     part               bundle id | part id                    HKDF's info          format.py
     manifest           bundle id | manifest id                HKDF's info          manifest.py
@@ -30,13 +28,14 @@ Framing 2, what is sealed from now on: fields, each as its length (4 bytes, big-
     data key in vault  salt | bundle id                       HMAC's message       key_vault.py
 Length before content: no two lists of fields give the same bytes, and no two purposes share any.
 
-Framing 1, what was sealed before; read, and never written:
+Framing 1, of everything sealed earlier; read, and never written:
     part               `casevault part v1` | length | bundle id | length | part id
     data key           `casevault data key v1` NUL key-encryption key's id NUL bundle id
     data key in vault  `casevault data key in a vault v1` NUL salt (16 bytes) bundle id
-Framing 2 begins with a zero byte and framing 1 with a letter: neither is ever taken for the other.
+Framing 2 begins with a zero byte and framing 1 with a letter: neither is ever taken for the other. The framing used is
+stored beside the ciphertext: a part's in the manifest, a data key's in its wrapped key.
 
-Which one it was is told beside what was sealed: by the manifest for a part, by the wrapped key for itself.
+No message of an error holds key material or plaintext.
 """
 
 from __future__ import annotations
@@ -51,19 +50,19 @@ class EnvelopeError(Exception):
 
 
 class ImpossibleLength(EnvelopeError, ValueError):
-    """No sealed part has this length."""
+    """A length that no sealed part has."""
 
 
 class SealMisuse(EnvelopeError):
-    """The caller broke a rule of sealing; nothing was sealed by the refused call."""
+    """A call that breaks a rule of sealing; it sealed nothing."""
 
 
 class NewerFraming(EnvelopeError, ValueError):
-    """What was sealed is bound in a way that only a newer version knows. Not damage: that version opens it."""
+    """Sealed bytes bound in a way that only a newer version knows. Not damage: that version opens them."""
 
 
 class SealBroken(EnvelopeError):
-    """Stored bytes are not what was sealed: flipped, dropped, swapped, truncated, replayed or of another key."""
+    """Stored bytes that are not what was sealed: flipped, dropped, swapped, truncated, replayed or of another key."""
 
     def __init__(self, part_id: str, segment: int | None, why: str) -> None:
         where = f"part {part_id}" if segment is None else f"part {part_id}, segment {segment}"
@@ -77,21 +76,21 @@ class KeyWrapperError(EnvelopeError):
 
 
 class KeyFileRefused(KeyWrapperError):
-    """The local key file is missing, open to others, malformed, or already there. The message says what to do."""
+    """A local key file that is missing, open to others, malformed, or already there. The message says what to do."""
 
 
 class UnknownKeyEncryptionKey(KeyWrapperError):
-    """The data key was wrapped by a key-encryption key that this wrapper does not hold."""
+    """A data key wrapped by a key-encryption key that this wrapper does not hold."""
 
 
 class WrappedKeyBroken(KeyWrapperError):
-    """The wrapped key was altered, belongs to another bundle, or is not one at all."""
+    """A wrapped key that was altered, belongs to another bundle, or is not one at all."""
 
 
 class KeyWrapperUnavailable(KeyWrapperError):
-    """The key-encryption key cannot be used now; the same call may succeed later.
+    """A key-encryption key that cannot be used now; the same call may succeed later.
 
-    `cause` says why and what to do without saying which key it is: anybody may be told it.
+    `cause` says why and what to do without naming the key, so anybody may see it.
     """
 
     def __init__(self, message: str, cause: str = "cannot be used now") -> None:
@@ -124,19 +123,19 @@ class Header:
     @classmethod
     def parse(cls, raw: bytes) -> Self:
         if len(raw) != HEADER or raw[0] != HEADER:
-            raise ValueError("not the header of a sealed part")
+            raise ValueError("these bytes are not the header of a sealed part")
         return cls(raw[1 : 1 + SALT], raw[1 + SALT :])
 
 
 def nonce(prefix: bytes, number: int, *, last: bool) -> bytes:
-    """The nonce of one segment; see above for why none repeats."""
+    """Build the nonce of one segment; see above for why none repeats."""
     if not 0 <= number < SEGMENTS_MAX:
         raise ImpossibleLength(f"a part has no segment {number}")
     return struct.pack(">7sIB", prefix, number, last)
 
 
 def segment_of(plaintext_offset: int) -> tuple[int, int]:
-    """The segment that holds this plaintext byte, and its place within that segment's plaintext."""
+    """Return the segment that holds this plaintext byte, and its offset within that segment's plaintext."""
     if plaintext_offset < FIRST_PLAINTEXT:
         return 0, plaintext_offset
     number, inside = divmod(plaintext_offset - FIRST_PLAINTEXT, LATER_PLAINTEXT)
@@ -144,17 +143,17 @@ def segment_of(plaintext_offset: int) -> tuple[int, int]:
 
 
 def segment_start(number: int) -> int:
-    """Plaintext offset of the segment's first byte."""
+    """Return the plaintext offset of the segment's first byte."""
     return 0 if number == 0 else FIRST_PLAINTEXT + (number - 1) * LATER_PLAINTEXT
 
 
 def segment_plaintext(number: int) -> int:
-    """Plaintext bytes that fill this segment."""
+    """Return how many plaintext bytes fill this segment."""
     return FIRST_PLAINTEXT if number == 0 else LATER_PLAINTEXT
 
 
 def segment_count(ciphertext: int) -> int:
-    """Segments in a sealed part of this length."""
+    """Count the segments in a sealed part of this length."""
     count = -(-ciphertext // SEGMENT)
     smallest = HEADER + TAG if count <= 1 else (count - 1) * SEGMENT + TAG + 1
     if ciphertext < smallest or count > SEGMENTS_MAX:
@@ -163,7 +162,7 @@ def segment_count(ciphertext: int) -> int:
 
 
 def segment_extent(number: int, ciphertext: int) -> tuple[int, int, bool]:
-    """Where the segment lies in a sealed part of this length: offset, length with tag, whether it is the last."""
+    """Locate the segment in a sealed part of this length: offset, length with tag, whether it is the last."""
     count = segment_count(ciphertext)
     if not 0 <= number < count:
         raise ImpossibleLength(f"a sealed part of {ciphertext} bytes has no segment {number}")
@@ -173,15 +172,15 @@ def segment_extent(number: int, ciphertext: int) -> tuple[int, int, bool]:
 
 
 def ciphertext_length(plaintext: int) -> int:
-    """Bytes of the sealed part that holds this many plaintext bytes."""
+    """Return the length of the sealed part for this many plaintext bytes."""
     if plaintext < 0:
-        raise ImpossibleLength("a length is not negative")
+        raise ImpossibleLength(f"{plaintext} is not a length: it must not be negative")
     last, _ = segment_of(max(plaintext - 1, 0))
     return plaintext + HEADER + (last + 1) * TAG
 
 
 def plaintext_length(ciphertext: int) -> int:
-    """Plaintext bytes in a sealed part of this length. `ImpossibleLength` where no part has it."""
+    """Return the plaintext length of a sealed part of this length. `ImpossibleLength` where no part has it."""
     return ciphertext - HEADER - segment_count(ciphertext) * TAG
 
 
@@ -194,13 +193,13 @@ DATA_KEY_IN_VAULT: Final = "data key in vault"
 
 
 def bound(purpose: str, *fields: str | bytes, framing: int = CURRENT) -> bytes:
-    """The bytes for these fields. `NewerFraming` for one that is not known here."""
+    """Encode the associated data for these fields. `NewerFraming` for an unknown framing."""
     raw = [field.encode() if isinstance(field, str) else field for field in fields]
     if framing == CURRENT:
         return _lengthened([b"casevault v2", purpose.encode(), *raw])
     if framing == FIRST and purpose in _FIRST:
         return _first(purpose, raw)
-    raise NewerFraming(f"framing {framing!r} of a {purpose} is not known here: it needs a newer casevault")
+    raise NewerFraming(f"framing {framing!r} of a {purpose} is unknown here: it needs a newer casevault")
 
 
 def _lengthened(fields: list[bytes]) -> bytes:

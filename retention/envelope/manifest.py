@@ -1,14 +1,14 @@
-"""The manifest: which parts, in which order, are a bundle. Its hash is what the audit log and the receipts bind.
+"""The manifest: the ordered parts of a bundle. Its hash binds them in the audit log and in receipts.
 
-Rules: parts lie end to end from offset 0 without gap or overlap; each holds at least one byte; no part id comes twice.
-An empty bundle has no parts. A list that breaks a rule is no manifest.
+Rules: parts lie end to end from offset 0 without gap or overlap; each holds at least one byte; no part id occurs twice.
+An empty bundle has no parts. A list that breaks a rule is not a manifest.
 
 Canonical bytes: JSON (RFC 8259), ASCII, keys sorted, no white space, lengths as integers, digests as lower-case hex:
     {"bundle":...,"format":"casevault-manifest-v2",
      "parts":[{"digest":...,"framing":...,"length":...,"offset":...,"part":...}],
      "seal":"AES256_GCM_HKDF_1MB"}          (in one line)
-`framing`: how the part is bound to its name (framing.py). Where all parts are of framing 1 the format is
-`casevault-manifest-v1` and no part has the field: so it was written before, and so its hash stands in the log.
+`framing`: how the part is bound to its name (format.py). Where all parts are of framing 1 the format is
+`casevault-manifest-v1` and no part has the field: so it was written before, and its hash is in the log.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FORMATS = {frames.FIRST: "casevault-manifest-v1", frames.CURRENT: "casevault-ma
 
 @dataclass(frozen=True, slots=True)
 class PartEntry:
-    """One part: its plaintext run within the bundle, and the digest of its sealed form."""
+    """A part: its plaintext run within the bundle, and the digest of its sealed form."""
 
     part_id: str
     offset: int
@@ -40,7 +40,7 @@ class PartEntry:
 
 
 class Manifest:
-    """The ordered parts of one bundle; cannot exist with a rule broken."""
+    """The ordered parts of one bundle; it cannot exist with a rule broken."""
 
     def __init__(self, bundle_id: str, parts: Sequence[PartEntry]) -> None:
         self.bundle_id = bundle_id
@@ -54,7 +54,7 @@ class Manifest:
         for part in self.parts:
             if part.offset != expected:
                 raise ValueError(
-                    f"part {part.part_id} starts at {part.offset}, the one before ends at {expected}"
+                    f"part {part.part_id} starts at {part.offset}, but the one before ends at {expected}"
                 )
             if part.length < 1 or len(part.digest) != DIGEST:
                 raise ValueError(
@@ -66,16 +66,16 @@ class Manifest:
                 )
             expected += part.length
         if len({part.part_id for part in self.parts}) != len(self.parts):
-            raise ValueError("a part comes twice")
+            raise ValueError("a part occurs twice")
 
     def part_at(self, offset: int) -> PartEntry:
-        """The part that holds this plaintext byte of the bundle."""
+        """Return the part that holds this plaintext byte of the bundle."""
         if not 0 <= offset < self.length:
-            raise ValueError(f"a bundle of {self.length} bytes has no byte {offset}")
+            raise ValueError(f"the byte {offset} is outside the bundle's {self.length} bytes")
         return self.parts[bisect_right(self._offsets, offset) - 1]
 
     def to_bytes(self) -> bytes:
-        """The canonical bytes."""
+        """Encode the manifest as its canonical bytes."""
         form = max((part.framing for part in self.parts), default=frames.CURRENT)
         fields = {
             "bundle": self.bundle_id,
@@ -86,19 +86,19 @@ class Manifest:
         return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
     def hash(self) -> bytes:
-        """SHA-256 of the canonical bytes."""
+        """Compute the SHA-256 of the canonical bytes."""
         return hashlib.sha256(self.to_bytes()).digest()
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
-        """The manifest with these canonical bytes. ValueError for any others."""
+        """Parse the canonical bytes of a manifest. ValueError for any others."""
         try:
             fields = json.loads(raw)
             manifest = cls(fields["bundle"], [_entry(part) for part in fields["parts"]])
         except (KeyError, TypeError, AttributeError):
-            raise ValueError("not a manifest") from None
+            raise ValueError("these bytes are not a manifest") from None
         if manifest.to_bytes() != raw:
-            raise ValueError("not the canonical bytes of a manifest that is known here")
+            raise ValueError("these bytes are not the canonical form of a manifest known here")
         return manifest
 
 

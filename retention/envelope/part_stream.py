@@ -1,23 +1,22 @@
-"""Sealing and opening one part, segment by segment. The format is in format.py.
+"""Sealing and opening one part, segment by segment, and sealing a stream of pieces. The format is in format.py.
 
 Sealing
-1. A sealer makes its own salt and nonce prefix; there is no way to give it one, to rewind it, or to copy it.
+1. A sealer makes its own salt and nonce prefix; nobody can give it one, rewind it, or copy it.
 2. A segment number is spent before its bytes are encrypted, so no failure makes a nonce serve twice.
 3. Every segment but the last is full; nothing follows the last.
 Opening
-4. A segment's tag is checked before any byte of it is handed out; what was not checked is not returned.
+4. A segment's tag is checked before any byte of it is returned.
 5. Lengths come from the manifest, never from the store; a digest, once checked, pins every segment read after it.
 
 The part's digest = SHA-256(`casevault part digest v1` | header | tag of segment 0 | ... | tag of segment n |
 plaintext length as 8 bytes big-endian). Under one key a tag stands for its segment, the header for the key, so the
-digest stands for the whole part and costs 16 bytes of hashing a MiB. It tells apart two sealings of the same part,
+digest stands for the whole part and costs 16 bytes of hashing a MiB. It distinguishes two sealings of the same part,
 both of which would open.
 
-Sealing a run of bytes that comes in pieces of any size, straight into the place where it is stored.
-
-One piece, or one segment's worth of gathered pieces, is held back until more comes or `finish` says that it was the
-last: the last segment carries a flag. A piece of `bytes` that fills a segment exactly is sealed where it lies, without
-a copy; so feed pieces of `room` bytes where speed counts.
+`SealingWriter` seals pieces of any size straight into their place in the store. It holds back one piece, or one
+segment's worth of gathered pieces, until more comes or `finish` says that it was the last: the last segment carries a
+flag. A piece of `bytes` that fills a segment exactly is sealed in place, without a copy; so write pieces of `room`
+bytes where speed counts.
 """
 
 from __future__ import annotations
@@ -53,9 +52,9 @@ def _digest(header: bytes, tags: bytes, plaintext: int) -> bytes:
 
 
 class PartSealer:
-    """Seals one part into memory that the caller provides. One thread at a time.
+    """A sealer of one part into memory that the caller provides. One thread at a time.
 
-    `purpose`: what it is a part of (framing.py); the bundle itself, unless another is named.
+    `purpose`: what the bytes are (format.py); a part of the bundle, unless another is named.
     """
 
     def __init__(self, data_key: DataKey, bundle_id: str, part_id: str, purpose: str = frames.PART) -> None:
@@ -69,27 +68,27 @@ class PartSealer:
 
     @property
     def room(self) -> int:
-        """Plaintext bytes that fill the segment sealed next."""
+        """The number of plaintext bytes that fill the next segment."""
         return fmt.segment_plaintext(self._number)
 
     @property
     def length(self) -> int:
-        """Plaintext bytes sealed so far."""
+        """The number of plaintext bytes sealed so far."""
         return self._length
 
     @property
     def digest(self) -> bytes:
         """The part's digest, once the last segment is sealed."""
         if not self._complete:
-            raise SealMisuse("a part has no digest before its last segment is sealed")
+            raise SealMisuse("the part has no digest yet: seal its last segment first")
         return _digest(self._header.encode(), bytes(self._tags), self._length)
 
     def sealed_length(self, plaintext: int) -> int:
-        """Bytes that sealing the next segment with this much plaintext writes: what to reserve."""
+        """Return how many bytes sealing the next segment with this much plaintext writes, to reserve them."""
         return plaintext + fmt.TAG + (fmt.HEADER if self._number == 0 else 0)
 
     def seal(self, plaintext: Buffer, out: memoryview, *, last: bool) -> int:
-        """Seal one segment into `out` (the first: header before it); returns the bytes written."""
+        """Seal one segment into `out` (before the first, the header); return the number of bytes written."""
         with memoryview(plaintext) as view:
             length = view.nbytes
         self._refuse_misuse(length, len(out), last)
@@ -107,22 +106,24 @@ class PartSealer:
 
     def _refuse_misuse(self, length: int, room_out: int, last: bool) -> None:
         if not self._open:
-            raise SealMisuse("this part is finished; a new part needs a new sealer")
+            raise SealMisuse("the part is finished: make a new sealer for a new part")
         if length > self.room or (length < self.room and not last):
-            raise SealMisuse(f"a segment holds {self.room} bytes, only the last may hold fewer: got {length}")
+            raise SealMisuse(
+                f"got {length} bytes: this segment takes {self.room}, or fewer if it is the last"
+            )
         if length == 0 and self._number > 0:
-            raise SealMisuse("only an empty part has an empty segment")
+            raise SealMisuse("got no bytes: only an empty part has an empty segment")
         if room_out < self.sealed_length(length):
-            raise SealMisuse(f"sealing needs {self.sealed_length(length)} bytes of room: got {room_out}")
+            raise SealMisuse(f"got room for {room_out} bytes: sealing needs {self.sealed_length(length)}")
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a sealer is not pickled or copied: a copy would use its nonces again")
+        raise TypeError("a sealer cannot be pickled or copied: a copy would use its nonces again")
 
 
 class PartOpener:
-    """Opens ranges of one part. `ciphertext_length` is what the manifest implies. One thread at a time.
+    """An opener of ranges of one part. `ciphertext_length` is implied by the manifest. One thread at a time.
 
-    `framing` and `purpose`: those that it was sealed with. `NewerFraming`.
+    `framing` and `purpose` are those it was sealed with; `NewerFraming` for an unknown one.
     """
 
     def __init__(
@@ -152,18 +153,18 @@ class PartOpener:
         return SealBroken(self._part_id, segment, why)
 
     def open_segment(self, number: int) -> bytes:
-        """The plaintext of one segment, checked."""
+        """Open one segment; return its checked plaintext."""
         sealed = self._sealed(number)
         if self._tags is not None and sealed[-fmt.TAG :] != self._tag(self._tags, number):
-            raise self._broken(number, "not the segment that the manifest names")
+            raise self._broken(number, "it is not the segment that the manifest names")
         return self._opened(number, sealed)
 
     def _sealed(self, number: int) -> bytes:
         offset, length, last = fmt.segment_extent(number, self._size)
-        # Of the last segment one byte more is asked for: bytes appended behind it are found too.
+        # For the last segment one byte more is requested, to find bytes appended after it.
         sealed = self._read_at(offset, length + last)
         if len(sealed) != length:
-            raise self._broken(number, "shorter or longer than it was sealed")
+            raise self._broken(number, "it is shorter or longer than when it was sealed")
         return sealed
 
     def _opened(self, number: int, sealed: bytes) -> bytes:
@@ -173,13 +174,13 @@ class PartOpener:
             return self._cipher.decrypt(nonce, sealed, None)
         except InvalidTag:
             raise self._broken(
-                number, "its bytes, its place or its key is not the one it was sealed with"
+                number, "its bytes, its place or its key is not what it was sealed with"
             ) from None
 
     def read(self, offset: int, length: int) -> Iterator[bytes]:
-        """The plaintext range, a piece a segment, each checked before it is yielded."""
+        """Yield the plaintext range, a piece a segment, each checked first."""
         if offset < 0 or length < 0 or offset + length > self.length:
-            raise ValueError(f"a part of {self.length} bytes has no range {offset}+{length}")
+            raise ValueError(f"the range {offset}+{length} is outside the part's {self.length} bytes")
         end = offset + length
         while offset < end:
             number, inside = fmt.segment_of(offset)
@@ -189,9 +190,9 @@ class PartOpener:
             yield piece
 
     def read_through(self, expected: bytes) -> Iterator[bytes]:
-        """All of the part, each segment checked by its own tag; the part against its digest when all have been read.
+        """Yield all of the part, each segment checked by its own tag, and the part against its digest at the end.
 
-        Each byte is read once, and the tags are not read beforehand. For whoever gives nothing on before the end.
+        Each byte is read once, and the tags are not read beforehand. For callers that pass nothing on before the end.
         """
         tags = bytearray()
         for number in range(fmt.segment_count(self._size)):
@@ -201,14 +202,14 @@ class PartOpener:
         self._check_digest(bytes(tags), expected)
 
     def verify_digest(self, expected: bytes) -> None:
-        """Check the part against its digest by reading header and tags only; pins all segments read later."""
+        """Check the part against its digest, reading only header and tags; this pins all segments read later."""
         tags = b"".join(self._read_tag(number) for number in range(fmt.segment_count(self._size)))
         self._check_digest(tags, expected)
         self._tags = tags
 
     def _check_digest(self, tags: bytes, expected: bytes) -> None:
         if not hmac.compare_digest(_digest(self._header.encode(), tags, self.length), expected):
-            raise self._broken(None, "not the part that the manifest names")
+            raise self._broken(None, "it is not the part that the manifest names")
 
     def _read_tag(self, number: int) -> bytes:
         offset, length, _ = fmt.segment_extent(number, self._size)
@@ -220,7 +221,7 @@ class PartOpener:
 
 
 class Room(Protocol):
-    """Where sealed bytes go: the two calls of `PartWriter` that sealing needs."""
+    """A place for sealed bytes: the two calls of `PartWriter` that sealing needs."""
 
     def reserve(self, length: int) -> memoryview: ...
 
@@ -228,7 +229,7 @@ class Room(Protocol):
 
 
 class SealingWriter:
-    """Seals what is written to it. The store's writer is the caller's to commit or abort. One thread at a time."""
+    """A writer that seals. The caller commits or aborts the store's writer. One thread at a time."""
 
     def __init__(self, sealer: PartSealer, out: Room) -> None:
         self._sealer = sealer
@@ -238,16 +239,16 @@ class SealingWriter:
 
     @property
     def room(self) -> int:
-        """The size of the next piece that needs no copy."""
+        """The size of the next piece that is sealed without a copy."""
         return LATER_PLAINTEXT if self._full else self._sealer.room - len(self._gathered)
 
     @property
     def length(self) -> int:
-        """Plaintext bytes written so far."""
+        """The number of plaintext bytes written so far."""
         return self._sealer.length + len(self._whole or b"") + len(self._gathered)
 
     def write(self, piece: bytes) -> None:
-        """Take a piece; seals and passes on every segment that is now known not to be the last."""
+        """Take a piece; seal and pass on every segment now known not to be the last."""
         view = memoryview(piece)
         while len(view):
             if self._full:
@@ -271,6 +272,6 @@ class SealingWriter:
         self._gathered.clear()
 
     def finish(self) -> bytes:
-        """Seal what is held as the last segment; the part's digest. The store's `commit` comes next."""
+        """Seal the held bytes as the last segment; return the part's digest. The store's `commit` comes next."""
         self._seal(last=True)
         return self._sealer.digest

@@ -2,17 +2,17 @@
 
 1. The file is made only when asked to (`create`); a missing file is an error, never a reason to make a new key:
    a new key in the place of a lost one would open nothing.
-2. It is a regular file of this user, readable by nobody else; anything else is refused.
+2. It is a regular file of this user, readable by nobody else; any other is refused.
 3. A key's id is derived from the key, so a damaged or foreign file cannot pass for the right one.
-4. `rotate` adds a key and keeps the old ones for unwrapping. The file is replaced whole: new file, fsync, rename*,
+4. `rotate` adds a key and keeps the old ones for unwrapping. The file is replaced atomically: new file, fsync, rename*,
    fsync of the folder (* from here the new key is the current one). Rotations of several processes take turns.
-5. Every call looks whether the file was replaced, so a running process follows another's rotation at once.
+5. Every call checks whether the file was replaced, so a running process follows another's rotation at once.
 Keys are never dropped here: only a census of every stored wrapped key, in all processes, could show one unused.
 
-Wrapping is AES-256-GCM; the associated data binds key id and bundle id (framing.py).
+Wrapping is AES-256-GCM; the associated data binds key id and bundle id (envelope/format.py).
     wrapped = nonce (12) | ciphertext of the data key (32) | tag (16)
-Nonce: 96 random bits a wrap. A key makes one wrap a bundle, far below the 2^32 at which random nonces of this length
-grow likely (2^-32) to meet (NIST SP 800-38D, 8.3).
+Nonce: 96 random bits a wrap. A key makes one wrap a bundle, far below the 2^32 at which a collision of random nonces of
+this length grows likely (2^-32; NIST SP 800-38D, 8.3).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _encode(keys: tuple[_Key, ...]) -> bytes:
 
 
 def _decode(raw: bytes) -> tuple[_Key, ...] | None:
-    """The keys, the current one last; None if this is no key file. The reason would quote the file, so none."""
+    """Parse the keys, the current one last; None if this is not a key file. A reason would quote the file."""
     try:
         document = json.loads(raw)
         keys = tuple(
@@ -84,13 +84,13 @@ def _decode(raw: bytes) -> tuple[_Key, ...] | None:
 
 
 def _read(path: Path) -> tuple[tuple[int, int, int], tuple[_Key, ...]]:
-    """Which file it is, and its keys; `KeyFileRefused` with what to do."""
+    """Read the file's identity and its keys; `KeyFileRefused` says what to do."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError:
         raise KeyFileRefused(
-            f"the key file {path} is missing. Restore it: without it no stored bundle can be opened. "
-            "Create a new one only for a store that holds no bundle yet."
+            f"the key file {path} is missing. Restore it: no stored bundle can be opened without it. "
+            "Create a new one only for a store without bundles."
         ) from None
     except OSError as error:
         raise KeyFileRefused(f"the key file {path} cannot be read: {error.strerror}.") from None
@@ -102,7 +102,7 @@ def _read(path: Path) -> tuple[tuple[int, int, int], tuple[_Key, ...]]:
         os.close(fd)
     if keys is None:
         raise KeyFileRefused(
-            f"{path} is not a key file, or it is damaged. Restore it from where it was kept; do not edit it."
+            f"{path} is not a key file, or is damaged. Restore it from its back-up; do not edit it."
         )
     return _identity(status), keys
 
@@ -115,7 +115,7 @@ def _refuse_unsafe(path: Path, status: os.stat_result) -> None:
     if status.st_mode & 0o077:
         raise KeyFileRefused(
             f"the key file {path} is open to other users (mode {stat.S_IMODE(status.st_mode):04o}); "
-            f"run: chmod 600 {path} — and if others may have read it, rotate the key afterwards."
+            f"run: chmod 600 {path}. If others may have read it, rotate the key afterwards."
         )
 
 
@@ -124,7 +124,7 @@ def _identity(status: os.stat_result) -> tuple[int, int, int]:
 
 
 def _write_new(path: Path, keys: tuple[_Key, ...]) -> Path:
-    """A durable file beside `path`, to be moved onto it."""
+    """Write a durable file beside `path`, to be renamed to it."""
     fresh = path.with_name(f"{path.name}.{os.urandom(4).hex()}.new")
     try:
         fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -151,7 +151,7 @@ def _sync_folder(folder: Path) -> None:
 
 @contextmanager
 def _turn(path: Path) -> Iterator[None]:
-    """Exclusive among all processes: a lock on the file, taken again if the file was replaced meanwhile."""
+    """Lock the file against all other processes; lock again if the file was replaced meanwhile."""
     while True:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -164,7 +164,7 @@ def _turn(path: Path) -> Iterator[None]:
 
 
 class LocalKeyWrapper:
-    """Wraps with the key file at `path`; refuses a bad file at once. See `KeyWrapper` for the contract."""
+    """A wrapper with the key file at `path`; refuses a bad file at once. Contract: `KeyWrapper`."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -179,7 +179,7 @@ class LocalKeyWrapper:
             os.link(fresh, path)
         except FileExistsError:
             raise KeyFileRefused(
-                f"{path} exists already and is left as it is. Move it away only if no stored bundle needs it."
+                f"{path} exists already and was left unchanged. Move it away only if no stored bundle needs it."
             ) from None
         finally:
             fresh.unlink()
@@ -187,7 +187,7 @@ class LocalKeyWrapper:
         return cls(path)
 
     def rotate(self, now: datetime) -> str:
-        """Add a key and make it the current one; its id. Re-wrap the stored keys afterwards."""
+        """Add a key, make it current and return its id. Re-wrap the stored keys afterwards."""
         _read(self._path)  # a missing or unsafe file is refused with its reason before it is locked
         with _turn(self._path):
             _, keys = _read(self._path)
@@ -223,12 +223,12 @@ class LocalKeyWrapper:
 
     def unwrap(self, wrapped: WrappedKey, bundle_id: str) -> DataKey:
         if wrapped.algorithm != ALGORITHM or len(wrapped.sealed) != _SEALED:
-            raise WrappedKeyBroken("this key was not wrapped by a key file")
+            raise WrappedKeyBroken(f"the data key of {bundle_id} was not wrapped by a key file")
         key = next((key for key in self._current_keys() if key.kek_id == wrapped.kek_id), None)
         if key is None:
             raise UnknownKeyEncryptionKey(
-                f"the key file {self._path} does not hold the key {wrapped.kek_id} that this bundle's key was wrapped "
-                "with. It is another installation's file or an old copy: put back the right one."
+                f"the key file {self._path} does not hold the key {wrapped.kek_id}, which wrapped this bundle's key. "
+                "It is another installation's file or an old copy: put back the right one."
             )
         nonce, sealed = wrapped.sealed[:_NONCE], wrapped.sealed[_NONCE:]
         try:

@@ -1,20 +1,21 @@
-"""The key-encryption key in Azure Key Vault or Managed HSM. See `KeyWrapper` in keys.py for the contract.
+"""The key-encryption key in Azure Key Vault or Managed HSM. Contract: `KeyWrapper` (envelope/data_keys.py).
 
-1. The key-encryption key never comes here; every wrap and unwrap is the vault's act, under the vault's rules of the
-   moment. The client's CryptographyClient is not used: it works locally where it thinks it can, and of an AES key of a
-   Managed HSM, whose bytes it does not get, it makes a random one, wraps with that, and tells nobody (4.11.3).
-2. A new data key is wrapped by the key's current version, asked for at each wrap: a key disabled or rotated now counts
-   now. A wrapped key names the version that wrapped it, and no other is tried.
+1. The key-encryption key never leaves the vault, which does every wrap and unwrap, under its rules of the moment. The
+   SDK's CryptographyClient is not used: it works locally where it thinks it can, and for an AES key of a Managed HSM,
+   whose bytes it does not get, it silently makes a random one and wraps with that (4.11.3).
+2. A new data key is wrapped by the key's current version, asked for at each wrap: disabling or rotating a key counts at
+   once. A wrapped key names the version that wrapped it, and no other is tried.
 3. Only versions of the configured key are ever asked to unwrap: a stored object cannot send us to another vault.
-4. What is wrapped binds the bundle, since the vault's wrapping takes no associated data:
-       salt 16 | data key 32 | HMAC-SHA-256 32 by the data key, over the salt and the bundle id (framing.py)
-   The whole is under the key-encryption key. To move it to another bundle one would have to make that bundle's HMAC,
-   and so know the data key. Nothing else uses the data key as an HMAC key: sealing only derives from it, with another
-   construction (HKDF takes it as message). The salt makes two wraps differ: AES key wrap (RFC 3394) is deterministic.
-5. RSA-OAEP tells who may unwrap, not who wrapped: who knows the public key and can write to the key store could plant
-   a data key of his own for a bundle to come. AES key wrap does not have this gap. docs/azure.md says which to choose.
-6. The vault's refusals leave as causes a person can act on: a disabled, expired or forbidden key is
-   `KeyWrapperUnavailable`, so reads fail closed and an upload is refused before its first byte is taken.
+4. The wrapped bytes bind the bundle, since the vault's wrapping takes no associated data:
+       salt 16 | data key 32 | HMAC-SHA-256 32 by the data key, over the salt and the bundle id (envelope/format.py)
+   The whole is under the key-encryption key. Moving it to another bundle would take that bundle's HMAC, and so the data
+   key. Nothing else uses the data key as an HMAC key: sealing only derives from it, with another construction (HKDF
+   takes it as message). The salt makes two wraps differ: AES key wrap (RFC 3394) is deterministic.
+5. RSA-OAEP proves who is allowed to unwrap, not who wrapped: anybody who knows the public key and can write to the key
+   store could plant a data key of their own for a future bundle. AES key wrap has no such gap. docs/azure.md says which
+   to choose.
+6. The vault's refusals become causes that a person can act on: a disabled, expired or forbidden key is
+   `KeyWrapperUnavailable`, so reads fail closed and an upload is refused before its first byte is accepted.
 
 Throttling and passing faults are waited out: vault_service.py.
 """
@@ -44,7 +45,7 @@ _VERSION = re.compile(r"[0-9a-f]{32}")
 _SALT = 16
 _MAC = 32
 
-# By the kind of the key; -HSM: the same, kept in hardware.
+# By the key's kind; -HSM: the same, in hardware.
 ALGORITHMS = {
     "RSA": "RSA-OAEP-256",
     "RSA-HSM": "RSA-OAEP-256",
@@ -55,8 +56,8 @@ ALGORITHMS = {
 _CAUSES = {
     "KeyDisabled": "is disabled; enable it in the vault to read and receive again",
     "KeyExpired": "has expired; rotate it, or move its expiry",
-    "KeyNotYetValid": "is not valid yet; look at its activation date",
-    "ForbiddenByRbac": "may not be used by this service; give its identity Key Vault Crypto Service Encryption User",
+    "KeyNotYetValid": "is not valid yet; check its activation date",
+    "ForbiddenByRbac": "is forbidden to this service; give its identity Key Vault Crypto Service Encryption User",
     "ForbiddenByFirewall": "is in a vault whose firewall does not let this service in",
 }
 _STATUS = {
@@ -68,14 +69,16 @@ _STATUS = {
 
 
 class KeyVaultWrapper:
-    """Wraps with the key at `key_url`: https://<vault>/keys/<name>, without a version. Contract: `KeyWrapper`."""
+    """A wrapper with the key at `key_url`: https://<vault>/keys/<name>, without a version. Contract: `KeyWrapper`."""
 
     def __init__(
         self, key_url: str, credential: TokenCredential, patience: VaultPatience | None = None
     ) -> None:
         match = _KEY_URL.fullmatch(key_url)
         if match is None:
-            raise ValueError("a key's URL is https://<vault>/keys/<name>, without a version")
+            raise ValueError(
+                f"the key URL {key_url!r} must be https://<vault>/keys/<name>, without a version"
+            )
         self._key_url = key_url.lower()  # names of vaults and keys are compared without case
         vault_url, self._name = match.groups()
         self._keys = KeyClient(
@@ -86,7 +89,7 @@ class KeyVaultWrapper:
 
     @property
     def current_kek_id(self) -> str:
-        """The full identifier of the key's current version. `KeyWrapperUnavailable` if that is disabled."""
+        """Return the full identifier of the key's current version. `KeyWrapperUnavailable` if that is disabled."""
         return self._kek_id(self._current())
 
     def _current(self) -> KeyVaultKey:
@@ -100,9 +103,9 @@ class KeyVaultWrapper:
         return f"{self._key_url}/{key.properties.version}"
 
     def rotate(self, now: datetime) -> str:
-        """Have the vault make a new version, current from now on; its id. Re-wrap the stored keys afterwards.
+        """Have the vault make a new current version and return its id. Re-wrap the stored keys afterwards.
 
-        The vault dates the version by its own clock, so `now` is not used: the signature is the key file's.
+        The vault dates the version by its own clock; `now` is unused, and here because `RotatingKeyWrapper` has it.
         """
         with self._named_causes():
             return self._kek_id(self._keys.rotate_key(self._name))
@@ -111,7 +114,7 @@ class KeyVaultWrapper:
         key = self._current()
         kind = str(getattr(key.key_type, "value", key.key_type))
         if kind not in ALGORITHMS:
-            raise self._unavailable(f"is of the kind {kind}; an RSA or AES key is needed")
+            raise self._unavailable(f"is of kind {kind}; an RSA or AES key is needed")
         salt = os.urandom(_SALT)
         payload = salt + data_key.reveal() + _bound(data_key.reveal(), salt, bundle_id)
         with self._named_causes():
@@ -119,7 +122,7 @@ class KeyVaultWrapper:
         return WrappedKey(self._kek_id(key), ALGORITHMS[kind], sealed)
 
     def _asked(self, version: str, operation: str, algorithm: str, value: bytes) -> bytes:
-        """The vault's answer to an operation by one version of the key."""
+        """Ask the vault for an operation by one version of the key; return its result."""
         content = {"alg": algorithm, "value": _encoded(value)}
         answer: HttpResponse = self._keys.send_request(
             HttpRequest("POST", f"/keys/{self._name}/{version}/{operation}", json=content)
@@ -131,11 +134,11 @@ class KeyVaultWrapper:
         version = wrapped.kek_id.lower().removeprefix(f"{self._key_url}/")
         if not _VERSION.fullmatch(version):
             raise UnknownKeyEncryptionKey(
-                f"the key {wrapped.kek_id} that this bundle's key was wrapped with is no version of {self._key_url}. "
+                f"the key {wrapped.kek_id}, which wrapped this bundle's key, is not a version of {self._key_url}. "
                 "Set CASEVAULT_KEY_URL to the key that this store was made with."
             )
         if not wrapped.sealed or wrapped.algorithm not in ALGORITHMS.values():
-            raise WrappedKeyBroken("this key was not wrapped by a key vault")
+            raise WrappedKeyBroken(f"the data key of {bundle_id} was not wrapped by a key vault")
         return _opened(self._unwrapped(wrapped, version), bundle_id, wrapped.framing)
 
     def _unwrapped(self, wrapped: WrappedKey, version: str) -> bytes:
@@ -156,7 +159,7 @@ class KeyVaultWrapper:
 
     @contextmanager
     def _named_causes(self) -> Iterator[None]:
-        """The vault's refusals inside leave as causes. Its messages are left out: they may quote what was sent."""
+        """Turn the vault's refusals into causes. Its messages are left out: they may quote what was sent."""
         try:
             yield
         except HttpResponseError as error:
@@ -165,8 +168,8 @@ class KeyVaultWrapper:
             raise self._unavailable(cause) from None
         except AzureError as error:
             raise self._unavailable(f"cannot be reached ({type(error).__name__})") from None
-        except (ValueError, KeyError):  # a challenge for another domain, or an odd answer
-            raise self._unavailable("is not served there as a key vault would") from None
+        except (ValueError, KeyError):  # a challenge for another domain, or an odd response
+            raise self._unavailable("is at an address that does not respond as a key vault does") from None
 
 
 def _encoded(raw: bytes) -> str:
@@ -184,7 +187,7 @@ def _bound(secret: bytes, salt: bytes, bundle_id: str, framing: int = frames.CUR
 
 def _opened(payload: bytes, bundle_id: str, framing: int) -> DataKey:
     if len(payload) != _SALT + DATA_KEY_LENGTH + _MAC:
-        raise WrappedKeyBroken("what was wrapped is not a data key of this service")
+        raise WrappedKeyBroken("the wrapped bytes are not a data key of this service")
     salt, secret, mac = payload[:_SALT], payload[_SALT:-_MAC], payload[-_MAC:]
     if not hmac.compare_digest(mac, _bound(secret, salt, bundle_id, framing)):
         raise WrappedKeyBroken("the wrapped key belongs to another bundle")

@@ -1,16 +1,14 @@
-"""Signing keys: one for the log's checkpoints, one for receipts, one that upload links' keys are derived from, one that
-binds what allows a read to the service (`retention.domain.row_tag`).
+"""The service's signing keys in local files, and the keys derived for upload links.
 
-Each is a seed of 32 bytes, written in hex. It is made when the service is, once, and never made again: a new key in the
-place of a lost one would sign what nobody can compare with what was signed before. Here they are local files, mode
-0600; `signing_vault` keeps them where many machines can read them.
+There is one signing key for the log's checkpoints, one for receipts, one secret that upload links' keys are derived
+from, and one that binds the records that allow a read (`retention.domain.row_tag`). Each is a seed of 32 bytes, written
+in hex. It is made with the service, once, and never again: signatures by a new key in the place of a lost one could not
+be compared with the earlier ones. Here they are local files, mode 0600; `signing_vault` keeps them where many machines
+can read them.
 
-The keys that upload links are signed with: each derived from one secret and the link's id, none stored.
-
-- The secret is kept with the signing keys (`retention.keys.signing`). Losing it makes every link useless and nothing
-  else: links are issued anew.
-- A link's key = HKDF-SHA256(secret, info = `casevault upload link v1 | <link id>`): what one link's holder could ever
-  learn tells nothing about another link, and the database holds nothing that signs.
+- Losing the secret of upload links makes every link useless and nothing else: links are issued anew.
+- A link's key = HKDF-SHA256(secret, info = `casevault upload link v1 | <link id>`), and is stored nowhere: one link's
+  holder can learn nothing about another link, and the database holds nothing that signs.
 """
 
 from __future__ import annotations
@@ -32,18 +30,18 @@ SEED_BYTES = 32
 LOG_KEY, RECEIPT_KEY, LINK_KEY = "log-signing-key", "receipt-signing-key", "link-signing-key"
 BINDING_KEY = "binding-key"
 COSIGNING_KEY = "cosigning-key"
-"""What others' checkpoints are cosigned with, where that is offered."""
+"""The key that cosigns others' checkpoints, where that is offered."""
 SIGNING_KEYS = (LOG_KEY, RECEIPT_KEY, LINK_KEY, BINDING_KEY)
 
 
 class SigningKeyRefused(Exception):
-    """The key is missing, open to others, not a seed, or cannot be had now; the text says what to do."""
+    """A key that is missing, open to others, not a seed, or unavailable now; the text says what to do."""
 
 
 class SigningKeys(Protocol):
-    """Where the seeds are kept. Every such place passes tests/contracts/.
+    """A place where the seeds are kept. Every such place passes tests/contracts/.
 
-    - `read` gives the 32 bytes. `SigningKeyRefused` when they are missing or cannot be had: never others.
+    - `read` returns the 32 bytes. `SigningKeyRefused` when they are missing or unavailable: never others.
     - `make_missing` makes the key unless there is one. Callers take turns: `initialise` holds a lock.
     """
 
@@ -53,7 +51,7 @@ class SigningKeys(Protocol):
 
 
 class SigningKeyFiles:
-    """In files of the state folder. Contract: `SigningKeys`."""
+    """Seeds in files of the state folder. Contract: `SigningKeys`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,7 +66,7 @@ class SigningKeyFiles:
 
 
 def create_signing_key(path: Path) -> None:
-    """Make a new key file, whole or not at all; FileExistsError when anything is at `path`."""
+    """Make a new key file, completely or not at all; FileExistsError when anything is at `path`."""
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -83,34 +81,36 @@ def create_signing_key(path: Path) -> None:
 
 
 def load_signing_key(path: Path, name: str) -> Signer:
-    """The signer behind the file, known to verifiers as `name`."""
+    """Read the signer in the file, known to verifiers as `name`."""
     return Signer(name, read_secret(path))
 
 
 def read_secret(path: Path) -> bytes:
-    """The 32 bytes that the file holds in hex. SigningKeyRefused."""
+    """Read the 32 bytes that the file holds in hex; SigningKeyRefused if it does not."""
     try:
         mode = path.stat().st_mode
         text = path.read_text().strip()
     except FileNotFoundError:
-        raise SigningKeyRefused(f"{path} is missing; put the key back from where you keep it") from None
+        raise SigningKeyRefused(f"{path} is missing; restore the key from its back-up") from None
     except (OSError, UnicodeDecodeError):
-        raise SigningKeyRefused(f"{path} cannot be read as a signing key") from None
+        raise SigningKeyRefused(
+            f"{path} cannot be read as a signing key; restore it from its back-up"
+        ) from None
     if not stat.S_ISREG(mode) or mode & 0o077:
         raise SigningKeyRefused(f"{path} is open to other users; run: chmod 600 {path}")
     seed = parse_seed(text)
     if seed is None:
-        raise SigningKeyRefused(f"{path} does not hold a signing key; put the right file back")
+        raise SigningKeyRefused(f"{path} does not hold a signing key; restore the right file")
     return seed
 
 
 def new_seed() -> str:
-    """A fresh seed, as it is kept."""
+    """Make a seed, in the form in which it is kept."""
     return secrets.token_bytes(SEED_BYTES).hex()
 
 
 def parse_seed(text: str) -> bytes | None:
-    """The seed that is kept as `text`; None if that is none. No error: its text might quote what was read."""
+    """Parse a kept seed; None if `text` is not one. No error: its text might quote what was read."""
     try:
         seed = bytes.fromhex(text)
     except ValueError:
@@ -122,7 +122,7 @@ _INFO = b"casevault upload link v1|"
 
 
 class LinkKeys:
-    """Derives the key of a link. Not shown, not pickled. None: a process that has nothing to do with links."""
+    """The source of links' keys. Not shown, not pickled. `secret` is None in a process that needs no links."""
 
     __slots__ = ("_secret",)
 
@@ -130,13 +130,13 @@ class LinkKeys:
         self._secret = secret
 
     def key_of(self, link_id: str) -> bytes:
-        """The 32 bytes that sign this link's addresses."""
+        """Derive the 32 bytes that sign this link's addresses."""
         if self._secret is None:
-            raise SigningKeyRefused("this process holds no key of upload links")
+            raise SigningKeyRefused(f"this process holds no key of upload links, so none for {link_id}")
         return HKDF(SHA256(), 32, None, _INFO + link_id.encode()).derive(self._secret)
 
     def __repr__(self) -> str:
         return "LinkKeys(hidden)"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("link keys are not pickled or copied")
+        raise TypeError("link keys cannot be pickled or copied")

@@ -1,12 +1,12 @@
 """Signing keys as secrets of a key vault, so that no machine has to keep a file. Contract: `SigningKeys`.
 
 1. Secrets, not keys: Key Vault has no Ed25519 keys (its curves are P-256, P-384, P-521 and secp256k1), and checkpoints
-   and receipts are Ed25519 notes, which any C2SP verifier reads. So the seed comes here, at the start, and stays in
-   memory; the vault decides who may have it.
-2. A vault of its own, not the key-encryption key's: whoever closes that one to stop all reading does not stop the log,
-   and whoever may use the one is not given the other.
-3. The current version counts. A secret that was deleted, disabled or refused is an error, never a reason for another.
-   The vault itself refuses to set one anew under the name of one that was deleted.
+   and receipts are Ed25519 notes, which any C2SP verifier reads. So the seed is fetched at the start and stays in
+   memory; the vault decides who is allowed to have it.
+2. A vault of its own, not the key-encryption key's: closing that one to stop all reading does not stop the log, and
+   access to one does not give access to the other.
+3. The current version counts. A deleted, disabled or refused secret is an error, never a reason for another.
+   The vault itself refuses to set a secret under the name of a deleted one.
 4. A seed is in no repr, log, exception or message of ours: the vault's own errors are left out, causes included.
 """
 
@@ -30,7 +30,7 @@ from retention.keys.vault_service import VaultPatience, inner_code, vault_option
 _PREFIX = "casevault-"
 _CAUSES = {
     "SecretDisabled": "is disabled; enable it in the vault",
-    "ForbiddenByRbac": "may not be read by this service; give its identity Key Vault Secrets User",
+    "ForbiddenByRbac": "is forbidden to this service; give its identity Key Vault Secrets User",
     "ForbiddenByFirewall": "is in a vault whose firewall does not let this service in",
     "ObjectIsDeletedButRecoverable": "was deleted; recover it: a new key is never made in the place of a lost one",
 }
@@ -44,7 +44,7 @@ _STATUS = {
 
 
 class SigningSecrets:
-    """In the vault at `vault_url`, each under its name with `casevault-` before it."""
+    """Seeds in the vault at `vault_url`, each under its name with the prefix `casevault-`."""
 
     def __init__(
         self, vault_url: str, credential: TokenCredential, patience: VaultPatience | None = None
@@ -57,7 +57,7 @@ class SigningSecrets:
             text = self._secrets.get_secret(_PREFIX + name).value or ""
         seed = parse_seed(text.strip())
         if seed is None:
-            raise self._refused(name, "does not hold a signing key; put the right value back")
+            raise self._refused(name, "does not hold a signing key; restore the right value")
         return seed
 
     def make_missing(self, name: str) -> None:
@@ -76,9 +76,9 @@ class SigningSecrets:
             yield
         except HttpResponseError as error:
             status = error.status_code or (401 if isinstance(error, ClientAuthenticationError) else 0)
-            cause = _CAUSES.get(inner_code(error)) or _STATUS.get(status, f"cannot be had now ({status})")
+            cause = _CAUSES.get(inner_code(error)) or _STATUS.get(status, f"is unavailable now ({status})")
             raise self._refused(name, cause) from None
         except AzureError as error:
             raise self._refused(name, f"cannot be reached ({type(error).__name__})") from None
-        except (ValueError, KeyError):  # a challenge for another domain, or an odd answer
-            raise self._refused(name, "is not served there as a key vault would") from None
+        except (ValueError, KeyError):  # a challenge for another domain, or an odd response
+            raise self._refused(name, "is at an address that does not respond as a key vault does") from None

@@ -1,8 +1,8 @@
-"""How this service speaks to a key vault: connections, patience, and what its refusals say.
+"""The connection to a key vault: its client, its patience, and the reading of its refusals.
 
-Throttling (429, with Retry-After) and passing faults are waited out, for a minute in all; of each pause a part is
-random, so that processes which were turned away together do not come back together. Whatever is asked of a vault here
-may be repeated: wrapping again, and setting a secret to the same value again, do no harm.
+Throttling (429, with Retry-After) and passing faults are waited out, for a minute in all; part of each pause is random,
+so that processes which were turned away together do not come back together. Every request made here can be repeated:
+wrapping again, and setting a secret to the same value again, do no harm.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ JITTER = 0.5
 
 
 class VaultPatience(RetryPolicy[HttpRequest, HttpResponse]):
-    """The client's own retry, for POST and PUT too, with pauses that end. `wait` sleeps."""
+    """The client's own retry, for POST and PUT too, with bounded pauses. `wait` sleeps."""
 
     def __init__(self, wait: Callable[[float], None] = time.sleep) -> None:
         tries = TRIES - 1
@@ -47,17 +47,17 @@ class VaultPatience(RetryPolicy[HttpRequest, HttpResponse]):
         asked = self.get_retry_after(response) if response is not None else None
         least = (
             self.get_backoff_time(settings) / 2 if asked is None else asked
-        )  # never before the vault wants it
+        )  # never before the vault allows it
         self._wait(min(LONGEST_PAUSE, least * random.uniform(1, 1 + JITTER)))  # noqa: S311 - not a secret
 
 
 def vault_options(patience: VaultPatience | None = None) -> dict[str, Any]:
-    """What a client of a vault is made with."""
+    """Return the options that a vault's client is made with."""
     transport = RequestsTransport(connection_timeout=10, read_timeout=20)
     return {"transport": transport, "retry_policy": patience or VaultPatience()}
 
 
 def inner_code(error: HttpResponseError) -> str:
-    """`innererror.code` of the vault's answer, which tells a disabled thing from a forbidden one."""
+    """Return `innererror.code` of the vault's response, which distinguishes disabled from forbidden."""
     inner = getattr(error.error, "innererror", None)
     return str(inner.get("code", "")) if isinstance(inner, Mapping) else ""

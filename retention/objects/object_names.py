@@ -1,4 +1,4 @@
-"""Every object name is built here, and nowhere else.
+"""The names of all objects, built here and nowhere else.
 
     <bundle id>/<part id>.sealed     a committed part, or the manifest      object store
     <bundle id>/<part id>.partial    a part being written                   object store
@@ -6,8 +6,8 @@
     <bundle id>.key.partial          a wrapped key being written            key store
     <bundle id>.destroyed            the note that the key was destroyed    key store
 
-Ids are checked against one pattern with no dot and no slash, so a name cannot leave its folder, and each name is read
-back to the id it came from without guessing.
+Ids are checked against one pattern with no dot and no slash, so a name cannot leave its folder, and each name can be
+read back to its id without guessing.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ KEY_DESTROYED = ".destroyed"
 
 
 def is_id(text: str) -> bool:
-    """Whether this is an id as the service makes them: three letters, `_`, 26 base32 characters."""
+    """Tell whether this is an id as the service makes them: three letters, `_`, 26 base32 characters."""
     return _ID.fullmatch(text) is not None
 
 
 def _checked(identifier: str) -> str:
     if not is_id(identifier):
-        raise BadName("not an id: three small letters, an underscore, 26 characters of a-z and 2-7")
+        raise BadName(
+            "not an id: expected three lower-case letters, an underscore, 26 characters of a-z and 2-7"
+        )
     return identifier
 
 
@@ -61,6 +63,6 @@ def key_destroyed(bundle_id: str) -> str:
 
 
 def id_in(name: str, suffix: str) -> str | None:
-    """The id in a file name that ends in `suffix`; None for any other name."""
+    """Return the id in a file name that ends in `suffix`; None for any other name."""
     stem = name.removesuffix(suffix)
     return stem if stem != name and is_id(stem) else None

@@ -1,4 +1,4 @@
-"""What can go wrong in the stores. Nothing here knows of HTTP; no message holds key material."""
+"""The errors of the stores. None knows of HTTP; no message holds key material."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ class StoreError(Exception):
 
 
 class StoreFull(StoreError):
-    """No room is left. What was being written is gone; nothing half-written stays behind."""
+    """A store without free space. The part being written is gone; nothing half-written remains."""
 
 
 class StoreUnavailable(StoreError):
-    """The store cannot be used now, or erred. The call may or may not have taken effect: reload before trusting."""
+    """A store that cannot be used now, or failed. The call may or may not have taken effect: reload to find out."""
 
 
 class BadName(StoreError, ValueError):
-    """Not an id that this service makes, so it can name no object."""
+    """A text that is not an id of this service, so it can name no object."""
 
 
 class PartExists(StoreError):
-    """Parts are immutable: this name is taken, or being written."""
+    """A part whose name is taken, or being written: parts are immutable."""
 
 
 class PartMissing(StoreError):
-    """No such part: never committed, destroyed, or destroyed while it was being written."""
+    """A part that does not exist: never committed, destroyed, or destroyed while it was being written."""
 
 
 class KeyExists(StoreError):
-    """This bundle has its data key already."""
+    """A bundle that has its data key already."""
 
 
 class KeyMissing(StoreError):
-    """This bundle never had a data key here."""
+    """A bundle that never had a data key here."""
 
 
 class KeyDestroyed(StoreError):
-    """This bundle's data key was destroyed. That is final: none will be kept for this bundle again."""
+    """A bundle whose data key was destroyed. That is final: none will be kept for it again."""

@@ -91,5 +91,5 @@ def test_a_token_for_something_else_is_refused(account_url: str) -> None:
 
 
 def test_a_process_without_an_identity_is_told_so(account_url: str) -> None:
-    with pytest.raises(StoreUnavailable, match="this service's identity is not accepted"):
+    with pytest.raises(StoreUnavailable, match="does not accept this service's identity"):
         AzureBlobObjectStore(connect(account_url, Nobody()), "bundles").check()

@@ -42,7 +42,7 @@ def send(served: Served, environment: dict[str, str], *words: object) -> float:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "about this very file" in done.stdout
+    assert "for this very file" in done.stdout
     return time.monotonic() - began
 
 

@@ -36,13 +36,13 @@ def test_a_proxy_that_takes_whole_bodies_first_is_found_and_one_that_does_not_is
 
 
 def test_a_line_that_cannot_be_tried_says_why(service: Service) -> None:
-    with pytest.raises(CliError, match="cannot be tried: ConnectionRefusedError"):
+    with pytest.raises(CliError, match="could not be tested: ConnectionRefusedError"):
         takes_no_body_first(at(free_port()), service.state / "tls" / "ca.pem")
 
 
 def test_a_host_that_says_nothing_at_all_is_no_proxy_that_holds_bodies(service: Service) -> None:
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(CliError, match="tried: TimeoutError"),
+        pytest.raises(CliError, match="tested: TimeoutError"),
     ):
         takes_no_body_first(at(silent.getsockname()[1]), service.state / "tls" / "ca.pem", 0.5)

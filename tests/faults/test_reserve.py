@@ -105,7 +105,7 @@ def test_a_disk_that_uploads_filled_is_emptied_by_the_product(service: Service) 
     rest.write_bytes(bytes(max(0, free(service) - RESERVE) + 4096))
     told = service.done("GET", "/readyz")
     assert (told["status"], told["uploads"][:7], told["checks"]["log"]) == ("ok", "no room", "ok")
-    with pytest.raises(CliError, match="uploads end"):
+    with pytest.raises(CliError, match="no space for uploads"):
         disk(service.settings.state, RESERVE)
     assert service.call("POST", "/uploads", STAMP, headers=tus(1, collection())).status_code == 507
 

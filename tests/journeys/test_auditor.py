@@ -175,7 +175,7 @@ def test_a_checkpoint_that_is_not_there_is_said_to_compare_nothing(
     ran = served.cli(
         "audit", "verify", "--keys", keys, "--checkpoint", tmp_path / "mistyped.txt", who=AUDITOR
     )
-    assert ran.code == 0 and "nothing from before was compared" in ran.err
+    assert ran.code == 0 and "compared with no earlier checkpoint" in ran.err
 
 
 def test_pinned_keys_are_not_replaced(served: Served, keys: Path) -> None:
@@ -187,7 +187,7 @@ def test_pinned_keys_are_not_replaced(served: Served, keys: Path) -> None:
 
 @pytest.mark.parametrize(
     ("option", "value", "code", "said"),
-    [("--bundle", "logs.zip", 2, "id that begins with"), ("--actor", "alcie", 3, "no actor 'alcie'")],
+    [("--bundle", "logs.zip", 2, "must be a bundle's id"), ("--actor", "alcie", 3, "no actor 'alcie'")],
 )
 def test_entries_by_a_slip_of_the_pen_are_not_said_to_be_none(
     served: Served, option: str, value: str, code: int, said: str

@@ -153,7 +153,7 @@ def test_a_rolled_back_log_gets_no_cosignature_and_its_keeper_hears_why(pair: Pa
             if "no cosignature" in log.read_text():
                 break
             time.sleep(0.1)
-        known = re.search(r"knows a log of (\d+) entries and this one has", log.read_text())
+        known = re.search(r"knows a log of (\d+) entries, and this one has", log.read_text())
         assert known is not None and int(known[1]) >= cosigned  # or cosigned again meanwhile
         assert _text(again, "/audit/checkpoint.cosigned") == ""
         assert _text(again, "/audit/checkpoint") != ""

@@ -71,7 +71,7 @@ def test_a_folder_in_use_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("mine")
     ran = run_demo("--state", str(tmp_path))
     assert ran.returncode == 1
-    assert ran.stderr.strip() == f"casevault: {tmp_path} is not empty: the demo needs a folder of its own"
+    assert ran.stderr.strip() == f"casevault: {tmp_path} is not empty: the demo needs a new or empty folder"
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 

@@ -75,7 +75,7 @@ def test_what_one_machine_began_of_a_saved_bundle_another_one_ends(
     elsewhere = dataclasses.replace(served, home=tmp_path / "another machine")
     ran = elsewhere.cli("send", saved["bundle"], "--json", who=RACK)
     assert ran.code == 0, ran.err
-    assert "going on with bun_" in ran.err and "of 1.4 MiB already" in ran.err
+    assert "resuming bun_" in ran.err and "of 1.4 MiB already" in ran.err
     assert [one["state"] for one in served.do("collections", "--case", case, who=OLGA)] == ["complete"]
 
 

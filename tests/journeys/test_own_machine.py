@@ -36,7 +36,11 @@ def test_the_doctor_finds_all_well_and_then_says_what_is_not(served: Served) -> 
     words = ("doctor", "--state", served.state, "--development")
     well = served.cli(*words, who="auditor:ada")
     assert well.code == 0, well.out
-    assert "BAD" not in well.out and "is ready, over TLS" in well.out and "takes your token" in well.out
+    assert (
+        "BAD" not in well.out
+        and "is ready, over trusted TLS" in well.out
+        and "accepts your token" in well.out
+    )
     key = served.state / "key-encryption-key.json"
     mode = key.stat().st_mode
     os.chmod(key, 0o644)  # noqa: PTH101

@@ -84,7 +84,7 @@ def test_an_empty_pipe_is_taken_for_a_command_that_failed(
     served: Served, case: str, link: str, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     ran = piped(served, monkeypatch, b"", *(("--case", case) if way == "token" else ("--link", link)))
-    assert ran.code != 0 and "nothing came on standard input" in ran.error
+    assert ran.code != 0 and "standard input was empty" in ran.error
     assert listed(served, case) == []
 
 
@@ -121,7 +121,7 @@ def test_what_goes_with_a_file_does_not_go_with_a_pipe(
         ran = piped(served, monkeypatch, b"x", "--case", case, *words)
         assert ran.code == 2 and said in ran.error
     ran = served.cli("send", empty, "--case", case, "--name", "other.log", who=RACK)
-    assert ran.code == 2 and "a file has a name" in ran.error
+    assert ran.code == 2 and "a file is sent under its own name" in ran.error
 
 
 @pytest.mark.parametrize("more", [(), ("--connections", "3")])

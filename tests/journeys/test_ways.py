@@ -100,7 +100,7 @@ def test_a_link_is_enough_and_the_receipt_is_held_to_the_file(
     kept = tmp_path / "receipt.json"
     ran = by_link(served, issue()["url"], logs, "--keys", keys, "--receipt", kept)
     assert ran.code == 0, ran.err
-    assert "holds: signed" in ran.json["checked"]
+    assert "genuine: signed" in ran.json["checked"]
     (one,) = listed(served, case)
     assert (one["id"], one["file_name"], one["size"]) == (ran.json["bundle"], "logs.bin", SIZE)
     assert served.cli("receipts", "verify", kept, "--keys", keys).code == 0
@@ -121,7 +121,7 @@ def test_a_link_in_the_environment_is_in_no_process_list_and_in_no_message(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "about this very file; its signature was not checked" in done.stdout
+    assert "for this very file; its signature was not checked" in done.stdout
     assert url.rsplit("sig=", 1)[1] not in done.stdout + done.stderr
     memory = list((served.home / "casevault").rglob("*.json"))
     assert all("sig=" not in file.read_text() for file in memory)
@@ -136,7 +136,7 @@ def test_what_a_crash_cut_goes_on_through_the_link(
     again = by_link(served, over(url, line), logs, "--no-digest")
     line.close()
     assert again.code == 0, again.err
-    assert "going on with bun_" in again.err and "already" in again.err
+    assert "resuming bun_" in again.err and "already" in again.err
     assert [one["state"] for one in listed(served, case)] == ["complete"]
 
 
@@ -153,7 +153,7 @@ def test_another_machine_goes_on_through_the_same_link(
     copy.write_bytes(logs.read_bytes())
     ran = by_link(elsewhere, url, copy)
     assert ran.code == 0, ran.err
-    assert "going on with bun_" in ran.err
+    assert "resuming bun_" in ran.err
     again = by_link(elsewhere, url, copy)
     assert again.json["bundle"] == ran.json["bundle"]
     assert "the service has all of it already" in again.err
@@ -177,7 +177,7 @@ def test_what_the_end_of_a_link_cut_off_goes_on_with_the_link_renewed(
     assert renewed["id"] == link["id"]
     ran = by_link(served, renewed["url"], logs)
     assert ran.code == 0, ran.err
-    assert "going on with bun_" in ran.err
+    assert "resuming bun_" in ran.err
     assert [one["state"] for one in listed(served, case)] == ["complete"]
     (link_now,) = served.do("links", "list", "--case", case, who=OLGA)
     assert link_now["expires_at"] == renewed["expires_at"] and "url" not in link_now
@@ -217,11 +217,11 @@ def test_a_link_that_would_not_do_is_said_so_before_a_byte_moves(
     wrong = {
         revoked["url"]: "this upload link was revoked; ask for a new one",
         f"{issue()['url'].partition('sig=')[0]}sig={'A' * 43}%3D": "Signature did not match",
-        issue()["url"].replace("sp=rcwl", "sp=rl"): "lets nobody send",
-        issue(permissions="rl")["url"]: "lets nobody send",
+        issue()["url"].replace("sp=rcwl", "sp=rl"): "cannot send: it lacks",
+        issue(permissions="rl")["url"]: "cannot send: it lacks",
         issue(ip="192.0.2.1")["url"]: "not for this address",
-        issue()["url"].split("?")[0]: "paste all of it",
-        "logs": "must be an upload link",
+        issue()["url"].split("?")[0]: "paste the whole address",
+        "logs": "takes an upload link",
     }
     for url, said in wrong.items():
         ran = by_link(served, url, logs)
@@ -276,5 +276,5 @@ def test_several_connections_go_on_after_a_crash(served: Served, case: str, logs
     again = served.cli(*words, "--json", who=RACK, server=line.server)
     line.close()
     assert again.code == 0, again.err
-    assert "going on: the service has" in again.err
+    assert "resuming: the service has" in again.err
     assert [one["state"] for one in listed(served, case)] == ["complete"]

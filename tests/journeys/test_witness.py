@@ -137,7 +137,7 @@ def test_a_rolled_back_service_that_went_on_is_another_log(
         assert verify(served, told).code == 0
         ran = verify(served, told, *bucket_of(told, buckets))
         assert ran.code == 1
-        assert "is another than the one witnessed" in ran.out.splitlines()[0]
+        assert "differs from the one witnessed" in ran.out.splitlines()[0]
 
 
 def test_a_log_rewritten_from_scratch_with_our_own_keys_is_found(
@@ -156,7 +156,7 @@ def test_a_log_rewritten_from_scratch_with_our_own_keys_is_found(
         assert ran.json["good"] is False
         assert ran.json["witness"]["first_other"] == 0
         told_so = verify(served, told, *bucket_of(told, buckets)).out.splitlines()
-        assert told_so[0].startswith("leaf 0 is another than the one witnessed: the log was rewritten")
+        assert told_so[0].startswith("leaf 0 differs from the one witnessed: the log was rewritten")
 
 
 def test_a_witness_that_somebody_disturbed_is_named(
@@ -182,7 +182,7 @@ def test_a_witness_that_somebody_disturbed_is_named(
 @pytest.mark.parametrize(
     ("place", "said"),
     [
-        (("--witness", "/nowhere"), "/nowhere is no folder"),
+        (("--witness", "/nowhere"), "/nowhere is not a folder"),
         (("--witness",), "name the witness"),
         (("--witness", "s3://not-there"), "NoSuchBucket"),
         (("--witness-alone",), "--witness-alone needs --witness"),

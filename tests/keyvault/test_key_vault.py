@@ -69,7 +69,7 @@ def test_a_token_is_asked_for_the_vaults_own_scope(vault: Vault) -> None:
 def test_a_challenge_for_another_domain_gets_no_token(vault: Vault) -> None:
     vault.resource = "https://elsewhere.example"
     credential = Credential(vault)
-    with pytest.raises(KeyWrapperUnavailable, match="not served there as a key vault"):
+    with pytest.raises(KeyWrapperUnavailable, match="does not respond as a key vault"):
         use(KeyVaultWrapper(vault.key_url("casevault"), credential))
     assert credential.scopes == []
 
@@ -126,7 +126,7 @@ def test_passing_faults_of_an_operation_are_waited_out(
         (Fault(429), "is throttling"),
         (Fault(503), "cannot be used now"),
         (Fault(), "cannot be reached"),
-        (Fault(403), "may not be used by this service"),
+        (Fault(403), "is forbidden to this service"),
         (Fault(403, "ForbiddenByFirewall"), "firewall"),
         (Fault(403, "KeyExpired"), "has expired"),
         (Fault(404), "is not in the vault"),
@@ -213,7 +213,7 @@ def test_rotating_makes_a_new_version_current(
 def test_a_key_of_another_kind_is_refused_with_the_reason(vault: Vault, wrapper: KeyVaultWrapper) -> None:
     version = vault.keys["casevault"][0]
     version.jwk = lambda kid: {"kid": kid, "kty": "EC", "crv": "P-256"}  # type: ignore[method-assign]
-    with pytest.raises(KeyWrapperUnavailable, match="of the kind EC; an RSA or AES key"):
+    with pytest.raises(KeyWrapperUnavailable, match="of kind EC; an RSA or AES key"):
         wrapper.wrap(DataKey.generate(), B)
 
 

@@ -86,7 +86,7 @@ def test_what_is_no_seed_is_refused_and_not_quoted(vault: Vault, signing: Signin
         (Fault(403, "ForbiddenByRbac"), "Key Vault Secrets User"),
         (Fault(403, "ForbiddenByFirewall"), "firewall"),
         (Fault(401), "does not accept this service's identity"),
-        (Fault(418), r"cannot be had now \(418\)"),
+        (Fault(418), r"is unavailable now \(418\)"),
     ],
 )
 def test_a_refusal_is_told_as_what_a_person_can_mend(
@@ -116,7 +116,7 @@ def test_what_is_missing_is_made_once_and_kept_as_it_was_made(vault: Vault, sign
 
 def test_a_vault_that_is_no_vault_is_told_so(vault: Vault, signing: SigningSecrets) -> None:
     vault.resource = "https://elsewhere.test"
-    assert "is not served there as a key vault would" in refusal(signing)
+    assert "does not respond as a key vault does" in refusal(signing)
 
 
 def test_nothing_that_is_logged_holds_the_seed_or_a_token(

@@ -69,9 +69,9 @@ def test_public_keys_are_those_of_this_log() -> None:
 @pytest.mark.parametrize(
     ("told", "says"),
     [
-        ({"CASEVAULT_LOG_VERIFIER": LOG}, "are set together"),
-        ({"CASEVAULT_RECEIPT_VERIFIER": RECEIPTS}, "are set together"),
-        ({"CASEVAULT_LOG_VERIFIER": "key", "CASEVAULT_RECEIPT_VERIFIER": RECEIPTS}, "no verifier key"),
+        ({"CASEVAULT_LOG_VERIFIER": LOG}, "set both or neither"),
+        ({"CASEVAULT_RECEIPT_VERIFIER": RECEIPTS}, "set both or neither"),
+        ({"CASEVAULT_LOG_VERIFIER": "key", "CASEVAULT_RECEIPT_VERIFIER": RECEIPTS}, "is not a verifier key"),
         (
             {"CASEVAULT_LOG_VERIFIER": RECEIPTS, "CASEVAULT_RECEIPT_VERIFIER": RECEIPTS},
             "CASEVAULT_LOG_ORIGIN",

@@ -57,8 +57,8 @@ def test_the_emulator_is_taken_and_its_key_not_shown() -> None:
         ({"CASEVAULT_KEY_URL": "https://v.vault.azure.net:99999/keys/k"}, "must look like"),
         ({"CASEVAULT_BLOB_CONNECTION_STRING": ELSEWHERE}, "give this process an identity"),
         ({"CASEVAULT_BLOB_CONNECTION_STRING": "UseDevelopmentStorage=true"}, "BlobEndpoint"),
-        ({"CASEVAULT_BLOB_CONNECTION_STRING": EMULATOR, "CASEVAULT_BLOB_ACCOUNT_URL": URL}, "not both"),
-        ({"CASEVAULT_BLOB_CONTAINER": "Bundles"}, "small letters"),
+        ({"CASEVAULT_BLOB_CONNECTION_STRING": EMULATOR, "CASEVAULT_BLOB_ACCOUNT_URL": URL}, "set only one"),
+        ({"CASEVAULT_BLOB_CONTAINER": "Bundles"}, "lower-case letters"),
         ({"CASEVAULT_BLOB_CONTAINER": "one", "CASEVAULT_DATA_KEY_CONTAINER": "one"}, "copy of both"),
         ({"CASEVAULT_BLOB_ACCOUNT_URL": URL, "CASEVAULT_UPLOAD_DAYS": "8"}, "7 or less"),
         (

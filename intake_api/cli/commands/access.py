@@ -35,7 +35,7 @@ BUNDLE: tuple[Column, ...] = (
     ("Case", "case"),
     ("State", "state"),
     ("Type", "type"),
-    ("Data due to go", when("due_at")),
+    ("Data due for erasure", when("due_at")),
 )
 GRANT: tuple[Column, ...] = (
     ("Grant", "id"),
@@ -69,13 +69,13 @@ ERASURE: tuple[Column, ...] = (
 @click.command(
     cls=Command, examples=("casevault collections", "casevault collections --case 123456789012345")
 )
-@click.option("--case", help="Only those of this case.")
-@click.option("--stamp", help="Only those of this stamp.")
+@click.option("--case", help="Only collections of this case.")
+@click.option("--stamp", help="Only collections from this stamp.")
 @click.option(
-    "--type", "type_", type=click.Choice([str(kind) for kind in CollectionType]), help="Only these."
+    "--type", "type_", type=click.Choice([str(kind) for kind in CollectionType]), help="Only this type."
 )
-@click.option("--status", type=click.Choice(list(STATUSES)), help="Only these.")
-@click.option("--unclaimed", is_flag=True, help="Only those that no case has claimed.")
+@click.option("--status", type=click.Choice(list(STATUSES)), help="Only this status.")
+@click.option("--unclaimed", is_flag=True, help="Only collections that no case has claimed.")
 @with_limit
 @with_json
 @connected
@@ -98,16 +98,16 @@ def collections(
         "unclaimed": 1 if unclaimed else None,
     }
     found = client.items("/bundles", limit or None, **query)
-    show_items(found, COLLECTION, as_json, "there are no collections that you may see")
+    show_items(found, COLLECTION, as_json, "no matching collections that you are allowed to see")
 
 
 @click.command(cls=Command, examples=("casevault claim bun_... --case 123456789012345",))
 @click.argument("bundle")
-@click.option("--case", required=True, help="The case that takes it.")
+@click.option("--case", required=True, help="The case to claim it for.")
 @with_json
 @connected
 def claim(client: Client, bundle: str, case: str, as_json: bool) -> None:
-    """Claim a proactive bundle for a case of yours."""
+    """Claim a proactive bundle for a case assigned to you."""
     show_item(client.post(f"/bundles/{segment(bundle)}/claim", {"case": case}), BUNDLE, as_json)
 
 
@@ -118,17 +118,19 @@ def claim(client: Client, bundle: str, case: str, as_json: bool) -> None:
     ),
 )
 @click.argument("case")
-@click.option("--reason", required=True, help="Why you need the data; the customer reads it.")
-@click.option("--hours", type=float, default=8.0, show_default=True, help="For how long: 0.25 to 24.")
+@click.option("--reason", required=True, help="Why you need the data; the customer can read it.")
+@click.option(
+    "--hours", type=float, default=8.0, show_default=True, help="How long the grant lasts: 0.25 to 24."
+)
 @with_json
 @connected
 def grant(client: Client, case: str, reason: str, hours: float, as_json: bool) -> None:
     """Grant yourself read-only access to a CASE.
 
-    You have to be assigned to it, and the customer reads your reason.
+    You must be assigned to it, and the customer can read your reason.
     """
     if not SHORTEST.total_seconds() <= hours * 3600 <= LONGEST.total_seconds():  # nan is neither
-        raise click.UsageError("--hours takes 0.25 (15 minutes) to 24")
+        raise click.UsageError(f"--hours takes 0.25 (15 minutes) to 24, not {hours:g}")
     body = {"reason": reason, "duration_minutes": round(hours * 60)}
     show_item(client.post(f"/cases/{segment(case)}/grants", body), GRANT, as_json)
 
@@ -139,9 +141,9 @@ def grant(client: Client, case: str, reason: str, hours: float, as_json: bool) -
 @with_json
 @connected
 def grants(client: Client, case: str, limit: int, as_json: bool) -> None:
-    """List the grants of a CASE, ended ones too."""
+    """List the grants of a CASE, including ended ones."""
     found = client.items(f"/cases/{segment(case)}/grants", limit or None)
-    show_items(found, GRANT, as_json, "nobody was ever granted access to this case, as far as you may see")
+    show_items(found, GRANT, as_json, f"no grants for case {case} that you are allowed to see")
 
 
 @click.command(cls=Command, examples=("casevault release grn_...",))
@@ -158,14 +160,14 @@ def release(client: Client, grant_id: str, as_json: bool) -> None:
 @with_json
 @connected
 def revoke(client: Client, what: str, as_json: bool) -> None:
-    """Take away a grant, or a consent.
+    """Revoke a grant or a consent.
 
-    With a consent every grant under it ends; reads stop within seconds. For operators.
+    A revoked consent also ends every grant under it; reads stop within seconds. For operators.
     """
     kinds = {"grn_": ("grants", GRANT), "con_": ("consents", CONSENT)}
     if what[:4] not in kinds:
         raise click.BadParameter(
-            "must be a grant (grn_...) or a consent (con_...)", param_hint="GRANT|CONSENT"
+            f"must be a grant (grn_...) or a consent (con_...), not {what!r}", param_hint="GRANT|CONSENT"
         )
     kind, columns = kinds[what[:4]]
     show_item(client.post(f"/{kind}/{segment(what)}/revoke"), columns, as_json)
@@ -173,10 +175,10 @@ def revoke(client: Client, what: str, as_json: bool) -> None:
 
 @click.command(cls=Command, examples=("casevault consent 123456789012345 --partner oem --days 14",))
 @click.argument("case")
-@click.option("--partner", required=True, help="The company that may see the case.")
+@click.option("--partner", required=True, help="The partner company to let in.")
 @click.option("--until", type=MOMENT, help="When the consent expires.")
-@click.option("--days", type=click.IntRange(1, 365), help="... or for so many days from now.")
-@click.option("--bundle", "bundles", multiple=True, help="Only this bundle; repeat for more.  [default: all]")
+@click.option("--days", type=click.IntRange(1, 365), help="Or: how many days from now it expires.")
+@click.option("--bundle", "bundles", multiple=True, help="Only this bundle; may be repeated.  [default: all]")
 @with_json
 @connected
 def consent(
@@ -188,9 +190,9 @@ def consent(
     bundles: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Let a partner's engineers see a CASE of yours. For operators."""
+    """Let a partner's engineers read a CASE of yours. For operators."""
     if (until is None) == (days is None):
-        raise click.UsageError("say until when: either --until or --days")
+        raise click.UsageError("give exactly one of --until and --days")
     end = until or datetime.now(UTC) + timedelta(days=days or 0)
     body = {"partner": partner, "expires_at": rfc3339(end), "bundles": list(bundles) or None}
     show_item(client.post(f"/cases/{segment(case)}/consents", body), CONSENT, as_json)
@@ -202,9 +204,9 @@ def consent(
 @with_json
 @connected
 def consents(client: Client, case: str, limit: int, as_json: bool) -> None:
-    """List the consents of a CASE, revoked ones too."""
+    """List the consents of a CASE, including revoked ones."""
     found = client.items(f"/cases/{segment(case)}/consents", limit or None)
-    show_items(found, CONSENT, as_json, "no consent was ever given for this case, as far as you may see")
+    show_items(found, CONSENT, as_json, f"no consents for case {case} that you are allowed to see")
 
 
 def carry_erasure(
@@ -219,15 +221,15 @@ def carry_erasure(
     receipt: Path | None,
     keys: Path | None,
 ) -> dict[str, Any]:
-    """Have a case or a bundle erased by way of `what`, once the user is sure; wait for the proof if that is wanted."""
+    """Have a case or a bundle erased through `/{what}` once the user confirms; wait for the proof if asked to."""
     if (case is None) == (bundle is None):
-        raise click.UsageError("say what to erase: either --case or --bundle")
+        raise click.UsageError("give exactly one of --case and --bundle")
     place = None if receipt is None else Output.at(receipt)
     data = f"case {case}" if case else f"bundle {bundle}"
     if not yes:
         if not sys.stdin.isatty():
-            raise CliError(f"erasing {data} cannot be undone: add --yes to do it without being asked")
-        if not click.confirm(f"Erase all data of {data}? This cannot be undone", err=True):
+            raise CliError(f"erasing {data} cannot be undone: add --yes to confirm without a terminal")
+        if not click.confirm(f"Erase all data of {data}? This cannot be undone.", err=True):
             raise CliError("nothing was erased")
     path = f"/cases/{segment(case)}" if case else f"/bundles/{segment(bundle or '')}"
     erasure = client.post(f"{path}/{what}", {"reason": reason})
@@ -237,7 +239,7 @@ def carry_erasure(
         if place is not None:
             write_receipt(document, place)
         erasure = client.get(f"/erasures/{segment(erasure['confirmation'])}")
-        say("the receipt holds: signed, and in the log")
+        say("the receipt is genuine: signed, and in the log")
     return dict(erasure)
 
 
@@ -250,8 +252,8 @@ _ERASE_EXAMPLES = (
 @click.command(cls=Command, examples=_ERASE_EXAMPLES)
 @click.option("--case", help="Erase all the data of this case.")
 @click.option("--bundle", help="Erase this bundle only.")
-@click.option("--reason", help="Why; engineers who do it for the customer have to say.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", help="Why; required from engineers who erase for the customer.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--wait", is_flag=True, help="Wait until the erasure is proven, and check its receipt.")
 @click.option("--receipt", type=PATH, help="Keep the erasure receipt in this file (waits for it).")
 @with_json
@@ -268,9 +270,9 @@ def erase(
     as_json: bool,
     keys: Path | None,
 ) -> None:
-    """Have data destroyed now: all of a case, or one bundle.
+    """Erase data now: all of a case, or one bundle.
 
-    There is no way back. The confirmation number comes at once, the signed receipt when the erasure is proven.
+    This cannot be undone. The confirmation number comes at once, the signed receipt when the erasure is proven.
     """
     erasure = carry_erasure(
         client, "erasures", case, bundle, reason, yes=yes, wait=wait, receipt=receipt, keys=keys

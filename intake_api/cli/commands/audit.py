@@ -1,7 +1,4 @@
-"""Commands for auditors: the entries, their export, and checks that take nobody's word.
-
-`casevault audit redact`: what names somebody beside the log goes, for administrators.
-"""
+"""Commands for auditors: the entries, their export, checks that trust nobody; for administrators, redaction."""
 
 from __future__ import annotations
 
@@ -40,50 +37,50 @@ _EXAMPLES = (
 
 @click.command("redact", cls=Command, examples=_EXAMPLES)
 @click.argument("what", metavar="ENTRY|ACTOR")
-@click.option("--reason", required=True, help="Why; it stands beside the entry of the redaction.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--reason", required=True, help="Why; kept with the entry of the redaction.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @with_json
 @connected
 def redact(client: Client, what: str, reason: str, yes: bool, as_json: bool) -> None:
-    """Remove for ever what stands beside an entry (ent_...), or who an actor (act_...) was, beside all their entries.
+    """Remove for ever the personal details of an entry (ent_...), or who an actor (act_...) was, from all entries.
 
-    For administrators, never of their own entries. The leaves stay and the log still verifies; the redaction is an
-    entry itself. A person has to be unassigned and without a live grant. `audit entries --json` shows the ids. Copies
-    that were taken before (exports, back-ups) keep what they hold.
+    For administrators, never for their own entries. The leaves stay and the log still verifies; the redaction is an
+    entry itself. A person must be unassigned and without a live grant. `audit entries --json` shows the ids. Copies
+    taken before (exports, back-ups) keep what they hold.
     """
     path, asked = _place(what)
     if not yes:
         if not sys.stdin.isatty():
-            raise CliError(f"redacting {what} cannot be undone: add --yes to do it without being asked")
-        if not click.confirm(f"Remove {asked} for ever? This cannot be undone", err=True):
+            raise CliError(f"redacting {what} cannot be undone: add --yes to confirm without a terminal")
+        if not click.confirm(f"Remove {asked} for ever? This cannot be undone.", err=True):
             raise CliError("nothing was redacted")
     show_item(client.post(f"{path}/redact", {"reason": reason}), _FIELDS, as_json)
 
 
 def _place(what: str) -> tuple[str, str]:
-    """The path of what is to be redacted, and what that is."""
+    """Return the path of what to redact, and words for it."""
     if what.startswith(f"{Kind.ENTRY.value}_"):
-        return f"/audit/entries/{segment(what)}", f"what stands beside the entry {what}"
+        return f"/audit/entries/{segment(what)}", f"the personal details of entry {what}"
     if what.startswith(f"{Kind.ACTOR.value}_"):
-        return f"/audit/actors/{segment(what)}", f"who {what} was, beside all their entries"
+        return f"/audit/actors/{segment(what)}", f"who {what} was, from all their entries"
     raise click.BadParameter(
         f"must be an entry's id ({Kind.ENTRY.value}_...) or an actor's ({Kind.ACTOR.value}_...), not {what!r}",
         param_hint="ENTRY|ACTOR",
     )
 
 
-def _beside(item: Item) -> Item:
+def _particulars(item: Item) -> Item:
     return item.get("particulars") or {}
 
 
 def _named(item: Item) -> Item:
-    """What the service calls the ids of an entry; nothing of an older service."""
+    """Return the service's names for an entry's ids; nothing from an older service."""
     return item.get("named") or {}
 
 
 def _who(item: Item) -> str:
-    told = _beside(item)
-    return str(told.get("name") or told.get("subject") or _named(item).get("actor") or item["actor"])
+    details = _particulars(item)
+    return str(details.get("name") or details.get("subject") or _named(item).get("actor") or item["actor"])
 
 
 ENTRY: tuple[Column, ...] = (
@@ -95,10 +92,10 @@ ENTRY: tuple[Column, ...] = (
         lambda item: f"{item['outcome']}: {item['reason']}" if item.get("reason") else item["outcome"],
     ),
     ("Actor", lambda item: f"{item['actor_kind']} {_who(item)}"),
-    ("Case", lambda item: _beside(item).get("case_number") or _named(item).get("case")),
-    ("File", lambda item: _beside(item).get("file_name") or _named(item).get("file_name")),
-    ("File inside", lambda item: _beside(item).get("file")),
-    ("Why", lambda item: _beside(item).get("reason") or _named(item).get("grant_reason")),
+    ("Case", lambda item: _particulars(item).get("case_number") or _named(item).get("case")),
+    ("File", lambda item: _particulars(item).get("file_name") or _named(item).get("file_name")),
+    ("File inside", lambda item: _particulars(item).get("file")),
+    ("Why", lambda item: _particulars(item).get("reason") or _named(item).get("grant_reason")),
 )
 IDS: tuple[Column, ...] = (
     ("Entry", "id"),
@@ -128,31 +125,34 @@ with_ids = click.option("--ids", is_flag=True, help="Show the opaque ids as well
 
 
 def _an_id(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
-    """Another word than an id would find nothing, as if nothing had been done."""
+    """Refuse what is no id: it would find nothing, as if nothing had been done."""
     if value is not None and not value.startswith(f"{Kind.BUNDLE.value}_"):
-        raise click.BadParameter(f"must be an id that begins with {Kind.BUNDLE.value}_, not {value!r}")
+        raise click.BadParameter(f"must be a bundle's id ({Kind.BUNDLE.value}_...), not {value!r}")
     return value
 
 
 _by_actor = click.option(
     "--actor",
     metavar="SUBJECT|ID",
-    help="Only by this person or machine: as the issuer calls them, or act_...",
+    help="Only by this person or machine: the issuer's name for them, or act_...",
 )
 _since = click.option("--since", type=MOMENT, help="From this time on: a time, or -7d.")
 _until = click.option("--until", type=MOMENT, help="Before this time.")
 
 
 def _filters(command: Any) -> Any:
-    """The options that entries can be chosen by."""
+    """Add the options that filter entries."""
     options = (
         click.option("--case", help="Only about this case (its number)."),
         click.option("--bundle", help="Only about this bundle (bun_...).", callback=_an_id),
         _by_actor,
         click.option(
-            "--action", type=click.Choice([str(a) for a in Action]), metavar="ACTION", help="Only this."
+            "--action",
+            type=click.Choice([str(a) for a in Action]),
+            metavar="ACTION",
+            help="Only this action.",
         ),
-        click.option("--outcome", type=click.Choice([str(o) for o in Outcome]), help="Only those."),
+        click.option("--outcome", type=click.Choice([str(o) for o in Outcome]), help="Only this outcome."),
         _since,
         _until,
     )
@@ -185,13 +185,14 @@ _ENTRIES_EXAMPLES = (
 @with_json
 @connected
 def entries(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any) -> None:
-    """List entries, newest first. Operators see those of their own cases; asking is an entry itself.
+    """List entries, newest first. Operators see those of their own cases; the query is an entry itself.
 
-    The table names case, bundle's file, file inside and reason; an erased bundle and a forgotten person have no name.
+    The table shows the case, the bundle's file, the file inside and the reason; an erased bundle and a forgotten person
+    have no name.
     """
     found = client.items("/audit/entries", limit or None, **_query(chosen))
     columns = (*ENTRY, *IDS) if ids else ENTRY
-    show_items(found, columns, as_json, "there are no such entries that you are allowed to see")
+    show_items(found, columns, as_json, "no matching entries that you are allowed to see")
 
 
 @audit.command("readers", examples=("casevault audit readers 123456789012345 --since -7d",))
@@ -206,12 +207,12 @@ def entries(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any)
 def readers(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any) -> None:
     """List who read a case: by person and grant, how often, how many bundles, when first and last, and why.
 
-    Each read by itself: `casevault audit entries --case CASE --action bundle.opened`, and bundle.listed for lists of
-    files. Asking is an entry itself.
+    For single reads: `casevault audit entries --case CASE --action bundle.opened`, and bundle.listed for lists of
+    files. The query is an entry itself.
     """
     found = client.items("/audit/readers", limit or None, **_query(chosen))
     columns = (*READER, *_IDS_OF_A_GRANT) if ids else READER
-    show_items(found, columns, as_json, f"nobody read case {chosen['case']} then")
+    show_items(found, columns, as_json, f"nobody read case {chosen['case']} in that time")
 
 
 _UNUSED_EXAMPLES = (
@@ -226,17 +227,18 @@ _UNUSED_EXAMPLES = (
 @_since
 @_until
 @with_ids
-@with_limit_of("the last given first")
+@with_limit_of("newest first")
 @with_json
 @connected
 def unused_grants(client: Client, limit: int, ids: bool, as_json: bool, **chosen: Any) -> None:
-    """List grants that are over and under which nothing was read. --since and --until are of when they were given.
+    """List ended grants under which nothing was read. --since and --until refer to when they were given.
 
-    Told by the service; `casevault audit unaccounted` tells it from the signed log alone. Asking is an entry itself.
+    The service's own word; `casevault audit unaccounted` works it out from the signed log. The query is an entry
+    itself.
     """
     found = client.items("/audit/unused-grants", limit or None, **_query(chosen))
     columns = (*UNUSED, *_IDS_OF_A_GRANT) if ids else UNUSED
-    show_items(found, columns, as_json, "there are no such grants that you are allowed to see")
+    show_items(found, columns, as_json, "no matching grants that you are allowed to see")
 
 
 @audit.command("export", examples=("casevault audit export --format ocsf --since -30d -o october.jsonl",))
@@ -248,13 +250,13 @@ def unused_grants(client: Client, limit: int, ids: bool, as_json: bool, **chosen
 def export(client: Client, form: str, output: Path | None, force: bool, as_json: bool, **chosen: Any) -> None:
     """Export entries, oldest first: JSON Lines (can be checked against the tree), CSV, or OCSF for a SIEM.
 
-    With --json and a file, what was written is told as JSON.
+    With --json and a file, a summary of what was written is printed as JSON.
     """
     place = Output.at(output, force=force)
     answer = client.call("GET", "/audit/export", params={"format": form, **_query(chosen)}, stream=True)
     with place.writing() as target:
-        size = copy_body(answer, target)  # bytes as they came: CSV has its own line ends
-    if as_json and place.named != STDOUT:  # there the export itself is the answer
+        size = copy_body(answer, target)  # the bytes as received: CSV has its own line ends
+    if as_json and place.named != STDOUT:  # there the export itself is the output
         show_json({"file": str(place.named), "format": form, "bytes": size})
 
 
@@ -263,9 +265,9 @@ def export(client: Client, form: str, output: Path | None, force: bool, as_json:
 @with_json
 @connected
 def keys_command(client: Client, output: Path | None, force: bool, as_json: bool) -> None:
-    """Take the service's public keys, to keep and to pass as --keys: the log's and the receipts'.
+    """Fetch the service's public keys, the log's and the receipts', to keep and to pass as --keys.
 
-    Keys that you keep are better not replaced: take the new ones under another name, and compare the two.
+    Do not replace keys that you keep: fetch the new ones under another name, and compare the two.
     """
     place = Output.at(output, force=force)
     document = client.get("/audit/keys")
@@ -278,7 +280,7 @@ def keys_command(client: Client, output: Path | None, force: bool, as_json: bool
     with place.writing() as target:
         target.write(f"{json.dumps(pinned)}\n".encode())
     if not place.streams:
-        say(f"{output}: compare it with what the service's owner publishes elsewhere")
+        say(f"{output}: compare it with the keys that the service's owner publishes elsewhere")
 
 
 audit.add_command(verify)

@@ -1,7 +1,7 @@
-"""What the log alone tells, by code that the service does not use: `casevault audit overdue` and `unaccounted`.
+"""`casevault audit overdue` and `unaccounted`: findings from the log alone, by code that the service does not use.
 
 The leaves are read where the caller can see them, published over HTTPS or in a state folder, and checked against the
-signed checkpoint; nothing is printed before they led to it. They are read one tile at a time and not kept.
+signed checkpoint; nothing is printed before they lead to it. They are read one tile at a time and not kept.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ with_moment = click.option(
 
 
 class Leaves:
-    """Every leaf of the log in its order, once; and how late it is by them."""
+    """Every leaf of the log in order, once; and the present time by them."""
 
     def __init__(self, found: Iterator[dict[str, Any]]) -> None:
         self._found = found
@@ -43,7 +43,7 @@ class Leaves:
             yield leaf
 
     def now(self) -> datetime:
-        """Now, or the last entry's moment if that is later: the service's clock may run ahead of this one."""
+        """Return now, or the last entry's time if that is later: the service's clock may run ahead of this one."""
         last = [] if self._last is None else [parse_rfc3339(self._last)]
         return max([datetime.now(UTC), *last])
 
@@ -78,7 +78,7 @@ _OVERDUE: tuple[Column, ...] = (
 def overdue(
     client: Client, at: datetime | None, state: Path | None, as_json: bool, keys: Path | None
 ) -> None:
-    """List what outlived its deadline, told from the log alone. Prints nothing, and ends well, when there is nothing.
+    """List what outlived its deadline, from the log alone. Prints nothing and succeeds when nothing did.
 
     The log is checked against its signed checkpoint first; deadlines are worked out anew from its entries, by code that
     the service does not use.
@@ -120,12 +120,12 @@ _UNACCOUNTED: tuple[Column, ...] = (
 def unaccounted(
     client: Client, at: datetime | None, state: Path | None, as_json: bool, keys: Path | None
 ) -> None:
-    """List every read that nothing in the log allowed, and every grant that nobody used, told from the log alone.
+    """List every read that nothing in the log allowed, and every grant that nobody used, from the log alone.
 
     A read is accounted for by a live grant of the same person, an assignment, an open case that holds the bundle, and
     for a partner the customer's consent, each at that moment. "unallowed" is a read that lacks one of them, and only
-    that ends with an error. "cannot-be-told" is a partner's read from before entries named the company, "outlasted" one
-    that was completed more than a minute after its grant had ended, "unused-grant" a grant that is over and under which
+    that ends with an error. "cannot-be-told" is a partner's read from before entries named the company, "outlasted" a
+    read that was completed more than a minute after its grant had ended, "unused-grant" an ended grant under which
     nothing was read.
     """
     accounts = Accounts()
@@ -133,12 +133,12 @@ def unaccounted(
         found = [one for leaf in leaves if (one := accounts.take(leaf)) is not None]
     found += accounts.unused(at or leaves.now())
     if found or as_json:
-        show_items([_told(one) for one in found], _UNACCOUNTED, as_json, "")
+        show_items([_as_json(one) for one in found], _UNACCOUNTED, as_json, "")
     if any(one.kind is Kind.UNALLOWED for one in found):
         click.get_current_context().exit(FAILED)
 
 
-def _told(found: Finding) -> dict[str, Any]:
+def _as_json(found: Finding) -> dict[str, Any]:
     return {
         "what": found.kind.value,
         "why": list(found.why),

@@ -1,8 +1,8 @@
 """`casevault audit verify`: is the log what was signed, and what its witness keeps of it?
 
-The log is read where the caller can see it: published over HTTPS, leaves or hashes only; on record, on the service's
-own machine; or as the witness keeps it. Whatever is found is a line of its own, and the command ends with an error.
-What a witness keeps is read before the log, so that a log which grows meanwhile is no false alarm.
+The log is read where the caller can see it: published over HTTPS, leaves or hashes only; in the records, on the
+service's own machine; or as the witness keeps it. Each finding is a line of its own, and the command ends with an
+error. The witness is read before the log, so that a log which grows meanwhile raises no false alarm.
 """
 
 from __future__ import annotations
@@ -58,18 +58,19 @@ class _Place:
     endpoint: str | None
 
     def open(self, key: Verifier, state: Path | None) -> MirrorStore:
-        """The witness of the log with this key."""
+        """Open the witness of the log with this key."""
         if self.name == CONFIGURED:
             here = local_settings(state) if state is not None else from_environment(os.environ)
             if not here.state.is_dir():
                 raise CliError(
-                    f"{here.state} is not here: name the witness, --witness FOLDER or --witness s3://BUCKET"
+                    f"{here.state} is not on this machine: name the witness with --witness FOLDER or "
+                    "--witness s3://BUCKET"
                 )
             return Adapters(here).witness(key.name)
         if self.name.startswith(_BUCKET):
             place = MirrorSettings(bucket=self.name.removeprefix(_BUCKET).rstrip("/"), endpoint=self.endpoint)
         elif not Path(self.name).is_dir():
-            raise CliError(f"{self.name} is no folder; a bucket is named s3://BUCKET")
+            raise CliError(f"{self.name} is not a folder; name a bucket as s3://BUCKET")
         else:
             place = MirrorSettings(folder=Path(self.name))
         return Adapters(Settings(state=Path(self.name), witness=place)).witness(key.name)
@@ -79,7 +80,7 @@ class _Place:
 @click.option(
     "--checkpoint",
     type=PATH,
-    help="Checkpoint kept from before: the log must still lead to it. Replaced by the newest when all is well.",
+    help="An earlier checkpoint that the log must still lead to. Replaced by the newest when all is well.",
 )
 @click.option("--hashes", is_flag=True, help="Rebuild the tree from hashes only; needs no token.")
 @click.option(
@@ -88,7 +89,7 @@ class _Place:
     is_flag=False,
     flag_value=CONFIGURED,
     metavar="[FOLDER|s3://BUCKET]",
-    help="Hold the log against what its witness keeps; alone, on the service's machine, the one of its settings.",
+    help="Compare the log with what its witness keeps. Without a value: the witness in the service's settings.",
 )
 @click.option(
     "--witness-endpoint",
@@ -116,14 +117,14 @@ def verify(
 ) -> None:
     """Check that the log is what was signed, as an outsider: fetch the tiles, rebuild the tree, check the signature.
 
-    Names the first bad leaf and what is wrong with it, and then ends with an error. With the auditor role every leaf is
-    read; with --hashes nothing but hashes, which anybody may see. With --witness it also finds a log that was rewritten
-    and signed again with the right keys, a database that was rolled back, a missing tail, and a witness that somebody
-    disturbed.
+    On a fault it names the first bad leaf and what is wrong with it, and ends with an error. With the auditor role
+    every leaf is read; with --hashes only hashes, which anybody is allowed to see. With --witness it also finds a log
+    that was rewritten and signed again with the right keys, a database that was rolled back, a missing tail, and a
+    witness that somebody disturbed.
     """
     if alone and (place is None or hashes or checkpoint is not None):
         raise click.UsageError(
-            "--witness-alone needs --witness, and goes with neither --hashes nor --checkpoint"
+            "--witness-alone needs --witness, and cannot be combined with --hashes or --checkpoint"
         )
     with _opened(client, keys, state, hashes) as seen:
         log = _WithEarlier(seen.log, _kept_before(checkpoint))
@@ -162,7 +163,7 @@ def _opened(client: Client, keys: Path | None, state: Path | None, hashes: bool)
 
 @dataclass(frozen=True, slots=True)
 class _WithEarlier:
-    """A log that is also held against a checkpoint from before."""
+    """A log that is also compared with an earlier checkpoint."""
 
     log: Log
     earlier: Sequence[str]
@@ -178,14 +179,16 @@ def _kept_before(checkpoint: Path | None) -> list[str]:
     try:
         return [checkpoint.read_text("utf-8")] if checkpoint else []
     except FileNotFoundError:
-        say(f"{checkpoint} is not there: nothing from before was compared; it is kept from now on")
+        say(
+            f"{checkpoint} does not exist yet: compared with no earlier checkpoint; this one will be kept there"
+        )
         return []
     except (OSError, UnicodeDecodeError):
-        raise CliError(f"{checkpoint} cannot be read as a checkpoint") from None
+        raise CliError(f"{checkpoint} does not hold a checkpoint: it is not text") from None
 
 
 def _read_kept(witness: MirrorStore, key: Verifier) -> Kept:
-    """CliError when there is nothing to hold the log against: nothing agrees with everything."""
+    """Read what the witness keeps; CliError when there is nothing to compare: no log disagrees with nothing."""
     kept = read_kept(witness, key)
     if kept.notes:
         return kept
@@ -195,7 +198,7 @@ def _read_kept(witness: MirrorStore, key: Verifier) -> Kept:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What is printed: all is well, or a line for each thing that is not."""
+    """The result to print: all is well, or a line for each problem."""
 
     good: str
     bad: str
@@ -204,7 +207,7 @@ class _Found:
 
     @classmethod
     def of_walk(cls, verdict: Verdict, read: str) -> _Found:
-        redacted = f"; of {verdict.redacted} what stood beside them was redacted" if verdict.redacted else ""
+        redacted = f"; the personal details of {verdict.redacted} were redacted" if verdict.redacted else ""
         signed = _many(verdict.checkpoints, "signed checkpoint")
         good = f"the log is sound: {verdict.leaves} {read}, {signed}{redacted}"
         problems = [problem.what for problem in verdict.problems]
@@ -234,7 +237,7 @@ class _Found:
         return cls(good, bad, list(verdict.sentences()), document)
 
     def show(self, as_json: bool) -> None:
-        """CliError unless all is well."""
+        """Print the result; CliError unless all is well."""
         if as_json:
             show_json(self.document)
         else:

@@ -1,4 +1,4 @@
-"""Commands about cases, tenants and stamps: who may send, and for what."""
+"""Commands about cases, tenants and stamps: who is allowed to send, and for what."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASE: tuple[Column, ...] = (
     ("Case", "number"),
     ("State", "state"),
     ("Opened", when("opened_at")),
-    ("Data due to go", when("deadline")),
+    ("Data due for erasure", when("deadline")),
 )
 STAMP: tuple[Column, ...] = (
     ("Stamp", "id"),
@@ -49,9 +49,9 @@ def cases() -> None:
 @with_json
 @connected
 def list_cases(client: Client, limit: int, as_json: bool) -> None:
-    """List the cases that you may see, newest first."""
+    """List the cases that you are allowed to see, newest first."""
     show_items(
-        client.items("/cases", limit or None), CASE[:3], as_json, "there are no cases that you may see"
+        client.items("/cases", limit or None), CASE[:3], as_json, "no cases that you are allowed to see"
     )
 
 
@@ -60,7 +60,7 @@ def list_cases(client: Client, limit: int, as_json: bool) -> None:
 @with_json
 @connected
 def show_case(client: Client, number: str, as_json: bool) -> None:
-    """Show a case: its history, its engineers, and when its data has to go."""
+    """Show a case: its history, its engineers, and when its data is due for erasure."""
     show_item(client.get(f"/cases/{segment(number)}"), (*CASE, *_CASE_MORE), as_json)
 
 
@@ -114,7 +114,7 @@ def assign(client: Client, number: str, engineer: str, issuer: str | None, as_js
 @with_json
 @connected
 def unassign(client: Client, number: str, engineer: str, issuer: str | None, as_json: bool) -> None:
-    """Take an engineer off a case; their grants for it end at once. For the case system."""
+    """Unassign an engineer from a case; their grants for it end at once. For the case system."""
     query = {"subject": engineer, **({"issuer": issuer} if issuer else {})}
     client.call("DELETE", f"/cases/{segment(number)}/assignments", params=query)
     if as_json:
@@ -132,7 +132,7 @@ def _step(client: Client, number: str, verb: str, field: str, at: datetime | Non
 @with_json
 @connected
 def close(client: Client, number: str, at: datetime | None, as_json: bool) -> None:
-    """Close a case: grants end now, its data goes 90 days after it closed. For the case system."""
+    """Close a case: grants end now, its data is erased 90 days after it closed. For the case system."""
     _step(client, number, "close", "closed_at", at, as_json)
 
 
@@ -160,7 +160,7 @@ def stamps() -> None:
 @with_json
 @connected
 def register_stamp(client: Client, name: str, subject: str, proactive: bool, as_json: bool) -> None:
-    """Register a stamp of your own, so that it may upload. For operators."""
+    """Register a stamp of your own, so that it is allowed to upload. For operators."""
     body = {"name": name, "subject": subject, "proactive": proactive}
     show_item(client.post("/stamps", body), STAMP, as_json)
 
@@ -170,8 +170,10 @@ def register_stamp(client: Client, name: str, subject: str, proactive: bool, as_
 @with_json
 @connected
 def list_stamps(client: Client, limit: int, as_json: bool) -> None:
-    """List the stamps that you may see, deregistered ones too."""
-    show_items(client.items("/stamps", limit or None), STAMP, as_json, "there are no stamps that you may see")
+    """List the stamps that you are allowed to see, including deregistered ones."""
+    show_items(
+        client.items("/stamps", limit or None), STAMP, as_json, "no stamps that you are allowed to see"
+    )
 
 
 @stamps.command("deregister", examples=("casevault stamps deregister stp_...",))
@@ -179,7 +181,7 @@ def list_stamps(client: Client, limit: int, as_json: bool) -> None:
 @with_json
 @connected
 def deregister_stamp(client: Client, stamp: str, as_json: bool) -> None:
-    """End a stamp's registration. What it sent stays, on its own deadline. For operators."""
+    """End a stamp's registration. What it sent stays until its own deadline. For operators."""
     show_item(client.call("DELETE", f"/stamps/{segment(stamp)}").json(), STAMP, as_json)
 
 
@@ -194,7 +196,7 @@ _CONSENT_EXAMPLES = ("casevault stamps consent stp_... on", "casevault stamps co
 def stamp_consent(client: Client, stamp: str, choice: str | None, as_json: bool) -> None:
     """Give (on) or revoke (off) consent to proactive collection; without a choice, show its history.
 
-    Revoking stops new proactive uploads at once and leaves what was collected as it is.
+    Revoking stops new proactive uploads at once and leaves what was collected untouched.
     """
     path = f"/stamps/{segment(stamp)}/proactive-consent"
     if choice is not None:
@@ -202,7 +204,7 @@ def stamp_consent(client: Client, stamp: str, choice: str | None, as_json: bool)
         return
     history: list[dict[str, Any]] = client.get(path)["items"]
     columns: list[Column] = [("Set", when("set_at")), ("Proactive", "enabled"), ("By", "actor")]
-    show_items(history, columns, as_json, "consent was never set")
+    show_items(history, columns, as_json, f"consent to proactive collection was never set for {stamp}")
 
 
 @click.group(cls=Group)
@@ -225,7 +227,7 @@ def register_tenant(client: Client, name: str, directory: str, as_json: bool) ->
 @with_json
 @connected
 def list_tenants(client: Client, limit: int, as_json: bool) -> None:
-    """List the customers that you may see."""
+    """List the customers that you are allowed to see."""
     show_items(
-        client.items("/tenants", limit or None), TENANT, as_json, "there are no tenants that you may see"
+        client.items("/tenants", limit or None), TENANT, as_json, "no tenants that you are allowed to see"
     )

@@ -1,8 +1,8 @@
-"""`casevault files` and `casevault fetch`: what is inside a bundle, and the bytes.
+"""`casevault files` and `casevault fetch`: what a bundle contains, and its bytes.
 
-- A download goes to a name of its own beside the target, mode 0600, named after its ETag; it gets the target's name
-  only when it is complete and its SHA-256 is that ETag. A cut download goes on from there (Range with If-Range).
-- A range or a single file inside a bundle has no digest to hold it to: its length is held to what was promised.
+- A download goes to a file of its own beside the target, mode 0600, named after its ETag; it gets the target's name
+  only when it is complete and its SHA-256 is that ETag. A cut download resumes from there (Range with If-Range).
+- A range or a single file inside a bundle has no digest to check: its length is checked against Content-Length.
 """
 
 from __future__ import annotations
@@ -31,33 +31,35 @@ from intake_api.cli.progress import transfer
 from intake_api.cli.transfer.tus import Progress
 
 PIECE = 1 << 16
-"""A cut loses what came of the piece that it cut."""
+"""A cut loses what arrived of the piece it interrupts."""
 _RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
 _DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
 _LINES = "application/jsonl"
 
 
 def content_path(bundle: str, inside: str | None) -> str:
-    """The address of a bundle's bytes, or of one file's inside it."""
+    """Return the path of a bundle's bytes, or of one file inside it."""
     if inside is None:
         return f"/bundles/{segment(bundle)}/content"
     if {".", ".."} & set(inside.split("/")):  # an HTTP client would take them for a way to another address
-        raise CliError(f"{inside} cannot be fetched singly, for its path leads elsewhere: fetch the bundle")
+        raise CliError(
+            f"{inside} cannot be fetched alone, because its path has . or .. in it: fetch the bundle"
+        )
     return f"/bundles/{segment(bundle)}/files/{'/'.join(segment(part) for part in inside.split('/'))}"
 
 
 def fetch_whole(client: Client, bundle: str, output: Output) -> str:
-    """The whole bundle into a file, resumed where an earlier try was cut; its SHA-256."""
+    """Fetch the whole bundle into a file, resuming an earlier try; return its SHA-256."""
     path = content_path(bundle, None)
     try:
         head = client.call("HEAD", path)
     except ServiceProblem:
-        client.call("GET", path, stream=True).close()  # it says why not in its body, which HEAD has none of
+        client.call("GET", path, stream=True).close()  # its body says why not; HEAD has none
         raise
     etag, length = head.headers.get("ETag", ""), int(head.headers.get("Content-Length", "0"))
     promised = _DIGEST.fullmatch(etag)
     if promised is None:
-        raise CliError("the service names no SHA-256 for this bundle")
+        raise CliError(f"the service gives no SHA-256 for {bundle}: the download could not be checked")
     sha256 = promised[1]
     part = output.real.with_name(f".{output.real.name}.{sha256[:16]}.part")
     with _private(part) as file, transfer("fetching", length) as done:
@@ -88,7 +90,7 @@ def _rest(client: Client, path: str, etag: str, file: BinaryIO, output: Output, 
 
 
 def copy_body(answer: requests.Response, target: Target, done: Progress | None = None, start: int = 0) -> int:
-    """The body into `target`; how many bytes. Unreachable when it was cut."""
+    """Copy the body into `target` and return the number of bytes. Unreachable when it was cut."""
     copied = 0
     try:
         for piece in answer.iter_content(PIECE):
@@ -100,7 +102,7 @@ def copy_body(answer: requests.Response, target: Target, done: Progress | None =
         raise Unreachable(f"the download was cut after {copied} bytes: {type(error).__name__}") from None
     promised = answer.headers.get("Content-Length")
     if promised is not None and int(promised) != copied:
-        raise Unreachable(f"the download was cut: {copied} of {promised} bytes came")
+        raise Unreachable(f"the download was cut: {copied} of {promised} bytes arrived")
     return copied
 
 
@@ -113,13 +115,13 @@ def _hold_to(file: BinaryIO, length: int, sha256: str, part: Path) -> None:
     if file.tell() != length or hashing.hexdigest() != sha256:
         part.unlink()
         raise CliError(
-            "what came is not what the service names: its SHA-256 differs; nothing was kept, fetch it again"
+            "the downloaded bytes do not have the SHA-256 that the service gave; nothing was kept, fetch it again"
         )
 
 
 @contextmanager
 def _private(path: Path) -> Iterator[BinaryIO]:
-    """A file to go on writing, readable by its owner only."""
+    """Open a file for appending, readable only by its owner."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     except OSError as error:
@@ -129,7 +131,7 @@ def _private(path: Path) -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _told_why(client: Client, bundle: str) -> Iterator[None]:
+def _explained(client: Client, bundle: str) -> Iterator[None]:
     try:
         yield
     except Unreachable as error:
@@ -142,7 +144,7 @@ def _piece(client: Client, path: str, span: str | None) -> requests.Response:
 
 
 class _Hashing:
-    """Passes bytes on, and keeps their digest."""
+    """A writer that passes bytes on and keeps their digest."""
 
     def __init__(self, target: Target) -> None:
         self.digest = hashlib.sha256()
@@ -154,20 +156,22 @@ class _Hashing:
 
 
 def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None, output: Output) -> int:
-    """What is asked for, into a file or a stream; how many bytes. A file that fails its check gets no name; a stream
-    has the bytes before: then the exit code says so."""
+    """Fetch into a file or a stream and return the number of bytes. A file that fails its check gets no name; a stream
+    has had the bytes by then, so the exit code says it."""
     answer = _piece(client, content_path(bundle, inside), span)
-    with output.writing() as target, _told_why(client, bundle):
+    with output.writing() as target, _explained(client, bundle):
         passed = _Hashing(target)
         copied = copy_body(answer, passed)
         whole = inside is None and answer.status_code == HTTPStatus.OK
         if whole and answer.headers.get("ETag") != f'"{passed.digest.hexdigest()}"':
-            raise CliError("what came is not what the service names: its SHA-256 differs; do not use it")
+            raise CliError(
+                "the downloaded bytes do not have the SHA-256 that the service gave: do not use them"
+            )
     return copied
 
 
 def list_files(client: Client, bundle: str, limit: int | None) -> Items | Cut:
-    """The files inside a bundle: all of them in one answer, which is one look in the audit log, or the first few."""
+    """List the files inside a bundle: all in one response, which is one read in the audit log, or the first few."""
     path = f"/bundles/{segment(bundle)}/files"
     if limit is not None and limit <= PAGE:
         return client.items(path, limit)
@@ -179,7 +183,7 @@ def list_files(client: Client, bundle: str, limit: int | None) -> Items | Cut:
 
 
 class Cut:
-    """The first `limit` of what is found. After the last one `more` tells whether that kept any back."""
+    """The first `limit` of what is found. After the last item `more` says whether that left any out."""
 
     def __init__(self, found: Iterator[dict[str, Any]], limit: int | None) -> None:
         self._found, self._limit = found, limit
@@ -191,7 +195,7 @@ class Cut:
 
 
 def _files(client: Client, bundle: str, answer: requests.Response) -> Iterator[dict[str, Any]]:
-    """Each line but the last, which tells how many there were."""
+    """Yield each line but the last, which says how many there were."""
     number = 0
     try:
         for line in answer.iter_lines(PIECE):
@@ -206,14 +210,15 @@ def _files(client: Client, bundle: str, answer: requests.Response) -> Iterator[d
 
 
 def why_cut(client: Client, bundle: str, told: str) -> CliError:
-    """What to say of a read that ended early: what became of the bundle, where that is why."""
+    """Explain a read that ended early by the bundle's state, where that is the cause."""
     try:
         state = client.get(f"/bundles/{segment(bundle)}").get("state")
     except CliError:
         state = None
     if state == "damaged":
         return CliError(
-            f"{told}: what is stored of {bundle} is not what was sealed; it is recorded as damaged: have it sent again"
+            f"{told}: the stored bytes of {bundle} are not what was sealed; it is recorded as damaged; have it sent "
+            "again"
         )
     if state in ("erasing", "erased"):
         return CliError(f"{told}: {bundle} is erased")
@@ -223,13 +228,15 @@ def why_cut(client: Client, bundle: str, told: str) -> CliError:
 def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     asked = _RANGE.fullmatch(value) if value is not None else None
     if value is not None and (asked is None or (asked[2] and int(asked[2]) < int(asked[1]))):
-        raise click.BadParameter("must be FIRST-LAST in bytes from 0, FIRST- or -COUNT, like 0-65535")
+        raise click.BadParameter(
+            f"must be FIRST-LAST (in bytes, from 0), FIRST- or -COUNT, like 0-65535, not {value!r}"
+        )
     return value
 
 
 @click.command(cls=Command, examples=("casevault files bun_...", "casevault files bun_... --json --limit 0"))
 @click.argument("bundle")
-@with_limit_of("as the bundle has them")
+@with_limit_of("in the bundle's order")
 @with_json
 @connected
 def files(client: Client, bundle: str, limit: int, as_json: bool) -> None:
@@ -271,11 +278,11 @@ def fetch(
 ) -> None:
     """Fetch a BUNDLE, or one file inside it (PATH). Needs a live grant; every read is logged.
 
-    A whole bundle is checked against its SHA-256 before it gets its name, and a cut download goes on where it stopped
-    when the same command is run again. With --json and a file, what was written is told as JSON.
+    A whole bundle is checked against its SHA-256 before it gets its name, and a cut download resumes where it stopped
+    when the same command is run again. With --json and a file, a summary of what was written is printed as JSON.
     """
     if inside is not None and span is not None:
-        raise click.UsageError("--range is of the whole bundle's bytes: a file inside it is fetched whole")
+        raise click.UsageError("--range applies to the whole bundle; leave it out to fetch a file inside it")
     target = Output.at(output or Path(_plain_name(client, bundle, inside)), force=force)
     told: dict[str, object] = {"file": str(target.named), "bundle": bundle, "inside": inside, "range": span}
     if inside is None and span is None and not target.streams:
@@ -286,12 +293,12 @@ def fetch(
         told["bytes"] = fetch_into(client, bundle, inside, span, target)
         if not target.streams:
             say(f"{target.named}: {told['bytes']} bytes")
-    if as_json and target.named != STDOUT:  # there the bytes are the answer
+    if as_json and target.named != STDOUT:  # there the bytes are the output
         show_json(told)
 
 
 def _plain_name(client: Client, bundle: str, inside: str | None) -> str:
-    """A name for the file here; a stranger's path or hidden name does not choose where it goes."""
+    """Make a name for the file here; a stranger's path or hidden name does not choose where it goes."""
     name = inside or str(client.get(f"/bundles/{segment(bundle)}").get("file_name") or "")
     name = re.sub(r"[^\w.\- ]", "_", re.split(r"[/\\]", name)[-1]).lstrip(".-")
     return name or f"{bundle}.bin"

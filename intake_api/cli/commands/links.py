@@ -1,5 +1,4 @@
-"""Commands about upload links, for who sends without a token: issued, listed, renewed, revoked, and a pasted one
-checked."""
+"""Commands about upload links, for senders without a token: issue, list, renew, revoke, check."""
 
 from __future__ import annotations
 
@@ -30,12 +29,12 @@ LINK: tuple[Column, ...] = (
 )
 
 
-_HAND_OVER = "the address is kept nowhere here: hand it over as you would a password"
+_HAND_OVER = "the address is stored nowhere: hand it over as you would a password"
 
 
 @click.group(cls=Group)
 def links() -> None:
-    """Upload links, for who sends without a token: issue, list, renew, revoke, check."""
+    """Upload links, for senders without a token: issue, list, renew, revoke, check."""
 
 
 def _place(case: str | None, stamp: str | None) -> str:
@@ -43,7 +42,7 @@ def _place(case: str | None, stamp: str | None) -> str:
         return f"/cases/{segment(case)}/upload-links"
     if stamp is not None:
         return f"/stamps/{segment(stamp)}/upload-links"
-    raise click.UsageError("say for what: --case or --stamp")
+    raise click.UsageError("give exactly one of --case and --stamp")
 
 
 @links.command(
@@ -53,21 +52,31 @@ def _place(case: str | None, stamp: str | None) -> str:
         "casevault links issue --stamp stp_... --days 730 --trigger Microsoft.Health.FaultType.StorageError",
     ),
 )
-@click.option("--case", help="Case that is sent for.")
-@click.option("--stamp", help="Stamp that sends; alone, the link is for its own proactive collections.")
+@click.option("--case", help="Case to send for.")
+@click.option("--stamp", help="Stamp that sends; without --case, the link is for its proactive collections.")
 @click.option(
-    "--days", type=click.IntRange(1, LONGEST.days), default=30, show_default=True, help="How long it lives."
+    "--days",
+    type=click.IntRange(1, LONGEST.days),
+    default=30,
+    show_default=True,
+    help="How long it is valid.",
 )
-@click.option("--starts", type=MOMENT, help="Not before.  [default: now]")
+@click.option("--starts", type=MOMENT, help="When it becomes valid.  [default: now]")
 @click.option(
     "--permissions",
     default=DEFAULT_PERMISSIONS,
     show_default=True,
-    help="Some of r (see own uploads, receipts), c (create), w (write), d (give up what is not complete), l (list).",
+    help="Any of r (see own uploads and receipts), c (create), w (write), d (abandon incomplete uploads), l (list).",
 )
-@click.option("--ip", help="Only from this address, or from first-last.")
-@click.option("--trigger", metavar="FAULTIDTYPE", help="The alert; needed with --stamp alone.")
-@click.option("--roles", "roles", multiple=True, metavar="ROLE", help="Role of the logs; repeat for more.")
+@click.option("--ip", help="Only from this address, or from a range FIRST-LAST.")
+@click.option("--trigger", metavar="FAULTIDTYPE", help="The alert; required with --stamp alone.")
+@click.option(
+    "--roles",
+    "roles",
+    multiple=True,
+    metavar="ROLE",
+    help="Infrastructure role the logs come from; may be repeated.",
+)
 @with_json
 @connected
 def issue(
@@ -82,9 +91,9 @@ def issue(
     roles: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Issue a link. Its address is shown this once, and lets in whoever has it.
+    """Issue a link. Its address is shown only now, and lets in whoever has it.
 
-    For a customer's operator; for an engineer, of a case that they are assigned to; for a stamp, of itself.
+    For a customer's operator; for an engineer, for a case they are assigned to; for a stamp, for itself.
     """
     told: dict[str, Any] = {
         "expires_at": rfc3339(datetime.now(UTC) + timedelta(days=days)),
@@ -102,13 +111,13 @@ def issue(
 
 
 @links.command("list", examples=("casevault links list --case 123456789012345",))
-@click.option("--case", help="Case that they are for.")
-@click.option("--stamp", help="Stamp that sends through them.")
+@click.option("--case", help="The case to list links of.")
+@click.option("--stamp", help="The stamp to list links of.")
 @with_limit
 @with_json
 @connected
 def list_links(client: Client, case: str | None, stamp: str | None, limit: int, as_json: bool) -> None:
-    """List the links of a case or of a stamp, newest first, revoked and expired ones too."""
+    """List the links of a case or of a stamp, newest first, including revoked and expired ones."""
     show_items(client.items(_place(case, stamp), limit or None), LINK, as_json, "there are no links")
 
 
@@ -119,16 +128,16 @@ def list_links(client: Client, case: str | None, stamp: str | None, limit: int, 
     type=click.IntRange(1, LONGEST.days),
     default=30,
     show_default=True,
-    help="How long it lives from now on.",
+    help="How long it is valid from now on.",
 )
 @with_json
 @connected
 def renew(client: Client, link: str, days: int, as_json: bool) -> None:
-    """Let a link live longer, also one that has expired. Its new address is shown this once.
+    """Renew a link, also one that has expired. Its new address is shown only now.
 
-    The container stays the same, so what was sent is there, and an upload that was cut goes on with the new address:
-    `casevault send`, `azcopy jobs resume JOB --destination-sas=...`, an SDK by the block list. The old address ends
-    when it says. A revoked link is not renewed.
+    The container stays the same, so what was sent is there, and a cut upload resumes with the new address:
+    `casevault send`, `azcopy jobs resume JOB --destination-sas=...`, an SDK by the block list. The old address expires
+    at its own time. A revoked link cannot be renewed.
     """
     told = {"expires_at": rfc3339(datetime.now(UTC) + timedelta(days=days))}
     made = client.post(f"/upload-links/{segment(link)}/renew", told)
@@ -141,12 +150,12 @@ def renew(client: Client, link: str, days: int, as_json: bool) -> None:
 @with_json
 @connected
 def revoke(client: Client, link: str, as_json: bool) -> None:
-    """End a link at once; an upload that runs through it is stopped."""
+    """Revoke a link at once; an upload running through it is stopped."""
     show_item(client.post(f"/upload-links/{segment(link)}/revoke", {}), LINK, as_json)
 
 
 def _tried(client: Client, address: str) -> Mapping[str, Any]:
-    """What the Blob endpoint says to who has nothing but the link: a look at its container, which changes nothing."""
+    """Ask the Blob endpoint about the link's container, with nothing but the link; this changes nothing."""
     link = Link.parse(address)
     ends = parse_qs(link.query).get("se", [""])[0]
     found = {"accepted": True, "link": link.name, "expires_at": ends, "reason": None, "detail": None}
@@ -154,26 +163,24 @@ def _tried(client: Client, address: str) -> Mapping[str, Any]:
         there = client.elsewhere(link.server, read_problem)
         there.call("GET", f"{link.container}?restype=container&{link.query}", headers=VERSION)
     except ServiceProblem as problem:
-        if problem.code != UNSEEN:  # a link that may only write is not shown its container
+        if problem.code != UNSEEN:  # a link with write permission alone is not shown its container
             return {**found, "accepted": False, "reason": problem.code, "detail": str(problem)}
     return found
 
 
 @links.command("check", examples=("CASEVAULT_LINK='https://host/lnk-...?sv=...' casevault links check",))
-@click.option(
-    "--link", required=True, envvar="CASEVAULT_LINK", show_envvar=True, help="The address as it was pasted."
-)
+@click.option("--link", required=True, envvar="CASEVAULT_LINK", show_envvar=True, help="The pasted address.")
 @with_json
 @connected
 def check(client: Client, link: str, as_json: bool) -> None:
-    """Say whether a stamp could send through a pasted address, and why not. Ends with an error if it could not.
+    """Check whether a stamp could send through a pasted address. Ends with an error that says why if it could not.
 
-    With a token the service is asked about the address; without one the address itself is tried, where it leads to.
+    With a token the service is asked about the address; without one the address itself is tried.
     """
     found = client.post("/upload-links/check", {"url": link}) if client.has_token else _tried(client, link)
     if as_json:
         show_json(found)
     if not found["accepted"]:
-        raise CliError(f"this link would not do: {found['detail']} ({found['reason']})")
+        raise CliError(f"this link would not work: {found['detail']} ({found['reason']})")
     if not as_json:
         show_item(found, (("Link", "link"), ("Expires", when("expires_at"))), as_json)

@@ -37,7 +37,7 @@ with_development = click.option(
 
 
 def environment(state: Path, development: bool, **more: str) -> dict[str, str]:
-    """The process's environment with the options given put over it."""
+    """Return the process's environment, overridden by the given options."""
     return {
         **os.environ,
         "CASEVAULT_STATE": str(state),
@@ -47,7 +47,7 @@ def environment(state: Path, development: bool, **more: str) -> dict[str, str]:
 
 
 def local_services(state: Path, development: bool) -> Services:
-    """Custody over a state folder that a service made."""
+    """Assemble custody over a state folder that a service made."""
     settings = from_environment(environment(state, development))
     if not is_initialised(settings):
         raise CliError(
@@ -58,7 +58,7 @@ def local_services(state: Path, development: bool) -> Services:
 
 
 def _refuse_moved_clock(settings: Settings) -> None:
-    # Otherwise the log would hear two clocks, and its checkpoints would run backwards.
+    # Otherwise the log would see two clocks, and its checkpoints would run backwards.
     if settings.clock_file.exists() and not settings.development:
         raise CliError(f"the clock of {settings.state} was moved in a rehearsal: add --development")
 
@@ -67,7 +67,7 @@ _ROW = re.compile(r"^\| (CASEVAULT_\w+) \| (.+) \| (.+) \|$", re.MULTILINE)
 
 
 class ServeCommand(Command):
-    """Its help ends with every setting, as the settings modules themselves state them."""
+    """A command whose help ends with every setting, as the settings modules state them."""
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         super().format_epilog(ctx, formatter)
@@ -84,10 +84,11 @@ class ServeCommand(Command):
 def init(state: Path, development: bool, as_json: bool) -> None:
     """Make what a new service needs, once: keys, containers, database.
 
-    `casevault serve` does so by itself where it may. In Azure run this as an administrator before the first start, with
-    the service's own settings, so that the service's identity need not be allowed to. Where there are records nothing
-    is made: a key that is missing then was lost, and a new one would open nothing. The database is brought to this
-    program's version, and its roles get their rights: run it again with each new version whose service may not.
+    `casevault serve` does this itself where it is allowed to. In Azure run this as an administrator before the first
+    start, with the service's own settings, so that the service's identity needs no such rights. Where there are records
+    nothing is made: a missing key was lost then, and a new one would open nothing. The database is brought to this
+    program's version, and its roles get their rights: where the service is not allowed to do so, run this again with
+    each new version.
     """
     settings = from_environment(environment(state, development))
     made = initialise(settings)
@@ -96,8 +97,8 @@ def init(state: Path, development: bool, as_json: bool) -> None:
     if as_json:
         show_json({"made": made, "log": keys.log.key, "receipts": keys.receipts.key})
         return
-    print("made: the service can be started" if made else "nothing to make: this service was made before")
-    print("the database is of this program's version")
+    print("made: the service can be started" if made else "nothing to make: this service exists already")
+    print("the database has this program's version")
     print(f"CASEVAULT_LOG_VERIFIER={keys.log.key}")
     print(f"CASEVAULT_RECEIPT_VERIFIER={keys.receipts.key}")
 
@@ -115,7 +116,7 @@ def init(state: Path, development: bool, as_json: bool) -> None:
 )
 @with_development
 def serve(state: Path, listen: str | None, development: bool) -> None:
-    """Start the service: HTTPS, and the clock beside it.
+    """Start the service: HTTPS, and the clock process.
 
     Ctrl-C stops it; uploads keep what arrived. The rest is set by the variables below, and those of docs/azure.md.
     """
@@ -125,7 +126,9 @@ def serve(state: Path, listen: str | None, development: bool) -> None:
     settings = server_settings.from_environment(environment(state, development, **more))
     say(f"casevault serves {settings.origin}, state in {settings.custody.state}")
     if development:
-        say("DEVELOPMENT: anybody on this machine gets any token; never use it with real logs of others")
+        say(
+            "DEVELOPMENT: anybody on this machine can get any token; never use it with other people's real logs"
+        )
     code = serve_until_stopped(settings)
     if code:
         raise CliError(f"the service ended with code {code}; the lines above say why")
@@ -136,7 +139,7 @@ SWEEP: tuple[Column, ...] = (
     ("Uploads expired", "expired"),
     ("Bundles erased", "erased"),
     ("Bundles read back", "verified"),
-    ("Failed, tried again next time", "failed"),
+    ("Failed, will be tried again", "failed"),
 )
 
 
@@ -145,23 +148,23 @@ SWEEP: tuple[Column, ...] = (
 @with_development
 @with_json
 def sweep(state: Path, development: bool, as_json: bool) -> None:
-    """Do now what the clock does anyhow.
+    """Do now what the clock process does regularly.
 
-    Erases what is due, reads back what came, signs the log. Safe beside a running service, and as often as you like.
+    Erases what is due, reads back what arrived, signs the log. Safe beside a running service, and as often as you like.
     """
     services = local_services(state, development)
     try:
         if services.timekeeper.keep().is_apart:
-            say("this machine's clock is doubted: see `casevault time show`; nothing new is destroyed by it")
+            say(
+                "this machine's clock is not trusted: see `casevault time show`; no new erasure begins by deadline"
+            )
         report = sweep_once(services.custody)
         sequence_once(services)
     finally:
         services.close()
     show_item(asdict(report), SWEEP, as_json)
     if report.failed:
-        raise CliError(
-            f"{report.failed} of the work could not be done now; the log says why, it is tried again"
-        )
+        raise CliError(f"{report.failed} tasks failed; the log says why, and they will be tried again")
 
 
 @click.group(cls=Group)
@@ -172,7 +175,7 @@ def keys() -> None:
 ROTATION: tuple[Column, ...] = (
     ("Key", "key"),
     ("Made now", "made"),
-    ("Data keys wrapped anew", "rewrapped"),
+    ("Data keys rewrapped", "rewrapped"),
     ("Left under an older key", "left"),
 )
 
@@ -183,14 +186,14 @@ ROTATION: tuple[Column, ...] = (
 )
 @with_state
 @with_development
-@click.option("--resume", is_flag=True, help="Make no new key: wrap by the current one what is not yet.")
+@click.option("--resume", is_flag=True, help="Make no new key: rewrap what is not under the current one yet.")
 @with_json
 def rotate(state: Path, development: bool, resume: bool, as_json: bool) -> None:
-    """Make a new key-encryption key, and wrap every data key by it.
+    """Make a new key-encryption key, and rewrap every data key with it.
 
-    Bundles are not touched. Safe beside a running service. If it is stopped half way, run it again: it goes on, and
-    makes no other key. What cannot be wrapped anew is listed and stops nothing else; the exit code is then not zero.
-    Back up the key file afterwards.
+    Bundles are not touched. Safe beside a running service. If it is stopped half way, run it again: it continues, and
+    makes no other key. Data keys that cannot be rewrapped are listed and stop nothing else; the exit code is then not
+    zero. Back up the key file afterwards.
     """
     services = local_services(state, development)
     try:
@@ -198,28 +201,28 @@ def rotate(state: Path, development: bool, resume: bool, as_json: bool) -> None:
     finally:
         services.close()
     if not (done.made or resume or as_json):
-        say("a rotation that was begun before was gone on with; no new key was made")
+        say("an unfinished rotation was continued; no new key was made")
     left = [f"{bundle} {reason}" for bundle, reason in sorted(done.left.items())]
     told = asdict(done)
     show_item(told if as_json else {**told, "left": left}, ROTATION, as_json)
     if left:
         raise CliError(
-            f"{len(left)} data keys are not under {done.key}: look at these bundles' keys, then run "
-            "`casevault keys rotate --resume`. Until none is left keep the older keys"
+            f"{len(left)} data keys are not under {done.key}: check these bundles' keys, then run "
+            "`casevault keys rotate --resume`. Keep the older keys until none is left"
         )
 
 
 @click.group(cls=Group)
 def time() -> None:
-    """What time it is, as far as destruction by deadline goes: show, confirm."""
+    """The time that erasure by deadline goes by: show, confirm."""
 
 
 TIME: tuple[Column, ...] = (
     ("This machine's clock", "machine"),
-    ("Sure, for destruction by deadline", "sure"),
+    ("Sure, for erasure by deadline", "sure"),
     ("This machine ahead by, in seconds", "ahead_seconds"),
-    ("Ran evenly since, in seconds", "settled_seconds"),
-    ("Others' clocks", "others"),
+    ("Has run evenly for, in seconds", "settled_seconds"),
+    ("Other clocks", "others"),
 )
 
 
@@ -228,9 +231,9 @@ TIME: tuple[Column, ...] = (
 @with_development
 @with_json
 def show_time(state: Path, development: bool, as_json: bool) -> None:
-    """Show what time this machine's clock says it is, what is sure, and what others' clocks say.
+    """Show the time by this machine's clock, the time that is sure, and the time by other clocks.
 
-    While the two are apart nothing new is destroyed by a deadline; reading, uploads and erasures on demand go on.
+    While the first two differ, no new erasure begins by deadline; reading, uploads and erasures on demand go on.
     """
     services = local_services(state, development)
     try:
@@ -244,10 +247,10 @@ def show_time(state: Path, development: bool, as_json: bool) -> None:
         "settled_seconds": round(belief.settled.total_seconds()),
         "others": {name: rfc3339(moment) for name, moment in others.items()},
     }
-    show_item(answer if as_json else {**answer, "others": _told(others)}, TIME, as_json)
+    show_item(answer if as_json else {**answer, "others": _clock_list(others)}, TIME, as_json)
 
 
-def _told(others: Mapping[str, datetime]) -> str:
+def _clock_list(others: Mapping[str, datetime]) -> str:
     return ", ".join(f"{name} {rfc3339(moment)}" for name, moment in others.items()) or "none to ask"
 
 
@@ -257,10 +260,10 @@ def _told(others: Mapping[str, datetime]) -> str:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @with_json
 def confirm_time(state: Path, development: bool, yes: bool, as_json: bool) -> None:
-    """Have this machine's clock believed now, because you looked at another one; an entry says that you did.
+    """Confirm that this machine's clock is right, because you compared it with another; an entry records it.
 
-    For a machine that was off for long and has nobody to ask: without this it waits as long as it was off, and no
-    longer than CASEVAULT_TIME_SETTLE_HOURS. Refused while another clock that can be asked says otherwise.
+    For a machine that was off for long and has no other clock to ask: without this it waits as long as it was off, at
+    most CASEVAULT_TIME_SETTLE_HOURS. Refused while another clock that can be asked differs.
     """
     services = local_services(state, development)
     try:
@@ -276,13 +279,13 @@ def _ask(question: str, *, yes: bool) -> None:
     if yes:
         return
     if not sys.stdin.isatty():
-        raise CliError("what is destroyed by a deadline stays so: add --yes to confirm without being asked")
+        raise CliError("an erasure by deadline cannot be undone: add --yes to confirm without a terminal")
     if not click.confirm(question, err=True):
         raise CliError("nothing was confirmed")
 
 
 def administrator(services: Services) -> Actor:
-    """Whoever has this machine's account, for the entry."""
+    """Return the user of this machine's account, as the actor of the entry."""
     return services.directory.resolve(
         issuer=f"local:{platform.node()}",
         subject=getpass.getuser(),

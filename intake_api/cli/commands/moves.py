@@ -1,4 +1,4 @@
-"""Commands about what came that should not have: a bundle in the wrong case, data that nobody should hold."""
+"""Commands about data received by mistake: a bundle in the wrong case, data that nobody should hold."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from intake_api.cli.printing import show_item
 )
 @click.argument("bundle")
 @click.option("--case", required=True, help="The case that it belongs to.")
-@click.option("--reason", required=True, help="Why; the customer reads it.")
+@click.option("--reason", required=True, help="Why; the customer can read it.")
 @with_json
 @connected
 def move(client: Client, bundle: str, case: str, reason: str, as_json: bool) -> None:
-    """Move a BUNDLE that came for the wrong case.
+    """Move a BUNDLE that was sent for the wrong case.
 
-    You have to be assigned to both cases. The bundle takes the earlier deadline of the two; grants and consents stay
-    with the case that it leaves.
+    You must be assigned to both cases. The bundle gets the earlier deadline of the two; grants and consents stay with
+    the case that it leaves.
     """
     body = {"case": case, "reason": reason}
     show_item(client.post(f"/bundles/{segment(bundle)}/move", body), BUNDLE, as_json)
@@ -40,9 +40,9 @@ _REPORT_EXAMPLES = (
 
 @click.command(cls=Command, examples=_REPORT_EXAMPLES)
 @click.option("--bundle", help="The bundle that holds it.")
-@click.option("--case", help="... or the case: all its bundles.")
-@click.option("--reason", required=True, help="What was come upon; do not repeat it here.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--case", help="Or the case: all its bundles.")
+@click.option("--reason", required=True, help="What kind of data was found; do not repeat the data here.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 @click.option("--wait", is_flag=True, help="Wait until the erasure is proven, and check its receipt.")
 @click.option("--receipt", type=PATH, help="Keep the erasure receipt in this file (waits for it).")
 @with_json
@@ -61,7 +61,7 @@ def report(
 ) -> None:
     """Report sensitive data that was received inadvertently: it is erased at once.
 
-    For engineers of the case; no grant is needed, and there is no way back. The confirmation number comes at once, the
+    For engineers of the case; no grant is needed, and it cannot be undone. The confirmation number comes at once, the
     signed receipt when the erasure is proven.
     """
     erasure = carry_erasure(

@@ -1,4 +1,4 @@
-"""`casevault receipts`: take a receipt, and check one offline, with nothing but the pinned keys."""
+"""`casevault receipts`: fetch a receipt, and check one offline, with only the pinned keys."""
 
 from __future__ import annotations
 
@@ -54,16 +54,18 @@ _SHOW_EXAMPLES = (
 def show(
     client: Client, subject: str, output: Path | None, force: bool, as_json: bool, keys: Path | None
 ) -> None:
-    """Take the receipt of a bundle's intake, or of an erasure by its confirmation number, and check it."""
+    """Fetch the receipt of a bundle's intake, or of an erasure by its confirmation number, and check it."""
     place = Output.at(output, force=force)
     document = client.get(receipt_path(subject))
     found = checked(document, pinned_keys(client, keys))
     if document.get("state") == "damaged":
-        say(f"{subject} is damaged since: the receipt says what was received, and that can no longer be read")
+        say(
+            f"{subject} has been damaged since: the receipt names what was received, which can no longer be read"
+        )
     if output is not None:
         write_receipt(document, place)
         if place.named == STDOUT:
-            return  # the receipt is the answer
+            return  # the receipt is the output
     if as_json:
         show_json(document)
     else:
@@ -82,7 +84,9 @@ def show(
     show_envvar=True,
     help="The pinned public keys.",
 )
-@click.option("--against", type=FILE, help="Also hold an intake receipt to this file's own size and SHA-256.")
+@click.option(
+    "--against", type=FILE, help="Also compare an intake receipt with this file's size and SHA-256."
+)
 @with_json
 def verify(receipt: Path, keys: Path, against: Path | None, as_json: bool) -> None:
     """Check a receipt offline: signature, entry, and that the entry stands in the signed log."""
@@ -90,8 +94,8 @@ def verify(receipt: Path, keys: Path, against: Path | None, as_json: bool) -> No
     if against is not None:
         said = (found.fields.get("size"), found.fields.get("sha256"))
         if said != (against.stat().st_size, digest(against)):
-            raise CliError(f"the receipt holds, but it is not about {against}: size or SHA-256 differ")
-    say("the receipt holds" + (f", and it is about {against}" if against else ""))
+            raise CliError(f"the receipt is genuine, but not for {against}: its size or SHA-256 differs")
+    say("the receipt is genuine" + (f", and it is for {against}" if against else ""))
     _show(found, as_json)
 
 

@@ -1,9 +1,9 @@
-"""`casevault reconcile`: the records held against log, key store and object store, by command; `casevault rebind`: a
-case whose access was altered, begun anew.
+"""`casevault reconcile`: check the records against log, key store and object store. `casevault rebind`: start a case
+whose access records were altered afresh.
 
-It does what the clock does at each start and nothing else, so it may be run at any time, beside a running service too.
-Two options go further, as the administrator who asks: --erase-unrecorded destroys what can neither be read nor
-attributed any more; --without-witness lets reading go on while the witness, which may know a newer log, is away.
+`reconcile` does only what the clock does at each start, so it can be run at any time, also beside a running service.
+Two options go further, in the name of the administrator who asks: --erase-unrecorded destroys what can no longer be
+read or attributed; --without-witness lets reading go on while the witness, which may know a newer log, is away.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HOUR = timedelta(hours=1)
 
 
 def _some(name: str) -> Column:
-    """How many, and which."""
+    """Make a column that shows how many, and which."""
 
     def read(item: Item) -> str:
         found = item[name]
@@ -44,19 +44,19 @@ def _some(name: str) -> Column:
 _HEADERS = {
     "adopted": "Entries put back into the log",
     "lost": "Acts whose records are lost",
-    "repeated": "Acts done again in the records",
-    "tiles_rebuilt": "Entries whose tiles were written again",
+    "repeated": "Acts repeated in the records",
+    "tiles_rebuilt": "Entries whose tiles were rewritten",
     "without_witness_until": "Reading goes on without the witness until",
     "grants_ended": "Grants ended",
-    "erasing": "Bundles that are erased again",
+    "erasing": "Bundles being erased again",
     "keyless": "Bundles whose data key is missing",
     "unrecorded": "Stored bundles without a record",
-    "erased": "Of these erased now",
+    "erased": "Of these, erased now",
 }
 
 
 def _acts(name: str) -> Column:
-    """How many of each action."""
+    """Make a column that shows how many of each action."""
 
     def read(item: Item) -> str:
         return ", ".join(f"{times} {action}" for action, times in sorted(item[name].items())) or "0"
@@ -92,20 +92,20 @@ FOUND: tuple[Column, ...] = (
     "--erase-unrecorded",
     "erase",
     is_flag=True,
-    help="Erase stored bundles that have no record: they came after the back-up, and nothing else can be done.",
+    help="Erase stored bundles that have no record: they arrived after the back-up and can only be erased.",
 )
 @click.option(
     "--without-witness",
     is_flag=True,
-    help="Let bundles be opened although the witness does not answer, for --hours. An entry says so, with --reason.",
+    help="Allow reading for --hours although the witness does not respond. An entry records it, with --reason.",
 )
-@click.option("--reason", help="Why, in 8 to 1000 characters; with --without-witness.")
+@click.option("--reason", help="Why, in 8 to 1000 characters; required with --without-witness.")
 @click.option(
     "--hours",
     type=click.FloatRange(0, LONGEST_WAIVER / HOUR, min_open=True),
     default=24,
     show_default=True,
-    help="How long, at most; it ends when the witness answers.",
+    help="How long at most; it ends when the witness responds.",
 )
 @with_json
 def reconcile(
@@ -117,14 +117,14 @@ def reconcile(
     hours: float,
     as_json: bool,
 ) -> None:
-    """Hold the records against the log and the key store, as after a restore.
+    """Check the records against the log and the key store, as after a restore.
 
-    Puts the log's lost tail back, does again what it says ended, ends grants, writes lost tiles again, and begins the
+    Puts the log's lost tail back, ends again what it says ended, ends grants, rewrites lost tiles, and begins the
     erasure of what was erased before, as every start of the service does. Ends with an error, and changes nothing,
     when two histories of the log were signed.
     """
     if without_witness != (reason is not None):
-        raise click.UsageError("--without-witness and --reason go together: say why")
+        raise click.UsageError("--without-witness and --reason go together: give both or neither")
     until = None
     with closing(local_services(state, development)) as services:
         try:
@@ -139,13 +139,13 @@ def reconcile(
                 else None
             )
         if found is None:
-            raise CliError("another process reconciles these records now: run it again when that has ended")
+            raise CliError("another process is reconciling these records: run this again when it has ended")
         erased = _erase(services, found) if erase else 0
     told = {"lost": dict(found.lost), "repeated": dict(found.repeated), "erased": erased}
     told["without_witness_until"] = rfc3339(until) if until else None
     show_item({**asdict(found), **told}, FOUND, as_json)
     if without_witness and until is None:
-        say("the witness answers: nothing was waived")
+        say("the witness responds: nothing was waived")
     for line in _advice(found, erased):
         say(line)
 
@@ -158,10 +158,10 @@ def reconcile(
 def rebind(number: str, state: Path, development: bool, as_json: bool) -> None:
     """End every assignment, grant and consent of a case, and bind its records anew.
 
-    For a case of which `casevault doctor` says that the access to it is not what was bound: its records were altered
-    outside the service, or are of a back-up, and nothing of it opens. It is refused while the case's row names another
-    customer or state than the log; the number is taken as it stands. Afterwards the case system assigns, the customer
-    consents and engineers grant themselves access anew.
+    For a case whose access, as `casevault doctor` reports, is not what was bound: its records were altered outside the
+    service, or come from a back-up, and none of its bundles open. Refused while the case's row names another customer
+    or state than the log; the number is taken as it stands. Afterwards the case system assigns, the customer consents
+    and engineers grant themselves access anew.
     """
     with closing(local_services(state, development)) as services:
         ended = end_unproven(services.custody, administrator(services), number)
@@ -175,13 +175,13 @@ def _erase(services: Services, found: Reconciliation) -> int:
 
 
 def _advice(found: Reconciliation, erased: int) -> list[str]:
-    """What is left for a person to do."""
+    """Say what is left for a person to do."""
     told = {
         "the sweep erases them now: `casevault sweep`, or the running service": found.erasing,
-        "nobody destroyed the keys that are missing: look for the key store of these records": found.keyless,
-        "without a record they can only be erased: run it again with --erase-unrecorded": found.unrecorded[
+        "the missing keys were not destroyed by the service: find the key store of these records": found.keyless,
+        "without a record they can only be erased: run this again with --erase-unrecorded": found.unrecorded[
             erased:
         ],
-        "repeat what must be repeated of the lost acts: cases opened, assignments, consents": found.lost,
+        "repeat the lost acts that are still needed: cases opened, assignments, consents": found.lost,
     }
     return [line for line, given in told.items() if given]

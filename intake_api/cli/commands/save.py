@@ -1,4 +1,4 @@
-"""`casevault save`: the bundle and its collection as files, where there is no line to send it over."""
+"""`casevault save`: the bundle and its collection as files, for stamps without a connection."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _EXAMPLES = (
 def save(source: Path, output: Path | None, force: bool, as_json: bool, **options: Any) -> None:
     """Save logs as a bundle that can be sent later, from another machine.
 
-    For stamps without a connection: it needs no service. Beside the bundle, byte for byte as it will be sent, a second
-    file describes the collection; keep the two together. Then: casevault send FILE
+    For stamps without a connection: it needs no service. Beside the bundle, byte for byte as it will be sent, it writes
+    a second file that describes the collection; keep the two together. Then: casevault send FILE
     """
     with open_source(source) as what:
         now = datetime.now(UTC)

@@ -1,9 +1,7 @@
 """`casevault send`: a file, a folder, a saved bundle or a pipe to the service, and the receipt back.
 
-With a token over tus (`with_token`), with an upload link over the Blob endpoint (`through_link`); a pipe either way
-(`piped`).
-
-The collection as a person declares it on the command line: the same for `send` and for `save`.
+With a token it sends over tus (`with_token`), with an upload link over the Blob endpoint (`through_link`); a pipe
+either way (`piped`). The options that declare a collection are the same for `send` and for `save`.
 """
 
 from __future__ import annotations
@@ -36,7 +34,7 @@ from retention.domain.bundle import Collection, CollectionType, Triggers, check_
 
 _OPTIONS = (
     click.option(
-        "--case", help="Case number that the logs are for; needed unless the collection is proactive."
+        "--case", help="Case number that the logs are for; required unless the collection is proactive."
     ),
     click.option(
         "--type",
@@ -51,24 +49,30 @@ _OPTIONS = (
     click.option("--collected", type=MOMENT, help="When they were collected.  [default: now]"),
     click.option("--trigger", metavar="FAULTIDTYPE", help="The alert that started a proactive collection."),
     click.option(
-        "--roles", "roles", multiple=True, metavar="ROLE", help="Role that the logs are of; repeat for more."
+        "--roles",
+        "roles",
+        multiple=True,
+        metavar="ROLE",
+        help="Infrastructure role the logs come from; may be repeated.",
     ),
-    click.option("--stamp", help="Stamp that the logs are of; for operators (a stamp sends its own)."),
+    click.option("--stamp", help="Stamp the logs come from; for operators (a stamp sends its own)."),
     click.option(
-        "--send-logs-now", is_flag=True, help="Hold the collection to 'Send logs now': 1 to 4 h, last week."
+        "--send-logs-now",
+        is_flag=True,
+        help="Apply the limits of 'Send logs now': 1 to 4 h, from the last week.",
     ),
 )
 
 
 def collection_options(command: FC) -> FC:
-    """The options that declare a collection, above the command's own."""
+    """Add the options that declare a collection, above the command's own."""
     for option in reversed(_OPTIONS):
         command = option(command)
     return command
 
 
 def declared(name: str, options: Mapping[str, Any], now: datetime) -> dict[str, str]:
-    """The collection of the file `name`, by the keys of Upload-Metadata; what was not said is left out."""
+    """Build the collection of the file `name`, by the keys of Upload-Metadata; what was not given is left out."""
     kind = options["type_"] or (CollectionType.PROACTIVE if options["trigger"] else CollectionType.ON_DEMAND)
     collected = options["collected"] or now
     end = options["logs_end"] or collected
@@ -89,7 +93,7 @@ def declared(name: str, options: Mapping[str, Any], now: datetime) -> dict[str, 
 
 
 def check_declared(metadata: Mapping[str, str], size: int, now: datetime) -> None:
-    """Invalid for what no service would accept; which triggers one knows, and how much it takes, it says itself."""
+    """Raise Invalid for what no service would accept; known triggers and size limits are each service's own."""
     trigger = metadata.get("trigger")
     collection = Collection(
         type=CollectionType(metadata["type"]),
@@ -107,7 +111,7 @@ def check_declared(metadata: Mapping[str, str], size: int, now: datetime) -> Non
 STANDARD_INPUT = Path("-")
 _SAME = frozenset({"case", "type", "stamp", "trigger"})
 _LATER = frozenset({"case", "stamp"})
-"""What may be said of a saved bundle when it is sent, if it was not known before."""
+"""The options that a saved bundle may still be given when it is sent, if it was saved without them."""
 _WAITING = "sent; waiting for the service to read it back ..."
 _SHOWN: tuple[Column, ...] = (
     ("Bundle", "bundle"),
@@ -118,14 +122,14 @@ _SHOWN: tuple[Column, ...] = (
 
 
 def _of_saved(saved: Saved, options: dict[str, Any]) -> dict[str, str]:
-    """The collection as it was saved; what was not known then may be said now, and nothing else."""
+    """Return the collection as saved; only what was not known then may be added now."""
     metadata = dict(saved.collection)
     for name, value in options.items():
         if value in (None, (), False):
             continue
         if name not in _LATER or metadata.setdefault(name, value) != value:
             option = f"--{name.rstrip('_').replace('_', '-')}"
-            raise click.UsageError(f"the saved bundle says that itself: leave out {option}, or save it anew")
+            raise click.UsageError(f"leave out {option}: the saved bundle declares its own; or save it anew")
     return metadata
 
 
@@ -141,20 +145,20 @@ _EXAMPLES = (
 @click.command(cls=ResumableCommand, examples=_EXAMPLES)
 @click.argument("source", type=click.Path(path_type=Path, exists=True, allow_dash=True))
 @collection_options
-@click.option("--name", help="What to call that which comes on standard input.  [default: stdin]")
+@click.option("--name", help="A file name for standard input.  [default: stdin]")
 @click.option(
     "--link",
     envvar="CASEVAULT_LINK",
     show_envvar=True,
-    help="Upload link to send through, instead of a token; better in the environment.",
+    help="Upload link to send through, instead of a token; safer in the environment.",
 )
 @click.option(
     "--connections",
     type=click.IntRange(1, 16),
-    help="Send over so many at once.  [default: 4 through a link; else 1, or 3 on a line with a long round trip]",
+    help="How many to send over at once.  [default: 4 through a link; else 1, or 3 on a line with a long round trip]",
 )
-@click.option("--no-digest", is_flag=True, help="Do not read the file beforehand to announce its SHA-256.")
-@click.option("--limit-rate", type=RATE, help="Send no more bytes a second: 500, 32k, 2M.")
+@click.option("--no-digest", is_flag=True, help="Do not read the file beforehand to declare its SHA-256.")
+@click.option("--limit-rate", type=RATE, help="Most bytes to send a second: 500, 32k, 2M.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the intake receipt.")
 @click.option("--receipt", type=PATH, help="Keep the intake receipt in this file.")
 @with_json
@@ -176,34 +180,38 @@ def send(
 ) -> None:
     """Send logs: a file, a folder, a bundle that `casevault save` made, or (-) what comes on standard input.
 
-    A folder is sent as one zip. The service is asked first whether it would take it; a saved bundle is first held to
-    its SHA-256. The upload goes on where it was cut: after a broken line by itself, after a crash or a reboot when the
-    same command is run again, and of a saved bundle, or through a link, also what another machine began. At the end
-    the service reads back what it stored; its signed receipt is checked here, offline, against the file's own SHA-256.
+    A folder is sent as one zip. The service is first asked whether it would accept it; a saved bundle is first checked
+    against its SHA-256. A cut upload resumes: after a broken line by itself, after a crash or a reboot when the same
+    command is run again, and for a saved bundle, or through a link, also on another machine. At the end the service
+    reads back what it stored; its signed receipt is checked here, offline, against the file's own SHA-256.
 
-    Standard input is sent as it comes, over one connection. It cannot be gone on with once this command has ended, and
-    who fills it must not fail unseen (in a shell: set -o pipefail).
+    Standard input is sent as it arrives, over one connection. It cannot be resumed once this command has ended, and the
+    program that writes it must not fail unseen (in a shell: set -o pipefail).
     """
     if no_wait and receipt is not None:
-        raise click.UsageError("--receipt and --no-wait exclude each other: a receipt has to be waited for")
+        raise click.UsageError(
+            "--receipt and --no-wait exclude each other: a receipt takes waiting; drop one"
+        )
     kept = None if receipt is None else Output.at(receipt)
     if link is not None and options["stamp"]:
-        raise click.UsageError("--stamp and --link exclude each other: a link is for one stamp already")
+        raise click.UsageError("--stamp and --link exclude each other: a link names its stamp; drop --stamp")
     through = Link.parse(link) if link is not None else None
     if source == STANDARD_INPUT:
         if connections or no_digest:
-            raise click.UsageError("--connections and --no-digest go with a file, not with standard input")
+            raise click.UsageError(
+                "--connections and --no-digest need a file: leave them out with standard input"
+            )
         metadata = _declared(name or "stdin", options, through)
         show_item(
             _from_pipe(client, metadata, through, Pace(limit_rate), keys, kept, not no_wait), _SHOWN, as_json
         )
         return
     if name is not None:
-        raise click.UsageError("--name goes with standard input (-): a file has a name")
+        raise click.UsageError("--name is for standard input (-) only: a file is sent under its own name")
     saved = find_saved(source)
     with nullcontext(proven(saved)) if saved else open_source(source) as what:
         metadata = _of_saved(saved, options) if saved else _declared(what.name, options, through)
-        # Times are announced once: a re-run at another minute is still the same upload.
+        # Times are declared once: a re-run at another minute is still the same upload.
         same = {name: value for name, value in metadata.items() if name in _SAME}
         folder = Path(click.get_app_dir("casevault")) / "uploads"
         pace = Pace(limit_rate)
@@ -220,7 +228,7 @@ def send(
 def _declared(name: str, options: dict[str, Any], through: Link | None) -> dict[str, str]:
     metadata = declared(name, options, datetime.now(UTC))
     if through is not None and not (options["type_"] or options["trigger"]):
-        metadata.pop("type")  # the link says it
+        metadata.pop("type")  # the link has it
     return metadata
 
 
@@ -279,12 +287,12 @@ def _receipt_by_link(
     client: Client, blob: Blob, answer: dict[str, Any], own: str, keys: Path | None, kept: Output | None
 ) -> dict[str, Any]:
     say(_WAITING)
-    # Who has a link alone need not know the API's address; then the keys are only those that they keep.
+    # A sender with only a link need not know the API's address; their keys are then the pinned ones, if any.
     known = keys is not None or client.server != DEFAULT_SERVER
     found = through_link.receive(blob, pinned_keys(client, keys) if known else None)
     if found is None:
         if kept is not None:
-            raise CliError(f"sent, but there is no receipt to keep: {through_link.NO_RECEIPT}")
+            raise CliError(f"sent, but without a receipt to keep: {through_link.NO_RECEIPT}")
         return {**answer, "sha256": own, "checked": through_link.NO_RECEIPT}
     hold_to(found.fields, answer["bundle"], answer["size"], own)
     if kept is not None:

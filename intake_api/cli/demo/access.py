@@ -1,4 +1,4 @@
-"""The steps in the middle: an engineer is refused, assigned, granted access; reads; and all of it is in the log."""
+"""The middle steps: an engineer is refused, assigned, granted access; reads; and all of it is in the log."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from intake_api.cli.printing import moment
 
 
 def refuse_stranger(life: Life) -> None:
-    """An engineer who is not assigned."""
+    """Show that an engineer who is not assigned is refused."""
     n = life.narrator
-    with n.step("An engineer who is not assigned to the case wants to read"):
+    with n.step("An engineer who is not assigned to the case tries to read"):
         alice = life.client(ENGINEER)
         refusal(
             n,
@@ -29,7 +29,7 @@ def refuse_stranger(life: Life) -> None:
         )
         refusal(
             n,
-            "no bytes, not even that it exists",
+            "cannot read it, or even learn that it exists",
             HTTPStatus.NOT_FOUND,
             None,
             lambda: alice.call("GET", content_path(life.bundle, None)),
@@ -37,7 +37,7 @@ def refuse_stranger(life: Life) -> None:
 
 
 def grant(life: Life) -> None:
-    """Assigned, she grants herself access."""
+    """Assign the engineer, who grants herself access."""
     n = life.narrator
     with n.step("Assigned, she grants herself access, with a reason"):
         life.client(CASE_SYSTEM).post(f"/cases/{CASE}/assignments", {"subject": "alice"})
@@ -58,7 +58,7 @@ def grant(life: Life) -> None:
 
 
 def read(life: Life) -> None:
-    """She looks inside, reads one file, and a range of another."""
+    """List the bundle's files, read one, and a range of another."""
     n, alice = life.narrator, life.client(ENGINEER)
     with n.step("She looks inside without fetching the bundle"), zipfile.ZipFile(life.collected.path) as own:
         listed = {item["path"]: item["size"] for item in alice.items(f"/bundles/{life.bundle}/files")}
@@ -82,7 +82,7 @@ def read(life: Life) -> None:
 
 
 def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
-    """Where a stored entry's bytes begin: behind its local header and what that carries."""
+    """Find where a stored entry's bytes begin: after its local header, name and extra field."""
     with path.open("rb") as file:
         file.seek(info.header_offset + 26)
         lengths = file.read(4)
@@ -95,9 +95,9 @@ def _data_offset(path: Path, info: zipfile.ZipInfo) -> int:
 
 
 def verify_log(life: Life) -> None:
-    """Customer and auditor look at the log."""
+    """Check the log as customer, as auditor and as a stranger."""
     n = life.narrator
-    with n.step("The customer and the auditor look at the log"):
+    with n.step("The customer and the auditor check the log"):
         seen = list(life.client(OPERATOR).items("/audit/entries", case=CASE, action="bundle.opened"))
         ended = [e["outcome"] for e in seen if e["actor_kind"] == "engineer" and e["bundle"] == life.bundle]
         n.check(
@@ -119,7 +119,7 @@ def verify_log(life: Life) -> None:
 
 
 def _wait_until_sequenced(life: Life) -> None:
-    """Until every entry up to now stands in the tree: a beat of the sequencer, less than a second."""
+    """Wait until every entry so far is in the tree: one run of the sequencer, less than a second."""
     operator = life.client(OPERATOR)
     while any(entry["leaf_index"] is None for entry in operator.items("/audit/entries", case=CASE)):
         operator.sleep(0.1)

@@ -1,8 +1,8 @@
 """A collection as a stamp would make it, of this machine's own logs and inventory: real bytes, one folder a role.
 
-Logs and inventory are compressed. What they lack in size is made up with real content that is there to be read on any
-machine: the files of the running Python, stored as they are; and, where even that is little, the same logs once more.
-Only what the user may read is taken. The bundle stays on this machine.
+Logs and inventory are compressed. What they lack in size is made up with real content found on any machine: the files
+of the running Python, stored uncompressed; and, where even that is too little, the same logs again. Only what the user
+is allowed to read is taken. The bundle stays on this machine.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LARGEST_FILE = 64 << 20
 
 @dataclass(slots=True)
 class Collected:
-    """The zip, what went into it (bytes by kind), and a marker that stands in it in the clear."""
+    """The zip, what went into it (bytes by kind), and a marker that it holds in the clear."""
 
     path: Path
     marker: bytes
@@ -57,12 +57,12 @@ class Collected:
 
 
 def collect(target: Path, wanted: int) -> Collected:
-    """Make the bundle, of `wanted` bytes of input or a little more."""
+    """Make the bundle from `wanted` bytes of input or a little more."""
     found = Collected(target, f"casevault-demo-{secrets.token_hex(16)}".encode())
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         inventory = {**_inventory(), MARKER_FILE: found.marker + b"\n"}
         for name, text in inventory.items():
-            # The marker is stored as it is: compressed, nobody could search a disk for it.
+            # The marker is stored uncompressed, so that a disk can be searched for it.
             stored = name == MARKER_FILE
             archive.writestr(name, text, zipfile.ZIP_STORED if stored else zipfile.ZIP_DEFLATED)
             found.own += len(text)
@@ -81,7 +81,7 @@ def collect(target: Path, wanted: int) -> Collected:
 
 
 def _repeat(archive: zipfile.ZipFile, logs: list[tuple[str, Path]], lacking: int, found: Collected) -> None:
-    """The same logs again, in rounds, until it is enough."""
+    """Add the same logs again, in rounds, until the size is reached."""
     number = 1
     while lacking > found.repeated:
         before, number = found.repeated, number + 1
@@ -101,13 +101,13 @@ def _add(archive: zipfile.ZipFile, path: Path, name: str, compression: int, foun
     try:
         size = add_file(archive, path, name, compression)
     except OSError:
-        return 0  # not for this user, or gone meanwhile
+        return 0  # not readable by this user, or gone meanwhile
     found.files += 1
     return size
 
 
 def _logs() -> Iterator[tuple[str, Path]]:
-    """What may be read under /var/log: updates apart from the host's own."""
+    """Yield the readable files under /var/log, with their role: updates apart from the host's own."""
     root = Path("/var/log")
     for path in _files(root):
         name = path.relative_to(root).as_posix()
@@ -132,7 +132,7 @@ def _files(root: Path) -> Iterator[Path]:
 
 
 def _inventory() -> dict[str, bytes]:
-    """What this machine is: hardware, kernel log, platform, installed Python packages."""
+    """Describe this machine: hardware, kernel log, platform, installed Python packages."""
     packages = sorted(f"{each.metadata['Name']}=={each.version}" for each in distributions())
     told = {
         "platform": platform.platform(),
@@ -158,4 +158,4 @@ def _kernel_log() -> bytes:
     try:
         return subprocess.run(["dmesg"], capture_output=True, timeout=10, check=True).stdout  # noqa: S607
     except (OSError, subprocess.SubprocessError):
-        return b""  # not for this user
+        return b""  # not readable by this user

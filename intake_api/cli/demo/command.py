@@ -1,9 +1,8 @@
-"""`casevault demo`: the command.
+"""`casevault demo`: the command, and its steps in order.
 
-The steps of the demo, in order: the life of one bundle, from its collection to its tombstone.
-
-Everything goes over HTTPS as the people concerned, except what only the service's own machine can do: moving the
-development clock, one sweep at a chosen moment, and searching the disk.
+The steps follow one bundle from its collection to its tombstone. Everything goes over HTTPS as the people concerned,
+except what only the service's own machine can do: moving the development clock, one sweep at a chosen moment, and
+searching the disk.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ LEAST_BYTES = 4 << 20
 
 
 @click.command(cls=Command, examples=("casevault demo", "casevault demo --keep --state demo-state"))
-@click.option("--keep", is_flag=True, help="Leave the service running at the end, to look around in.")
+@click.option("--keep", is_flag=True, help="Leave the service running at the end, to look around.")
 @click.option("--state", type=PATH, help="New folder for the service's state.  [default: a temporary one]")
 @click.option(
     "--bytes",
@@ -57,11 +56,11 @@ LEAST_BYTES = 4 << 20
     type=click.IntRange(min=LEAST_BYTES),
     default=DEFAULT_BYTES,
     show_default="64 MiB",
-    help="How much to collect at least.",
+    help="Least size to collect.",
 )
 @with_json
 def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
-    """See the whole life of a bundle, here, every step checked.
+    """Show the whole life of a bundle on this machine, every step checked.
 
     Collects this machine's own logs as a stamp would, and takes them through the real service: upload with a cut,
     sealing, access, reading, audit, the deadline, erasure, receipts. Nothing leaves this machine.
@@ -94,7 +93,7 @@ def demo(keep: bool, state: Path | None, wanted: int, as_json: bool) -> None:
 
 
 def _look_at_disk(state: Path | None, wanted: int) -> None:
-    """CliError when the logs, and the service's sealed copy beside what it keeps free, would not fit."""
+    """Raise CliError when the logs, the service's sealed copy and what it keeps free would not fit."""
     temporary = Path(tempfile.gettempdir())
     folder = temporary if state is None else next(each for each in state.absolute().parents if each.is_dir())
     sealed = wanted + LARGEST_FILE + DISK_RESERVE
@@ -107,8 +106,8 @@ def _look_at_disk(state: Path | None, wanted: int) -> None:
         if free < size:
             raise CliError(
                 f"the demo of {size_of(wanted)} needs {size_of(size)} under {place}, of which the service keeps "
-                f"{size_of(DISK_RESERVE)} free, and {size_of(free)} are free: name less by --bytes, or another place "
-                "by --state and TMPDIR"
+                f"{size_of(DISK_RESERVE)} free, but only {size_of(free)} are free: ask for less with --bytes, or name "
+                "another place with --state and TMPDIR"
             )
 
 
@@ -136,7 +135,7 @@ def _contents(found: Collected) -> str:
 
 def _explain(narrator: Narrator, stage: Stage, state: Path | None) -> None:
     narrator.tell("")
-    narrator.tell(f"The service still runs at {stage.settings.origin}, in the time of day 90. Look around:")
+    narrator.tell(f"The service still runs at {stage.settings.origin}, its clock at day 90. Look around:")
     narrator.tell(f"  export CASEVAULT_SERVER={stage.settings.origin} CASEVAULT_STATE={stage.state}")
     narrator.tell(f"  casevault cases show {CASE} --as case-system:crm")
     narrator.tell("  casevault audit entries --as auditor:ada")

@@ -24,7 +24,7 @@ ERASE_SECONDS = 30.0
 
 
 def close(life: Life) -> None:
-    """The case closes; access ends with it."""
+    """Close the case; access ends with it."""
     n = life.narrator
     with n.step("The case closes"):
         life.client(CASE_SYSTEM).post(f"/cases/{CASE}/close")
@@ -33,7 +33,7 @@ def close(life: Life) -> None:
         life.deadline = parse_rfc3339(case["deadline"])
         n.check(
             life.deadline == parse_rfc3339(closed) + RETENTION,
-            f"its data has to go by {moment(case['deadline'])}: 90 days",
+            f"its data must be erased by {moment(case['deadline'])}: 90 days",
         )
         refusal(
             n,
@@ -46,7 +46,7 @@ def close(life: Life) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Stopped:
-    """A clock that shows one moment."""
+    """A clock stopped at one moment."""
 
     moment: datetime
 
@@ -57,26 +57,26 @@ class _Stopped:
 
 
 def last_second(life: Life) -> None:
-    """Day 90 minus one second."""
+    """Sweep at day 90 minus one second."""
     n = life.narrator
     before = life.deadline - timedelta(seconds=1)
     with n.step(f"The clock is moved to day 90 minus one second, {moment(rfc3339(before))}"):
         life.stage.move_clock(before)
         report = _sweep_at(life, before)
         bundle = life.client(OPERATOR).get(f"/bundles/{life.bundle}")
-        # Time runs on: what the service itself begins after the deadline is no breach.
+        # Time runs on: an erasure that the service itself begins after the deadline is no breach.
         still = bundle["state"] == "complete" or life.stage.clock.now() >= life.deadline
         n.check(report == SweepReport() and still, "swept: nothing is due, nothing happens")
 
 
 def _sweep_at(life: Life, at: datetime) -> SweepReport:
-    """One sweep over the service's own records, with the clock standing at `at`."""
+    """Sweep the service's own records once, with the clock stopped at `at`."""
     with closing(assemble(life.stage.settings.custody)) as services:
         return sweep(replace(services.custody, clock=_Stopped(at)))
 
 
 def deadline(life: Life) -> None:
-    """Day 90."""
+    """Let the service erase the bundle on day 90."""
     n = life.narrator
     with n.step("The last second passes: day 90"):
         operator = life.client(OPERATOR)
@@ -97,7 +97,7 @@ def deadline(life: Life) -> None:
 
 
 def prove(life: Life) -> None:
-    """The receipt, the tombstone, the disk, the log."""
+    """Check the receipt, the tombstone, the disk and the log."""
     n = life.narrator
     with n.step("What is left"):
         found, _ = wait_for_erasure(life.client(OPERATOR), life.confirmation, life.keys)
@@ -115,16 +115,16 @@ def prove(life: Life) -> None:
         )
         n.check(
             tombstone.problem.get("bundle") == life.bundle,
-            "its tombstone answers, with state, cause and time",
+            "its tombstone remains, with state, cause and time",
         )
-        n.check(_bytes_left(life) == 0, "of its parts and its data key no byte is left on the store")
+        n.check(_bytes_left(life) == 0, "not a byte of its parts or its data key is left in the store")
         n.check(
             not search(life.stage.state, life.collected.marker), "the marker is nowhere in the state folder"
         )
         tiles = public_log.HttpTiles(life.client(AUDITOR))
         leaves = list(public_log.proven_leaves(tiles, life.keys[0]))
         late = overdue(leaves, life.stage.clock.now())
-        n.check(not late, "told from the log alone: nothing is overdue")
+        n.check(not late, "checked using only the log: nothing is overdue")
         reads = [leaf for leaf in leaves if leaf["action"] in READS and leaf["outcome"] == Outcome.SUCCESS]
         unallowed = [
             one for one in unaccounted(leaves, life.stage.clock.now()) if one.kind is not Kind.UNUSED
@@ -142,7 +142,7 @@ def prove(life: Life) -> None:
 
 
 def _bytes_left(life: Life) -> int:
-    """Bytes in files named after the bundle; the store keeps an empty note that the key was destroyed."""
+    """Count the bytes in files named after the bundle; an empty note that the key was destroyed remains."""
     custody = life.stage.settings.custody
     named = [
         *custody.objects_folder.rglob(f"{life.bundle}*/*"),

@@ -1,4 +1,4 @@
-"""The first steps: the service is met, customer, stamp and case are registered, the bundle is sent and received."""
+"""The first steps: the service is inspected, customer, stamp and case registered, the bundle sent and received."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from retention.custody.uploads.upload_session import PART_SIZE
 
 
 def meet(life: Life) -> None:
-    """The service's identity, and the keys that outsiders pin."""
+    """Show the service's identity, and the keys that outsiders pin."""
     n, stage = life.narrator, life.stage
     with n.step("The service: HTTPS, its own CA, a folder, SQLite, a key file"):
         n.say(f"{stage.settings.origin}, state in {stage.state}")
@@ -45,7 +45,7 @@ def meet(life: Life) -> None:
 
 
 def register(life: Life) -> None:
-    """Tenant, stamp and case."""
+    """Register tenant, stamp and case."""
     n = life.narrator
     with n.step("A customer, a stamp, a case"):
         life.client(ADMINISTRATOR).post("/tenants", {"name": "Contoso", "directory": "contoso"})
@@ -78,11 +78,11 @@ def _metadata(life: Life) -> dict[str, str]:
 
 
 class _LineCut(OSError):
-    """The cable is pulled."""
+    """A cable pulled on purpose."""
 
 
 class _CutBody(tus.Body):
-    """A request body that ends with a closed socket when `last` bytes of the file have left."""
+    """A request body that closes the socket when `last` bytes of the file have been sent."""
 
     last: int
 
@@ -90,14 +90,14 @@ class _CutBody(tus.Body):
         sent = 0
         for piece in super().__iter__():
             if sent >= self.last:
-                # An error within the body makes the client close the connection, its request half sent.
+                # An error inside the body makes the client close the connection with its request half sent.
                 raise _LineCut("cut on purpose")
             yield piece
             sent += len(piece)
 
 
 def upload(life: Life) -> None:
-    """Send it, cut the connection half way, and go on."""
+    """Send the bundle, cut the connection half way, and resume."""
     n = life.narrator
     client = life.client(STAMP)
     with n.step(f"The stamp uploads {size_of(life.size)}; the connection is cut half way"):
@@ -105,7 +105,7 @@ def upload(life: Life) -> None:
         life.bundle = tus.bundle_of(location)
         with life.collected.path.open("rb") as source, transfer("sending", life.size) as bar:
             sent = _send_half(client, location, source, life.size, bar)
-            n.say(f"{size_of(sent)} sent, then the socket was closed in mid-request")
+            n.say(f"{size_of(sent)} sent, then the socket was closed mid-request")
             kept = _kept(client, location)
             first: list[int] = []
 
@@ -118,7 +118,7 @@ def upload(life: Life) -> None:
         n.say(f"the service had kept {kept:,} of {sent:,} bytes; the resume began at byte {first[0]:,}")
         n.check(
             first[0] > 0 and 0 <= again < PART_SIZE,
-            f"{again:,} bytes went twice: less than one part ({size_of(PART_SIZE)})",
+            f"{again:,} bytes were sent twice: less than one part ({size_of(PART_SIZE)})",
         )
 
 
@@ -136,11 +136,11 @@ def _send_half(client: Client, location: str, source: BinaryIO, size: int, bar: 
         client.call("PATCH", location, headers=headers, data=body)
     except Unreachable:
         return reached[-1]
-    raise CliError("the connection could not be cut")
+    raise CliError("the demo could not cut the connection: all bytes were sent before it tried")
 
 
 def _kept(client: Client, location: str) -> int:
-    """What the service kept; it notices the cut a moment after we made it."""
+    """Ask how much the service kept; it notices the cut a moment later."""
     for attempt in range(50):
         if kept := tus.offset_of(client, location):
             return kept
@@ -149,14 +149,14 @@ def _kept(client: Client, location: str) -> int:
 
 
 def receive(life: Life) -> None:
-    """The intake receipt; and what lies on the disk meanwhile."""
+    """Check the intake receipt, and what lies on the disk meanwhile."""
     n = life.narrator
     with n.step("The service reads back what it stored, and signs a receipt"):
         found, _ = wait_for_intake(life.client(STAMP), life.bundle, life.keys)
         hold_to(found.fields, life.bundle, life.size, life.sha256)
         n.check(
             True,
-            f"verified offline: signed, leaf {found.leaf_index} of the log, and about our own SHA-256 "
+            f"verified offline: signed, leaf {found.leaf_index} of the log, and for our own SHA-256 "
             f"{life.sha256[:16]}…",
         )
         n.check(

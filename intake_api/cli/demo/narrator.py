@@ -1,8 +1,6 @@
-"""What the demo says: a step, what was done, what was checked, how long it took.
+"""The demo's output (each step, its checks, its time), its cast, and what its steps share.
 
 A check that fails ends the demo: nothing after it would mean anything.
-
-Who is in the demo, what its steps know of each other, and how a refusal is checked.
 """
 
 from __future__ import annotations
@@ -31,7 +29,7 @@ REASON = "Storage volume offline since 02:10, looking at the node's logs"
 
 @dataclass(slots=True)
 class Life:
-    """What the steps know of each other."""
+    """What the steps share."""
 
     stage: Stage
     narrator: Narrator
@@ -46,14 +44,14 @@ class Life:
     confirmation: str = ""
 
     def client(self, who: str) -> Client:
-        """Somebody, with a fresh token: one from before the clock moved is worth nothing after."""
+        """Make a client for a person, with a fresh token: one from before the clock moved has expired."""
         return self.stage.client(who)
 
 
 def refusal(
     narrator: Narrator, what: str, status: int, reason: str | None, act: Callable[[], object]
 ) -> ServiceProblem:
-    """`act` must be refused like this; what the service said."""
+    """Check that `act` is refused with this status and reason; return what the service said."""
     try:
         act()
     except ServiceProblem as problem:
@@ -65,7 +63,7 @@ def refusal(
 
 
 def search(folder: Path, marker: bytes) -> bool:
-    """True when `marker` stands in any file below `folder`."""
+    """Search every file below `folder` for `marker`."""
     return any(_holds(path, marker) for path in folder.rglob("*") if path.is_file())
 
 
@@ -89,12 +87,12 @@ _TIME = 10
 
 
 class CheckFailed(CliError):
-    """Something that must hold does not."""
+    """A failed check of the demo."""
 
 
 @dataclass(slots=True)
 class Step:
-    """One step as it is told, and as --json shows it."""
+    """One step, as it is printed and as --json shows it."""
 
     title: str
     said: list[str] = field(default_factory=list)
@@ -103,7 +101,7 @@ class Step:
 
 
 class Narrator:
-    """Tells the steps on stdout, or keeps them for --json."""
+    """A printer of the steps on stdout, or their keeper for --json."""
 
     def __init__(self, quiet: bool) -> None:
         self.steps: list[Step] = []
@@ -116,7 +114,7 @@ class Narrator:
 
     @contextmanager
     def step(self, title: str) -> Iterator[Step]:
-        """A step; the time that its block takes is its own."""
+        """Open a step and time its block."""
         step = Step(title)
         self.steps.append(step)
         self._wrapped(title, f"{len(self.steps):>2}  ", _INDENT)
@@ -130,20 +128,20 @@ class Narrator:
             self._held = ""
 
     def say(self, text: str) -> None:
-        """What was done."""
+        """Print what was done."""
         self.steps[-1].said.append(text)
         self._wrapped(text, _INDENT, _INDENT)
 
     def check(self, holds: bool, text: str) -> None:
-        """What was checked; CheckFailed when it does not hold."""
+        """Print what was checked; CheckFailed if it does not hold."""
         mark = self._good if holds else self._bad
         self._wrapped(text, f"{_INDENT}{mark} ", _INDENT + " " * (len(mark) + 1))
         if not holds:
-            raise CheckFailed(f"step {len(self.steps)}: this does not hold: {text}")
+            raise CheckFailed(f"step {len(self.steps)}: this check failed: {text}")
         self.steps[-1].checked.append(text)
 
     def tell(self, text: str) -> None:
-        """A line outside of any step."""
+        """Print a line outside any step."""
         self._wrapped(text, "", "")
         self._release()
 
@@ -161,7 +159,7 @@ class Narrator:
         self._held = "\n".join(lines)
 
     def _release(self) -> None:
-        """The line before; a step's last one waits for its time."""
+        """Print the held line; a step's last line waits for its time."""
         if self._held:
             self._print(self._held)
         self._held = ""

@@ -50,7 +50,7 @@ class Stage:
         return DevelopmentClock(self.settings.custody.clock_file)
 
     def client(self, who: str | None = None) -> Client:
-        """A client as this person (see --as); nobody in particular without one."""
+        """Make a client for this person (see --as), or without a token for nobody in particular."""
         server = self.settings.origin
         tokens = None if who is None else development_token(server, self.ca, Rehearsed.parse(who))
         return Client(server, self.ca, tokens)
@@ -70,29 +70,29 @@ class Stage:
             time.sleep(0.05)
 
     def move_clock(self, to: datetime) -> None:
-        """Let it be `to`, for every process of the service."""
+        """Move the clock to `to`, for every process of the service."""
         self.clock.set(to)
 
     def _last_words(self) -> str:
         return self.log.read_text("utf-8", "replace")[-_LOG_TAIL:] or "it said nothing"
 
     def stop(self) -> None:
-        """As Ctrl-C does; by force when it takes too long."""
+        """Stop the service as Ctrl-C does; by force when it takes too long."""
         if self.child.poll() is None:
             self.child.terminate()
         try:
             self.child.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
-            # The whole session: the child is its leader, and its own children would outlive it.
+            # The whole session: the child leads it, and its own children would outlive it.
             os.killpg(self.child.pid, signal.SIGKILL)
             self.child.wait()
 
 
 @contextmanager
 def staged(state: Path | None, keep: bool) -> Iterator[Stage]:
-    """The service, started; stopped at the end, unless it is to be kept and all went well.
+    """Start the service; stop it at the end, unless it is to be kept and all went well.
 
-    Without `state` its folder is a temporary one, removed when the service is.
+    Without `state` its folder is a temporary one, removed with the service.
     """
     base = Path(tempfile.mkdtemp(prefix="casevault-demo-"))  # mode 0700
     _leave_in_order()
@@ -110,7 +110,7 @@ def staged(state: Path | None, keep: bool) -> Iterator[Stage]:
 
 
 def _leave_in_order() -> None:
-    """Told to stop, or its terminal closed, the demo ends as by Ctrl-C: it leaves no service behind."""
+    """Make SIGTERM and a closed terminal end the demo as Ctrl-C does, so that it leaves no service behind."""
 
     def leave(_number: int, _frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -122,9 +122,9 @@ def _leave_in_order() -> None:
 def _start(state: Path) -> Stage:
     state = state.resolve()
     if state.exists() and any(state.iterdir()):
-        raise CliError(f"{state} is not empty: the demo needs a folder of its own")
+        raise CliError(f"{state} is not empty: the demo needs a new or empty folder")
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    # Of the user's own settings none may lead the demo astray.
+    # None of the user's own settings may lead the demo astray.
     clean = {name: value for name, value in os.environ.items() if not name.startswith("CASEVAULT_")}
     ours = {
         **clean,

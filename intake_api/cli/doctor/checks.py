@@ -1,8 +1,7 @@
-"""What the server stands on: its certificate, its issuer, the folder and the disk it works in.
+"""The doctor's checks of the server: settings, certificate, issuer, state folder, disk.
 
-The settings, every wrong one of them: a settings module stops at the first, a doctor does not.
-
-A wrong variable is noted and taken away, and the rest is read again. What follows from its absence is not told.
+Every wrong setting is reported, where a settings module stops at the first: a wrong variable is noted and removed, and
+the rest is read again. Errors that only follow from its absence are not reported.
 """
 
 from __future__ import annotations
@@ -47,13 +46,13 @@ FUNCTION_APP = frozenset(
         "CASEVAULT_READ_BACK_QUEUE",
     }
 )
-"""Those of the other door, which this one does not know: a test holds the list to it."""
+"""The settings of the other door, which this one does not know: a test compares the list with it."""
 
 
 def read_all(
     read: Callable[[Mapping[str, str]], T], environ: Mapping[str, str], wrong: dict[str, str]
 ) -> T | None:
-    """What `read` makes of the variables without the wrong ones, which are added to `wrong`; None if it cannot."""
+    """Read the variables without the wrong ones, which are added to `wrong`; None if that is impossible."""
     while True:
         try:
             return read({name: value for name, value in environ.items() if name not in wrong})
@@ -61,14 +60,14 @@ def read_all(
             found = _VARIABLE.search(str(error))
             name = found[0] if found else ""
             if name in wrong or any(each in str(error) for each in wrong if each):
-                return None  # it follows from one that was taken away
+                return None  # it follows from one that was removed
             wrong[name] = str(error)
             if name not in environ:
                 return None
 
 
 def unknown(names: Iterable[str], program: click.Command) -> dict[str, str]:
-    """Variables that look like ours and are none, and what was probably meant."""
+    """Find variables that look like ours and are not, and what was probably meant."""
     modules = (server, config, config_azure, config_telemetry)
     known = {name for module in modules for name in _STATED.findall(module.__doc__ or "")}
     known |= FUNCTION_APP | set(_of_options(program))
@@ -76,7 +75,9 @@ def unknown(names: Iterable[str], program: click.Command) -> dict[str, str]:
     for name in sorted(set(names) - known):
         if name.startswith("CASEVAULT_"):
             near = get_close_matches(name, known, 1)
-            found[name] = f"{name} is no setting" + (f": is {near[0]} meant?" if near else ": take it away")
+            found[name] = f"{name} is not a setting" + (
+                f": did you mean {near[0]}?" if near else ": remove it"
+            )
     return found
 
 
@@ -96,23 +97,24 @@ LEAST_LIFE = timedelta(days=14)
 def state_folder(state: Path) -> str:
     status = state.stat()
     if status.st_mode & 0o077:
-        raise CliError(f"other users can look into {state}; run: chmod 700 {state}")
+        raise CliError(f"other users have access to {state}; run: chmod 700 {state}")
     if status.st_uid != os.geteuid():
         raise CliError(f"{state} belongs to another user; run this as that user")
     return f"{state}, yours alone"
 
 
 def disk(state: Path, reserve: int) -> str:
-    """Room for uploads, above what is kept for erasing and for the log."""
+    """Check the space for uploads, above the reserve for erasing and for the log."""
     free = shutil.disk_usage(state).free
     if free <= reserve:
         raise CliError(
-            f"uploads end: {size_of(free)} are free under {state}, and {size_of(reserve)} are kept for erasing and for "
-            "the log (CASEVAULT_DISK_RESERVE); make room, or have bundles erased"
+            f"no space for uploads: {size_of(free)} are free under {state}, and {size_of(reserve)} are kept for "
+            "erasing and for the log (CASEVAULT_DISK_RESERVE); free some space, or have bundles erased"
         )
     if free - reserve < LEAST_SPACE:
         raise CliError(
-            f"only {size_of(free - reserve)} are left for uploads under {state}: the next bundle may not fit"
+            f"only {size_of(free - reserve)} are left for uploads under {state}: free some space, or the next bundle "
+            "may not fit"
         )
     return (
         f"{size_of(free - reserve)} for uploads, {size_of(min(free, reserve))} kept for erasing and the log"
@@ -120,7 +122,7 @@ def disk(state: Path, reserve: int) -> str:
 
 
 def certificate(settings: ServerSettings) -> str:
-    """Theirs or ours: a pair, valid now and for a while, good for the names by which callers come."""
+    """Check the certificate, theirs or ours: a pair, valid now and for a while, for the names that callers use."""
     if settings.certificate is None or settings.key is None:
         file = key = settings.tls_folder / "server.pem"
         if not file.exists():
@@ -132,7 +134,7 @@ def certificate(settings: ServerSettings) -> str:
     found = certificate_facts(file, key)
     now = datetime.now(UTC)
     if found.begins > now:
-        raise CliError(f"{file} is valid from {found.begins:%Y-%m-%d} on only: set the clock, or wait")
+        raise CliError(f"{file} is valid only from {found.begins:%Y-%m-%d} on: set the clock, or wait")
     if found.ends <= now:
         raise CliError(f"{file} expired on {found.ends:%Y-%m-%d}: renew it")
     if found.ends - now < LEAST_LIFE:
@@ -143,12 +145,14 @@ def certificate(settings: ServerSettings) -> str:
     ):
         host = urlsplit(origin or "").hostname
         if host is not None and not found.is_for(host):
-            raise CliError(f"{file} is not for {host}, which {name} sends callers to")
+            raise CliError(
+                f"{file} is not for {host}, the host in {name}: get a certificate for it, or change {name}"
+            )
     return f"for {', '.join(found.names)} until {found.ends:%Y-%m-%d}"
 
 
 def issuer(settings: ServerSettings) -> str:
-    """Its discovery document and its keys can be had."""
+    """Check that the issuer's discovery document and keys can be fetched."""
     if settings.issuer is None:
         return "the development issuer, in this process"
     name = settings.issuer.issuer
@@ -162,7 +166,7 @@ def issuer(settings: ServerSettings) -> str:
 
 
 def checks_of_server(settings: ServerSettings) -> list[Check]:
-    """In order."""
+    """Return the server's checks, in order."""
     return [
         Check(
             "certificate",

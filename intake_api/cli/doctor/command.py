@@ -1,8 +1,8 @@
 """`casevault doctor`: every setting and every part, a line each, and what to change.
 
-What is looked at, in order: this machine; the settings; where there is a service's configuration here, its state
-folder, disk, custody's parts (retention/doctor.py), certificate and issuer; then the service that is reached from
-here, and the caller's token. Nothing is changed; what is written to try a place is removed again.
+It checks, in order: this machine; the settings; where a service is configured here, its state folder, disk, custody's
+parts (retention/doctor.py), certificate and issuer; then the service reached from here, and the caller's token. Nothing
+is changed; what is written to test a place is removed again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def machine() -> str:
 
 
 def settings_line(wrong: Mapping[str, str]) -> str:
-    """Every wrong one."""
+    """Report every wrong setting."""
     if wrong:
         raise CliError("; ".join(wrong.values()))
     return "all usable"
@@ -53,17 +53,19 @@ def reach(client: Client) -> str:
     if told is not None:
         skew = abs((parsedate_to_datetime(told) - datetime.now(UTC)).total_seconds())
         if skew > MOST_SKEW:
-            raise CliError(f"this machine's clock and the service's are {skew:.0f} s apart: set this one")
-    return f"{client.server} is ready, over TLS that can be trusted"
+            raise CliError(
+                f"this machine's clock and the service's are {skew:.0f} s apart: set this machine's"
+            )
+    return f"{client.server} is ready, over trusted TLS"
 
 
 def token(client: Client) -> str:
     client.get("/cases", {"limit": 1})
-    return "the service takes your token"
+    return "the service accepts your token"
 
 
 def checks_of_custody(settings: Settings) -> list[Check]:
-    """The state folder and custody's parts; nothing of a service that was never made."""
+    """Return the checks of the state folder and custody's parts; only the former for a service not made yet."""
     found = []
     if settings.has_local_parts:
         found += [
@@ -72,7 +74,7 @@ def checks_of_custody(settings: Settings) -> list[Check]:
         ]
     if not Adapters(settings).is_made():
         return [*found, Check("service's parts", partial(_not_made, settings))]
-    # Each look opens its own parts: they run side by side, and none waits for another's line.
+    # Each check opens its own parts: they run side by side, and none waits for another's line.
     looks = [Check(name, partial(look, Adapters(settings)), needs) for name, (look, needs) in LOOKS.items()]
     return [*found, *looks]
 
@@ -84,7 +86,7 @@ def _not_made(settings: Settings) -> str:
 
 
 def checks(environ: Mapping[str, str], client: Client, wrong: dict[str, str]) -> list[Check]:
-    """What is looked at, in order; wrong settings are added to `wrong`."""
+    """Return the checks, in order; wrong settings are added to `wrong`."""
     found = [Check("this machine", machine), Check("settings", partial(settings_line, wrong))]
     custody = read_all(_custody_from, environ, wrong)
     if custody is not None and (custody.state.is_dir() or Adapters(custody).is_made()):
@@ -114,16 +116,16 @@ def _custody_from(environ: Mapping[str, str]) -> Settings:
     type=click.FloatRange(0.1, 3600),
     default=PATIENCE,
     show_default=True,
-    help="Seconds after which a part that does not answer is given up.",
+    help="Seconds to wait for a part that does not respond.",
 )
 @with_json
 @connected
 def doctor(client: Client, state: Path, development: bool, patience: float, as_json: bool) -> None:
-    """Find out what is wrong here, and what to do about it: every setting, every part, a line each.
+    """Check this installation, every setting and every part, and say what to do about each fault.
 
-    All parts are looked at side by side, so one that fails or hangs hides no other.
+    All parts are checked side by side, so one that fails or hangs hides no other.
     """
-    client.sleep = lambda _: None  # what is wrong now is said now
+    client.sleep = lambda _: None  # what is wrong now is reported now
     environ = environment(state, development)
     wrong = unknown(environ, click.get_current_context().find_root().command)
     results = run_checks(checks(environ, client, wrong), wrong, patience)

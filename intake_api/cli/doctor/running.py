@@ -1,7 +1,7 @@
 """Checks run side by side: one that fails or hangs hides no other.
 
-Each gives a fact when all is well and raises what a person can mend when not. One that does not answer in time is told
-so, and left to itself: its thread ends with the program.
+Each returns a fact when all is well and raises what a person can mend when not. One that does not respond in time is
+reported and left running: its thread ends with the program.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from retention.doctor import NotWell
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the answer. `needs`: beginnings of the settings that it stands on."""
+    """One line of the report. `needs`: prefixes of the settings it depends on."""
 
     name: str
     look: Callable[[], str]
@@ -26,7 +26,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a check came to."""
+    """A check's result."""
 
     check: str
     good: bool
@@ -46,19 +46,19 @@ class _Running:
     def _run(self) -> None:
         try:
             good, what = True, self.check.look()
-        except Exception as error:  # whatever it is: the other lines must be told
+        except Exception as error:  # whatever it is: the other lines must be printed
             known = isinstance(error, (CliError, NotWell, *mendable()))
             good, what = False, said(error) if known else f"{type(error).__name__}: {error}"
         self.outcome = Result(self.check.name, good, one_line(what))
 
     def result(self, until: float, patience: float) -> Result:
         self.thread.join(max(0.0, until - time.monotonic()))
-        late = f"no answer within {patience:g} seconds: it hangs, or the line to it does"
+        late = f"no response within {patience:g} seconds: it hangs, or the line to it does"
         return self.outcome or Result(self.check.name, good=False, what=late)
 
 
 def run_checks(checks: Iterable[Check], wrong: Mapping[str, str], patience: float) -> list[Result]:
-    """All results, in the order of the checks. What stands on a wrong setting is not looked at."""
+    """Run all checks; return the results in their order. A check that depends on a wrong setting is not run."""
     until = time.monotonic() + patience
     begun = [_stopped(check, wrong) or _Running(check) for check in checks]
     return [each if isinstance(each, Result) else each.result(until, patience) for each in begun]
@@ -67,5 +67,5 @@ def run_checks(checks: Iterable[Check], wrong: Mapping[str, str], patience: floa
 def _stopped(check: Check, wrong: Mapping[str, str]) -> Result | None:
     for name in wrong:
         if check.needs and name.startswith(check.needs):
-            return Result(check.name, good=False, what=f"not looked at: {name} is wrong")
+            return Result(check.name, good=False, what=f"not checked: {name} is wrong")
     return None

@@ -1,16 +1,13 @@
-"""How fast a file leaves this machine, and in what pieces.
+"""How fast a file leaves this machine and in what pieces; and the threads that send it.
 
-- A limit is a token bucket without burst: no second carries more than it, and time lost on the line is not made up for
-  by a gush. Pieces are a twentieth of a second's worth, so that what shares the line hardly feels them.
-- It is one pace however many connections share it.
+- A limit is a token bucket without burst: no second carries more than it, and time lost on the line is not made up.
+  Pieces are a twentieth of a second's worth, so that others on the line hardly notice them.
+- There is one pace, however many connections share it.
 - Without a limit pieces grow while the line takes them at once and shrink while it does not: big ones cost least on a
   fast line. A piece is at most a TLS record or whole ones, and half a record that arrives is lost with its connection:
   small ones lose less on a bad line.
-
-Several threads that do one work together, each over a connection of its own.
-
-They are daemons: nobody waits for a request under way when the user stops the program, or when one of them has failed
-for good.
+- Threads that send together, each over a connection of its own, are daemons: nobody waits for a request under way when
+  the user stops the program, or when one of them has failed for good.
 """
 
 from __future__ import annotations
@@ -22,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 
 def run(count: int, worker: Callable[[], None]) -> None:
-    """Run `worker` in so many threads to the end of all, or to the first error, which is raised here."""
+    """Run `worker` in `count` threads until all end, or until the first error, which is raised here."""
     changed = threading.Condition()
     running = count
     errors: list[BaseException] = []
@@ -56,16 +53,16 @@ _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 
 
 def parse_rate(text: str) -> int:
-    """Bytes a second, as in 500, 32k, 2M; ValueError says what would do."""
+    """Parse bytes a second, as in 500, 32k, 2M; ValueError says what is accepted."""
     found = _RATE.fullmatch(text)
     rate = int(found[1]) * _UNITS[found[2].lower()] if found else 0
     if not rate:
-        raise ValueError(f"{text!r} must be bytes a second, like 500, 32k or 2M")
+        raise ValueError(f"{text!r} is not a rate: give bytes a second, like 500, 32k or 2M")
     return rate
 
 
 class Pace:
-    """The pace of one sending. `piece` is how much to send next; `keep` is told before and `took` after it is sent."""
+    """The pace of one transfer. `piece` is how much to send next; call `keep` before and `took` after sending it."""
 
     def __init__(
         self,
@@ -90,7 +87,7 @@ class Pace:
         self._since = self._clock()
 
     def took(self) -> None:
-        """They left."""
+        """Note that the bytes have left."""
         if self._limit is None:
             seconds = self._clock() - self._since
             if seconds < _FAST_SECONDS:
@@ -99,7 +96,7 @@ class Pace:
                 self.piece = max(self.piece // 2, SMALLEST)
 
     def cut(self, content: bytes) -> Iterable[bytes] | bytes:
-        """A request's body that keeps the pace: whole if there is no limit."""
+        """Make a request body that keeps the pace: in one piece if there is no limit."""
         return content if self._limit is None else _Paced(content, self)
 
 

@@ -1,9 +1,9 @@
-"""What comes through a pipe, sent as it comes: how long it is is known at its end, and told then.
+"""Sending standard input as it arrives, its length declared at the end.
 
-- A pipe cannot be read twice: what the service does not have yet is kept in memory, a piece at a time, and a break of
-  the line sends that piece on. After a crash there is nothing to go on with.
-- The length that is told at the end proves the end: a sending that ends before completes nothing, and is given up.
-- Who fills the pipe may fail; nobody can tell from here. An empty pipe is taken for that.
+- A pipe cannot be read twice: what the service does not have yet is kept in memory, a piece at a time, and sent again
+  after a break of the line. After a crash there is nothing to resume.
+- The length declared at the end proves the end: a transfer that stops earlier completes nothing, and is abandoned.
+- The program that fills the pipe may fail unseen. An empty pipe is taken as such a failure.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from intake_api.cli.transfer.blob import Blob, Cut, Link, read_problem
 from intake_api.cli.transfer.pace import Pace
 
 PIECE = 8 << 20
-"""Bytes of memory, and of the least that a break of the line can cost."""
+"""Bytes held in memory, and lost at least by a break of the line."""
 LONGEST = 1 << 36
-"""Bytes: the blocks of a link are cut so that a pipe of this length fits into one list."""
-NOTHING = "nothing came on standard input (did the command before it fail?): nothing was sent"
+"""Bytes; blocks sent through a link are cut so that a pipe of this length fits into one list."""
+NOTHING = "standard input was empty (did the command before it fail?): nothing was sent"
 
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What the service has now."""
+    """What the service has received."""
 
     bundle: str | None
     size: int
@@ -42,7 +42,7 @@ class Sent:
 
 
 class Pipe:
-    """Standard input, in pieces; it knows at its end how much came, and its SHA-256."""
+    """Standard input, in pieces; at its end it knows its length and SHA-256."""
 
     def __init__(self, source: BinaryIO) -> None:
         self._source = source
@@ -50,7 +50,7 @@ class Pipe:
         self.size = 0
 
     def read(self, length: int) -> bytes:
-        """The next `length` bytes; fewer, or none, at the end."""
+        """Read the next `length` bytes; fewer, or none, at the end."""
         gathered = io.BytesIO()
         while (left := length - gathered.tell()) and (piece := self._source.read(left)):
             gathered.write(piece)
@@ -60,7 +60,7 @@ class Pipe:
         return content
 
     def begin(self, length: int) -> bytes:
-        """The first piece; CliError when there is none."""
+        """Read the first piece; CliError when there is none."""
         content = self.read(length)
         if not content:
             raise CliError(NOTHING)
@@ -71,7 +71,7 @@ class Pipe:
 
 
 def send_with_token(client: Client, source: BinaryIO, metadata: Mapping[str, str], pace: Pace) -> Sent:
-    """Over tus, as an upload whose length is told at the end."""
+    """Send over tus, as an upload whose length is declared at the end."""
     pipe = Pipe(source)
     piece = pipe.begin(PIECE)
     location = tus.create_deferred(client, metadata)
@@ -93,10 +93,10 @@ def send_with_token(client: Client, source: BinaryIO, metadata: Mapping[str, str
 def send_with_link(
     here: Client, source: BinaryIO, name: str, link: Link, metadata: Mapping[str, str], pace: Pace
 ) -> tuple[Blob, Sent]:
-    """In blocks, one after the other; the list at the end makes them a blob."""
+    """Send in blocks, one after the other; the list at the end makes them a blob."""
     blob = Blob(link, f"{secrets.token_hex(16)}/{name}", here)
     client = here.elsewhere(link.server, read_problem)
-    blob.standing(client)  # a link that would not do says so before anything is read
+    blob.standing(client)  # a link that would not work is refused before anything is read
     pipe, cut = Pipe(source), Cut(LONGEST)
     piece, offsets = pipe.begin(cut.length), list[int]()
     with transfer("sending", None) as progress:

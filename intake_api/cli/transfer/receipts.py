@@ -1,4 +1,4 @@
-"""Receipts as a caller meets them: waited for, checked offline (retention/domain/receipt.py), kept in a file."""
+"""Receipts for a caller: awaited, checked offline (retention/domain/receipt.py), kept in a file."""
 
 from __future__ import annotations
 
@@ -16,52 +16,52 @@ from retention.domain.receipt import ERASURE, INTAKE, Checked, ReceiptBroken, ch
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
 PATIENCE = 3600.0
-"""Seconds: the read-back of the largest bundle, with the service busy."""
+"""Seconds for the read-back of the largest bundle by a busy service."""
 _NOT_SEQUENCED = "not-sequenced"
 Keys = tuple[Verifier, Verifier]
 
 
 def checked(document: Mapping[str, Any], keys: Keys, expected: str | None = None) -> Checked:
-    """The receipt, when it holds and is of the format expected."""
+    """Check a receipt and that it has the expected format."""
     log_key, receipt_key = keys
     try:
         found = check(document, receipt_key, log_key)
     except ReceiptBroken as error:
-        raise CliError(f"the receipt does not hold: {error}") from None
+        raise CliError(f"the receipt is not genuine: {error}") from None
     kind = found.fields.get("format")
     if kind not in (INTAKE, ERASURE) or (expected is not None and kind != expected):
-        raise CliError(f"this is not the receipt expected, but {kind!r}")
+        raise CliError(f"the receipt has the format {kind!r}; {expected!r} was expected")
     return found
 
 
 def words(found: Checked) -> str:
-    """What was checked of an intake receipt, for a person."""
+    """Say for a person what was checked of an intake receipt."""
     return (
-        f"holds: signed, in the log as leaf {found.leaf_index} of {found.tree_size}, and about this very file"
+        f"genuine: signed, in the log as leaf {found.leaf_index} of {found.tree_size}, and for this very file"
     )
 
 
 def hold_to(fields: Mapping[str, Any], bundle: str | None, size: int, sha256: str) -> None:
-    """CliError unless the receipt's fields are about these very bytes."""
+    """Check that the receipt's fields are about these very bytes; CliError if not."""
     said = {name: fields.get(name) for name in ("bundle", "size", "sha256")}
     if said != {"bundle": bundle, "size": size, "sha256": sha256}:
-        raise CliError("the receipt is about other bytes than the file here holds; send it again")
+        raise CliError("the receipt is for other bytes than this file's; send the file again")
 
 
 def receipt_path(subject: str) -> str:
-    """Where the receipt of a bundle (by id) or of an erasure (by confirmation number) is."""
+    """Return the path of the receipt of a bundle (by id) or of an erasure (by confirmation number)."""
     kind = "bundles" if subject.startswith("bun_") else "erasures"
     return f"/{kind}/{segment(subject)}/receipt"
 
 
 def wait_for_intake(client: Client, bundle: str, keys: Keys) -> tuple[Checked, dict[str, Any]]:
-    """The intake receipt, as soon as the service has read the bundle back; checked."""
+    """Wait until the service has read the bundle back; fetch and check the intake receipt."""
 
     def ready() -> bool:
         state = client.get(f"/bundles/{segment(bundle)}")["state"]
         if state not in ("receiving", "received", "complete"):
             raise CliError(
-                f"bundle {bundle} is {state}: what the service stored is not what was sent; send it again"
+                f"bundle {bundle} is {state}: the stored bytes are not what was sent; send it again"
                 if state == "damaged"
                 else f"bundle {bundle} is {state}: there is no receipt"
             )
@@ -72,7 +72,7 @@ def wait_for_intake(client: Client, bundle: str, keys: Keys) -> tuple[Checked, d
 
 
 def wait_for_erasure(client: Client, confirmation: str, keys: Keys) -> tuple[Checked, dict[str, Any]]:
-    """The erasure receipt, as soon as the erasure is proven; checked."""
+    """Wait until the erasure is proven; fetch and check its receipt."""
     path = f"/erasures/{segment(confirmation)}"
     wait_until(client, lambda: client.get(path)["state"] == "proven", f"the proof of erasure {confirmation}")
     return _take(client, confirmation, keys, ERASURE)
@@ -95,27 +95,27 @@ def _take(client: Client, subject: str, keys: Keys, kind: str) -> tuple[Checked,
 
 
 def wait_until(client: Client, done: Callable[[], bool], what: str) -> None:
-    """Ask again and again until it is done; CliError when that takes too long."""
+    """Poll until `done`; CliError when that takes too long."""
     pause, end = FIRST_PAUSE, time.monotonic() + PATIENCE
     while not done():
         if time.monotonic() > end:
-            raise CliError(f"{what} did not come within {PATIENCE / 60:.0f} minutes; ask again later")
+            raise CliError(f"{what} did not come within {PATIENCE / 60:.0f} minutes; try again later")
         client.sleep(pause)
         pause = min(pause * 1.5, LONGEST_PAUSE)
 
 
 def write_receipt(document: Mapping[str, Any], place: Output) -> None:
-    """Keep it as a file."""
+    """Write a receipt to a file."""
     with place.writing() as target:
         target.write(f"{json.dumps(document, ensure_ascii=False, indent=2)}\n".encode())
 
 
 def read_receipt(path: Path) -> dict[str, Any]:
-    """A receipt from a file."""
+    """Read a receipt from a file."""
     try:
         document = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         document = None
     if not isinstance(document, dict):
-        raise CliError(f"{path} is not a receipt, as `casevault receipts show` writes it")
+        raise CliError(f"{path} is not a receipt written by `casevault receipts show`")
     return document

@@ -1,8 +1,8 @@
-"""Uploads begun on this machine, so that the same command goes on where it was cut: after a crash, after a reboot.
+"""Uploads begun on this machine, so that the same command resumes them after a crash or a reboot.
 
-One small file for each upload, mode 0600, named by a hash over what makes it the same upload: the service, the file
-(path, size, time of change, hash of its first bytes), and what was announced. It says which way the upload goes and
-where it stands there; it holds no token and no upload link.
+One small file for each upload, mode 0600, named by a hash of what makes it the same upload: the service, the file
+(path, size, time of change, hash of its first bytes), and the declared metadata. It says which way the upload goes and
+where it is there; it holds no token and no upload link.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _FIRST_BYTES = 1 << 16
 
 
 def file_identity(path: Path) -> str:
-    """What tells this file, unchanged, from any other."""
+    """Return what tells this file, unchanged, from any other."""
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         head = hashlib.sha256(file.read(_FIRST_BYTES)).hexdigest()
@@ -32,7 +32,7 @@ def file_identity(path: Path) -> str:
 
 
 class Way(StrEnum):
-    """How an upload goes; it is continued as it was begun."""
+    """The way an upload goes; it is resumed as it was begun."""
 
     TUS = "tus"
     PARALLEL = "parallel"
@@ -41,17 +41,17 @@ class Way(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An upload that was begun: where it stands at the service, or, through a link, what was announced of it."""
+    """A begun upload: its address at the service, or, through a link, its declared metadata."""
 
     way: Way
     locations: tuple[str, ...] = ()
     announced: Mapping[str, str] = field(default_factory=dict)
     whole: bool = False
-    """All the bytes were sent; what remains is to make one upload of several."""
+    """True when all bytes were sent and only joining the partial uploads remains."""
 
     @classmethod
     def read(cls, told: Mapping[str, Any]) -> Begun:
-        """From a file; ValueError, KeyError or TypeError when it holds something else."""
+        """Read a file's content; ValueError, KeyError or TypeError when it holds something else."""
         locations = tuple(told["locations"])
         if not all(isinstance(one, str) and (not one or one.startswith(UPLOADS)) for one in locations):
             raise ValueError("not addresses of uploads")
@@ -61,7 +61,7 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """One upload's place in the folder."""
+    """One upload's file in the folder."""
 
     file: Path
 
@@ -71,21 +71,21 @@ class Remembered:
         return cls(folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json")
 
     def begun(self) -> Begun | None:
-        """The upload begun before, if any; what is damaged counts as none."""
+        """Return the upload begun before, if any; a damaged file counts as none."""
         try:
             return Begun.read(json.loads(self.file.read_text("utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
     def keep(self, begun: Begun) -> None:
-        """Durable before the first byte is sent."""
+        """Write the file durably, before the first byte is sent."""
         try:
             replace_file(self.file, json.dumps(asdict(begun)).encode())
         except OSError as error:
             raise CliError(
-                f"the upload cannot be remembered in {self.file.parent}: {error.strerror}"
+                f"the upload cannot be remembered: {self.file.parent} cannot be written: {error.strerror}"
             ) from None
 
     def forget(self) -> None:
-        """The upload is done, or can never go on."""
+        """Remove the file: the upload is done, or can never go on."""
         self.file.unlink(missing_ok=True)

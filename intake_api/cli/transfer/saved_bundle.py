@@ -3,8 +3,8 @@
 Two files that stay together, both of mode 0600:
 - the bundle, byte for byte as it will be sent: a folder's deterministic zip, or the file itself;
 - `<bundle>.collection.json`: the collection as it was declared (the keys of Upload-Metadata), size and SHA-256.
-The second is written last, when the first is durable: without it a bundle was not saved whole. It is not signed; it
-finds damage on the way, and whoever may send could declare anything anyhow.
+The second is written last, when the first is durable: without it the bundle was not saved completely. It is not signed:
+it finds damage on the way, and anybody allowed to send could declare anything anyway.
 """
 
 from __future__ import annotations
@@ -46,14 +46,14 @@ def save(
     *,
     force: bool = False,
 ) -> Saved:
-    """Write both files; nothing is overwritten without `force`, and what is there is whole."""
+    """Write both files, each complete or not at all; nothing is overwritten without `force`."""
     bundle = Output.at(target, force=force)
     if bundle.streams:
         raise CliError(
-            f"{target} is no file: a saved bundle is two files that stay together, name one with -o"
+            f"{target} is not a regular file: a saved bundle is two files side by side; name a file with -o"
         )
     if target.exists() and what.path.samefile(target):
-        raise CliError(f"{target} is what is to be saved: name another file with -o")
+        raise CliError(f"{target} is the file to be saved: name another file with -o")
     second = target.with_name(target.name + ENDING)
     manifest = Output.at(second, force=force)
     hashing = hashlib.sha256()
@@ -79,7 +79,7 @@ def save(
 
 
 def find_saved(source: Path) -> Saved | None:
-    """The saved bundle that `source` (either of its files) is of; None for any other file or folder."""
+    """Find the saved bundle that `source` (either of its files) belongs to; None for any other file or folder."""
     bundle = source.with_name(source.name.removesuffix(ENDING))
     manifest = bundle.with_name(bundle.name + ENDING)
     if not manifest.is_file():
@@ -92,14 +92,16 @@ def find_saved(source: Path) -> Saved | None:
     except (ValueError, LookupError, TypeError, AttributeError):
         known = False
     if not known:
-        raise CliError(f"{manifest} does not describe a saved bundle: `casevault save` writes it")
+        raise CliError(
+            f"{manifest} does not describe a saved bundle: it must be as `casevault save` wrote it"
+        )
     return found
 
 
 def proven(saved: Saved) -> UploadSource:
-    """The bundle as it was saved; CliError when it is not there, or is another."""
+    """Check that the bundle is as it was saved; CliError when it is missing or differs."""
     if not saved.bundle.is_file():
-        raise CliError(f"{saved.bundle} is missing: its description is here, the bundle is not")
+        raise CliError(f"{saved.bundle} is missing: only its description is here; bring the bundle too")
     if saved.bundle.stat().st_size != saved.size or digest(saved.bundle) != saved.sha256:
-        raise CliError(f"{saved.bundle} is not what was saved: it changed on the way; bring it again")
+        raise CliError(f"{saved.bundle} differs from what was saved: it changed on the way; copy it again")
     return UploadSource(saved.bundle, saved.collection["filename"], saved.sha256, saved.sha256)

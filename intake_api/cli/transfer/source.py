@@ -1,12 +1,9 @@
-"""What is sent or saved: one file on this machine, the name it gets, and what tells it from others.
+"""The file to send or save, its name and identity; a folder packed as one zip; the options of one send.
 
-What is to be sent, and how: the same for every way.
-
-A folder as one zip: the same folder gives the same bytes, so an interrupted upload can go on after a reboot.
-
-- Entries are sorted by path, keep their files' times, and carry nothing of the machine (no owner, no mode).
-- Links are not followed and devices not read; what cannot be read is left out and named. A stamp under trouble sends
-  what it has.
+- The same folder gives the same bytes, so an interrupted upload can be resumed after a reboot: entries are sorted by
+  path, keep their files' times, and carry nothing of the machine (no owner, no mode).
+- Links are not followed and devices not read; what cannot be read is left out and named. A stamp in trouble sends what
+  it has.
 - The zip is a temporary file that only its owner can read, removed when the work is done.
 """
 
@@ -32,7 +29,7 @@ from intake_api.cli.transfer.remembered import Remembered, file_identity
 
 @dataclass(frozen=True, slots=True)
 class SendJob:
-    """`same` is what makes it the same upload when it is sent again: of the metadata what has no times in it."""
+    """One file to send, and how. `same`: the metadata without times, by which a repeated send is the same upload."""
 
     client: Client
     what: UploadSource
@@ -45,22 +42,22 @@ class SendJob:
     with_digest: bool
 
     def sha256(self) -> str | None:
-        """The file's, to be announced; reads the file unless it is known, or not wanted."""
+        """Return the file's SHA-256 to declare; reads the file unless it is known, or not wanted."""
         return self.what.sha256 or (digest(self.what.path) if self.with_digest else None)
 
     def announced(self, sha256: str | None) -> dict[str, str]:
-        """The metadata as it is sent."""
+        """Return the metadata as it is sent."""
         return {**self.metadata, **({"sha256": sha256} if sha256 else {})}
 
 
 def share(kept: int, size: int) -> str:
-    """How much of it the service has, in words."""
+    """Say how much of `size` the service has."""
     return "all of it" if kept == size else f"{size_of(kept)} of {size_of(size)}"
 
 
 _EARLIEST = (1980, 1, 1, 0, 0, 0)
 _LATEST = (2107, 12, 31, 23, 59, 58)
-"""The years that a zip can tell."""
+"""The years that a zip can express."""
 _COPY = 1 << 20
 
 
@@ -75,7 +72,7 @@ class Packed:
 
 @contextmanager
 def packed(folder: Path) -> Iterator[Packed]:
-    """The folder as a zip, for as long as the block runs."""
+    """Pack the folder as a zip, for as long as the block runs."""
     # mkdtemp: mode 0700.
     with tempfile.TemporaryDirectory(prefix="casevault-") as temporary:
         target = Path(temporary) / "bundle.zip"
@@ -94,7 +91,7 @@ def packed(folder: Path) -> Iterator[Packed]:
 
 
 def add_file(archive: zipfile.ZipFile, path: Path, name: str, compression: int = zipfile.ZIP_DEFLATED) -> int:
-    """Add one file under `name`; how many bytes it had. OSError before anything is written if it cannot be read."""
+    """Add one file under `name`; return its size. OSError before anything is written if it cannot be read."""
     with path.open("rb") as source:
         written = zipfile.ZipInfo(_utf8(name), _zip_time(os.fstat(source.fileno()).st_mtime))
         written.compress_type = compression
@@ -125,7 +122,7 @@ def _regular_files(folder: Path, left_out: list[tuple[str, str]]) -> Iterator[Pa
 
 
 def _utf8(name: str) -> str:
-    """`name` as a zip can hold it: a byte that is no UTF-8 as %FF."""
+    """Make `name` valid UTF-8 for a zip: other bytes as %FF."""
     return "".join(f"%{ord(c) - 0xDC00:02X}" if "\udc80" <= c <= "\udcff" else c for c in name)
 
 
@@ -140,7 +137,7 @@ READ_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class UploadSource:
-    """A file to be sent; a folder was packed into one."""
+    """A file to send, or the zip that a folder was packed into."""
 
     path: Path
     name: str
@@ -154,7 +151,7 @@ class UploadSource:
 
 @contextmanager
 def open_source(source: Path) -> Iterator[UploadSource]:
-    """The file itself, or the folder packed into a temporary zip."""
+    """Open the file itself, or pack the folder into a temporary zip."""
     if source.is_file():
         yield UploadSource(source, source.name, file_identity(source))
         return
@@ -163,14 +160,14 @@ def open_source(source: Path) -> Iterator[UploadSource]:
         for name, why in zipped.left_out:
             say(f"left out: {name}: {why}")
         if not zipped.files:
-            raise CliError(f"the folder {source} holds no file that can be read")
+            raise CliError(f"the folder {source} holds no readable file: there is nothing to send")
         # The zip is made anew each time, so its content alone says whether it is the same.
         sha256 = digest(zipped.path)
         yield UploadSource(zipped.path, f"{source.resolve().name or 'bundle'}.zip", sha256, sha256)
 
 
 def digest(path: Path) -> str:
-    """The file's SHA-256, in hex."""
+    """Compute the file's SHA-256, in hex."""
     hashing = hashlib.sha256()
     with path.open("rb") as file, transfer("reading", path.stat().st_size) as done:
         while piece := file.read(READ_AT_ONCE):

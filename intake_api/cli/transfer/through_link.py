@@ -1,16 +1,14 @@
 """Sending with an upload link and no token: through the Blob endpoint, in blocks, over several connections.
 
-- The blob is named by a hash over the file's own SHA-256 and what is announced of it. So the same file through the same
-  link is the same upload, from whatever machine, and another file of the same name is another.
-- What can be proven: each block's CRC64 was checked by the service; the intake receipt, which a link with read hands
-  out for one's own upload, names the SHA-256 of what is stored. Its signature is checked when the keys are at hand.
-
-The blocks of one file, sent over several connections: a break of one leaves the line to the others.
-
-- Each lane takes the next stretch of what is missing, sends it, and counts it when the service has answered. What one
-  loses the next free lane sends: the line does not wait for a new connection.
+- The blob is named by a hash of the file's SHA-256 and its declared metadata. So the same file through the same link is
+  the same upload, from any machine, and another file of the same name is another.
+- What can be proven: the service checked each block's CRC64; the intake receipt, which a link with read permission can
+  fetch for its own upload, names the SHA-256 of what is stored. Its signature is checked when the keys are at hand.
+- Blocks are sent over several connections (lanes), so that a break of one leaves the line to the others. Each lane
+  takes the next missing stretch, sends it, and counts it when the service has acknowledged it. The next free lane sends
+  what one loses: the line does not wait for a new connection.
 - A lane whose connection broke pauses (back-off and jitter) only when it breaks again before anything arrived.
-- What cannot get better stops all lanes; so does a line that brings nothing for too long.
+- A permanent failure stops all lanes; so does a line that makes no progress for too long.
 """
 
 from __future__ import annotations
@@ -43,7 +41,7 @@ _FRUITLESS = 4 * FRUITLESS
 
 
 class Missing:
-    """The stretches that are still to be sent, shared by the lanes."""
+    """The stretches still to be sent, shared by the lanes."""
 
     def __init__(self, gaps: Iterable[Stretch], kept: Iterable[int], size: int, progress: Progress) -> None:
         self._gaps = list(gaps)[::-1]
@@ -57,11 +55,11 @@ class Missing:
 
     @property
     def begun(self) -> bool:
-        """True once a block is there."""
+        """True once a block has arrived."""
         return bool(self.offsets)
 
     def take(self) -> Stretch | None:
-        """The next block's stretch; None when all has arrived, or never will."""
+        """Take the next block's stretch; None when all has arrived, or never will."""
         with self._changed:
             while not self._gaps and self._left and not self._over:
                 self._changed.wait()
@@ -74,7 +72,7 @@ class Missing:
             return offset, taken
 
     def arrived(self, offset: int, length: int, seconds: float | None) -> None:
-        """The service has it; `seconds` if what it took says how fast the line is."""
+        """Note that the service has a stretch; `seconds` if the time taken shows the line's speed."""
         with self._changed:
             self.offsets.append(offset)
             self._left -= length
@@ -85,7 +83,7 @@ class Missing:
             self._changed.notify_all()
 
     def lost(self, stretch: Stretch, error: CliError) -> None:
-        """It has to be sent again; `error` is raised, and no lane goes on, if that is in vain."""
+        """Queue a stretch to be sent again; if that is in vain, stop all lanes and raise `error`."""
         with self._changed:
             self._gaps.append(stretch)
             self._fruitless += 1
@@ -96,7 +94,7 @@ class Missing:
 
 
 def may_pass(error: CliError) -> bool:
-    """Whether the same request may do better later."""
+    """Tell whether the same request may succeed later."""
     if isinstance(error, ServiceProblem):
         return error.status in PASSING or error.code == _DAMAGED
     return isinstance(error, Unreachable)
@@ -105,7 +103,7 @@ def may_pass(error: CliError) -> bool:
 def send(
     blob: Blob, path: Path, missing: Missing, metadata: Mapping[str, str], pace: Pace, count: int
 ) -> None:
-    """Send what is missing of the file, over so many connections."""
+    """Send what is missing of the file, over `count` connections."""
     with path.open("rb") as source:
         run(count, lambda: _lane(blob, source.fileno(), missing, metadata, pace))
 
@@ -127,13 +125,13 @@ def _lane(blob: Blob, source: int, missing: Missing, metadata: Mapping[str, str]
             if broken > 1 or isinstance(error, ServiceProblem):
                 client.sleep(pause_before(broken))
             continue
-        # What includes making a connection does not say how fast the line is.
+        # A time that includes making a connection does not show the line's speed.
         missing.arrived(offset, length, time.monotonic() - began if connected else None)
         broken, connected = 0, True
 
 
 LANES = 4
-UNSIGNED = "about this very file; its signature was not checked: pass --keys for that"
+UNSIGNED = "for this very file; its signature was not checked: pass --keys for that"
 NO_RECEIPT = (
     "none: this link lacks the permission to read; the service checked each block's CRC64, and committed them"
 )
@@ -141,7 +139,7 @@ NO_RECEIPT = (
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The receipt's own fields, and how far they were checked."""
+    """The receipt's fields, and how far they were checked."""
 
     fields: Mapping[str, Any]
     document: dict[str, Any]
@@ -149,30 +147,31 @@ class Received:
 
 
 def blob_name(it: SendJob, sha256: str | None) -> str:
-    """The same for the same bytes, announced alike; its last part is the file's name."""
+    """Make the blob's name: the same for the same bytes and metadata; its last segment is the file's name."""
     told = json.dumps([sha256 or it.what.identity, sorted(it.same.items())])
     return f"{hashlib.sha256(told.encode()).hexdigest()[:32]}/{it.what.name}"
 
 
 def deliver(it: SendJob, link: Link) -> tuple[Blob, str | None, str | None]:
-    """Send it, or the rest of it: the blob, the bundle's id, and the file's SHA-256 if it was announced.
+    """Send the file or the rest of it; return the blob, the bundle's id, and the file's SHA-256 if declared.
 
-    The link is tried before the file is read for its digest; ServiceProblem says why it would not do.
+    The link is tried before the file is read for its digest; ServiceProblem says why it would not work.
     """
     size = it.what.size
     client = it.client.elsewhere(link.server, read_problem)
     Blob(link, it.what.name, it.client).standing(client)
     sha256 = it.sha256()
-    blob = Blob(link, blob_name(it, sha256), it.client)
+    name = blob_name(it, sha256)
+    blob = Blob(link, name, it.client)
     standing = blob.standing(client)
     kept, gaps = fitting(standing.held, size)
     begun = it.place.begun()
     announced = begun.announced if begun and begun.way is Way.LINK else it.announced(sha256)
     if standing.whole and standing.size != size:
-        raise CliError("the service has another file in this one's place; ask for another link")
+        raise CliError(f"the service has another file under the blob name {name}; ask for another link")
     if standing.whole or kept:
         there = size if standing.whole else size - sum(length for _, length in gaps)
-        say(f"going on with {standing.bundle}: the service has {share(there, size)} already")
+        say(f"resuming {standing.bundle}: the service has {share(there, size)} already")
     bundle = standing.bundle
     if not standing.whole:
         it.place.keep(Begun(Way.LINK, announced=announced))
@@ -185,7 +184,7 @@ def deliver(it: SendJob, link: Link) -> tuple[Blob, str | None, str | None]:
 
 
 def receive(blob: Blob, keys: Keys | None) -> Received | None:
-    """The intake receipt, as soon as the service has read the bundle back; None when this link shows none."""
+    """Wait until the service has read the bundle back; fetch the intake receipt, or None if this link shows none."""
     client = blob.connect()
     document: dict[str, Any] = {}
 
@@ -202,7 +201,7 @@ def receive(blob: Blob, keys: Keys | None) -> Received | None:
     if keys is None:
         fields = document.get("receipt")
         if not isinstance(fields, Mapping) or fields.get("format") != INTAKE:
-            raise CliError("what the service handed out is not an intake receipt")
+            raise CliError("the document that the service returned is not an intake receipt")
         return Received(fields, document, UNSIGNED)
     found = checked(document, keys, INTAKE)
     return Received(found.fields, document, words(found))

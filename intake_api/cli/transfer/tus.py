@@ -1,13 +1,11 @@
-"""Uploading over tus 1.0.0 (creation), resumable at any byte.
+"""The client of tus 1.0.0: an upload resumable at any byte, and its spare connection.
 
-- The service alone knows how far it is: after every break it is asked (HEAD), unless its answer told, never guessed.
-- A break is answered with back-off and jitter; progress starts the count anew, so a bad line only costs time.
-- What cannot get better is not repeated: a refusal, an erased bundle, another writer on the same upload.
-
-A connection that stands ready on a line that breaks: making one costs two round trips, in which nothing is sent.
-
-It is made after the first break, beside the upload, and used every few seconds, so that it is alive when it is needed
-and neither end takes it for forgotten. The client's pool holds it: whatever is asked next goes over it.
+- Only the service knows the offset: after every break it is asked (HEAD), unless its response told it; never guessed.
+- After a break come back-off and jitter; progress restarts the count, so a bad line only costs time.
+- A permanent failure is not repeated: a refusal, an erased bundle, another writer on the same upload.
+- Making a connection costs two round trips, in which nothing is sent. So on a line that breaks a spare one stands
+  ready: made after the first break, beside the upload, and used every few seconds, so that it is alive when needed and
+  neither end drops it as idle. The client's pool holds it: the next request goes over it.
 """
 
 from __future__ import annotations
@@ -32,7 +30,7 @@ _EVERY_SECONDS, _AFTER_SECONDS = 6.0, 1.0
 
 
 class Spare:
-    """Keeps a spare connection while the `with` block runs, once one was `taken`."""
+    """A spare connection, kept while the `with` block runs, once one was `taken`."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -41,7 +39,7 @@ class Spare:
         self._thread: threading.Thread | None = None
 
     def taken(self) -> None:
-        """The line broke, and whatever stood ready is used now: make another, and from now on keep one."""
+        """Note that the line broke and the spare is in use: make another, and keep one from now on."""
         self._taken.set()
         if self._thread is None:
             self._thread = threading.Thread(target=self._keep, name="spare-connection", daemon=True)
@@ -56,7 +54,7 @@ class Spare:
             try:
                 self._client.knock()
             except CliError:
-                continue  # the line is down: the upload itself says so
+                continue  # the line is down: the upload itself reports it
 
     def __enter__(self) -> Self:
         return self
@@ -65,14 +63,14 @@ class Spare:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._taken.set()  # a daemon: nobody waits for its last question
+        self._taken.set()  # a daemon: nobody waits for its last request
 
 
 T = TypeVar("T")
 VERSION = {"Tus-Resumable": "1.0.0"}
 FRUITLESS = 10
-"""Breaks in a row without one byte of progress before giving up: some minutes."""
-SHORTER = "the file became shorter while it was sent; send it again when nothing writes to it"
+"""Breaks in a row without a byte of progress before giving up: some minutes."""
+SHORTER = "the file became shorter while it was being sent; send it again when nothing writes to it"
 _OFFSET_MISMATCH = "offset-mismatch"
 PASSING = frozenset(
     {
@@ -84,11 +82,11 @@ PASSING = frozenset(
     }
 )
 Progress = Callable[[int], None]
-"""Told how many bytes of the file have left so far."""
+"""Called with how many bytes of the file have been sent so far."""
 
 
 class Body:
-    """The rest of a file as a request body: its length is known, its pieces keep the pace, its progress is told."""
+    """The rest of a file as a request body: of known length, paced, with its progress reported."""
 
     def __init__(
         self, source: BinaryIO, offset: int, size: int, progress: Progress, pace: Pace, base: int = 0
@@ -114,23 +112,23 @@ class Body:
 
 
 def preflight(client: Client, size: int, metadata: Mapping[str, str]) -> None:
-    """Ask whether an upload so declared would be accepted; ServiceProblem says why not."""
+    """Ask whether an upload declared like this would be accepted; ServiceProblem says why not."""
     insist(client, lambda: client.call("POST", "/uploads/preflight", json={**metadata, "size": size}))
 
 
 def create(client: Client, size: int, metadata: Mapping[str, str]) -> str:
-    """Announce an upload; its path on the service."""
-    # An announcement whose answer was lost leaves an empty upload that expires by itself.
+    """Create an upload; return its path on the service."""
+    # A creation whose response was lost leaves an empty upload that expires by itself.
     return _announce(client, {"Upload-Length": str(size), "Upload-Metadata": _encoded(metadata)})
 
 
 def create_deferred(client: Client, metadata: Mapping[str, str]) -> str:
-    """Announce an upload whose length is told at its end; its path on the service."""
+    """Create an upload whose length is declared at its end; return its path on the service."""
     return _announce(client, {"Upload-Defer-Length": "1", "Upload-Metadata": _encoded(metadata)})
 
 
 def tell_length(client: Client, location: str, size: int) -> None:
-    """Say that the `size` bytes which were sent are all there are: the upload is complete."""
+    """Declare that the `size` bytes sent are all there are: the upload is complete."""
     headers = {**VERSION, "Upload-Offset": str(size), "Upload-Length": str(size), "Content-Type": BODY_TYPE}
 
     def tell() -> None:
@@ -138,7 +136,7 @@ def tell_length(client: Client, location: str, size: int) -> None:
             client.call("PATCH", location, headers=headers, data=b"")
         except ServiceProblem as problem:
             if problem.status != HTTPStatus.CONFLICT or not _is_whole(client, location, size):
-                raise  # else an answer was lost: it had been told
+                raise  # else only a response was lost: the length had been declared
 
     insist(client, tell)
 
@@ -149,13 +147,13 @@ def _is_whole(client: Client, location: str, size: int) -> bool:
 
 
 def create_partial(client: Client, size: int, stamp: str | None) -> str:
-    """Announce some bytes of an upload to come (concatenation); their path on the service."""
+    """Create a partial upload for a later concatenation; return its path on the service."""
     sender = {"Upload-Metadata": _encoded({"stamp": stamp})} if stamp else {}
     return _announce(client, {"Upload-Length": str(size), "Upload-Concat": "partial", **sender})
 
 
 def concatenate(client: Client, locations: Iterable[str], metadata: Mapping[str, str]) -> str:
-    """Make one upload of complete partial ones; its path. The same again is the same upload."""
+    """Join complete partial uploads into one; return its path. The same request again gives the same upload."""
     parts = f"final;{' '.join(locations)}"
     return _announce(client, {"Upload-Concat": parts, "Upload-Metadata": _encoded(metadata)})
 
@@ -166,7 +164,7 @@ def _announce(client: Client, headers: Mapping[str, str]) -> str:
 
 
 def insist(client: Client, call: Callable[[], T]) -> T:
-    """The answer of a call that may be repeated, in spite of a bad line."""
+    """Repeat a repeatable call in spite of a bad line; return its result."""
     for attempt in count(1):
         try:
             return call()
@@ -178,18 +176,18 @@ def insist(client: Client, call: Callable[[], T]) -> T:
 
 
 def offset_of(client: Client, location: str) -> int:
-    """How many bytes the service keeps."""
+    """Ask how many bytes the service keeps."""
     return int(_header(client.call("HEAD", location, headers=VERSION), "Upload-Offset"))
 
 
 def kept_of(client: Client, location: str) -> tuple[int, dict[str, str]]:
-    """How many bytes the service keeps, and what was declared of them."""
+    """Ask how many bytes the service keeps, and the upload's declared metadata."""
     answer = client.call("HEAD", location, headers=VERSION)
     return int(_header(answer, "Upload-Offset")), parse_metadata(_header(answer, "Upload-Metadata"))
 
 
 def bundle_of(location: str) -> str:
-    """The bundle's id: the last segment of its upload's address."""
+    """Return the bundle's id: the last segment of its upload's address."""
     return location.rstrip("/").rpartition("/")[2]
 
 
@@ -205,13 +203,13 @@ def send(
     base: int = 0,
     alone: bool = True,
 ) -> None:
-    """Send what the service does not have yet, until it has all of it. `offset` is where it stands, if that is known.
+    """Send what the service does not have yet, until it has all. `offset` is how much it has, if that is known.
 
-    The upload's bytes are the file's from `base` on. `alone`: no other connection uses the line while this one broke.
+    The upload's bytes are the file's from `base` on. `alone`: no other connection uses the line after a break of this.
 
     One request carries all that is left: the service keeps every byte that arrives, so smaller ones would only cost
-    round trips. After a break the service is asked at once, over a connection that stands ready; the pause comes where
-    a break brought no progress.
+    round trips. After a break the service is asked at once, over the spare connection; there is a pause only where the
+    broken request made no progress.
     """
     pace = pace or Pace()
     best, fruitless, broken = offset or 0, 0, False
@@ -231,7 +229,7 @@ def send(
                 fruitless, broken = fruitless + 1, True
                 if not _may_pass(error) or fruitless > FRUITLESS:
                     raise
-                offset = _told_offset(error)
+                offset = _offset_in(error)
                 if fruitless > 1 or (isinstance(error, ServiceProblem) and (offset or 0) <= best):
                     client.sleep(pause_before(fruitless))
             if offset is not None and offset > best:
@@ -248,8 +246,8 @@ def _patch(client: Client, location: str, body: Body, offset: int) -> int:
     return int(_header(client.call("PATCH", location, headers=headers, data=body), "Upload-Offset"))
 
 
-def _told_offset(error: Exception) -> int | None:
-    """Where the upload stands, if the refusal says so: that saves asking."""
+def _offset_in(error: Exception) -> int | None:
+    """Return the upload's offset if the refusal names it: that saves asking."""
     told = error.problem.get("offset") if isinstance(error, ServiceProblem) else None
     return told if isinstance(told, int) else None
 
@@ -268,4 +266,4 @@ def _header(answer: requests.Response, name: str) -> str:
     try:
         return answer.headers[name]
     except KeyError:
-        raise CliError(f"the answer has no {name} header: is this a casevault service?") from None
+        raise CliError(f"the response has no usable {name} header: is this a casevault service?") from None

@@ -1,16 +1,14 @@
-"""Sending with a token: over tus, by one connection or by several.
+"""Sending with a token, over tus: by one connection, or by several that each send a partial upload.
 
-Which is faster was measured (docs/intake.md): to a service that is near one connection is, for nothing is sealed twice.
-Over a line with a long round trip each break costs several of them; there several connections are, because the others
-go on meanwhile. So the round trip decides. An upload is continued as it was begun.
-
-One file as several tus uploads at once (concatenation), so that a break of one leaves the line to the others.
-
-- The file is cut into slices, by its size alone; each is a partial upload, and the last request makes one of them all.
-  Slices become smaller towards the end of the file, so that all lanes end at nearly the same time.
-- Every byte that arrives counts, as in any tus upload: on a bad line that is what makes this faster than blocks, which
-  count whole or not at all.
-- The service seals the bytes once more when it joins them: on a line that is near one connection is faster.
+- Which is faster was measured (docs/intake.md): one connection to a near service, because nothing is sealed twice;
+  several over a line with a long round trip, where each break costs several of them and the other connections go on
+  meanwhile. So the round trip decides. An upload is resumed as it was begun.
+- With several (lanes), the file is cut into slices, by its size alone; each is a partial upload, and the last request
+  joins them (tus concatenation). Slices become smaller towards the end of the file, so that all lanes end at nearly the
+  same time.
+- Every byte that arrives counts, as in any tus upload: on a bad line that makes this faster than blocks, which count
+  whole or not at all.
+- The service seals the bytes again when it joins them.
 """
 
 from __future__ import annotations
@@ -40,7 +38,7 @@ GONE = frozenset({HTTPStatus.NOT_FOUND, HTTPStatus.GONE})
 
 
 def slices(size: int) -> list[Stretch]:
-    """The file's slices; the same for every file of this size."""
+    """Cut a file of `size` bytes into slices; the same for every file of this size."""
     smallest = max(_SMALLEST_SLICE, size // _SMALLEST_SHARE)
     found: list[Stretch] = []
     at = 0
@@ -52,16 +50,16 @@ def slices(size: int) -> list[Stretch]:
 
 
 class Stopped(CliError):
-    """Another lane failed for good."""
+    """A stop because another lane failed for good."""
 
 
 class Partials:
-    """The slices of one file, and where each stands."""
+    """The slices of one file, and how much of each the service has."""
 
     def __init__(
         self, client: Client, size: int, announced: Mapping[str, str], place: Remembered, begun: Begun | None
     ) -> None:
-        # Times are announced once: what another run would say of them does not count.
+        # Times are declared once: what another run would declare does not count.
         self._announced = dict(begun.announced if begun is not None else announced)
         self._client, self._place = client, place
         self._slices = slices(size)
@@ -74,7 +72,7 @@ class Partials:
         self._next = iter(range(len(self._slices)))
 
     def look(self) -> int:
-        """Ask where each slice stands: how many bytes the service has. What it has no more is begun anew."""
+        """Ask how many bytes of each slice the service has; return their sum. A lost slice is begun anew."""
         for number, location in enumerate(self._locations):
             if location:
                 try:
@@ -86,7 +84,7 @@ class Partials:
         return sum(self._done)
 
     def send(self, path: Path, progress: tus.Progress, pace: Pace, count: int) -> None:
-        """Send all that is missing, over so many connections."""
+        """Send all that is missing, over `count` connections."""
         try:
             run(count, lambda: self._lane(path, progress, pace))
         finally:
@@ -94,13 +92,13 @@ class Partials:
 
     @property
     def sha256(self) -> str | None:
-        """The file's, as it is announced."""
+        """Return the file's SHA-256 as declared."""
         return self._announced.get("sha256")
 
     def join(self) -> str:
-        """Make one upload of them; its address."""
+        """Join them into one upload; return its address."""
         self.whole = True
-        self._keep()  # before: when the answer is lost, the same request again has the same answer
+        self._keep()  # before: if the response is lost, the same request again gets the same response
         return tus.concatenate(self._client, self._locations, self._announced)
 
     def _lane(self, path: Path, progress: tus.Progress, pace: Pace) -> None:
@@ -110,7 +108,7 @@ class Partials:
                 base, length = self._slices[number]
                 if not self._locations[number]:
                     self._begun(number, tus.create_partial(client, length, self._announced.get("stamp")))
-                location, told = self._locations[number], self._told(number, progress)
+                location, told = self._locations[number], self._progress_of(number, progress)
                 offset = self._done[number]
                 tus.send(
                     client, location, source, length, told, offset=offset, pace=pace, base=base, alone=False
@@ -131,7 +129,7 @@ class Partials:
     def _keep(self) -> None:
         self._place.keep(Begun(Way.PARALLEL, tuple(self._locations), self._announced, self.whole))
 
-    def _told(self, number: int, progress: tus.Progress) -> Callable[[int], None]:
+    def _progress_of(self, number: int, progress: tus.Progress) -> Callable[[int], None]:
         def told(done: int) -> None:
             if self._stopped:
                 raise Stopped("stopped")
@@ -144,27 +142,27 @@ class Partials:
 
 FAR_SECONDS = 0.1
 WORTH_IT = 1 << 20
-"""Bytes from which on several connections are worth their beginnings."""
+"""Bytes from which several connections are worth setting up."""
 _LOOK_BACK = 200
 _Standing = tuple[str, int]
-"""Where an upload of one connection stands: its address, and its offset."""
+"""An upload over one connection: its address and its offset."""
 
 
 def deliver(it: SendJob) -> tuple[str, str | None]:
-    """Send it, or the rest of it; the bundle's id, and the file's SHA-256 if it was announced."""
+    """Send the file or the rest of it; return the bundle's id, and the file's SHA-256 if declared."""
     begun = it.place.begun()
     if begun is not None and begun.way is Way.PARALLEL:
         return _by_several(it, begun.announced, begun)
     standing = _begun_before(it, begun) or (_begun_elsewhere(it) if it.saved else None)
     if standing is not None:
         location, kept = standing
-        say(f"going on with {tus.bundle_of(location)}: the service has {share(kept, it.what.size)} already")
+        say(f"resuming {tus.bundle_of(location)}: the service has {share(kept, it.what.size)} already")
         return _by_one(it, location, kept), it.what.sha256
     try:
         tus.preflight(it.client, it.what.size, it.metadata)
     except (
         ServiceProblem
-    ) as error:  # of what was erased lately the digest, which is not known yet, may tell this file
+    ) as error:  # a file erased lately may be recognised by its digest, which is not known yet
         if error.reason != "erased-lately" or not it.with_digest:
             raise
     several = it.what.size > 0 and (it.connections > 1 if it.connections else _is_worth_it(it))
@@ -176,17 +174,17 @@ def deliver(it: SendJob) -> tuple[str, str | None]:
 
 
 def _is_worth_it(it: SendJob) -> bool:
-    """Whether to use several, when nobody said. Not for a saved bundle: what one machine began another may end."""
+    """Decide whether to use several connections by default. Not for a saved bundle: another machine may resume it."""
     return not it.saved and it.what.size >= WORTH_IT and is_far(it.client)
 
 
 def is_far(client: Client) -> bool:
-    """Whether a round trip takes long; the connection stands already."""
+    """Tell whether a round trip takes long, over the connection already made."""
     began = time.monotonic()
     try:
         client.knock()
     except Unreachable:
-        return True  # it breaks: all the more
+        return True  # a line that breaks: all the more
     return time.monotonic() - began >= FAR_SECONDS
 
 
@@ -203,7 +201,7 @@ def _by_several(it: SendJob, announced: Mapping[str, str], begun: Begun | None) 
     parts = Partials(it.client, it.what.size, announced, it.place, begun)
     if not parts.whole:
         if kept := parts.look():
-            say(f"going on: the service has {share(kept, it.what.size)} already")
+            say(f"resuming: the service has {share(kept, it.what.size)} already")
         with transfer("sending", it.what.size) as progress:
             parts.send(it.what.path, progress, it.pace, it.connections or LANES)
     try:
@@ -217,7 +215,7 @@ def _by_several(it: SendJob, announced: Mapping[str, str], begun: Begun | None) 
 
 
 def _begun_before(it: SendJob, begun: Begun | None) -> _Standing | None:
-    """The upload that this machine began and the service still has."""
+    """Find the upload that this machine began and the service still has."""
     if begun is None or begun.way is not Way.TUS or not any(begun.locations):
         return None
     location = begun.locations[0]
@@ -231,7 +229,7 @@ def _begun_before(it: SendJob, begun: Begun | None) -> _Standing | None:
 
 
 def _begun_elsewhere(it: SendJob) -> _Standing | None:
-    """The same saved bundle, wholly or partly at the service, whichever machine sent it: known by its SHA-256."""
+    """Find the same saved bundle at the service, complete or not, whichever machine sent it, by its SHA-256."""
     since = datetime.fromisoformat(it.metadata["time_collected"])
     query = {name: it.metadata.get(name) for name in ("case", "type", "stamp")}
     found = it.client.items("/bundles", _LOOK_BACK, **query)

@@ -1,12 +1,11 @@
 """The stores in Azure Blob Storage.
 
-account_check.py  Whether a storage account can keep the promise that erased is gone (P5, P7), and what to change if
-                  it cannot.
-blob_service.py   How this service speaks to Azure Blob Storage: connections, patience, and what its errors are
-                  called here.
-block_names.py    How a bundle lies in one block blob: names of blocks, and what a list of them says. Pure.
-bundle_blob.py    One bundle's blob, and the few calls of the service that act on it as a whole. Names of blocks:
-                  azure_blocks.py.
+account_check.py  The check that a storage account can keep the promise that erased is gone (P5, P7), and what to
+                  change if it cannot.
+blob_service.py   The connection to Azure Blob Storage: its clients, their patience, and the store errors of its
+                  failures.
+block_names.py    The layout of a bundle in one block blob: names of blocks, and the meaning of a list of them. Pure.
+bundle_blob.py    One bundle's blob: the calls that act on it as a whole, and the finding of its every form.
 key_store.py      Wrapped data keys in Azure Blob Storage, in a container of their own.
 part_reader.py    A stored part, read by ranges of its bundle's blob, with the next ranges fetched ahead.
 part_store.py     Sealed parts in Azure Blob Storage: one block blob a bundle.

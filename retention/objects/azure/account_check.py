@@ -1,10 +1,10 @@
-"""Whether a storage account can keep the promise that erased is gone (P5, P7), and what to change if it cannot.
+"""The check that a storage account can keep the promise that erased is gone (P5, P7), and what to change if it cannot.
 
-What keeps a copy of deleted data is found in two ways: by asking for the settings, where this service's identity may,
-and by trying. A probe blob is written and deleted, and the service says of each whether a version came to be and
-whether the deletion was for good. So a setting that was changed while the service runs is noticed too.
+Whatever keeps a copy of deleted data is found in two ways: by reading the settings, where this service's identity is
+allowed to, and by trying. A probe blob is written and deleted, and the responses say whether a version was made and
+whether the deletion was permanent. So a setting changed while the service runs is noticed too.
 
-Not to be seen from here: vaulted backups of the account. docs/azure.md says to make none.
+Vaulted backups of the account cannot be seen from here. docs/azure.md says to make none.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PROBE_SECONDS = 60
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One setting of the account that does not fit, and what to do."""
+    """An unsuitable setting of the account, and what to do."""
 
     setting: str
     change: str
@@ -45,7 +45,7 @@ class Finding:
 _SOFT_DELETE = Finding(
     "soft delete for blobs is on",
     "deleted bundles and keys could be restored; turn it off (az storage account blob-service-properties update "
-    "--enable-delete-retention false) and wait until what it keeps has expired",
+    "--enable-delete-retention false) and wait until the blobs it keeps have expired",
 )
 _VERSIONS = Finding(
     "versioning for blobs is on",
@@ -55,19 +55,19 @@ _VERSIONS = Finding(
 _PUBLIC = Finding("the container allows anonymous reading", "set its public access level to private")
 _LEGAL_HOLD = Finding("the container has a legal hold", "nothing in it can be erased; clear the hold")
 _IMMUTABLE = Finding(
-    "the container has an immutability policy", "nothing in it can be erased; use a container without"
+    "the container has an immutability policy", "nothing in it can be erased; use a container without one"
 )
 _HIERARCHY = Finding(
     "the account has a hierarchical namespace",
     "use a general-purpose v2 account without one (isHnsEnabled false)",
 )
 _NOT_ERASED = Finding(
-    "what was deleted is still found", "turn off whatever keeps deleted blobs in this account"
+    "a deleted blob is still found", "turn off whatever keeps deleted blobs in this account"
 )
 
 
 def inspect_account(service: BlobServiceClient, container: str) -> list[Finding]:
-    """All that does not fit; empty for an account that can be used. For the start and for `casevault doctor`."""
+    """Find all unsuitable settings; none for a usable account. For the start and for `casevault doctor`."""
     with named_errors(f"the container {container} cannot be inspected"):
         client = service.get_container_client(container)
         found = [*_settings_of_account(service), *_settings_of_container(client), *_probe(client)]
@@ -75,7 +75,7 @@ def inspect_account(service: BlobServiceClient, container: str) -> list[Finding]
 
 
 def _settings_of_account(service: BlobServiceClient) -> Iterator[Finding]:
-    """As far as this identity may read them: roles for data alone do not let it."""
+    """Check the account's settings, where this identity is allowed to read them: data roles alone are not enough."""
     try:
         retention = service.get_service_properties()["delete_retention_policy"]
         if retention is not None and retention.enabled:
@@ -98,7 +98,7 @@ def _settings_of_container(client: ContainerClient) -> Iterator[Finding]:
 
 
 def _probe(client: ContainerClient) -> Iterator[Finding]:
-    """Write and delete a blob, look at what the service says of both, and whether anything is left."""
+    """Write and delete a blob, and check the responses to both, and whether anything is left."""
     name = f"probe-{os.urandom(8).hex()}"
     heard: dict[str, Mapping[str, str]] = {}
 
@@ -112,14 +112,14 @@ def _probe(client: ContainerClient) -> Iterator[Finding]:
     softly = heard["DELETE"].get("x-ms-delete-type-permanent", "true") == "false"
     if versioned:
         yield _VERSIONS
-    elif softly:  # with versions the header is false too, whatever soft delete is set to
+    elif softly:  # with versioning the header is false too, whatever the setting of soft delete
         yield _SOFT_DELETE
     elif find_all(client, name):
         yield _NOT_ERASED
 
 
 def time_there(service: BlobServiceClient, container: str) -> datetime:
-    """The account's own time."""
+    """Return the account's own time."""
     heard: list[str] = []
 
     def hear(response: PipelineResponse[Any, Any]) -> None:
@@ -131,16 +131,16 @@ def time_there(service: BlobServiceClient, container: str) -> datetime:
 
 
 def make_container(service: BlobServiceClient, name: str) -> None:
-    """Make the container, private, if it is not there."""
+    """Make the container, private, if it does not exist."""
     with named_errors(f"the container {name} cannot be made"), suppress(ResourceExistsError):
         service.create_container(name)
 
 
 class AccountCheck:
-    """What a store's `check` asks: everything, and again every `PROBE_SECONDS`; in between, the container alone.
+    """A store's `check`: a full one every `PROBE_SECONDS`; in between, only whether the container exists.
 
-    Everything is six requests, of which one writes and one deletes, in each process; whether a container is there is
-    one. `now` tells seconds that only ever grow.
+    In each process the full check is six requests, of which one writes and one deletes; the other is one request.
+    `now` returns seconds that only ever grow.
     """
 
     def __init__(
@@ -149,14 +149,14 @@ class AccountCheck:
         self._service = service
         self._container = container
         self._now = now
-        self._probed: float | None = None  # when all was well; None: not yet, or no more
+        self._probed: float | None = None  # when all was well; None: not yet, or no longer
         self._found: list[Finding] = []
 
     def check(self) -> None:
-        """`StoreUnavailable`, with what to change, unless blobs can be written and erased."""
+        """Raise `StoreUnavailable`, with what to change, unless blobs can be written and erased."""
         probed = self._probed
         found = self._look(probed)
-        if found != self._found:  # whoever asks over the network is not told what: say it here, once
+        if found != self._found:  # callers over the network are not told the details: log them, once
             self._found = found
             LOG.error("the storage account: %s", "; ".join(map(str, found)) or "all is well again")
         if found:

@@ -1,8 +1,8 @@
-"""How this service speaks to Azure Blob Storage: connections, patience, and what its errors are called here.
+"""The connection to Azure Blob Storage: its clients, their patience, and the store errors of its failures.
 
 1. Each request is tried again after a cut connection, a time-out, 408, 429 and 5xx, seven times in all, with a growing
-   pause; where the service says how long to wait (Retry-After), that is the pause, up to half a minute. Only then is it
-   `StoreUnavailable`. Each request of the stores may be repeated without harm.
+   pause; where the service says how long to wait (Retry-After), that is the pause, up to half a minute. Only then does
+   it become `StoreUnavailable`. Each request of the stores can be repeated without harm.
 2. A time-out counts while nothing moves: a slow line is not an error.
 3. No message holds an address, a header or a body: they may carry a signature.
 """
@@ -31,13 +31,13 @@ LONGEST_PAUSE = 30.0
 CONNECT_SECONDS = 20
 READ_SECONDS = 60
 CONNECTIONS = 64
-"""Kept open for use again. More are opened when needed, and closed after use."""
+"""Connections kept open for reuse. More are opened when needed, and closed after use."""
 
 _FULL = {"BlockCountExceedsLimit", "BlockListTooLong", "AccountStorageLimitExceeded"}
 
 
 class Patience(ExponentialRetry):
-    """The client's own retry, which knows nothing of 429 and of Retry-After. `wait` sleeps."""
+    """The client's own retry, made to know 429 and Retry-After. `wait` sleeps."""
 
     def __init__(self, wait: Callable[[float], None] = time.sleep) -> None:
         tries = TRIES - 1
@@ -47,7 +47,7 @@ class Patience(ExponentialRetry):
     def increment(
         self, settings: dict[str, Any], request: Any, response: Any = None, error: Any = None
     ) -> bool:
-        """Whether to try again: not without an identity, which azure-identity has tried to get often enough."""
+        """Decide whether to try again: not without an identity, which azure-identity has tried often enough to get."""
         if isinstance(error, ClientAuthenticationError):
             return False
         again: bool = super().increment(settings, request, response, error)
@@ -71,7 +71,7 @@ class Patience(ExponentialRetry):
 
 
 def _pause(count: int, response: Any) -> float:
-    """As long as the service asks for; without that, longer each time, and different for each client."""
+    """Return the pause: as long as the service asks for; otherwise longer each time, and different for each client."""
     asked = response.headers.get("Retry-After", "") if response is not None else ""
     if asked.isascii() and asked.isdigit():
         return min(LONGEST_PAUSE, float(asked))
@@ -79,12 +79,12 @@ def _pause(count: int, response: Any) -> float:
 
 
 def connect(account_url: str, credential: TokenCredential) -> BlobServiceClient:
-    """The account at its URL, by a token: no shared key."""
+    """Connect to the account at its URL, by a token: no shared key."""
     return BlobServiceClient(account_url, credential, **_options(Patience()))
 
 
 def connect_by_string(connection_string: str, patience: Patience | None = None) -> BlobServiceClient:
-    """The account by a connection string. For the emulator."""
+    """Connect to the account by a connection string. For the emulator."""
     return BlobServiceClient.from_connection_string(connection_string, **_options(patience or Patience()))
 
 
@@ -102,7 +102,7 @@ def _options(patience: Patience) -> dict[str, Any]:
 
 
 def store_error(what: str, error: AzureError) -> StoreError:
-    """The contract's error for this failure."""
+    """Choose the contract's error for this failure."""
     if not isinstance(error, HttpResponseError):
         return StoreUnavailable(f"{what}: the storage account cannot be reached ({type(error).__name__})")
     code = code_of(error)
@@ -114,7 +114,7 @@ def store_error(what: str, error: AzureError) -> StoreError:
 
 
 _HINTS = {
-    401: "; this service's identity is not accepted by the storage account",
+    401: "; the storage account does not accept this service's identity",
     403: "; give this service's identity the role Storage Blob Data Contributor on the container",
     404: "; make the container, or correct its name",
 }
@@ -122,7 +122,7 @@ _HINTS = {
 
 @contextmanager
 def named_errors(what: str) -> Iterator[None]:
-    """Failures of the service inside leave as the contract's errors."""
+    """Turn the service's failures into the contract's errors."""
     try:
         yield
     except AzureError as error:

@@ -1,19 +1,18 @@
-"""One bundle's blob, and the few calls of the service that act on it as a whole. Names of blocks: azure_blocks.py.
+"""One bundle's blob: the calls that act on it as a whole, and the finding of its every form.
 
-Staged blocks that no committed list names cannot be taken away singly; committing a list takes all of them away, and no
-condition can say "unless another part was finished meanwhile". So, while parts may come, nothing is taken away:
+Staged blocks that no committed list names cannot be removed singly; committing a list removes all of them, and no
+condition can say "unless another part was finished meanwhile". So, while parts may come, nothing is removed:
     forget        begun, not complete:  mark the writer dead; its blocks go with `complete` or `destroy`
                   complete:             commit the same list again, if it is still the same
                   destroyed (no begin block is left, and no part may come):
                                         commit the empty list, if still nothing is committed -> delete that empty blob
     destroy       staged blocks: commit the empty list (*) -> delete the blob with its snapshots -> earlier versions
-Conditions on the blob's ETag make a commit by another process in between an error here, after which the lists are read
-again. The service itself discards staged blocks a week after the last one was staged.
+Conditions on the blob's ETag turn a commit by another process in between into an error here, after which the lists are
+read again. The service itself discards staged blocks a week after the last one was staged.
 
-Every form in which a blob can still be there: itself, staged blocks, snapshots, versions, soft-deleted ones.
-
-The service is asked for all of them each time. What it has deleted softly nobody can take away before its time is up:
-such an account is refused at the start (azure_account.py), and here it is found, so that absence is never claimed.
+A blob can still exist in these forms: itself, staged blocks, snapshots, versions, soft-deleted ones. The service is
+asked for all of them each time. Nobody can remove a soft-deleted blob before its time is up: such an account is refused
+at the start (account_check.py), and here the blob is found, so that absence is never claimed.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ EVERYTHING = ["snapshots", "versions", "deleted", "uncommittedblobs", "metadata"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One form of a blob. `past`: a snapshot or an earlier version, by the time that names it."""
+    """One form of a blob. `past`: a snapshot or an earlier version, named by its time."""
 
     name: str
     size: int
@@ -64,13 +63,13 @@ def _found(blob: BlobProperties) -> Found:
 
 
 def find_all(container: ContainerClient, name: str) -> list[Found]:
-    """Every form of the blob of this name."""
+    """Find every form of the blob of this name."""
     listed = container.list_blobs(name_starts_with=name, include=EVERYTHING)
     return [_found(blob) for blob in listed if blob.name == name]
 
 
 def find_names(container: ContainerClient, prefix: str = "") -> Iterator[str]:
-    """Names of which anything is found, each once."""
+    """Yield the names of blobs found in any form, each once."""
     last = None
     for blob in container.list_blobs(name_starts_with=prefix or None, include=EVERYTHING[:-1]):
         if blob.name != last:
@@ -79,7 +78,7 @@ def find_names(container: ContainerClient, prefix: str = "") -> Iterator[str]:
 
 
 def delete_past(container: ContainerClient, found: list[Found]) -> int:
-    """Delete snapshots and earlier versions, as far as the account allows. Returns how many."""
+    """Delete snapshots and earlier versions, as far as the account allows; return how many."""
     past = [each for each in found if each.past and not each.soft_deleted]
     for each in past:
         snapshot = {"snapshot": each.snapshot} if each.snapshot else {}
@@ -97,7 +96,7 @@ _SEALED = ContentSettings(content_type="application/octet-stream")
 
 
 class BundleBlob:
-    """The blob of one bundle. Errors of the service leave as they are; the store names them."""
+    """The blob of one bundle. Errors of the service pass unchanged; the store names them."""
 
     def __init__(self, container: ContainerClient, bundle_id: str) -> None:
         self.bundle_id = bundle_id
@@ -106,7 +105,7 @@ class BundleBlob:
         self.client: BlobClient = container.get_blob_client(self._name)
 
     def lists(self) -> tuple[BlockLists, str]:
-        """What blocks there are, and the committed blob's ETag ("" if there is none, which may also be given)."""
+        """Read the lists of blocks, and the committed blob's ETag ("" if there is none, which may also be given)."""
         answered: dict[str, str] = {}
 
         def heard(response: PipelineResponse[Any, Any]) -> None:
@@ -123,7 +122,7 @@ class BundleBlob:
         return lists, answered["etag"] if committed else ""
 
     def is_still(self, etag: str) -> bool:
-        """Whether the committed blob is the one with this ETag."""
+        """Tell whether the committed blob still has this ETag."""
         try:
             return bool(etag) and self.client.get_blob_properties().etag == etag
         except HttpResponseError as error:
@@ -132,13 +131,13 @@ class BundleBlob:
             return False
 
     def commit(self, names: list[str], **condition: Any) -> str:
-        """Commit this list, and so discard every staged block that it does not name. The new ETag."""
+        """Commit this list, discarding every staged block that it does not name; return the new ETag."""
         blocks = [BlobBlock(block_id=name) for name in names]
         answer = self.client.commit_block_list(blocks, content_settings=_SEALED, **condition)
         return str(answer["etag"])
 
     def commit_if_there(self, names: list[str]) -> bool:
-        """Commit this list; whether all its blocks were still there."""
+        """Commit this list; return whether all its blocks still existed."""
         try:
             self.commit(names)
         except HttpResponseError as error:
@@ -148,18 +147,18 @@ class BundleBlob:
         return True
 
     def forget(self, part_id: str, writers: list[str]) -> None:
-        """These writers' staged blocks are nothing any more: marked dead, and gone where the bundle is complete, or
-        was destroyed meanwhile."""
+        """Drop these writers' staged blocks: marked dead, and removed where the bundle is complete or was destroyed
+        meanwhile."""
         for _ in range(ROUNDS):
             lists, etag = self.lists()
             mine = [writer for writer in writers if lists.began(part_id, writer)]
             if mine and not lists.committed:
                 if not any(lists.alive(part_id, writer) for writer in mine):
                     return
-                self._mark_dead(lists, part_id, mine)  # then looked at again: a destruction may come between
+                self._mark_dead(lists, part_id, mine)  # then checked again: a destruction may come between
             elif not lists.staged or self._drop_staged(lists, etag):
                 return
-        raise StoreUnavailable(f"bundle {self.bundle_id} is being changed by others all the time")
+        raise StoreUnavailable(f"bundle {self.bundle_id} keeps being changed by other processes")
 
     def _mark_dead(self, lists: BlockLists, part_id: str, writers: list[str]) -> None:
         for writer in writers:
@@ -167,7 +166,7 @@ class BundleBlob:
                 self.client.stage_block(lists.dead_mark(part_id, writer), b"x")
 
     def _drop_staged(self, lists: BlockLists, etag: str) -> bool:
-        """Whether it was done before anything else changed the blob."""
+        """Discard staged blocks; return whether that was done before anything else changed the blob."""
         try:
             if lists.committed:
                 names = [block.name for block in lists.committed if block is not None]
@@ -183,7 +182,7 @@ class BundleBlob:
         return True
 
     def _commit_nothing(self) -> str:
-        """Make the blob, or an empty one that a crash left, empty and committed; a conflict if it holds anything."""
+        """Commit an empty blob, new or left by a crash; a conflict if the blob holds anything."""
         try:
             return self.commit([], match_condition=MatchConditions.IfMissing)
         except HttpResponseError as error:
@@ -195,7 +194,7 @@ class BundleBlob:
             return self.commit([], etag=found.etag, match_condition=MatchConditions.IfNotModified)
 
     def destroy(self) -> int:
-        """Remove every form of the blob that can be removed. Returns how many names of `remains` that were."""
+        """Remove every form of the blob that can be removed; return how many names of `remains` those were."""
         removed = 0
         for _ in range(ROUNDS):
             found = [each for each in find_all(self._container, self._name) if not each.soft_deleted]
@@ -204,7 +203,7 @@ class BundleBlob:
             if any(not each.past for each in found):
                 removed += self._delete_present()
             removed += delete_past(self._container, found)
-        raise StoreUnavailable(f"bundle {self.bundle_id} comes back as often as it is destroyed")
+        raise StoreUnavailable(f"bundle {self.bundle_id} was written again after each try to destroy it")
 
     def _delete_present(self) -> int:
         lists, _ = self.lists()
@@ -218,7 +217,7 @@ class BundleBlob:
         return max(1, len(lists.names(self.bundle_id)))
 
     def remains(self) -> list[str]:
-        """Names of all that is found: parts and staged blocks of the blob itself, and its other forms."""
+        """Name all that is found: parts and staged blocks of the blob itself, and its other forms."""
         found = find_all(self._container, self._name)
         names = [each.label for each in found if each.past or each.soft_deleted]
         if len(names) < len(found):

@@ -1,20 +1,20 @@
 """Wrapped data keys in Azure Blob Storage, in a container of their own. Contract: `KeyStore` in store.py.
 
-One blob a bundle, `<bundle id>.key`, and all that is known of a key is in that one blob:
+One blob a bundle, `<bundle id>.key`, holds all that is known of its key:
     (no blob)              there never was a key
     the wrapped key        there is one
-    no bytes, metadata     it was destroyed: the note stands where the key stood, so that none can be put there again
+    no bytes, metadata     it was destroyed: the note takes the place of the key, so that none can be put there again
     `destroyed`
 
-Every change is one Put Blob, which the service does wholly or not at all:
+Every change is one Put Blob, which the service does completely or not at all:
     put       if there is no blob (If-None-Match: *)
-    replace   if the blob is the one that was read (If-Match); read again if it is not
+    replace   if the blob is still the one that was read (If-Match); read again if it is not
     destroy   unconditionally, the note *; then snapshots and versions that somebody may have made
-So whatever meets in whatever order, a note is never written over: `put` fails because there is a blob, `replace`
-because the ETag is another. That holds for a request too that was delayed on its way.
+So a note is never overwritten, in whatever order requests meet: `put` fails because there is a blob, `replace` because
+the ETag differs. That also holds for a delayed request.
 
-An answer that was lost makes the client ask again; then `put` finds its own key and says `KeyExists`, as for any other
-key: the caller reads what is there.
+After a lost response the client asks again; `put` then finds its own key and raises `KeyExists`, as for any other key:
+the caller reads what is stored.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _JSON = ContentSettings(content_type="application/json")
 
 
 class AzureBlobKeyStore:
-    """Contract: `KeyStore`, in a container of its own that exists."""
+    """Wrapped keys in an existing container of their own. Contract: `KeyStore`."""
 
     def __init__(self, service: BlobServiceClient, container: str) -> None:
         self._container = service.get_container_client(container)
@@ -54,7 +54,7 @@ class AzureBlobKeyStore:
         with named_errors("a data key cannot be kept"):
             if _write(blob, wrapped.to_json(), match_condition=MatchConditions.IfMissing):
                 return
-            self._read(blob, bundle_id)  # `KeyDestroyed`, if that is what is there
+            self._read(blob, bundle_id)  # raises `KeyDestroyed`, if that is what is stored
         raise KeyExists(f"bundle {bundle_id} has its data key already")
 
     def replace(self, bundle_id: str, wrapped: WrappedKey) -> None:
@@ -65,14 +65,14 @@ class AzureBlobKeyStore:
                 unchanged = {"etag": etag, "match_condition": MatchConditions.IfNotModified}
                 if stored == content or _write(blob, content, **unchanged):
                     return
-        raise StoreUnavailable("a data key cannot be replaced: others are replacing it all the time")
+        raise StoreUnavailable(f"the data key of bundle {bundle_id} keeps being replaced by other processes")
 
     def get(self, bundle_id: str) -> WrappedKey:
         with named_errors("a data key cannot be read"):
             return WrappedKey.from_json(self._read(self._blob(bundle_id), bundle_id)[0])
 
     def _read(self, blob: BlobClient, bundle_id: str) -> tuple[bytes, str]:
-        """The stored key and its ETag, from one answer."""
+        """Read the stored key and its ETag from one response."""
         try:
             answer = blob.download_blob(max_concurrency=1)
             content = answer.readall()
@@ -119,7 +119,7 @@ class AzureBlobKeyStore:
 
 
 def _write(blob: BlobClient, content: bytes, **condition: Any) -> bool:
-    """Write the blob whole, under a condition; whether the condition held."""
+    """Write the blob completely, under a condition; return whether the condition held."""
     try:
         blob.upload_blob(content, overwrite="etag" in condition, content_settings=_JSON, **condition)
     except HttpResponseError as error:

@@ -2,9 +2,9 @@
 
 A round trip costs milliseconds and a request processor time, so one read after the other would be slow. Readers of a
 part step evenly: whole segments one after the other, or one tag in each segment. After two equal steps of equal reads
-the following ones are fetched beside them: up to DEPTH requests at once, and no more than AHEAD bytes. Reads that touch
-are fetched together, RUN bytes in a request. A read that was not foreseen costs what it costs alone, and forgets what
-was fetched ahead.
+the following ones are fetched beside them: up to DEPTH requests at once, and no more than AHEAD bytes. Adjacent reads
+are fetched together, RUN bytes in a request. A read that was not predicted costs a request of its own, and discards
+what was fetched ahead.
 
 The blob's ETag is a condition of every range: bytes of another blob under the same name are never returned.
 """
@@ -20,11 +20,11 @@ RUN = 4 << 20
 
 Fetch = Callable[[int, int], bytes]
 Range = tuple[int, int]
-"""Offset and length."""
+"""An offset and a length, in bytes."""
 
 
 class AzurePartReader:
-    """Contract: `PartReader`. `fetch` gets a range of the part that lies wholly in it."""
+    """A reader of one part. `fetch` gets a range that lies wholly in the part. Contract: `PartReader`."""
 
     def __init__(self, fetch: Fetch, size: int, threads: Executor) -> None:
         self._fetch = fetch
@@ -56,11 +56,11 @@ class AzurePartReader:
         except Exception:
             if foreseen == (offset, length):
                 raise
-            self._forget()  # a fault of other bytes in the run is told when those are read
+            self._forget()  # a fault of other bytes in the run is raised when those are read
             return self._fetch(offset, length)
 
     def _find(self, offset: int, length: int) -> Range | None:
-        """What was fetched ahead and holds all of this."""
+        """Find the range fetched ahead that holds all of this one."""
         holding = (ahead for ahead in self._ahead if ahead[0] <= offset and offset + length <= sum(ahead))
         return next(holding, None)
 

@@ -1,24 +1,24 @@
-"""Sealed parts in Azure Blob Storage: one block blob a bundle. Contract: store.py. Blocks: azure_blocks.py.
+"""Sealed parts in Azure Blob Storage: one block blob a bundle. Contract: store.py. Blocks: block_names.py.
 
 Order of writing
     new_part   stage the begin block
-    a part     stage its blocks, two at once; the last one ends it *                        azure_writer.py
+    a part     stage its blocks, two at once; the last one ends it *                        part_writer.py
     complete   commit the list of the listed parts' blocks, in their order *: strays go with it, in the same act
-    destroy    discard staged blocks -> delete blob and snapshots -> earlier versions        azure_bundle.py
-Every step may be repeated; a crash in between leaves what `remains` shows and `destroy` removes.
+    destroy    discard staged blocks -> delete blob and snapshots -> earlier versions        bundle_blob.py
+Every step can be repeated; a crash in between leaves what `remains` shows and `destroy` removes.
 
 Reading: the committed list tells where in the blob each part lies. It is read once for each bundle and kept with the
-blob's ETag; whenever a part is opened the service is asked whether that is still the blob. The same list committed once
-more (two that complete at once, a late writer's blocks taken away) gives it another ETag: a reader then looks whether
-its part lies where it lay, and reads on.
+blob's ETag; whenever a part is opened the service is asked whether that is still the blob. Committing the same list
+again (two complete at once, or a late writer's blocks are removed) changes the ETag: a reader then checks that its part
+is where it was, and reads on.
 
-Of what the contract leaves open:
+What the contract leaves open:
 - An aborted part, or one destroyed singly, is marked dead, and shown by `remains`, until `complete` or `destroy`.
-- The service discards staged blocks a week after the last one, so an upload may not stay open longer than that, and
+- The service discards staged blocks a week after the last one, so an upload must not stay open longer, and
   `discard_abandoned` has nothing to do.
-- A bundle has at most 50,000 blocks: with a part for each small request, `StoreFull` says so.
+- A bundle has at most 50,000 blocks: with a part for each small request, `StoreFull` is raised sooner.
 - A writer that was still sending when its bundle was destroyed can leave staged blocks; it removes them when it ends,
-  and if it dies the service does. Their data key is gone before.
+  and if it dies the service does. Their data key is destroyed before.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ from retention.objects.store_errors import PartMissing, StoreFull, StoreUnavaila
 
 READERS = 32
 LAYOUTS, LAYOUT_PARTS = 256, 100_000
-"""How many bundles' layouts are kept, and how many parts they may have together: some 20 MiB."""
+"""The most bundle layouts cached, and the most parts in all of them: some 20 MiB."""
 
 
 class AzureBlobObjectStore:
-    """Contract: `ObjectStore`, in a container of its own that exists."""
+    """Sealed parts in an existing container of their own. Contract: `ObjectStore`."""
 
     def __init__(self, service: BlobServiceClient, container: str) -> None:
         self._container = service.get_container_client(container)
@@ -74,10 +74,10 @@ class AzureBlobObjectStore:
             for _ in range(ROUNDS):
                 if self._complete(blob, part_ids):
                     return
-        raise StoreUnavailable(f"bundle {bundle_id} is being changed by others all the time")
+        raise StoreUnavailable(f"bundle {bundle_id} keeps being changed by other processes")
 
     def _complete(self, blob: BundleBlob, part_ids: Sequence[str]) -> bool:
-        """Whether the blocks that were found were still there when their list was committed."""
+        """Commit the parts' blocks; return whether they still existed when their list was committed."""
         lists, _ = blob.lists()
         runs = [lists.blocks_of(part_id) for part_id in part_ids]
         found = [run for run in runs if run is not None]
@@ -87,7 +87,9 @@ class AzureBlobObjectStore:
             )
         names = [block.name for run in found for block in run]
         if len(names) > MAX_BLOCKS:
-            raise StoreFull(f"bundle {blob.bundle_id} has {len(names)} blocks; one blob holds {MAX_BLOCKS}")
+            raise StoreFull(
+                f"bundle {blob.bundle_id} has {len(names)} blocks; a blob holds at most {MAX_BLOCKS}"
+            )
         if not names:
             blob.destroy()
         elif lists.staged or names != [block.name for block in lists.committed if block]:
@@ -100,7 +102,7 @@ class AzureBlobObjectStore:
         etag, extents = self._layout(blob)
         extent = extents.get(part_id)
         if extent is None:
-            raise PartMissing(f"there is no part {part_id}")
+            raise PartMissing(f"bundle {bundle_id} has no part {part_id}")
 
         def fetch(offset: int, length: int) -> bytes:
             nonlocal etag
@@ -110,8 +112,8 @@ class AzureBlobObjectStore:
                     return got
                 etag, now = self._layout(blob)
                 if now.get(part_id) != extent:
-                    raise PartMissing("the part was destroyed while it was read")
-            raise StoreUnavailable(f"bundle {bundle_id} is being changed by others all the time")
+                    raise PartMissing(f"part {part_id} was destroyed while it was being read")
+            raise StoreUnavailable(f"bundle {bundle_id} keeps being changed by other processes")
 
         return AzurePartReader(fetch, extent.size, self._threads)
 
@@ -172,7 +174,7 @@ class AzureBlobObjectStore:
 
 
 def _fetch(blob: BundleBlob, etag: str, offset: int, length: int) -> bytes | None:
-    """The range; None when the blob is gone, or not the one with this ETag."""
+    """Fetch a range; None when the blob is gone, or no longer has this ETag."""
     with named_errors("a part cannot be read"):
         try:
             return blob.client.download_blob(

@@ -1,14 +1,14 @@
 """A part being written: sealed bytes gather in memory and go out as staged blocks, two at once.
 
 Order of writing
-    `b` staged (new_part) -> blocks 1, 2, 3 ... staged, two at once -> the last one, marked `l` -> all answered *
-    -> the lists are read: every block of ours must still be there, and nobody else's finished part of this id
-A staged block is durable when the service has answered. The part is finished when its last block and all before it are
-staged (*); reading the lists afterwards tells whether it was destroyed meanwhile. Of two writers of one part each sees
-the other, if not both then the later one: never do both succeed.
+    `b` staged (new_part) -> blocks 1, 2, 3 ... staged, two at once -> the last one, marked `l` -> all acknowledged *
+    -> the lists are read: every block of ours must still exist, and nobody else's finished part of this id
+A staged block is durable when the service has responded. The part is finished when its last block and all before it are
+staged (*); reading the lists afterwards shows whether it was destroyed meanwhile. Of two writers of one part at least
+the later sees the other: never do both succeed.
 
-Memory: three buffers of BLOCK bytes, one being filled and two on their way; nothing else of this size is made, since
-the client sends each buffer as it lies. A block is not filled to its last byte when the next reservation would not fit.
+Memory: three buffers of BLOCK bytes, one being filled and two being sent; nothing else of this size is made, since the
+client sends each buffer in place. A block is not filled to its last byte when the next reservation would not fit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AT_ONCE = 2
 
 
 class AzurePartWriter:
-    """Contract: `PartWriter`. Made by the store, which stages the begin block first."""
+    """A writer of one part, made by the store. Contract: `PartWriter`."""
 
     def __init__(self, blob: BundleBlob, part_id: str) -> None:
         self._blob = blob
@@ -48,7 +48,7 @@ class AzurePartWriter:
         self._open = True
 
     def begin(self) -> None:
-        """Leave the mark by which the part is seen as being written."""
+        """Stage the begin block, which marks the part as being written."""
         with named_errors("a part cannot be started"):
             self._stage(0, BEGIN, memoryview(b"b"))
 
@@ -58,12 +58,12 @@ class AzurePartWriter:
 
     def _refuse_finished(self) -> None:
         if not self._open:
-            raise ValueError("this part is committed or aborted")
+            raise ValueError(f"part {self._part_id} is already committed or aborted")
 
     def reserve(self, length: int) -> memoryview:
         self._refuse_finished()
         if not 0 <= length <= RESERVE_MAX:
-            raise ValueError(f"at most {RESERVE_MAX} bytes are reserved at once")
+            raise ValueError(f"cannot reserve {length} bytes: at most {RESERVE_MAX} at once")
         if self._filled + length > len(self._filling):
             self._next_buffer()
         self._reserved = length
@@ -72,7 +72,7 @@ class AzurePartWriter:
     def advance(self, length: int) -> None:
         self._refuse_finished()
         if not 0 <= length <= self._reserved:
-            raise ValueError(f"{length} bytes advanced, {self._reserved} reserved")
+            raise ValueError(f"cannot advance {length} bytes: only {self._reserved} are reserved")
         self._reserved = 0
         self._filled += length
 
@@ -120,11 +120,11 @@ class AzurePartWriter:
         lost = not lists.alive(self._part_id, self._writer)
         self._blob.forget(self._part_id, [self._writer])
         if lost or not (others or lists.is_committed(self._part_id)):
-            raise PartMissing("the part was destroyed while it was being written")
-        raise PartExists(f"part {self._part_id} is written already")
+            raise PartMissing(f"part {self._part_id} was destroyed while it was being written")
+        raise PartExists(f"part {self._part_id} exists already")
 
     def _close(self) -> None:
-        """Wait for what is on its way, and let go of the memory."""
+        """Wait for blocks being sent, and release the memory."""
         self._open = False
         if self._threads is not None:
             self._threads.shutdown(cancel_futures=True)

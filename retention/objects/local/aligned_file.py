@@ -1,14 +1,11 @@
-"""A new file written front to back at the speed of the disk.
+"""A new file written front to back at the speed of the disk, by a background thread.
 
 Bytes gather in page-aligned memory and go out a MiB at a time past the page cache (O_DIRECT): a sealed bundle is not
-read soon, and copying it through the cache costs more processor time than sealing it. There are MEMORIES such: while
-one fills, a thread behind writes the others out. The rest at the end, which has no aligned length, goes
-through the cache, and fdatasync makes all of it durable. Where the file system knows no
-O_DIRECT (EINVAL, as on some in-memory ones) everything goes through the cache; nothing else changes.
-
-Work done behind the back of the thread that asked for it: job after job, their errors handed over later.
-
-A thread that seals does not wait for the disk: it hands over what is to be written and seals on.
+read soon, and copying it through the cache costs more processor time than sealing it. There are MEMORIES such buffers:
+while one fills, a background thread writes the others out, so a thread that seals does not wait for the disk; the
+background thread's errors are raised at a later call. The rest at the end, which has no aligned length, goes through
+the cache, and fdatasync makes all of it durable. Where the file system lacks O_DIRECT (EINVAL, as on some in-memory
+ones) everything goes through the cache; nothing else changes.
 """
 
 from __future__ import annotations
@@ -29,8 +26,8 @@ Job = Callable[[], None]
 
 
 class BackgroundWriter:
-    """At most `depth` jobs waiting or under way, done in order. One thread at a time asks; the thread that does them
-    exists from the first job to `close`."""
+    """A background thread that does jobs in order, at most `depth` waiting or under way. One thread at a time starts
+    jobs; the background thread exists from the first job to `close`."""
 
     def __init__(self, name: str, depth: int) -> None:
         self._name = name
@@ -41,7 +38,7 @@ class BackgroundWriter:
         self._begun = 0
 
     def start(self, job: Job) -> None:
-        """Have `job` done, as soon as fewer than `depth` are begun. Raises an earlier job's error instead."""
+        """Queue `job` once fewer than `depth` are pending; raise an earlier job's error instead."""
         if self._begun == self._depth:
             self._finish_one()
         if self._thread is None:
@@ -51,7 +48,7 @@ class BackgroundWriter:
         self._jobs.put(job)
 
     def settle(self) -> None:
-        """Wait for all jobs begun; raises the first error."""
+        """Wait for all queued jobs; raise the first error."""
         while self._begun:
             self._finish_one()
 
@@ -62,7 +59,7 @@ class BackgroundWriter:
             raise outcome
 
     def close(self) -> None:
-        """Wait for all jobs begun and forget how they went."""
+        """Wait for all queued jobs, ignoring their errors."""
         thread, self._thread = self._thread, None
         if thread is not None:
             self._jobs.put(None)
@@ -74,9 +71,9 @@ class BackgroundWriter:
             outcome: BaseException | None = None
             try:
                 job()
-            except BaseException as error:  # whatever it is, the thread that asked must hear of it
+            except BaseException as error:  # whatever it is, the caller must get it
                 outcome = error
-            del job  # what it holds is not kept until the next
+            del job  # do not keep what it holds until the next
             self._outcomes.put(outcome)
 
 
@@ -85,7 +82,7 @@ MEMORIES = 3
 
 
 class AlignedFile:
-    """Created new, mode 0600, and locked (flock) while it is open: a lock nobody holds marks a dead writer's file."""
+    """A new file, mode 0600, locked (flock) while it is open: a file without a lock is a dead writer's."""
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -93,7 +90,7 @@ class AlignedFile:
         self._offset = 0
         try:
             self._lock(path)
-            # Set after opening: some file systems create the file and then refuse O_DIRECT.
+            # Set after opening: some file systems would create the file and then refuse O_DIRECT.
             self._direct = self._set_direct(True)
             self._memories = deque(
                 _aligned_memory() for _ in range(MEMORIES)
@@ -119,21 +116,21 @@ class AlignedFile:
         return on
 
     def reserve(self, length: int) -> memoryview:
-        """Writable room for the next bytes."""
+        """Return writable memory for the next `length` bytes."""
         if not 0 <= length <= RESERVE_MAX:
-            raise ValueError(f"at most {RESERVE_MAX} bytes are reserved at once")
+            raise ValueError(f"cannot reserve {length} bytes: at most {RESERVE_MAX} at once")
         return self._memories[0][self._filled : self._filled + length]
 
     def advance(self, length: int) -> None:
-        """Take the first bytes of the room into the file; has every full chunk written out. Raises what went wrong
-        with a chunk before."""
+        """Take the first `length` reserved bytes into the file, and have every full chunk written out. Raises the error
+        of an earlier chunk."""
         self._filled += length
         if self._filled >= CHUNK:
             full, rest = self._memories[0], self._filled - CHUNK
             self._behind.start(lambda: self._write_out(full[:CHUNK]))
             self._memories.rotate(
                 -1
-            )  # the job that wrote this one out is done: the one before last was waited for
+            )  # the job that wrote this buffer out is done: the last but one was waited for
             self._memories[0][:rest] = full[CHUNK : self._filled]
             self._filled = rest
 
@@ -150,7 +147,7 @@ class AlignedFile:
             pending = pending[written:]
 
     def flush(self) -> None:
-        """Write the rest and make all of it durable. Nothing may be added afterwards."""
+        """Write the rest and make all of it durable. Nothing can be added afterwards."""
         self._behind.settle()
         if self._direct:
             self._direct = self._set_direct(False)
@@ -159,11 +156,11 @@ class AlignedFile:
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        self._behind.close()  # first: the descriptor's number may be another file's at once
+        self._behind.close()  # first: the descriptor's number may soon be another file's
         self._memories.clear()
         os.close(self._fd)
 
 
 def _aligned_memory() -> memoryview:
-    """A chunk and one more reservation: so a reservation always lies in one piece."""
+    """Map memory for a chunk and one more reservation, so that a reservation always lies in one piece."""
     return memoryview(mmap.mmap(-1, CHUNK + RESERVE_MAX, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS))

@@ -1,4 +1,4 @@
-"""What the local stores ask of the operating system, and how its errors are named."""
+"""The local stores' calls of the operating system, and the store errors of its failures."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def store_error(what: str, error: OSError) -> StoreFull | StoreUnavailable:
-    """The contract's error for this failure."""
+    """Choose the contract's error for this failure."""
     kind = StoreFull if error.errno in _FULL else StoreUnavailable
     return kind(f"{what}: {error.strerror}")
 
 
 @contextmanager
 def named_errors(what: str) -> Iterator[None]:
-    """Failures of the operating system inside leave as the contract's errors."""
+    """Turn the operating system's failures into the contract's errors."""
     try:
         yield
     except OSError as error:
@@ -31,7 +31,7 @@ def named_errors(what: str) -> Iterator[None]:
 
 @contextmanager
 def open_folder(folder: Path) -> Iterator[int]:
-    """A descriptor of the folder, to lock it or to make its names durable."""
+    """Open a descriptor of the folder, to lock it or to make its names durable."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield fd
@@ -46,7 +46,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def make_private(folder: Path) -> None:
-    """The folder, for this user alone, made if it is not there."""
+    """Make the folder, for this user alone, if it does not exist."""
     with named_errors(f"the folder {folder} cannot be made"):
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -55,7 +55,7 @@ def make_private(folder: Path) -> None:
 
 
 def check_private(folder: Path) -> None:
-    """`StoreUnavailable` unless the folder is there, private, and takes a new file."""
+    """Raise `StoreUnavailable` unless the folder exists, is private, and takes a new file."""
     with named_errors(f"the folder {folder} cannot be written to"):
         if folder.stat().st_mode & 0o077:
             raise StoreUnavailable(f"the folder {folder} is open to other users; run: chmod 700 {folder}")

@@ -1,16 +1,16 @@
-"""Wrapped data keys in a local folder of their own. Contract: `KeyStore` in store.py. Names: paths.py.
+"""Wrapped data keys in a local folder of their own. Contract: `KeyStore` in store.py. Names: object_names.py.
 
 Order of writing (changes take turns by a lock on the folder, in all processes)
     put      write .key.partial, fsync -> rename to .key * -> fsync folder
     replace  the same; then the old file, still open, is overwritten and fsynced: no stale copy is left in freed blocks
     destroy  make .destroyed, fsync folder * -> overwrite .key and .key.partial, fsync -> unlink -> fsync folder
-From * on, `get` answers with the new state and no crash takes it back; repeating the call finishes the rest.
+From * on, `get` returns the new state and no crash takes it back; repeating the call finishes the rest.
 
-A reader takes no turn. It locks the key file it opened (shared; overwriting takes that lock exclusively) and looks
-whether the file still has its name; if not, it starts over. So it never sees overwritten bytes.
+A reader takes no turn. It locks the key file it opened (shared; overwriting takes that lock exclusively) and checks
+that the file still has its name; if not, it starts over. So it never sees overwritten bytes.
 
 Overwriting in place reaches the medium only where the file system and the disk write in place. Where they do not, the
-proof of erasure still stands on the key-encryption key, which is not in this folder.
+proof of erasure still rests on the key-encryption key, which is not in this folder.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from retention.objects.store_errors import KeyDestroyed, KeyExists, KeyMissing
 
 
 class LocalKeyStore:
-    """Contract: `KeyStore`. Makes its folder, readable by this user alone."""
+    """Wrapped keys in a folder that it makes, readable by this user alone. Contract: `KeyStore`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -42,7 +42,7 @@ class LocalKeyStore:
 
     @contextmanager
     def _turn(self) -> Iterator[int]:
-        """Alone among all that change keys; gives the folder's descriptor, for fsync."""
+        """Lock out all others that change keys; yield the folder's descriptor, for fsync."""
         with open_folder(self._folder) as folder:
             fcntl.flock(folder, fcntl.LOCK_EX)
             yield folder
@@ -83,7 +83,7 @@ class LocalKeyStore:
                     if os.fstat(file.fileno()).st_nlink == 0:
                         continue
                     self._refuse_destroyed(bundle_id)  # destruction may have begun
-                    sync_folder(self._folder)  # whoever made it may have died before that line
+                    sync_folder(self._folder)  # its maker may have died before that line
                     return WrappedKey.from_json(file.read())
 
     def destroy(self, bundle_id: str) -> None:
@@ -134,27 +134,27 @@ class LocalKeyStore:
         except OSError:
             with suppress(
                 OSError
-            ):  # the first error is the one to tell; `remains` shows the file if it stays
+            ):  # the first error is the one to raise; `remains` shows the file if it stays
                 _shred(partial)
             raise
         os.fsync(folder)
 
 
 def _overwrite(fd: int) -> None:
-    """Zeros over the whole file, durable; waits for those who are reading it."""
+    """Overwrite the whole file with zeros, durably, once its readers are done."""
     fcntl.flock(fd, fcntl.LOCK_EX)
     os.pwrite(fd, bytes(os.fstat(fd).st_size), 0)
     os.fsync(fd)
 
 
 def _shred(path: Path) -> None:
-    """Overwrite, then unlink; nothing if it is not there."""
+    """Overwrite the file, then unlink it; do nothing if it does not exist."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     except FileNotFoundError:
         return
     try:
         _overwrite(fd)
-        path.unlink()  # before the lock falls: a reader that waited finds the file without a name
+        path.unlink()  # before the lock is released: a reader that waited finds the file without a name
     finally:
         os.close(fd)

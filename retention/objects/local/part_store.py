@@ -1,16 +1,16 @@
-"""Sealed parts in a local folder: one folder a bundle, one file a part. Contract: store.py. Names: paths.py.
+"""Sealed parts in a local folder: one folder a bundle, one file a part. Contract: store.py. Names: object_names.py.
 
 Writing a part
     create <part>.partial, locked -> write -> fdatasync -> rename to <part>.sealed *
     -> fsync bundle folder, then store folder
-The .partial name is created exclusively and outlives no error; whoever holds it alone may make the .sealed name, so a
-rename cannot overwrite. A process that dies leaves an unlocked .partial, which `discard_abandoned` removes.
+The .partial name is created exclusively and outlives no error; only its holder may make the .sealed name, so a rename
+cannot overwrite. A process that dies leaves an unlocked .partial, which `discard_abandoned` removes.
 
-Room is kept for what must always be possible: a part ends with `StoreFull` when what is free comes down to `reserve`.
-Erasing, records and log write nothing here, and beside it they have the reserve to work in (P4, P5).
+Space is reserved for what must always be possible: a part ends with `StoreFull` when the free space is down to
+`reserve`. Erasing, records and log write nothing here, and have the reserve to work in (P4, P5).
 
-Destroying: unlink everything -> remove the bundle folder * -> fsync store folder. What a crash leaves is seen by
-`remains` and removed by destroying again.
+Destroying: unlink everything -> remove the bundle folder * -> fsync store folder. `remains` shows what a crash leaves,
+and destroying again removes it.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class LocalPartWriter:
     """A part being written. Contract: `PartWriter`."""
 
     def __init__(self, partial: Path, sealed: Path, file: AlignedFile, hold: Callable[[], None]) -> None:
-        """`hold`: raises `StoreFull` when no more may be written."""
+        """`hold` raises `StoreFull` when no more may be written."""
         self._partial = partial
         self._sealed = sealed
         self._file: AlignedFile | None = file
@@ -62,7 +62,7 @@ class LocalPartWriter:
     def advance(self, length: int) -> None:
         file = self._open_file()
         if not 0 <= length <= self._reserved:
-            raise ValueError(f"{length} bytes advanced, {self._reserved} reserved")
+            raise ValueError(f"cannot advance {length} bytes: only {self._reserved} are reserved")
         self._reserved = 0
         self._until_held -= length
         try:
@@ -92,7 +92,7 @@ class LocalPartWriter:
         file.close()
         with named_errors("a part's name cannot be made durable"):
             sync_folder(self._sealed.parent)
-            # Also when the bundle folder is not new: another writer may have made it and not come to this line yet.
+            # Also when the bundle folder is not new: another writer may have made it and not reached this line yet.
             sync_folder(self._sealed.parent.parent)
 
     def abort(self) -> None:
@@ -129,9 +129,7 @@ class LocalPartReader:
     def read_at(self, offset: int, length: int) -> bytes:
         try:
             piece = os.pread(self._fd, length, offset)
-            while (
-                0 < len(piece) < length and offset + len(piece) < self._size
-            ):  # a signal, or a limit of the kernel
+            while 0 < len(piece) < length and offset + len(piece) < self._size:  # a signal, or a kernel limit
                 piece += os.pread(self._fd, length - len(piece), offset + len(piece))
         except OSError as error:
             raise store_error("a part cannot be read", error) from error
@@ -144,7 +142,7 @@ class LocalPartReader:
 
 
 class LocalObjectStore:
-    """Contract: `ObjectStore`. Makes its folder, readable by this user alone.
+    """Sealed parts in a folder that it makes, readable by this user alone. Contract: `ObjectStore`.
 
     `reserve`: bytes that parts leave free, on the folder's file system and on those of the folders `beside` it.
     """
@@ -160,16 +158,16 @@ class LocalObjectStore:
         sealed = self._folder / object_names.part_object(bundle_id, part_id)
         if not part_id.startswith(
             Kind.MANIFEST
-        ):  # it is small, and its bundle is whole: that may use the reserve
+        ):  # it is small, and its bundle is complete: that may use the reserve
             self._hold_reserve()
         with named_errors("a part cannot be started"):
             try:
                 writer = LocalPartWriter(partial, sealed, self._create(partial), self._hold_reserve)
             except FileExistsError:
                 raise PartExists(f"part {part_id} is being written") from None
-            if sealed.exists():  # asked only now: nobody else can make it while we hold the .partial name
+            if sealed.exists():  # checked only now: nobody else can make it while we hold the .partial name
                 writer.abort()
-                raise PartExists(f"part {part_id} is written already")
+                raise PartExists(f"part {part_id} exists already")
         return writer
 
     def _create(self, partial: Path) -> AlignedFile:
@@ -179,7 +177,7 @@ class LocalObjectStore:
             try:
                 return AlignedFile(partial)
             except FileNotFoundError:
-                continue  # the folder was removed, being empty, or the file, being unlocked, as it was made
+                continue  # removed just as it was made: the folder for being empty, or the file for being unlocked
 
     def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
         kept = {Path(object_names.part_object(bundle_id, part_id)).name for part_id in part_ids}
@@ -191,9 +189,9 @@ class LocalObjectStore:
 
     @contextmanager
     def _turn(self, bundle_id: str) -> Iterator[None]:
-        """Alone among those that complete this bundle: with different lists each would remove what the other keeps."""
+        """Lock out others that complete this bundle: with different lists each would remove what the other keeps."""
         with ExitStack() as held:
-            with suppress(FileNotFoundError):  # nothing is there, so nobody removes anything
+            with suppress(FileNotFoundError):  # nothing exists, so nobody removes anything
                 folder = held.enter_context(open_folder(self._folder / object_names.bundle_folder(bundle_id)))
                 fcntl.flock(folder, fcntl.LOCK_EX)
             yield
@@ -205,7 +203,7 @@ class LocalObjectStore:
                 return LocalPartReader(path)
             except FileNotFoundError:
                 self._folder.stat()  # no store is not the same as no part
-                raise PartMissing(f"there is no part {part_id}") from None
+                raise PartMissing(f"bundle {bundle_id} has no part {part_id}") from None
 
     def list_bundles(self) -> Iterator[str]:
         with named_errors("the store cannot be listed"), os.scandir(self._folder) as entries:
@@ -227,7 +225,7 @@ class LocalObjectStore:
                 removed += self._remove(bundle_id, self._names(bundle_id))
             sync_folder(
                 self._folder
-            )  # also when nothing was there: an earlier try may have ended before this line
+            )  # also when nothing existed: an earlier try may have ended before this line
         return removed
 
     def destroy_part(self, bundle_id: str, part_id: str) -> None:
@@ -244,21 +242,21 @@ class LocalObjectStore:
         return sum(self._discard_in(bundle_id) for bundle_id in self.list_bundles())
 
     def free_space(self) -> int:
-        with named_errors("the store's room cannot be told"):
+        with named_errors("the store's free space cannot be read"):
             found = [os.statvfs(folder) for folder in self._measured]
         return max(0, min(status.f_bavail * status.f_frsize for status in found) - self._reserve)
 
     def _hold_reserve(self) -> None:
         if self._reserve and not self.free_space():
             raise StoreFull(
-                f"uploads end here: the last {self._reserve} bytes are kept for erasing and for the log"
+                f"no space for uploads: the last {self._reserve} bytes are kept for erasing and for the log"
             )
 
     def check(self) -> None:
         check_private(self._folder)
 
     def _names(self, bundle_id: str) -> list[str]:
-        """What the bundle's folder holds; nothing if it is not there, but not if the store itself is not."""
+        """List the bundle's folder; empty if it does not exist, an error if the store itself does not."""
         try:
             return sorted(
                 path.name for path in (self._folder / object_names.bundle_folder(bundle_id)).iterdir()
@@ -268,7 +266,7 @@ class LocalObjectStore:
             return []
 
     def _remove(self, bundle_id: str, names: Iterable[str]) -> int:
-        """Unlink these, and the folder if that empties it; durable."""
+        """Unlink these, and the folder if that empties it, durably; return how many."""
         folder = self._folder / object_names.bundle_folder(bundle_id)
         removed = 0
         for name in names:
@@ -293,7 +291,7 @@ class LocalObjectStore:
 
 
 def _drop_if_empty(folder: Path) -> bool:
-    """Remove the bundle folder if nothing is in it; whether it is gone."""
+    """Remove the bundle folder if it is empty; return whether it is gone."""
     try:
         folder.rmdir()
     except FileNotFoundError:
@@ -306,14 +304,14 @@ def _drop_if_empty(folder: Path) -> bool:
 
 
 def _unlink_if_abandoned(partial: Path) -> bool:
-    """Remove the file unless its writer holds the lock. A lock falls with its process: no age has to be guessed."""
+    """Remove the file unless its writer holds the lock. A lock dies with its process: no age has to be guessed."""
     try:
         fd = os.open(partial, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        partial.unlink()  # under the lock: a writer that was about to take it sees that its file is gone
+        partial.unlink()  # under the lock: a writer about to take it sees that its file is gone
     except (BlockingIOError, FileNotFoundError):
         return False
     finally:

@@ -290,7 +290,7 @@ def test_a_witness_that_knows_more_than_we_do_is_heard(
             note_of(rolled_back), NOW
         )
     assert cosigned.note == note_of(rolled_back)
-    assert "knows a log of 9 entries and this one has 5" in cosigned.refused["witness.test/w1"]
+    assert "knows a log of 9 entries, and this one has 5" in cosigned.refused["witness.test/w1"]
 
 
 def test_one_witness_away_or_lying_does_not_keep_the_others_from_cosigning(
@@ -317,7 +317,7 @@ def test_one_witness_away_or_lying_does_not_keep_the_others_from_cosigning(
     ]
     cosigned = Cosigners(asked, log.tiles, post).collect(note_of(log))
     assert cosigned.refused == {
-        "broken.test/w": "it answers 500",
+        "broken.test/w": "it responds 500",
         "liar.test/w": "the note's signature by liar.test/w is wrong",
     }
     assert cosigned.note.count("\u2014 ") == 2
@@ -339,7 +339,7 @@ def test_a_wrong_conflict_is_believed_for_that_round_only(log: Any, core: Cosign
 
     cosigners = Cosigners([Cosignatory("https://w.test", COSIGNER.verifier)], log.tiles, post)
     refused = cosigners.publish(note_of(log), NOW).refused
-    assert "knows a log of 999999 entries and this one has 5" in refused["witness.test/w1"]
+    assert "knows a log of 999999 entries, and this one has 5" in refused["witness.test/w1"]
     assert cosigners.publish(note_of(log), NOW).refused == {}
 
 
@@ -501,7 +501,7 @@ def test_a_witnesss_key_is_read_by_its_kind() -> None:
     for wrong, said in (
         (OTHER_KEY.verifier.key, "not of kind 04"),
         ("a+b", "not base64"),
-        (MLDSA_KEY.key.replace("witness.test", "witness.best"), "hash does not match"),
+        (MLDSA_KEY.key.replace("witness.test", "witness.best"), "does not match its name"),
         (f"w+00000000+{base64.b64encode(bytes([6]) + bytes(32)).decode()}", "1312 bytes, this one 32"),
     ):
         with pytest.raises(NoteError, match=said):

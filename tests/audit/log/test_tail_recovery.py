@@ -157,7 +157,7 @@ def test_a_mirror_of_another_history_is_not_adopted(make_log: Any) -> None:
     other.written = 5000
     other.write(300)
     other.sequence()
-    with pytest.raises(NotOurTailError, match="up to 100, is not the beginning of the one of 300"):
+    with pytest.raises(NotOurTailError, match="up to 100, is not the beginning of the mirror's of 300"):
         recover_tail(log.engine, other.tiles, published(other), log.clock.now())
     assert recorded_size(log.engine) == 100
     log.sequence()
@@ -203,7 +203,7 @@ def test_a_published_checkpoint_of_another_tree_stops_the_sequencer(log: Any, ma
     other.sequence()
     log.tiles.put("checkpoint", other.tiles.get("checkpoint"))
     log.write(1)
-    with pytest.raises(TreeDamagedError, match="another tree of 100 was published"):
+    with pytest.raises(TreeDamagedError, match="the published tree of 100 is not the one on record"):
         log.sequence()
     (log.folder / "tiles" / "checkpoint").write_bytes(b"\xff nonsense")
     with pytest.raises(TreeDamagedError, match="does not verify"):

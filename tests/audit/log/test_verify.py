@@ -85,24 +85,26 @@ def test_a_leaf_kept_as_text_is_named(grown: Any) -> None:
 )
 def test_a_column_that_disagrees_with_its_leaf_is_named(grown: Any, column: str) -> None:
     grown.change(f"UPDATE audit_entries SET {column} = 'other' WHERE leaf_index = 9")  # noqa: S608
-    assert grown.verify().problems == (Problem(9, f"leaf 9: the row's columns say otherwise: {column}"),)
+    assert grown.verify().problems == (
+        Problem(9, f"leaf 9: the row's columns differ from the leaf: {column}"),
+    )
 
 
 def test_a_moment_that_disagrees_with_its_leaf_is_named(grown: Any) -> None:
     grown.change("UPDATE audit_entries SET at_us = at_us + 1, case_id = NULL WHERE leaf_index = 9")
-    what = "leaf 9: the row's columns say otherwise: case_id, at_us"
+    what = "leaf 9: the row's columns differ from the leaf: case_id, at_us"
     assert grown.verify().problems == (Problem(9, what),)
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        ('particulars = \'{"name":"Eve"}\'', "not those that it binds"),
-        ("salt = x'00'", "not those that it binds"),
+        ('particulars = \'{"name":"Eve"}\'', "not those that its leaf binds"),
+        ("salt = x'00'", "not those that its leaf binds"),
         ("salt = NULL", "malformed"),
         ("particulars = 'x'", "malformed"),
         ("particulars = NULL", "malformed"),
-        ("particulars = NULL, salt = NULL", "not by redaction"),
+        ("particulars = NULL, salt = NULL", "gone without a redaction"),
         ("redacted_at = 5", "still has particulars"),
     ],
 )
@@ -120,7 +122,7 @@ def test_particulars_put_beside_a_leaf_without_any_are_named(log: Any, make_entr
     assert log.verify().good
     log.change("UPDATE audit_entries SET particulars = '{}', salt = x'00'")
     problem = first(log.verify())
-    assert problem == Problem(0, "leaf 0: the row has particulars that it does not bind")
+    assert problem == Problem(0, "leaf 0: the row has particulars, and its leaf binds none")
 
 
 def test_redacted_entries_still_verify(grown: Any) -> None:

@@ -108,7 +108,7 @@ def test_a_log_rewritten_from_scratch_with_our_own_keys_is_found(
     assert verdict.first_other == 47
     assert verdict.missing == range(0)
     first = next(verdict.sentences())
-    assert first == "leaf 47 is another than the one witnessed: the log was rewritten from there on"
+    assert first == "leaf 47 differs from the one witnessed: the log was rewritten from there on"
     assert any("the witnessed checkpoint at 90 does not follow" in each for each in verdict.sentences())
 
 
@@ -127,7 +127,7 @@ def test_a_rolled_back_database_is_found_with_what_it_lost(
     assert verdict.missing == range(90, 300)
     assert verdict.first_other is None
     assert (
-        "leaves 90 to 299 stand in the witness and not in the log: its tail is missing (210 bundle.opened)"
+        "leaves 90 to 299 are in the witness but not in the log: its tail is missing (210 bundle.opened)"
         in verdict.sentences()
     )
     assert verdict.lost == {"bundle.opened": 210}

@@ -222,7 +222,7 @@ def test_a_checkpoint_under_the_name_of_another_size_is_not_built_upon(grown: An
     witness = MemoryWitness()
     mirror(grown, witness).run_once()
     witness.kept[checkpoint_path(900)] = witness.kept[checkpoint_path(600)]
-    with pytest.raises(MirrorError, match="is of a log of 600"):
+    with pytest.raises(MirrorError, match="is signed for a size of 600"):
         mirror(grown, witness).run_once()
 
 

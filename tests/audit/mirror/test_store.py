@@ -108,8 +108,7 @@ def test_what_somebody_writes_above_is_seen_and_not_believed(buckets: Buckets) -
     assert witness.get(PATH) == b"tile"
     assert witness.get(checkpoint_path(7)) == b"note"
     assert sorted(witness.disturbed()) == [
-        f"somebody wrote over {path}: what was kept lies below another version"
-        for path in (checkpoint_path(7), PATH)
+        f"somebody overwrote {path}: the kept version is below another" for path in (checkpoint_path(7), PATH)
     ]
 
 

@@ -116,17 +116,17 @@ def test_a_note_without_our_signature_does_not_open() -> None:
 @pytest.mark.parametrize(
     ("note", "what"),
     [
-        ("", "empty line"),
-        ("a text\n", "empty line"),
-        ("a text\n\n", "ended by a newline"),
-        ("a\ttext\n\n\u2014 n AAAAAAA=\n", "control characters"),
+        ("", "a blank line"),
+        ("a text\n", "a blank line"),
+        ("a text\n\n", "each ending in a newline"),
+        ("a\ttext\n\n\u2014 n AAAAAAA=\n", "no control character"),
         ("a text\n\n- n AAAAAAA=\n", "signature line"),
         ("a text\n\n\u2014 nAAAAAAA=\n", "signature line"),
         ("a text\n\n\u2014 n+m AAAAAAA=\n", "plus"),
         ("a text\n\n\u2014 n AAAA\n", "key id"),
         ("a text\n\n\u2014 n AAAAAAB=\n", "not base64"),
         ("a text\n\n\u2014 n !\n", "not base64"),
-        ("a text\n\n" + "\u2014 n AAAAAAA=\n" * 101, "too many"),
+        ("a text\n\n" + "\u2014 n AAAAAAA=\n" * 101, "at most 100 are accepted"),
     ],
 )
 def test_a_malformed_note_says_what_is_wrong(note: str, what: str) -> None:

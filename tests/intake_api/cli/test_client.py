@@ -54,7 +54,7 @@ def test_a_call_that_changes_something_is_never_repeated(connect: Any, answer: A
             1,
         ),
         (Answer(502, b"<html>"), "the server answered 502 Bad Gateway", 1),
-        (Answer(200, b"<html>"), "the answer is not JSON: is this a casevault service?", 1),
+        (Answer(200, b"<html>"), "the response is not JSON: is this a casevault service?", 1),
     ],
 )
 def test_an_answer_that_is_a_problem_is_one_line(connect: Any, answer: Answer, line: str, code: int) -> None:

@@ -49,7 +49,7 @@ def test_a_check_that_fails_ends_the_demo_and_is_seen(capsys: pytest.CaptureFixt
     narrator = Narrator(quiet=False)
     with narrator.step("Numbers"):
         narrator.check(True, "one is one")
-        with pytest.raises(CheckFailed, match="step 1: this does not hold: two is three"):
+        with pytest.raises(CheckFailed, match="step 1: this check failed: two is three"):
             narrator.check(2 == 3, "two is three")
     told = capsys.readouterr().out
     assert "✓ one is one" in told and "✗ two is three" in told

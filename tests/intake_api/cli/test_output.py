@@ -128,7 +128,7 @@ def test_a_folder_and_a_place_that_is_not_there_are_refused_before_anything_is_w
     (tmp_path / "file").touch()
     for path, why in (
         (tmp_path, "is a folder"),
-        (tmp_path / "none" / "out", "no such folder"),
+        (tmp_path / "none" / "out", "its folder does not exist"),
         (tmp_path / "loop", "symbolic links"),
         (tmp_path / "file" / "out", "Not a directory"),
     ):
@@ -233,6 +233,6 @@ def test_a_saved_bundle_is_two_files(here: Path, capsys: pytest.CaptureFixture[s
         assert run(["save", "a.log", "--case", "123456789012345", "-o", name]) == 1
         assert "two files" in capsys.readouterr().err
     assert run(["save", "a.log", "--case", "123456789012345", "-o", "a.log", "--force"]) == 1
-    assert "is what is to be saved" in capsys.readouterr().err and (here / "a.log").read_text() == "a line\n"
+    assert "is the file to be saved" in capsys.readouterr().err and (here / "a.log").read_text() == "a line\n"
     words = ["save", "a.log", "--case", "123456789012345", "-o", "b.log"]
     assert run(words) == 0 and run(words) == 1 and run([*words, "--force"]) == 0

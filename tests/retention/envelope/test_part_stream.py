@@ -52,7 +52,7 @@ SEALED = seal(KEY, PLAIN)
 
 @pytest.mark.parametrize(("offset", "length"), [(-1, 1), (0, len(PLAIN) + 1), (len(PLAIN), 1), (0, -1)])
 def test_a_range_outside_the_part_is_refused(offset: int, length: int) -> None:
-    with pytest.raises(ValueError, match="no range"):
+    with pytest.raises(ValueError, match="is outside the part"):
         list(opener(KEY, SEALED).read(offset, length))
 
 
@@ -137,15 +137,15 @@ def _full_then(length: int, last: bool) -> Callable[[PartSealer, memoryview], ob
 @pytest.mark.parametrize(
     ("misuse", "why"),
     [
-        (lambda sealer, out: sealer.seal(b"short", out, last=False), "only the last may hold fewer"),
+        (lambda sealer, out: sealer.seal(b"short", out, last=False), "or fewer if it is the last"),
         (
             lambda sealer, out: sealer.seal(bytes(fmt.FIRST_PLAINTEXT + 1), out, last=True),
-            "holds 1048520 bytes",
+            "takes 1048520",
         ),
-        (lambda sealer, out: sealer.seal(b"x", out[:56], last=True), "57 bytes of room"),
+        (lambda sealer, out: sealer.seal(b"x", out[:56], last=True), "sealing needs 57"),
         (lambda sealer, out: sealer.digest, "no digest"),
         (_full_then(0, True), "empty segment"),
-        (_full_then(fmt.FIRST_PLAINTEXT, False), "only the last may hold fewer"),
+        (_full_then(fmt.FIRST_PLAINTEXT, False), "or fewer if it is the last"),
     ],
 )
 def test_misuse_is_refused(misuse: Callable[[PartSealer, memoryview], object], why: str) -> None:

@@ -156,7 +156,7 @@ def test_what_is_published_is_sent_to_be_cosigned_by_a_step_of_its_own(
     log_something(services)
     with caplog.at_level(logging.WARNING):
         assert not cosign_once(services)
-    assert "no cosignature by witness.test/w1: it answers 503" in caplog.text
+    assert "no cosignature by witness.test/w1: it responds 503" in caplog.text
     assert services.custody.tiles.get(COSIGNED_PATH) == note
 
 

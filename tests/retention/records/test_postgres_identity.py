@@ -125,14 +125,14 @@ def test_an_identity_that_cannot_be_had_is_a_database_that_cannot_be_reached(
                 "CASEVAULT_DATABASE_IDENTITY": "entra",
                 "CASEVAULT_DATABASE_URL": "postgresql://r:pw@localhost/d",
             },
-            "must hold no password",
+            "must not hold a password",
         ),
         (
             {
                 "CASEVAULT_DATABASE_IDENTITY": "entra",
                 "CASEVAULT_DATABASE_URL": "postgresql://r@localhost/d?password=pw",
             },
-            "must hold no password",
+            "must not hold a password",
         ),
         (
             {"CASEVAULT_DATABASE_IDENTITY": "entra", "CASEVAULT_DATABASE_URL": "postgresql://localhost/d"},

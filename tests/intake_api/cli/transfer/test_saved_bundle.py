@@ -80,7 +80,7 @@ def test_a_bundle_that_changed_is_not_sent(
     path = bundle if bundle.exists() else bundle.with_name(bundle.name + ENDING)
     assert run(["send", str(path), "--token", "t"]) == 1
     said = capsys.readouterr().err
-    assert ("is missing" if change == "gone" else "is not what was saved") in said
+    assert ("is missing" if change == "gone" else "differs from what was saved") in said
 
 
 def test_what_was_saved_is_not_said_again(logs: Path, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
