@@ -1,9 +1,8 @@
 """The clock's door: Azure Functions triggers translated into calls of custody, and nothing else.
 
 app.py       The function app: four blueprints under one FunctionApp.
-config.py    What the function app is configured with. The only module of this package that reads the environment.
-queues.py    Work on one bundle (an erasure, a read-back) on its way through a queue: {"bundle": "<bundle id>"}, as
-             JSON. Pure.
-timers.py    The timers beside the sweep: the log's sequencer, its witness, its cosigners, and the scrubbing.
-triggers.py  What the functions share: how they get their services, and how a timer that fails is repeated.
+config.py    The function app's settings, and the check of its schedules. Alone in this package reads the environment.
+queues.py    The queues: messages that each name one bundle, and the functions that erase it or read it back.
+timers.py    The timers: sweep, tidy, sequence, witness, cosign and scrub.
+triggers.py  What the functions share: how they get their services, and how a failed timer is retried.
 """

@@ -2,14 +2,13 @@
 
 Rules of every function here:
 - It translates its trigger into calls of custody and decides nothing. The embedded clock makes the same calls.
-- It may run twice, late, or beside itself: custody derives the work from state (P4).
-- It is given its services by a callable, and calls it in the invocation only.
+- It may run twice, late, or concurrently with itself: custody derives the work from state (P4).
+- It gets its services from a callable, and calls that only when invoked: the host indexes functions before anything
+  else exists, so indexing must not need the state.
 
-The one app of this worker process: settings from its environment, services assembled by its first invocation.
-
-- Indexing must not need the state: the host indexes where nothing else is there yet.
-- Services are made once and kept, because opening the database and reading keys is slow against an erasure. An assembly
-  that failed is not kept: the next invocation tries again.
+The worker process has one app, `app`: settings from its environment, services assembled by the first invocation and
+kept, because opening the database and reading keys is slow compared with an erasure. A failed assembly is not kept: the
+next invocation tries again.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ from retention.assembly import Services, begin
 
 
 def create_app(settings: Settings, services: GetServices) -> func.FunctionApp:
-    """The app with all its functions."""
+    """Make the app with all its functions."""
     app = func.FunctionApp()
     for blueprint in (sweeping_blueprint, erasing_blueprint, read_back_blueprint, recording_blueprint):
         app.register_functions(blueprint(settings, services))
@@ -37,7 +36,7 @@ def create_app(settings: Settings, services: GetServices) -> func.FunctionApp:
 
 
 class Once:
-    """Calls `make` on the first call, whichever thread it is; afterwards answers what was made."""
+    """A callable that calls `make` on its first call, from any thread, and returns the same result ever after."""
 
     def __init__(self, make: Callable[[], Services]) -> None:
         self._make = make
@@ -51,7 +50,7 @@ class Once:
             return self._made
 
 
-logging.getLogger("azure").setLevel(logging.WARNING)  # its clients tell of each request, with its address
+logging.getLogger("azure").setLevel(logging.WARNING)  # its clients log each request's address
 _SETTINGS = this_process()
 
 

@@ -1,4 +1,4 @@
-"""What the function app is configured with. The only module of this package that reads the environment.
+"""The function app's settings, and the check of its schedules. Alone in this package reads the environment.
 
 | app setting | meaning | default |
 |---|---|---|
@@ -6,25 +6,22 @@
 | CASEVAULT_SEQUENCE_SCHEDULE | when entries get their place in the tree and a signed checkpoint | */10 * * * * * |
 | CASEVAULT_WITNESS_SCHEDULE | when checkpoints are copied to the witness | 5/15 * * * * * |
 | CASEVAULT_COSIGN_SCHEDULE | when the newest checkpoint is sent to be cosigned | 25 * * * * * |
-| CASEVAULT_READ_BACK_SCHEDULE | when received bundles are put on the queue of the read-back | */30 * * * * * |
-| CASEVAULT_SCRUB_SCHEDULE | when the scrubbing goes on, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
-| CASEVAULT_TIDY_SCHEDULE | when the stores are searched for what dead writers left | 0 30 2 * * * |
+| CASEVAULT_READ_BACK_SCHEDULE | when received bundles are put on the read-back queue | */30 * * * * * |
+| CASEVAULT_SCRUB_SCHEDULE | when scrubbing continues, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
+| CASEVAULT_TIDY_SCHEDULE | when the stores are searched for leftovers of dead writers | 0 30 2 * * * |
 | CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
-| CASEVAULT_READ_BACK_QUEUE | the one that carries read-backs; another | casevault-read-back |
+| CASEVAULT_READ_BACK_QUEUE | the Storage queue that carries read-backs; not the same one | casevault-read-back |
 
-- A schedule has the six fields of the Functions host, seconds first, UTC, and fires some time: `schedules.py`.
 - Where the app setting exists, the trigger names it (`%CASEVAULT_ERASE_QUEUE%`) and the host resolves it; where it does
-  not, the default stands: a forgotten setting must not stop the clock.
-- The settings of custody are `retention.config`.
-
-A timer's schedule as the Functions host reads it: NCrontab's six fields, and whether it ever fires. Pure.
-
-NCrontab differs from cron where it matters here, so its own rules are repeated:
-- second, minute, hour, day of the month, month, day of the week; each a list of `*`, a value, a range, with `/step`.
-- Days of the week are 0 to 6, Sunday first: 7 is refused. English names may be cut short anywhere (`Ju` is June).
-- A value with a step goes on to the field's end; a range the wrong way round is turned; a step below 1 is 1.
-- A day must be in the month AND be that day of the week. So a schedule fires if there is a month with such a day:
-  every 29th of February and every day of the week meet some time, the 30th of February never comes.
+  not, the default applies: a forgotten setting must not stop the clock.
+- The settings of custody are in `retention.config`.
+- A schedule has the six fields of the Functions host (NCrontab), in UTC, and must fire some time. NCrontab differs from
+  cron where it matters here, so `check_schedule` repeats its rules:
+  - second, minute, hour, day of the month, month, day of the week; each a list of `*`, a value, a range, with `/step`.
+  - Days of the week are 0 to 6, Sunday first: 7 is refused. English names may be cut short anywhere (`Ju` is June).
+  - A value with a step runs to the field's end; a reversed range is turned round; a step below 1 is 1.
+  - A day must be in the month AND be that day of the week. So a schedule fires if some month has such a day: every 29th
+    of February and every day of the week coincide some time, the 30th of February never comes.
 """
 
 from __future__ import annotations
@@ -43,7 +40,7 @@ _LONGEST = {month: 29 if month == 2 else 30 if month in (4, 6, 9, 11) else 31 fo
 
 
 class BadSchedule(ValueError):
-    """The host would refuse the schedule, or never run it; the text says which field is wrong."""
+    """A schedule that the host would refuse or never run; the text says which field is wrong."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ _FIELDS = (
 
 
 def check_schedule(text: str) -> None:
-    """BadSchedule unless the host takes the schedule and it fires some time."""
+    """Raise BadSchedule unless the host accepts the schedule and it fires some time."""
     parts = text.split(" ")
     if len(parts) != len(_FIELDS):
         raise BadSchedule(f"it has {len(parts)} fields: six are needed, seconds first")
@@ -85,7 +82,7 @@ def _values(field: _Field, text: str) -> Set[int]:
     for item in text.split(","):
         base, slash, step_text = item.partition("/")
         if slash and not _STEP.fullmatch(step_text):
-            raise BadSchedule(f"{step_text!r} is no step of its {field.name}")
+            raise BadSchedule(f"the {field.name} has the step {step_text!r}: use a whole number")
         first, last = _range(field, base, stepped=bool(slash))
         found.update(range(first, last + 1, max(1, int(step_text or 1))))
     return found
@@ -108,17 +105,17 @@ def _value(field: _Field, text: str) -> int:
             at for at, name in enumerate(field.names, field.least) if text and name.startswith(text.lower())
         ]
         if not named:
-            raise BadSchedule(f"{text!r} is no {field.name}")
+            raise BadSchedule(f"{text!r} is not a valid {field.name}: use {field.least} to {field.most}")
         value = named[0]
     if not field.least <= value <= field.most:
-        raise BadSchedule(f"{value} is no {field.name}: it is {field.least} to {field.most}")
+        raise BadSchedule(f"{value} is not a valid {field.name}: use {field.least} to {field.most}")
     return value
 
 
 CONNECTION = "AzureWebJobsStorage"
-"""The connection of the queues: the storage account that the host itself runs on."""
+"""The queues' connection: the storage account that the host itself runs on."""
 POISON = "-poison"
-"""What the host appends to a queue's name for the messages that it gives up."""
+"""The suffix of the queue to which the host moves messages that it gives up on."""
 
 DEFAULTS: Mapping[str, str] = {
     "CASEVAULT_SWEEP_SCHEDULE": "0 * * * * *",
@@ -138,7 +135,7 @@ _QUEUE = re.compile(r"(?=.{3,56}$)[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Schedules and queues as the triggers name them, and custody's own settings."""
+    """The schedules and queues as the triggers name them, and custody's own settings."""
 
     sweep_schedule: str
     sequence_schedule: str
@@ -153,17 +150,17 @@ class Settings:
 
     @property
     def poison_queue(self) -> str:
-        """Where the host puts an erasure that it gives up."""
+        """The queue to which the host moves an erasure that it gives up on."""
         return self.erase_queue + POISON
 
     @property
     def read_back_poison_queue(self) -> str:
-        """Where the host puts a read-back that it gives up."""
+        """The queue to which the host moves a read-back that it gives up on."""
         return self.read_back_queue + POISON
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
-    """Settings from `environ`; SettingError names the app setting that is wrong."""
+    """Read the settings from `environ`; SettingError names the wrong app setting."""
     if len({environ.get(name, DEFAULTS[name]) for name in _QUEUES}) < len(_QUEUES):
         raise SettingError(f"{' and '.join(_QUEUES)} name the same queue; each needs one of its own")
     return Settings(
@@ -181,7 +178,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
 
 
 def this_process() -> Settings:
-    """Settings from this process's environment: the host hands app settings to the worker as its environment."""
+    """Read the settings from this process's environment, where the host puts the app settings."""
     return from_environment(os.environ)
 
 
@@ -193,7 +190,9 @@ def _expression(environ: Mapping[str, str], name: str) -> str:
         try:
             check_schedule(value)
         except BadSchedule as error:
-            raise SettingError(f"{name} is {value!r}: {error}; such as {DEFAULTS[name]!r} would do") from None
+            raise SettingError(f"{name} is {value!r}: {error} (for example {DEFAULTS[name]!r})") from None
     elif not _QUEUE.fullmatch(value):
-        raise SettingError(f"{name} must be 3 to 56 of a-z, 0-9 and single hyphens between them")
+        raise SettingError(
+            f"{name} is {value!r}: use 3 to 56 of a-z and 0-9, with single hyphens between them"
+        )
     return f"%{name}%"

@@ -1,27 +1,24 @@
-"""Work on one bundle (an erasure, a read-back) on its way through a queue: {"bundle": "<bundle id>"}, as JSON. Pure.
+"""The queues: messages that each name one bundle, and the functions that erase it or read it back.
 
-- A message is a hint that there is work, never the work: custody decides from state (P4), so a message may be lost,
-  repeated, late or out of order.
-- Whatever is not exactly this object is refused. Error texts say what is wrong and quote nothing: anybody who can
-  write to the queue could have put anything there.
+A message is {"bundle": "<bundle id>"}, as JSON.
+- It is a hint that there is work, never the work: custody decides from state (P4), so a message may be lost, repeated,
+  late or out of order.
+- Anything but exactly this object is refused. Error texts say what is wrong and quote nothing: anybody who can write to
+  the queue could have put anything there. A bad message goes to the poison queue; there its refusal is entered in the
+  log, and its text is written nowhere.
 
-The erase queue and its poison queue.
+Erasures:
+- `erase`: one message, one bundle. An error of custody is noted and left to the host, which delivers the message again
+  after the visibility timeout of host.json and moves it to the poison queue after maxDequeueCount deliveries.
+- `erase_poison`: tries a last time through the sweep's own path, so that a failure is an audit entry. No work is given
+  up: a bundle that is still pending gets a new message with the next sweep.
 
-- `erase`: one message, one bundle. What custody raises is noted, and left to the host, which delivers the message again
-  after the visibility timeout of host.json and gives it up to the poison queue after maxDequeueCount deliveries.
-- `erase_poison`: tries a last time through the sweep's own path, so that a failure is an audit entry; it never gives
-  work up, because a bundle that is still pending gets a new message with the next sweep.
-- A bad message is refused by both: it goes to the poison queue, and there it is entered in the log and ends. Its text
-  is written nowhere.
-
-The read-back of received bundles as queue work, so that it grows with the host's instances.
-
-- `read_back`: a timer. It finishes uploads whose last request died at the very end, and puts a message for each bundle
-  that waits for its read-back, and that nobody holds, on the queue. What is lost or given up is sent again by the next.
-- `read_back_one`: one message, one bundle, under a claim (`custody.read_back_claim`): of several deliveries one reads.
-  What cannot be read now is noted, and its next try comes with a message of its own.
-- `read_back_poison`: what was delivered too often without an end (a read-back that outlasts functionTimeout). It is
-  told in the log; a bad message is entered as refused, and its text is written nowhere.
+Read-backs of received bundles are queue work so that they scale with the host's instances:
+- `read_back`: a timer. It finishes uploads whose last request died at the very end, and sends a message for each bundle
+  that waits for its read-back and that nobody holds. The next run sends again what was lost or given up.
+- `read_back_one`: one message, one bundle, under a claim (`custody.uploads.read_back_claim`): of several deliveries one
+  reads. A bundle that cannot be read now is noted, and tried again with a message of its own.
+- `read_back_poison`: logs what was delivered too often without an end (a read-back that outlasts functionTimeout).
 """
 
 from __future__ import annotations
@@ -53,24 +50,24 @@ _BUNDLE = re.compile(rf"{Kind.BUNDLE.value}_[a-z2-7]{{26}}")
 
 
 class BadMessage(ValueError):
-    """This is no work on a bundle."""
+    """A message that does not name a bundle as it must."""
 
 
 def write_message(bundle_id: str) -> str:
-    """The message for one bundle."""
+    """Write the message for one bundle."""
     return json.dumps({"bundle": bundle_id})
 
 
 def read_message(body: bytes) -> str:
-    """The bundle id that `body` names. BadMessage."""
+    """Return the bundle id that `body` names. BadMessage."""
     if len(body) > MAX_BYTES:
-        raise BadMessage(f"the message has more than {MAX_BYTES} bytes")
+        raise BadMessage(f"the message has {len(body)} bytes; at most {MAX_BYTES} are allowed")
     try:
         fields = json.loads(body)
     except (ValueError, RecursionError):
         raise BadMessage("the message is not JSON") from None
     if not isinstance(fields, dict) or fields.keys() != {"bundle"}:
-        raise BadMessage("the message is not an object with the one field 'bundle'")
+        raise BadMessage("the message is not an object with exactly one field, 'bundle'")
     bundle_id = fields["bundle"]
     if not isinstance(bundle_id, str) or not _BUNDLE.fullmatch(bundle_id):
         raise BadMessage("'bundle' is not a bundle id")
@@ -78,7 +75,7 @@ def read_message(body: bytes) -> str:
 
 
 def erasing_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The functions `erase` and `erase_poison`."""
+    """Make the functions `erase` and `erase_poison`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("erase")
@@ -102,25 +99,25 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
         try:
             bundle_id = read_message(message.get_body())
         except BadMessage as error:
-            LOG.error("a message on the erase queue is refused: %s", error)
+            LOG.error("refused a message on the erase queue: %s", error)
             enter_refusal(custody)
             return
         done = erase_one(custody, bundle_id, SweepReport())
-        LOG.error("erasing %s was given up by the queue; %s", bundle_id, "done now" if done else _AGAIN)
+        LOG.error("the queue gave up erasing %s; %s", bundle_id, "it is erased now" if done else _AGAIN)
 
     return blueprint
 
 
-_AGAIN = "it failed again, the next sweep sends it anew"
+_AGAIN = "it failed again; the next sweep sends it again"
 
 
 AT_ONCE = 8
-"""Uploads finished, and a SPREADth of the messages sent, in one run: a queue that is worked off more slowly than it is
-filled must not fill with repeats."""
+"""Uploads finished in one run, and a SPREADth of the messages sent: a queue that drains more slowly than it fills must
+not fill with repeats."""
 
 
 def read_back_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The functions `read_back`, `read_back_one` and `read_back_poison`."""
+    """Make the functions `read_back`, `read_back_one` and `read_back_poison`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("read_back")
@@ -132,9 +129,7 @@ def read_back_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         custody, report = services().custody, SweepReport()
         finish_received(custody, report, AT_ONCE)
         fresh, again = waiting_for_read_back(custody, AT_ONCE)
-        LOG.info(
-            "read_back: %d wait, %d are tried again, at most %d", len(fresh), len(again), AT_ONCE * SPREAD
-        )
+        LOG.info("read_back: %d waiting, %d retried, at most %d", len(fresh), len(again), AT_ONCE * SPREAD)
         if fresh or again:
             waiting.set([write_message(bundle_id) for bundle_id in (*fresh, *again)])
 
@@ -144,7 +139,9 @@ def read_back_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         bundle_id, report = read_message(message.get_body()), SweepReport()
         services().timekeeper.follow()
         taken = read_back_one(services().custody, bundle_id, report)
-        done = "read back" if report.verified else "not read back now" if taken else "another's, or done"
+        done = (
+            "read back" if report.verified else "not read back now" if taken else "done, or held by another"
+        )
         LOG.info("read_back_one: %s is %s", bundle_id, done)
 
     @blueprint.function_name("read_back_poison")
@@ -155,9 +152,9 @@ def read_back_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         try:
             bundle_id = read_message(message.get_body())
         except BadMessage as error:
-            LOG.error("a message on the read-back queue is refused: %s", error)
+            LOG.error("refused a message on the read-back queue: %s", error)
             enter_refusal(services().custody)
             return
-        LOG.error("reading %s back was given up by the queue; the next read_back sends it anew", bundle_id)
+        LOG.error("the queue gave up reading %s back; the next read_back sends it again", bundle_id)
 
     return blueprint

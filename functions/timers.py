@@ -1,19 +1,14 @@
-"""The timers beside the sweep: the log's sequencer, its witness, its cosigners, and the scrubbing.
+"""The timers: sweep, tidy, sequence, witness, cosign and scrub.
 
-The first run of `sequence` in a process reconciles the records with the log and the key store (P7).
+Each is a timer of its own: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are other
+people's servers that may hang, and the host does not start a timer again while it still runs.
 
-A timer each: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are others' servers
-that may hang, and the host does not start a timer again while it still runs.
-
-The timers that find work: `sweep` and `tidy`.
-
-Sweep: begins what is due or expired, then puts one message per pending bundle on the erase queue.
-
-Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a message that is lost, costs time
-only: every sweep sends messages for all bundles that are pending, whoever began them, on-demand ones first.
-
-Tidy: looks at every bundle in the stores, so it goes daily: a part that became durable while its bundle was erased is
-noise without its key, and is not for ever (P7).
+- `sequence`: its first run in a process reconciles the records with the log and the key store (P7).
+- `sweep`: begins what is due or expired, then puts one message per pending bundle on the erase queue.
+  Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a lost message, costs time only:
+  every sweep sends messages for all pending bundles, whoever began them, on-demand ones first.
+- `tidy`: daily, because it looks at every bundle in the stores. It removes parts that became durable while their bundle
+  was being erased: noise without the key, but not to be kept for ever (P7).
 """
 
 from __future__ import annotations
@@ -40,11 +35,11 @@ from retention.jobs.sweep import (
 )
 
 SCRUBBED = 4
-"""Bundles scrubbed in one run: all of them must fit in the host's functionTimeout."""
+"""Bundles scrubbed in one run: together they must fit in the host's functionTimeout."""
 
 
 def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The functions `sequence`, `witness`, `cosign` and `scrub`."""
+    """Make the functions `sequence`, `witness`, `cosign` and `scrub`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sequence")
@@ -68,7 +63,7 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
     @blueprint.timer_trigger(arg_name="timer", schedule=settings.cosign_schedule, run_on_startup=False)
     @retried(blueprint)
     def cosign(timer: func.TimerRequest) -> None:
-        note_lateness("cosigning", timer)
+        note_lateness("the cosigning", timer)
         cosign_once(services())
 
     @blueprint.function_name("scrub")
@@ -89,7 +84,7 @@ MOST = 2000
 
 
 def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """The functions `sweep` and `tidy`."""
+    """Make the functions `sweep` and `tidy`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sweep")
@@ -116,7 +111,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
     @retried(blueprint)
     def tidy(timer: func.TimerRequest) -> None:
         note_lateness("the tidying", timer)
-        LOG.info("tidy: removed %d objects that nothing names", remove_orphans(services().custody))
+        LOG.info("tidy: removed %d orphaned objects", remove_orphans(services().custody))
 
     return blueprint
 

@@ -1,6 +1,6 @@
-"""What the functions share: how they get their services, and how a timer that fails is repeated.
+"""What the functions share: how they get their services, and how a failed timer is retried.
 
-A timer that fails is not run again before its next tick unless it has a retry policy; queues have none, they count
+A failed timer does not run again before its next tick unless it has a retry policy. Queues have none: they count
 deliveries instead (host.json).
 """
 
@@ -20,27 +20,27 @@ from retention.domain.actor import Actor
 GetServices = Callable[[], Services]
 LOG = logging.getLogger("casevault.functions")
 UNKNOWN = Actor(id="act_unknown", roles=frozenset())
-"""Whoever put a bad message on a queue: the queue does not tell."""
+"""The sender of a bad message: a queue does not say who it was."""
 
 
 def new_blueprint() -> func.Blueprint:
-    """An empty blueprint."""
+    """Make an empty blueprint."""
     return func.Blueprint()  # type: ignore[no-untyped-call]
 
 
 def retried(blueprint: func.Blueprint) -> Callable[..., Any]:
-    """A decorator: the host runs the timer three times more, 20 seconds apart, before it waits for the next tick."""
+    """Make a decorator: the host runs a failed timer three times more, 20 seconds apart, before the next tick."""
     return blueprint.retry(strategy="fixed_delay", max_retry_count="3", delay_interval="00:00:20")
 
 
 def note_lateness(name: str, timer: func.TimerRequest) -> None:
-    """A tick was missed while no host ran. Nothing else is to be done: the work is derived from state."""
+    """Log a tick that was missed while no host ran. Nothing else is needed: the work is derived from state."""
     if timer.past_due:
-        LOG.warning("%s runs late: the host was down when it was due", name)
+        LOG.warning("%s is running late: the host was down when it was due", name)
 
 
 def enter_refusal(custody: Custody) -> None:
-    """Enter that a queue's message was refused."""
+    """Enter in the log that a queue's message was refused."""
     now = custody.clock.now()
     why = "message-malformed"
     refused = entry(UNKNOWN, Action.CALLER_REFUSED, now, outcome=Outcome.REFUSED, reason=why)

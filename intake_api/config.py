@@ -1,38 +1,38 @@
-"""What the service is configured with. With retention/config.py, the only module here that reads the environment.
+"""The service's settings. With retention/config.py, the only module here that reads the environment.
 
 | variable | meaning | default |
 |---|---|---|
 | CASEVAULT_LISTEN | IP address (or localhost) and port | 127.0.0.1:8443 |
-| CASEVAULT_ORIGIN | where callers find it, e.g. https://casevault.example.com | none: responses name paths |
+| CASEVAULT_ORIGIN | its public address, e.g. https://casevault.example.com | none: responses name paths |
 | CASEVAULT_UPLOAD_ORIGINS | origins of pages that may send by tus (uploaders.md), comma separated | none |
 | CASEVAULT_BLOB_LISTEN | IP address (or localhost) and port of the Blob endpoint, for upload links | none: no links |
-| CASEVAULT_BLOB_ORIGIN | where senders find it, e.g. https://blobs.example.com | https:// and the above |
+| CASEVAULT_BLOB_ORIGIN | its public address for senders, e.g. https://blobs.example.com | https:// and the above |
 | CASEVAULT_TLS_CERTIFICATE | PEM file: certificate, then its intermediates | made here by a local CA (loopback only) |
 | CASEVAULT_TLS_KEY | PEM file: its private key, PKCS #8, mode 0600 | made here |
-| CASEVAULT_ISSUER | the OpenID Connect issuer whose tokens count | none: only in development |
+| CASEVAULT_ISSUER | the OpenID Connect issuer whose tokens are accepted | none: only in development |
 | CASEVAULT_AUDIENCE | audiences of tokens meant for this service, comma separated | casevault |
 | CASEVAULT_ISSUER_CA | PEM file of authorities to trust for the issuer | the well-known ones |
 | CASEVAULT_ROLES_CLAIM | claim that holds the roles | roles |
 | CASEVAULT_DIRECTORY_CLAIM | claim that holds the customer's directory | tid |
 | CASEVAULT_PARTNER_CLAIM | claim that holds the partner | partner |
 | CASEVAULT_ACCESS_TOKEN_CLAIMS | claims of access tokens alone (operators.md) | scp,scope,azpacr,appidacr,idtyp=app |
-| CASEVAULT_THREADS | requests that a process serves at once, of all kinds (operations.md) | 128 |
+| CASEVAULT_THREADS | requests of all kinds that a process serves at once (operations.md) | 128 |
 | CASEVAULT_UPLOADS | of these, the most uploads | half of the threads but 4: 62 |
 | CASEVAULT_READS | of these, the most downloads; on the Blob endpoint uploads instead | a quarter of them: 31 |
-| CASEVAULT_CALLER_SHARE | percent of uploads, of downloads and of small bodies that one caller has at most | 50 |
-| CASEVAULT_TENANT_SHARE | percent of them that the callers of one customer have at most | 75 |
-| CASEVAULT_BODY_SECONDS | seconds in which a small body (JSON) has to come | 15 |
+| CASEVAULT_CALLER_SHARE | most percent of uploads, of downloads and of small bodies for one caller | 50 |
+| CASEVAULT_TENANT_SHARE | most percent of them for the callers of one customer | 75 |
+| CASEVAULT_BODY_SECONDS | seconds within which a small body (JSON) must arrive | 15 |
 | CASEVAULT_CONNECTIONS | connections that a process holds open at once | 4 for each thread: 512 |
 | CASEVAULT_STALL_SECONDS | silence after which an upload's request is ended, its bytes kept | 60 |
 | CASEVAULT_STOP_SECONDS | how long a stop waits for requests that do not end | 30 |
-| CASEVAULT_CLOCK | embedded: a clock process beside the server; functions: none, a function app is it | embedded |
-| CASEVAULT_DRAIN_SECONDS | how long a stop goes on serving, not ready, before it begins | 0 |
+| CASEVAULT_CLOCK | embedded: a clock process beside the server; functions: a function app instead | embedded |
+| CASEVAULT_DRAIN_SECONDS | how long the service, no longer ready, still serves before a stop begins | 0 |
 | CASEVAULT_METRICS_LISTEN | private IP address (or localhost) and port of the metrics, plain HTTP | none: no metrics |
 | CASEVAULT_BEAT_MILLISECONDS | pause between two rounds of the clock process | 500 |
-| CASEVAULT_DEVELOPMENT_ISSUER | in a rehearsal of several processes: the one whose people all know | its own |
+| CASEVAULT_DEVELOPMENT_ISSUER | in a rehearsal of several processes: the issuer that all of them trust | its own |
 
-CASEVAULT_DEVELOPMENT=1 (retention/config.py) brings the development issuer, on loopback only. Without it an issuer
-must be named: there is no way to serve without one.
+CASEVAULT_DEVELOPMENT=1 (retention/config.py) turns on the development issuer, on loopback only. Without it
+CASEVAULT_ISSUER must be set: the service does not run without an issuer.
 """
 
 from __future__ import annotations
@@ -52,11 +52,11 @@ from retention.config import SettingError, Settings, whole_number
 from retention.config import from_environment as custody_from_environment
 
 AUDIENCE = "casevault"
-_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - what is listened on, to be connected to
+_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address listened on: address to connect to
 
 
 class ClockIs(StrEnum):
-    """Who makes happen what nobody calls for."""
+    """The part that starts the work no caller asks for."""
 
     EMBEDDED = "embedded"
     FUNCTIONS = "functions"
@@ -64,7 +64,7 @@ class ClockIs(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServerSettings:
-    """Everything that `serve` needs. SettingError when it cannot be served like this."""
+    """Everything that `serve` needs. SettingError when the service cannot run with it."""
 
     custody: Settings
     host: str = "127.0.0.1"
@@ -88,7 +88,7 @@ class ServerSettings:
     drain_seconds: int = 0
     metrics_listen: tuple[str, int] | None = None
     metrics_folder: Path | None = None
-    """Where the processes of one service meet for their metrics: `serve` makes it."""
+    """Folder of the sockets over which one service's processes exchange metrics: `serve` makes it."""
 
     def __post_init__(self) -> None:
         if (self.certificate is None) is not (self.key is None):
@@ -98,24 +98,26 @@ class ServerSettings:
         if self.certificate is None and not is_loopback_address(self.host):
             raise SettingError(
                 f"listening on {self.host} needs a certificate that callers trust: set CASEVAULT_TLS_CERTIFICATE and "
-                "CASEVAULT_TLS_KEY (the generated one is for loopback only)"
+                "CASEVAULT_TLS_KEY (the generated certificate is for loopback only)"
             )
         self._check_identity()
         self._check_signing()
         if self.blob_address is not None and self.blob_listen is None:
-            raise SettingError("CASEVAULT_BLOB_ORIGIN needs CASEVAULT_BLOB_LISTEN: where to listen for it")
+            raise SettingError(
+                "CASEVAULT_BLOB_ORIGIN is set without CASEVAULT_BLOB_LISTEN: set both, or neither"
+            )
         self.for_blobs()  # held to the same rules
         if self.metrics_listen is not None and not is_private_address(self.metrics_listen[0]):
             raise SettingError(
                 f"CASEVAULT_METRICS_LISTEN must be a loopback or private address, not {self.metrics_listen[0]}: "
-                "the metrics are shown to whoever asks"
+                "anyone who can reach it can read the metrics"
             )
 
     def _check_signing(self) -> None:
         if self.custody.public_keys is not None and self.clock is ClockIs.EMBEDDED:
             raise SettingError(
-                "CASEVAULT_LOG_VERIFIER is for a service that signs nothing, and a clock signs the log: set "
-                "CASEVAULT_CLOCK=functions too, or leave it out"
+                "CASEVAULT_LOG_VERIFIER is for a service that signs nothing, but the embedded clock signs the log: set "
+                "CASEVAULT_CLOCK=functions too, or unset it"
             )
 
     def _check_identity(self) -> None:
@@ -131,9 +133,7 @@ class ServerSettings:
                 )
             return
         if self.issuer is not None:
-            raise SettingError(
-                "CASEVAULT_ISSUER and CASEVAULT_DEVELOPMENT=1 exclude each other: unset one of them"
-            )
+            raise SettingError("CASEVAULT_ISSUER and CASEVAULT_DEVELOPMENT=1 are both set: unset one of them")
         try:
             ensure_loopback(self.host)
             if self.development_origin is not None:
@@ -143,47 +143,47 @@ class ServerSettings:
 
     @property
     def threads(self) -> int:
-        """Of a process that answers."""
+        """The number of request threads of one serving process."""
         return self.seats.threads
 
     @property
     def origin(self) -> str:
-        """Scheme, host and port, as callers on this machine write them."""
+        """The scheme, host and port, as callers on this machine write them."""
         return f"https://{f'[{self.host}]' if ':' in self.host else self.host}:{self.port}"
 
     @property
     def local_address(self) -> str:
-        """The same as it can be connected to: of an address that stands for all, this machine's own."""
+        """The origin to connect to on this machine: the loopback address where the service listens on all."""
         return _address(self.host, self.port)
 
     @property
     def blob_origin(self) -> str | None:
-        """The same of the Blob endpoint, as its callers write it; None where there is none."""
+        """The Blob endpoint's origin, as its callers write it; None where there is no such endpoint."""
         served = self.for_blobs()
         return (self.blob_address or served.origin) if served else None
 
     def for_blobs(self) -> ServerSettings | None:
-        """The settings to serve the Blob endpoint with."""
+        """Return the settings to serve the Blob endpoint with; None where there is no such endpoint."""
         if self.blob_listen is None:
             return None
         host, port = self.blob_listen
-        # Drained with the worker, before its own stop begins.
+        # The worker drains it before its own stop begins.
         own = replace(self, host=host, port=port, blob_listen=None, blob_address=None, drain_seconds=0)
         return replace(own, seats=self.seats.for_blobs())
 
     @property
     def tls_folder(self) -> Path:
-        """Where the generated certificate and its authority are kept."""
+        """The folder of the generated certificate and its authority."""
         return self.custody.state / "tls"
 
     @property
     def issuer_key_file(self) -> Path:
-        """The development issuer's key."""
+        """The file of the development issuer's key."""
         return self.custody.state / "development-issuer-key"
 
 
 def from_environment(environ: Mapping[str, str]) -> ServerSettings:
-    """Settings from `environ`; SettingError names the variable that is wrong."""
+    """Read the settings from `environ`; SettingError names the wrong variable."""
     host, port = _listen("CASEVAULT_LISTEN", environ.get("CASEVAULT_LISTEN", "127.0.0.1:8443"))
     blobs, metrics = environ.get("CASEVAULT_BLOB_LISTEN"), environ.get("CASEVAULT_METRICS_LISTEN")
     return ServerSettings(
@@ -226,12 +226,12 @@ def _seats(environ: Mapping[str, str]) -> SeatPlan:
         )
     except ValueError as error:
         raise SettingError(
-            f"CASEVAULT_THREADS, CASEVAULT_UPLOADS, CASEVAULT_READS and the shares do not go together: {error}"
+            f"CASEVAULT_THREADS, CASEVAULT_UPLOADS, CASEVAULT_READS and the shares do not fit together: {error}"
         ) from None
 
 
 def is_private_address(host: str) -> bool:
-    """Whether only this machine or its own network reaches the address."""
+    """Tell whether only this machine or its own network can reach the address."""
     address = ip_address(host)
     return address.is_private and not address.is_unspecified
 
@@ -244,12 +244,12 @@ def _clock(environ: Mapping[str, str]) -> ClockIs:
 
 
 def listening_from_environment(environ: Mapping[str, str]) -> str | None:
-    """Where a service with these variables listens, as callers on this machine write it; None where none says so."""
+    """Return the listening origin set in `environ`, as callers on this machine write it; None if it is not set."""
     return _address(*_listen("CASEVAULT_LISTEN", text)) if (text := environ.get("CASEVAULT_LISTEN")) else None
 
 
 def as_called(host: str) -> str:
-    """A host that is listened on, as callers on this machine write it."""
+    """Return the host to connect to on this machine for a host that is listened on."""
     return _EVERYWHERE.get(host, host)
 
 
@@ -264,7 +264,7 @@ def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
         return None
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
-        raise SettingError(f"{name} must look like {example}, with no path")
+        raise SettingError(f"{name} must look like {example}, with no path, not {text!r}")
     return text.rstrip("/")
 
 
@@ -292,7 +292,7 @@ def _file(environ: Mapping[str, str], name: str) -> Path | None:
         return None
     path = Path(text).resolve()
     if not path.is_file():
-        raise SettingError(f"{name} names a file that is not there: {path}")
+        raise SettingError(f"{name} names a file that does not exist: {path}")
     return path
 
 

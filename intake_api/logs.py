@@ -1,12 +1,12 @@
-"""What the processes of the service write to standard error: one JSON object a line.
+"""The service's logs on standard error: one JSON object per line.
 
 Rules:
-- No query string, no header, no body: a token or a signature may stand there.
-- A request is told by its route, not by its path: paths hold file names and case numbers, which are particulars.
-- What is logged while a request is served carries its trace: the caller's (W3C Trace Context), or one begun here.
+- No query string, no header, no body: they may hold a token or a signature.
+- A request is named by its route, not by its path: paths hold file names and case numbers, which are particulars.
+- Lines logged while a request is served carry its trace: the caller's (W3C Trace Context), or one begun here.
 
-Fields of each line: time, level, from, message. Where there are some: trace_id, trace (of an error), the message's own
-facts. Of a request: method, status, route, request_id, ms.
+Fields of each line: time, level, from, message; where present also trace_id, trace (of an error) and the message's own
+facts. A request's facts: method, status, route, request_id, ms.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TRACE_ID: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
 
 class JsonLines(logging.Formatter):
-    """A record as one line; what `extra={"facts": {...}}` brings stands beside the message."""
+    """A formatter that writes a record as one line, with the fields of `extra={"facts": {...}}` beside the message."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
@@ -68,15 +68,15 @@ LOGGING: dict[str, Any] = {
 
 
 class RequestLog:
-    """WSGI middleware: a line for each request, once its last byte was handed over or its caller left; the observer
-    hears of it too."""
+    """WSGI middleware that logs each request, and notifies the observer, once its last byte was handed over or its
+    caller left."""
 
     def __init__(self, app: WSGIApplication, observer: Observer = NOTHING) -> None:
         self._app, self._observer = app, observer
         self._open, self._ended = 0, threading.Condition()
 
     def wait_until_ended(self, seconds: float) -> None:
-        """Until the last request's end was written down; not longer than this."""
+        """Wait until the last request's end is logged, for at most `seconds`."""
         with self._ended:
             self._ended.wait_for(lambda: not self._open, seconds)
 
@@ -115,13 +115,13 @@ class RequestLog:
 
 
 def log_unexpected(error: BaseException, request_id: str) -> None:
-    """Type and place of an error, under the request's id; no text of it."""
+    """Log an error's type and place, never its text, under the request's id."""
     cause = getattr(error, "original_exception", None) or error
     ERRORS.error("request %s: %s", request_id, places_of(cause))
 
 
 def note_routes(app: Flask) -> None:
-    """Have the route of each request to `app` in its line."""
+    """Put the route of each request to `app` in its log line."""
     request_started.connect(_note_route, app, weak=False)
 
 

@@ -28,7 +28,7 @@ _CONFIG = {
     "PROVIDE_AUTOMATIC_OPTIONS": False,
 }
 COSIGNING = "/witness"
-"""The prefix, of submission and of monitoring, under which others' logs are cosigned (C2SP tlog-witness)."""
+"""The prefix, for submission and for monitoring, under which others' logs are cosigned (C2SP tlog-witness)."""
 _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
@@ -37,35 +37,35 @@ _HEADERS = {
 
 
 class _Api(Api):  # type: ignore[misc]
-    """flask-smorest without its own error answers: `problems` is the only table, here documented."""
+    """flask-smorest without its own error responses: `problems` is the only table, and is documented here."""
 
     def _register_error_handlers(self) -> None:
         pass
 
     def _register_responses(self) -> None:
-        told = {"application/problem+json": {"schema": ProblemDetails}}
-        invalid = HTTPStatus(422).name  # as Python calls it: of another name since 3.13
-        for name, said in (("DEFAULT_ERROR", "A problem"), (invalid, "Fields that are wrong")):
-            self.spec.components.response(name, {"description": said, "content": told}, lazy=True)
+        content = {"application/problem+json": {"schema": ProblemDetails}}
+        invalid = HTTPStatus(422).name  # Python renamed it in 3.13
+        for name, description in (("DEFAULT_ERROR", "A problem"), (invalid, "Invalid fields")):
+            self.spec.components.response(name, {"description": description, "content": content}, lazy=True)
 
 
 def _without_empty_default(
     _converter: object, _field: object, *, ret: dict[str, Any], **_: object
 ) -> dict[str, Any]:
-    """A field that may be left out has no default that could be sent: null or an empty text may break its own type."""
+    """Drop an optional field's default of null or empty text: sent, it could break the field's own type."""
     if ret.get("default", ...) in (None, ""):
         del ret["default"]
     return {}
 
 
 def create_app(door: AppContext) -> Flask:
-    """The API over `door`."""
+    """Make the API over `door`."""
     app = Flask("casevault", static_folder=None)
     app.config.update(_CONFIG)
-    app.url_map.merge_slashes = False  # a file's path inside a bundle is taken as it is
+    app.url_map.merge_slashes = False  # a file's path inside a bundle is taken literally
     authentication.install(app, door)
     problems.install(app)
-    app.after_request(_finish)  # the last to run
+    app.after_request(_finish)  # runs last
     app.after_request(looks.enter)
     api = _Api(app)
     api.ma_plugin.converter.add_attribute_function(_without_empty_default)
@@ -83,15 +83,15 @@ def create_app(door: AppContext) -> Flask:
 
 
 def _finish(response: Response) -> Response:
-    _tell_page(response)
+    _add_cors_headers(response)
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     response.headers["X-Request-Id"] = g.request_id
     return response
 
 
-def _tell_page(response: Response) -> None:
-    """To a page of another origin: whether it may read this (CORS)."""
+def _add_cors_headers(response: Response) -> None:
+    """Tell a page of another origin whether it is allowed to read this response (CORS)."""
     if request.blueprint not in cross_origin.BLUEPRINTS:
         return
     response.vary.add("Origin")

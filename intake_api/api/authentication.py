@@ -1,13 +1,13 @@
 """Who calls: each request's id, its token turned into an actor, and the bounds on its body.
 
 Order, before any route is reached:
-1. the request gets an id of its own (a caller's is not taken: ids stand in the log), and its address is looked at: no
-   store is asked for what holds control characters, and an over-long query is read by nobody;
-2. a body must announce its length, but for uploads, and only uploads take a large one;
+1. the request gets an id of its own (never the caller's: ids are in the log), and its address is checked: no store is
+   asked for a name with control characters, and nobody reads an over-long query;
+2. a body must declare its length, except for uploads, and only uploads accept a large one;
 3. unless the address is public, the token is verified and resolved to an actor; a refusal is an entry (P3);
-4. what may take long (uploads, downloads) takes a seat of its kind, and a small body is read, in time (`seats`).
+4. a long request (upload, download) takes a seat of its kind, and a small body is read whole, in time (`seats`).
 
-Entries of callers that were not let in (P3): counted by address and reason (`retention.custody.counted_entries`).
+Refused callers' entries (P3) are counted by address and reason (`retention.custody.counted_entries`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from retention.domain.actor import Actor
 
 
 def note_refused(custody: Custody, address: str, reason: str, request_id: str) -> None:
-    """A caller from `address` was refused for `reason`."""
+    """Enter, or count, that a caller from `address` was refused for `reason`."""
     particulars = {"ip": address, "request_id": request_id}
     refused = entry(
         Actor(id="act_unknown", roles=frozenset(), particulars=particulars),
@@ -59,15 +59,15 @@ PUBLIC = frozenset(
         "witness.last_checkpoint",
     }
 )
-"""Endpoints that need no token. The development issuer's blueprint has its own, stricter rule."""
+"""Endpoints that need no token. The development issuer's blueprint has a stricter rule of its own."""
 LARGE_BODIES = frozenset({"uploads.create", "uploads.go_on", "bundles.put"})
 CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
-"""Whose end is proven otherwise: by the upload's length."""
+"""Endpoints whose body's end is proven by the upload's length instead."""
 MOST_QUERY = 8192
-"""Bytes of a query. From 64 KiB of an address on the server's own parser ends the request, with a bare 414."""
+"""Most bytes of a query. At 64 KiB of address the server's own parser ends the request, with a bare 414."""
 LONG_READS = frozenset({"content.content", "files.index", "files.read", "audit.export"})
 MOST_BODY = 1 << 20
-"""Bytes of any other body."""
+"""Most bytes of any other body."""
 _EXTENSION = "casevault"
 
 
@@ -80,27 +80,27 @@ def install(app: Flask, door: AppContext) -> None:
 
 
 def the_door() -> AppContext:
-    """What this application was made with."""
+    """Return the context that this application was made with."""
     door: AppContext = current_app.extensions[_EXTENSION]
     return door
 
 
 def custody() -> Custody:
-    """The parts that custody is made of."""
+    """Return custody, the services behind the routes."""
     return the_door().services.custody
 
 
 def caller() -> Actor:
-    """The actor of this request. There is none on public addresses, and asking for one there is an error."""
+    """Return the actor of this request. Public addresses have none: calling this there is an error."""
     actor: Actor = g.actor
     return actor
 
 
 def located(path: str) -> str:
-    """`path` for a Location: absolute where this service's origin is known, which some clients need (aiotus).
+    """Return `path` for a Location: absolute where this service's origin is known, which some clients need (aiotus).
 
-    In a rehearsal a caller of this machine has named it; elsewhere what stands before the service may have changed the
-    Host header, so the setting alone counts.
+    In a rehearsal a caller on this machine has named the origin; elsewhere a proxy may have changed the Host header, so
+    only the setting counts.
     """
     door = the_door()
     if door.origin is not None:
@@ -118,15 +118,17 @@ def _expect_bytes() -> None:
 def _let_in() -> None:
     g.request_id = secrets.token_hex(12)
     if not is_one_host(request.environ):
-        raise CallRefused("malformed", "send one Host header, with the name that you call", reason="host")
+        raise CallRefused(
+            "malformed", "send exactly one Host header, with the name that you call", reason="host"
+        )
     if request.environ["PATH_INFO"].startswith("//"):  # which the router would take for /
-        raise CallRefused("not-found", "there is no such address: it begins with one slash")
+        raise CallRefused("not-found", "the path begins with two slashes: begin it with one")
     if any(unicodedata.category(c) in ("Cc", "Cs") for c in request.path):
-        raise CallRefused("malformed", "the address holds control characters: correct the name in it")
+        raise CallRefused("malformed", "the address contains control characters: correct the name in it")
     if len(request.query_string) > MOST_QUERY:
         raise CallRefused(
             "uri-too-long",
-            f"the query has {len(request.query_string)} bytes, and {MOST_QUERY} are taken: shorten its values",
+            f"the query has {len(request.query_string)} bytes, the limit is {MOST_QUERY}: shorten its values",
             limit=MOST_QUERY,
         )
     _bound_body()
@@ -138,7 +140,7 @@ def _let_in() -> None:
 
 
 def _take_seat() -> None:
-    """Move to a long request's seat before its bytes move; read a small body whole."""
+    """Take a long request's seat before its bytes move; read a small body whole."""
     seat, actor = seat_of(request.environ), g.get("actor")
     holder = Holder(f"address {request.remote_addr}") if actor is None else holder_of(actor)
     if (kind := _long()) is not None:
@@ -152,12 +154,14 @@ def _take_seat() -> None:
     content = body.read_within(length, seconds)
     seat.leave(Kind.BODY)
     if len(content) < length:
-        raise CallRefused("request-timeout", f"{len(content)} of {length} bytes came within {seconds:g} s")
+        raise CallRefused(
+            "request-timeout", f"only {len(content)} of {length} bytes came within {seconds:g} s"
+        )
     request.environ["wsgi.input"] = WholeBody(content)
 
 
 def _long() -> Kind | None:
-    """The seat of a request that may hold its thread for as long as its line takes; None of a small one."""
+    """Return the kind of seat for a request that can hold its thread for as long as its line takes, else None."""
     if request.endpoint in LONG_READS:
         return Kind.READ if request.method == "GET" else None
     if request.endpoint == "uploads.create":
@@ -173,7 +177,9 @@ def _bound_body() -> None:
         raise protocol.length_required()
     length = request.headers.get("Content-Length")
     if length and int(length) > MOST_BODY and request.endpoint not in LARGE_BODIES:
-        raise CallRefused("too-large", f"this takes at most {MOST_BODY} bytes", limit=MOST_BODY)
+        raise CallRefused(
+            "too-large", f"the body has {length} bytes, the limit is {MOST_BODY}", limit=MOST_BODY
+        )
 
 
 def _authenticate() -> Actor:
@@ -181,7 +187,7 @@ def _authenticate() -> Actor:
     try:
         verified = door.verifier.verify(request.headers.get("Authorization"))
     except NoRole as error:
-        verified = error.caller  # resolving refuses them, as who they are
+        verified = error.caller  # `resolve` refuses them by name
     except InvalidToken as error:
         note_refused(door.services.custody, address, error.code.value, g.request_id)
         raise

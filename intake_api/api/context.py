@@ -1,12 +1,9 @@
-"""What the HTTP API works with: custody behind it, the judge of tokens before it.
+"""The HTTP API's context: custody's services, the token verifier, and the limits.
 
-An answer that is found out once for all who ask at about the same time.
-
-- Of many who ask at once one finds out, and the others wait for what comes of it, `patience` seconds at most.
-- The answer counts for `seconds` from when it was found, whatever it says.
-- An error is the asker's who met it, and is not kept.
-
-The only module of this package that names concrete adapters: settings in, an open door out.
+`open_door` makes it from the settings. Its readiness comes from a `SingleFlight`, a short cache:
+- Of several callers at once one finds the value out, and the others wait for it, at most `patience` seconds.
+- The value counts for `seconds` from when it was found, whatever it says.
+- An error goes to the caller that met it, and is not kept.
 """
 
 from __future__ import annotations
@@ -36,7 +33,8 @@ T = TypeVar("T")
 
 
 class SingleFlight(Generic[T]):
-    """`now` tells seconds that only ever grow."""
+    """A cache of one value, found out once for all callers of about the same time. `now` is a monotonic clock in
+    seconds."""
 
     def __init__(
         self, seconds: float, patience: float = 10, now: Callable[[], float] = time.monotonic
@@ -48,16 +46,16 @@ class SingleFlight(Generic[T]):
         self._found: tuple[float, T] | None = None
 
     def get(self, find_out: Callable[[], T]) -> T | None:
-        """The last answer, or what `find_out` gives; None when somebody has been finding out for too long."""
+        """Return the kept value, or what `find_out` returns; None when another caller takes too long to find it."""
         if (known := self._fresh()) is not None:
             return known[1]
         if not self._finding.acquire(timeout=self._patience):
             return None
         try:
-            known = self._fresh()  # somebody may have found it meanwhile
+            known = self._fresh()  # another caller may have found it meanwhile
             if known is None:
-                answer = find_out()
-                self._found = known = self._now(), answer
+                value = find_out()
+                self._found = known = self._now(), value
             return known[1]
         finally:
             self._finding.release()
@@ -68,19 +66,19 @@ class SingleFlight(Generic[T]):
 
 
 READY_SECONDS = 3
-"""An answer to whether every part is there counts for so long: asking costs requests to each of them."""
+"""How long a readiness result counts: asking costs requests to each part."""
 READY_PATIENCE = 1.9
-"""Who asks while another finds out waits for that, a little longer than the parts are given (`readiness`)."""
+"""How long a caller waits for another's result: a little longer than the parts are given (`readiness`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppContext:
-    """`issuer` vouches for people and machines; `stall_seconds` is how long a silent upload is waited for, and
-    `body_seconds` how long a small body may take.
+    """The context of one serving process.
 
-    `origin` is where callers find this one, where that is known; `upload_origins` are those of pages that may send.
-    `blob_origin` is where senders find the Blob endpoint, `cosigning` the witness of others' logs; None where there is
-    none. While `draining` no new caller should be sent here: a stop was asked for.
+    `issuer` vouches for people and machines. A silent upload is waited for `stall_seconds`, and a small body may take
+    `body_seconds`. `origin` is this service's public address where that is known; `upload_origins` are the origins of
+    pages that are allowed to send. `blob_origin` is the Blob endpoint's address, `cosigning` the witness for others'
+    logs; each is None where there is none. While `draining()`, a stop was requested: no new callers should come.
     """
 
     services: Services
@@ -101,7 +99,7 @@ class AppContext:
 
 
 def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> AppContext:
-    """The door on an initialised state folder. `services.close()` shuts it."""
+    """Open the context over an initialised state folder. `services.close()` closes it."""
     services = begin(settings.custody, observer)
     clock = services.custody.clock
     development = _development_issuer(settings, clock)
@@ -133,7 +131,7 @@ def _issuer(
     if development is not None:
         return development.settings(), development.key_source()
     if settings.issuer is None:
-        raise ValueError("settings without development mode name an issuer")
+        raise ValueError("no issuer in the settings, and no development mode: one of them is needed")
     documents = HttpsDocuments(settings.issuer_authorities)
     keys = DiscoveredKeys(settings.issuer.issuer, documents, clock)
     keys.begin()

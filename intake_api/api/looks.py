@@ -1,13 +1,14 @@
-"""What each route leaves in the log: every look at something is an entry (P3), and no route is without a row.
+"""What each route enters in the log: every look at something (P3), and no route without a row.
 
 Rules:
-- A route does what it is for by a verb of custody, which writes the entries of the act; or it shows something, and then
-  the look is entered here, when the answer is known and before a byte of it leaves. If it cannot be, nothing is shown.
-- The first look of somebody at something is an entry, those that follow within ten minutes are counted
+- A route either acts through a verb of custody, which writes the act's entries, or shows something. Then the look is
+  entered here, once the response is known and before a byte of it leaves. If it cannot be entered, nothing is shown.
+- Somebody's first look at something is an entry; further ones within ten minutes are counted
   (`retention.custody.counted_entries`): lists are polled, and a mirror reads tiles by the thousand.
-- What is refused is an entry of the verb. What is not shown because of the state that it is in (404, 409, 410, 416) is
-  entered here, for its state is told.
-- A route without a row does not start: `check`. docs/auditors.md has the same table, held to this one by a test.
+- A refusal is an entry of the verb. A response that shows nothing but the thing's state (404, 409, 410, 416) is entered
+  here.
+- The application does not start with a route without a row: `check`. docs/auditors.md has the same table, and a test
+  compares them.
 """
 
 from __future__ import annotations
@@ -23,16 +24,20 @@ from intake_api.api.authentication import caller, custody
 from retention.custody.context import entry
 
 SHOWN, LISTED = Action.RECORD_SHOWN, Action.RECORDS_LISTED
-_TELLING = frozenset({404, 409, 410, 416})
+_REVEALING = frozenset({404, 409, 410, 416})
+"""Statuses that tell the state of what was asked for."""
 _INSIDE = frozenset({"path", "inside"})
-"""Names of files in a bundle. They go with it (`custody.proving`), so they stand in entries of reads alone."""
+"""Parameters that name a file in a bundle. The names are erased with it (`custody.erasure.proof`), so only entries of
+reads hold them."""
 _NOT_KEPT = _INSIDE | {"actor"}
-"""Of a query. Whom an auditor asks about may be forgotten (`custody.redacting`), and others would name them."""
+"""Query parameters not kept. The person whom an auditor asks about can be redacted (`custody.redaction`), and other
+entries would still name them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`acts` are entries of the verb; `look` is entered here, for the answers in `statuses`. `why` there is neither."""
+    """A route's row: `acts` are the verb's entries; `look` is entered here, for responses with one of `statuses`; or
+    `why` says why there is neither."""
 
     acts: tuple[Action, ...] = ()
     look: Action | None = None
@@ -135,18 +140,18 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("development.key_set", "GET"): _nothing("rehearsals only"),
     ("development.token", "POST"): _nothing("rehearsals only"),
 }
-"""By endpoint and method; HEAD is GET's where it has no row of its own."""
+"""By endpoint and method; HEAD uses GET's row where it has none of its own."""
 
 
 def row_of(endpoint: str, method: str) -> Row:
-    """KeyError when a route has no row."""
+    """Return the row of a route; KeyError when it has none."""
     if method == "HEAD" and (endpoint, method) not in ROWS:
         method = "GET"
     return ROWS[endpoint, method]
 
 
 def check(app: Flask) -> None:
-    """RuntimeError when a route could be looked through and nothing would say so."""
+    """Raise RuntimeError when a route has no row, and so could show something without an entry."""
     for rule in app.url_map.iter_rules():
         for method in rule.methods or ():
             try:
@@ -156,12 +161,12 @@ def check(app: Flask) -> None:
 
 
 def looked_at(**about: str | None) -> None:
-    """Say what this request shows: `tenant`, `case`, `bundle`, `subject`, as `entry` takes them."""
+    """Note what this request shows: `tenant`, `case`, `bundle`, `subject`, as `entry` takes them."""
     g.looked_at = about
 
 
 def enter(response: Response) -> Response:
-    """After a request: the look that its answer is, entered or counted. Raises when it cannot be."""
+    """Enter or count the look that this response is, and return the response. Raises when it cannot be entered."""
     if "actor" in g and request.endpoint is not None:
         row = row_of(request.endpoint, request.method)
         if row.look is not None and response.status_code in row.statuses:
@@ -171,8 +176,8 @@ def enter(response: Response) -> Response:
 
 
 def enter_untold(status: int, code: str, reason: str | None) -> None:
-    """What was not shown, by a problem that no verb has entered: it tells how the thing stands."""
-    if "actor" in g and status in _TELLING and request.url_rule is not None:
+    """Enter a problem that no verb has entered and that reveals the state of what was asked for."""
+    if "actor" in g and status in _REVEALING and request.url_rule is not None:
         details = {"route": request.url_rule.rule, "method": request.method, "status": status}
         _note(Action.REQUEST_FAILED, Outcome.FAILED, reason or code, details, {})
 

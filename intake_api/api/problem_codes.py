@@ -1,4 +1,4 @@
-"""The codes of problems: one code, one row: its status, its title, and what to do about it (/problems/<code>)."""
+"""The problem codes, a row each: status, title, and what to do about it (/problems/<code>)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PROBLEMS: Mapping[str, Problem] = {
     "incomplete-body": Problem(
         400,
         "The body ended early",
-        "Fewer bytes came than Content-Length announced. What came is kept: ask for the offset and go on there.",
+        "Fewer bytes came than Content-Length declared. They are kept: ask for the offset and continue there.",
     ),
     "unauthenticated": Problem(
         401,
@@ -32,70 +32,72 @@ PROBLEMS: Mapping[str, Problem] = {
     "refused": Problem(
         403,
         "Refused",
-        "You are known and may not do this; `reason` says why. The refusal is in the audit log.",
+        "You are known, but not allowed to do this; `reason` says why. The refusal is in the audit log.",
     ),
     "not-found": Problem(
         404,
         "Not found",
-        "There is no such thing, or it is not yours to see: both are answered alike. Check the id.",
+        "It does not exist, or you are not allowed to see it: the response is the same. Check the id.",
     ),
     "no-such-file": Problem(
         404, "No such file in the bundle", "List the bundle's files and use a path as listed."
     ),
     "method-not-allowed": Problem(
-        405, "Method not allowed", "This address does not take this method; see the Allow header."
+        405, "Method not allowed", "This address does not support this method; see the Allow header."
     ),
     "request-timeout": Problem(
         408,
         "The body stalled",
-        "No bytes came for too long. What came is kept: ask for the offset and go on there.",
+        "No bytes came for too long. Those that came are kept: ask for the offset and continue there.",
     ),
     "conflict": Problem(
         409,
         "Not in this state",
-        "The thing is not in a state that allows this; `reason` says which it is in.",
+        "The present state does not allow this; `reason` says which state it is.",
     ),
     "offset-mismatch": Problem(
-        409, "Another offset", "The upload stands at another offset, given as `offset`: go on there."
+        409, "Another offset", "The upload is at another offset, given as `offset`: continue there."
     ),
     "upload-taken-over": Problem(
-        409, "Taken over", "Another request writes to this upload now. Ask for the offset before going on."
+        409,
+        "Taken over",
+        "Another request is writing to this upload now. Ask for the offset before continuing.",
     ),
     "erased": Problem(
         410,
         "Erased",
-        "The data is gone for good, or going; the tombstone says when and why. Nothing brings it back.",
+        "The data is erased, or being erased; the tombstone says when and why. Nothing can bring it back.",
     ),
     "length-required": Problem(
         411,
         "Length required",
-        "Send Content-Length. Chunked bodies are taken by uploads (/uploads) alone, whose length proves the end.",
+        "Send Content-Length. Only uploads (/uploads) accept chunked bodies, as their own length proves the end.",
     ),
     "tus-version": Problem(412, "Another tus version", "Send `Tus-Resumable: 1.0.0`."),
-    "too-large": Problem(413, "Too large", "More bytes than were announced, or than are taken at all."),
+    "too-large": Problem(413, "Too large", "More bytes than were declared, or than are accepted at all."),
     "quota-exceeded": Problem(
         413,
         "No room in the quota",
-        "`reason` says whose quota, `left` how many bytes it has room for. Have bundles erased, or the quota raised.",
+        "`reason` says whose quota is full, `left` how many bytes remain. Have bundles erased, or the quota raised.",
     ),
     "uri-too-long": Problem(
-        414, "The address is too long", "The query is longer than `limit` bytes: shorten what it asks for."
+        414, "The address is too long", "The query is longer than `limit` bytes: shorten its values."
     ),
     "unsupported-media-type": Problem(
         415, "Unsupported media type", "Send the Content-Type that `detail` names."
     ),
     "unsatisfiable-range": Problem(
-        416, "Unsatisfiable range", "Ask for ranges inside the bundle, not too many and not over each other."
+        416, "Unsatisfiable range", "Ask for ranges inside the bundle, not too many and not overlapping."
     ),
-    "invalid": Problem(422, "Invalid", "`errors` names each field that is wrong and says what would do."),
+    "invalid": Problem(422, "Invalid", "`errors` names each field that is wrong and says what it needs."),
     "not-an-archive": Problem(
         422,
         "Not an archive",
-        "The bundle holds no files that could be listed singly; read its content instead.",
+        "The bundle holds no files that could be listed one by one; read its content instead.",
     ),
     "file-not-readable": Problem(
         422,
-        "The file cannot be read singly",
+        "The file cannot be read alone",
         "`reason` says why. The bundle's content can still be read as a whole.",
     ),
     "archive-damaged": Problem(
@@ -106,36 +108,36 @@ PROBLEMS: Mapping[str, Problem] = {
     "archive-too-large": Problem(
         422,
         "Archive too large",
-        "The archive goes past what is opened here; read the bundle's content instead.",
+        "The archive exceeds the limits for opening one here; read the bundle's content instead.",
     ),
     "checksum-mismatch": Problem(
         460,
         "Checksum Mismatch",
-        "The bytes that came are not those that were summed; none of this request is kept. Send them again.",
+        "The bytes that came do not match their checksum; none of this request is kept. Send them again.",
     ),
     "too-many-refusals": Problem(
         429,
         "Refused too often",
-        "You ask again and again for what you may not have: `reason` says why. Wait for as long as Retry-After says.",
+        "You keep asking for what you are not allowed to have: `reason` says why. Wait as long as Retry-After says.",
     ),
     "internal": Problem(
-        500, "Internal error", "This is ours to mend. Give the request id to the administrator."
+        500, "Internal error", "The fault is the service's. Give the request id to the administrator."
     ),
     "seal-broken": Problem(
         500,
         "The seal is broken",
-        "What is stored is not what was sealed, so nothing of it is shown. Give the request id to the administrator.",
+        "What is stored is not what was sealed, so none of it is shown. Give the request id to the administrator.",
     ),
     "unavailable": Problem(
         503,
         "Unavailable",
-        "A part of the service does not answer. Nothing was done; try again after Retry-After.",
+        "A part of the service does not respond. Nothing was done; try again after Retry-After.",
     ),
     "busy": Problem(
         503,
         "Busy",
-        "As many requests of this kind are under way as this process serves at once, of you, of your customer or in "
-        "all: `reason` says which. Nothing was done; try again after Retry-After, with fewer at once.",
+        "This process is serving as many requests of this kind as it can at once for you, for your customer or in all: "
+        "`reason` says which. Nothing was done; try again after Retry-After, with fewer at once.",
     ),
     "store-full": Problem(
         507,

@@ -1,8 +1,8 @@
-"""Errors -> HTTP: the only such table. Answers are RFC 9457 problem details; their codes are in `problem_codes`.
+"""Errors -> HTTP, the only such table: RFC 9457 problem details, whose codes are in `problem_codes`.
 
 Rules:
-- What an exception tells a caller is decided here. One that is not listed tells nothing but the request's id; its type
-  and where it happened go to the log, never its text: a text may quote a name, a token or a statement's values.
+- What a caller learns of an exception is decided here. One that is not listed shows nothing but the request's id; its
+  type and place go to the service's log, never its text, which could quote a name, a token or a statement's values.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
 RETRY_SECONDS = "5"
-_OF_A_READ = frozenset({"no-such-file"})
-"""Problems that the end of a read has told the log of."""
-_OF_A_LINE = frozenset({"request-timeout", "incomplete-body", "upload-taken-over"})
-"""Problems of a body that brings no more, or whose request was asked to let go: nothing of it is waited for."""
-_UNHEARD = _OF_A_LINE | {"busy"}
-"""Nor of one that found no seat: reading it away would take another."""
+_ENTERED_BY_READ = frozenset({"no-such-file"})
+"""Problems that the end of a read has entered in the log."""
+_BODY_ENDED = frozenset({"request-timeout", "incomplete-body", "upload-taken-over"})
+"""Problems of a body that brings no more bytes, or whose request was asked to let go: the rest is not waited for."""
+_NOT_DRAINED = _BODY_ENDED | {"busy"}
+"""Nor is that of a request that found no seat: draining its body would take another seat."""
 
 
 _CODE_OF_STATUS = {
@@ -67,7 +67,7 @@ _CODE_OF_STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a caller is told of an exception."""
+    """The response to an exception, before it becomes problem details."""
 
     code: str
     detail: str
@@ -80,14 +80,14 @@ class Told:
 def _custody(error: CustodyError) -> Told:
     if error.again_after is not None and not _is_upload():
         wait = str(round(error.again_after.total_seconds()))
-        said = f"you have been refused too often; wait {wait} seconds. This time: {error.message}"
-        return Told("too-many-refusals", said, error.reason, headers={"Retry-After": wait})
+        detail = f"you have been refused too often; wait {wait} seconds. This time: {error.message}"
+        return Told("too-many-refusals", detail, error.reason, headers={"Retry-After": wait})
     errors = error.errors if isinstance(error, Invalid) else {}
     return Told(error.code, error.message, error.reason, errors, error.facts, _scope(error))
 
 
 def _scope(error: CustodyError) -> dict[str, str]:
-    """RFC 6750 section 3.1, for a good token that lets its bearer do nothing here."""
+    """Return the challenge of RFC 6750 section 3.1 for a valid token that gives its bearer no rights here."""
     if error.reason != NO_ROLE:
         return {}
     return {
@@ -96,7 +96,7 @@ def _scope(error: CustodyError) -> dict[str, str]:
 
 
 def _is_upload() -> bool:
-    """Clients of uploads make nothing of 429 (RFC 6585): they are told the refusal as it is."""
+    """Tell whether this is an upload: its clients do not understand 429 (RFC 6585), so they get the refusal itself."""
     return request.blueprint == "uploads" or request.endpoint == "bundles.put"
 
 
@@ -105,7 +105,7 @@ def _call(error: CallRefused) -> Told:
 
 
 def _token(error: InvalidToken) -> Told:
-    # RFC 6750 section 3.1: no error code for a caller that brought no token at all.
+    # RFC 6750 section 3.1: no error code for a caller that sent no token at all.
     named = (
         ""
         if error.code is TokenRefusal.MISSING
@@ -123,7 +123,7 @@ def _archive(error: ArchiveError) -> Told:
 def _database(error: DBAPIError) -> Told:
     if "disk is full" in str(error.orig):
         return Told("store-full", "the records have no room left; nothing was done")
-    return Told("unavailable", "the records do not answer; nothing was done", "records")
+    return Told("unavailable", "the records do not respond; nothing was done", "records")
 
 
 def _system(error: OSError) -> Told:
@@ -134,9 +134,9 @@ def _system(error: OSError) -> Told:
 
 def _http(error: HTTPException) -> Told:
     code = _CODE_OF_STATUS.get(error.code or 500, "malformed" if (error.code or 500) < 500 else "internal")
-    known = "there is no such address" if error.code == 404 else PROBLEMS[code].advice
+    detail = "there is no such address" if error.code == 404 else PROBLEMS[code].advice
     allowed = getattr(error, "valid_methods", None)
-    return Told(code, known, headers={"Allow": ", ".join(sorted(allowed))} if allowed else {})
+    return Told(code, detail, headers={"Allow": ", ".join(sorted(allowed))} if allowed else {})
 
 
 def _busy(error: Busy) -> Told:
@@ -147,20 +147,18 @@ def _fixed(code: str, detail: str, reason: str | None = None) -> Callable[[Any],
     return lambda _error: Told(code, detail, reason)
 
 
-_BROKEN = _fixed(
-    "seal-broken", "what is stored of this bundle is not what was sealed; nothing of it is shown"
-)
+_BROKEN = _fixed("seal-broken", "what is stored of this bundle is not what was sealed; none of it is shown")
 _TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
     (CustodyError, _custody),
     (CallRefused, _call),
     (Busy, _busy),
     (InvalidToken, _token),
-    (KeysUnavailable, _fixed("unavailable", "the issuer's keys cannot be had now", "issuer-keys")),
-    (CursorError, lambda error: Told("invalid", str(error), None, {"cursor": "use that of the page before"})),
+    (KeysUnavailable, _fixed("unavailable", "the issuer's keys are unavailable now", "issuer-keys")),
+    (CursorError, lambda error: Told("invalid", str(error), None, {"cursor": "use the previous page's"})),
     (ArchiveError, _archive),
     (StoreFull, _fixed("store-full", "the store has no room left")),
-    (StoreUnavailable, _fixed("unavailable", "the store does not answer", "store")),
-    (TilesUnavailableError, _fixed("unavailable", "the log's store does not answer", "log")),
+    (StoreUnavailable, _fixed("unavailable", "the store does not respond", "store")),
+    (TilesUnavailableError, _fixed("unavailable", "the log's store does not respond", "log")),
     (KeyDestroyed, _fixed("erased", "this bundle is being erased; only its tombstone is kept")),
     (KeyMissing, _BROKEN),
     (PartMissing, _BROKEN),
@@ -176,30 +174,30 @@ _TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
     (OSError, _system),
     (HTTPException, _http),
 )
-"""The first row that fits tells."""
+"""The first matching row applies."""
 
 
 def tell(error: Exception) -> Told:
-    """What a caller is told of `error`; of one that is not listed, nothing."""
+    """Return what a caller is told of `error`; nothing of one that is not listed."""
     try:
         for kind, teller in _TELL:
             if isinstance(error, kind):
                 return teller(error)
     except OSError:
         pass
-    return Told("internal", "something went wrong here; the log knows more under the request's id")
+    return Told("internal", "something went wrong here; the service's log has details under the request's id")
 
 
 def answer(error: Exception) -> Response:
-    """The problem details for `error`; unexpected ones are logged by type and place."""
+    """Make the problem details for `error`; log an unexpected one by type and place."""
     told = tell(error)
-    if not (getattr(error, "entered", False) or told.code in _OF_A_READ):
+    if not (getattr(error, "entered", False) or told.code in _ENTERED_BY_READ):
         try:
             looks.enter_untold(PROBLEMS[told.code].status, told.code, told.reason)
         except Exception as unwritten:  # what cannot be entered is not told
             error, told = unwritten, tell(unwritten)
     problem = PROBLEMS[told.code]
-    if told.code not in _UNHEARD:
+    if told.code not in _NOT_DRAINED:
         drain(request.environ, the_door().stall_seconds, holder_of(g.actor) if "actor" in g else None)
     if problem.status >= 500 and told.code != "busy":
         log_unexpected(error, g.get("request_id", "-"))
@@ -214,7 +212,7 @@ def answer(error: Exception) -> Response:
         **({"errors": told.errors} if told.errors else {}),
         **{name: _shown(value) for name, value in told.facts.items()},
     }
-    status = f"{problem.status} {problem.title}"  # 460 has no name that a server would know
+    status = f"{problem.status} {problem.title}"  # servers have no name for 460
     response = Response(json.dumps(body), status, content_type="application/problem+json")
     response.headers.extend(told.headers)
     if problem.status == 503:
@@ -223,7 +221,7 @@ def answer(error: Exception) -> Response:
 
 
 def turned_away(busy: Busy) -> WSGIApplication:
-    """The response to a request that finds no seat: nothing of it was looked at, and nothing is asked of any part."""
+    """Make the response to a request that finds no seat, which is neither read nor passed to any part."""
     problem = PROBLEMS["busy"]
     request_id = secrets.token_hex(12)
     body = {
@@ -243,7 +241,7 @@ def _shown(value: object) -> object:
 
 
 def install(app: Flask) -> None:
-    """Answer every error of `app` by this table."""
+    """Respond to every error of `app` by this table."""
 
     def handle(error: Exception) -> Response:
         if isinstance(error, InternalServerError) and isinstance(error.original_exception, Exception):

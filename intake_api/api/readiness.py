@@ -1,11 +1,11 @@
-"""Whether every part that custody needs is there: what `/readyz` responds.
+"""Whether every part that custody needs is available: what `/readyz` responds.
 
 - Each part is asked on a thread of its own, and the response waits DEADLINE_SECONDS for all of them together: a probe
-  gives up soon, and one store that is away must not hide what is wrong with another.
-- A part that has not responded by then is said to be late. It is not asked again before it has responded: however often
-  somebody asks, a store that hangs holds one thread.
-- What is said is for anybody: no path, no address, no name of a key. The service's log has type and place of an error.
-- `checks` take the service out of use; what stands apart from them does not, because everything else goes on.
+  gives up soon, and an unavailable store must not hide what is wrong with another.
+- A part that has not responded by then is reported late, and not asked again until it has responded: however often
+  somebody asks, a hanging store holds one thread.
+- Anybody can read the result: no path, no address, no name of a key. The service's log has an error's type and place.
+- A failed check of CHECKS takes the service out of use; one of APART does not, because everything else goes on.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DEADLINE_SECONDS = 1.5
 LATE = f"no response within {DEADLINE_SECONDS} s"
 OK = "ok"
 Look = Callable[[Services], object]
-"""Raises when the part is not there; what it says otherwise is `ok`, or a sentence for who runs the service."""
+"""A check: raises when the part is not available."""
 
 
 def _database(services: Services) -> None:
@@ -45,19 +45,17 @@ def _database(services: Services) -> None:
 def _log(services: Services) -> None:
     parts = services.custody
     parts.tiles.check()
-    with suppress(DBAPIError, OSError):  # another check tells of the database
+    with suppress(DBAPIError, OSError):  # `database` reports the database
         check_now(parts.gate, parts.records, parts.clock.now())
 
 
 def _unaltered(services: Services) -> None:
     parts = services.custody
-    with suppress(SQLAlchemyError, OSError):  # that it does not answer, `database` tells
+    with suppress(SQLAlchemyError, OSError):  # `database` reports that it does not respond
         try:
             parts.schema.require(parts.records)
         except Unavailable as error:
-            if (
-                error.reason != NEWER
-            ):  # else `schema` tells: uploads go on here while the newer version starts
+            if error.reason != NEWER:  # `schema` reports that: uploads go on while the newer version starts
                 raise
     if parts.openings.lost:
         raise EntryNotKept
@@ -76,7 +74,7 @@ CHECKS: Mapping[str, Look] = {
 
 def _uploads(services: Services) -> str:
     full = services.custody.objects.free_space() == 0
-    return "no room: only what is kept for erasing and for the log" if full else OK
+    return "no room left but the reserve for erasures and the log" if full else OK
 
 
 def _destruction(services: Services) -> str:
@@ -87,7 +85,7 @@ def _destruction(services: Services) -> str:
 def _sequencing(services: Services) -> str:
     with services.custody.records.read() as reads:
         waits = oldest_unsequenced(reads, services.custody.clock.now())
-    late = f"late: an entry waits for its place in the log for {waits:.0f} s"
+    late = f"late: an entry has waited {waits:.0f} s for its place in the log"
     return late if waits > MOST_UNSEQUENCED.total_seconds() else OK
 
 
@@ -116,14 +114,14 @@ class _Asked:
 
 
 class Readiness:
-    """The questions of one process. Thread-safe: one asker at a time comes here (`last_answer`)."""
+    """The readiness checks of one process. Called by one thread at a time (`context.SingleFlight`)."""
 
     def __init__(self, deadline_seconds: float = DEADLINE_SECONDS) -> None:
         self._deadline = deadline_seconds
         self._asked: dict[str, _Asked] = {}
 
     def look(self, services: Services) -> dict[str, str]:
-        """What each part says, within the deadline."""
+        """Return each part's result, by name, within the deadline."""
         asked = {
             **{name: self._ask(name, _checked(look), services) for name, look in CHECKS.items()},
             **{name: self._ask(name, _apart(look), services) for name, look in APART.items()},
@@ -143,7 +141,7 @@ class Readiness:
             asked.said = look(services)
             asked.responded.set()
 
-        # A daemon: a stop does not wait for a store that is away.
+        # A daemon: a stop does not wait for a store that hangs.
         threading.Thread(target=ask, name=f"ready-{name}", daemon=True).start()
         return asked
 
@@ -152,12 +150,12 @@ def _checked(look: Look) -> Callable[[Services], str]:
     def said(services: Services) -> str:
         try:
             look(services)
-        except Unavailable as error:  # its words are for callers
+        except Unavailable as error:  # its message is written for callers
             return error.message
         except KeyWrapperUnavailable as error:
             log_unexpected(error, "readiness")
             return f"the key-encryption key {error.cause}"
-        except Exception as error:  # whatever is wrong with a part, the answer is that it is not there
+        except Exception as error:  # whatever is wrong with a part, it is unavailable
             log_unexpected(error, "readiness")
             return "unavailable"
         return OK
@@ -169,7 +167,7 @@ def _apart(look: Callable[[Services], str]) -> Callable[[Services], str]:
     def said(services: Services) -> str:
         try:
             return look(services)
-        except Exception:  # the checks tell what is wrong
+        except Exception:  # the checks report what is wrong
             return "unknown"
 
     return said

@@ -1,7 +1,7 @@
-"""Where a request goes: `/<container>/<blob>`, or `/<account>/<container>/<blob>` for a bare IP address. Pure.
+"""The place a request names: `/<container>/<blob>`, with `/<account>` before for a bare IP address. Pure.
 
-A container is an upload link: its name is the link's id, with a hyphen for the underscore that no container may have.
-The account's name is no container's, so both forms are taken at any host.
+A container is an upload link: its name is the link's id, with a hyphen for the underscore, which container names do not
+allow. No container has the account's name, so both forms are accepted at any host.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PREFIX = "lnk-"
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A container (`link_id` None: not one of ours), and the blob in it, if one is meant."""
+    """A container (`link_id` None: not one of ours), and the blob in it, if one is named."""
 
     container: str
     blob: str | None
@@ -30,12 +30,12 @@ class Place:
 
 
 def container_of(link_id: str) -> str:
-    """The container that stands for a link."""
+    """Return the name of a link's container."""
     return link_id.replace("_", "-", 1)
 
 
 def read_path(path: str) -> Place:
-    """The place that a decoded path names. Slashes inside a blob's name belong to it."""
+    """Return the place that a decoded path names. Slashes inside a blob's name belong to it."""
     rest = path.removeprefix("/")
     if rest == ACCOUNT or rest.startswith(f"{ACCOUNT}/"):
         rest = rest.removeprefix(ACCOUNT).removeprefix("/")
@@ -44,7 +44,7 @@ def read_path(path: str) -> Place:
 
 
 def container_url(origin: str, link_id: str) -> str:
-    """The container's address, in the form that clients take at this origin."""
+    """Return the container's address, in the form that clients need at this origin."""
     host = urlsplit(origin).hostname or ""
     try:
         ip_address(host)

@@ -1,19 +1,17 @@
 """The endpoint as a WSGI application, for the root of a host name or port of its own.
 
 Order, for each request:
-1. an id; the address read: which container, which blob, which parameters;
+1. an id is given, and the address read: which container, which blob, which parameters;
 2. the signature is made again with the link's key and compared, whether or not there is such a link;
-3. what is signed: time, protocol, address; then what the record says: none (lost by a restore), revoked, stamp or case
+3. what is signed is checked: time, protocol, address; then the record: none (lost by a restore), revoked, stamp or case
    gone, expired;
-4. the operation, by method and parameters; the permission it needs, signed and on record;
+4. the operation, by method and parameters, and the permission it needs, signed and on record;
 5. the use is an entry; then the operation runs.
-A refusal is an entry, and in every answer the words are the service's own.
+A refusal is an entry, and every response uses the Blob service's own words.
 
-Entries of the use and the refusal of upload links (P3).
-
-What a link's holder sends has entries of its own (upload.created, bundle.received ...). That a link was used at all,
-for what and from where, and that one was turned away, is told here: at once the first time, by number afterwards
-(`retention.custody.counted_entries`).
+The entries written here (P3): that a link was used, for what and from where, and that a caller was turned away; at once
+the first time, by number afterwards (`retention.custody.counted_entries`). What the link's holder sends has entries of
+its own (upload.created, bundle.received ...).
 """
 
 from __future__ import annotations
@@ -45,19 +43,19 @@ from retention.keys.signing import LinkKeys
 
 
 class LinkNotes:
-    """Of one endpoint."""
+    """The entries about the uses and refusals of one endpoint's links."""
 
     def __init__(self, custody: Custody) -> None:
         self._custody = custody
 
     def used(self, link: UploadLink, operation: str, address: str, request_id: str) -> None:
-        """The link let somebody in."""
+        """Enter, or count, that the link let somebody in."""
         details: dict[str, Detail] = {"count": 1, "operation": operation}
         used = self._entry(Action.UPLOAD_LINK_USED, link, address, request_id, None, details)
         self._custody.counts.link_uses.note(self._custody.records, used, link.row.id)
 
     def refused(self, link: UploadLink | None, reason: str, address: str, request_id: str) -> None:
-        """Somebody was turned away; no link: it was none of ours."""
+        """Enter, or count, that somebody was turned away. `link=None`: it is not one of ours."""
         refused = self._entry(Action.UPLOAD_LINK_REFUSED, link, address, request_id, reason, {"count": 1})
         caller = link.row.id if link else address
         self._custody.counts.link_refusals.note(self._custody.records, refused, caller)
@@ -96,12 +94,12 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 MAX_NAME, MAX_FILE_NAME = 1024, 255
 LET_IN = "casevault.let-in"
-"""In the environment of a request whose link is good: that link, as the holder of its seats."""
+"""The key in a request's WSGI environ of its valid link, as the holder of its seats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """It needs one of the permissions `any_of`. One without `run` is never done, whatever is permitted."""
+    """An operation that needs one of the permissions `any_of`. Without `run` it is never done, even if permitted."""
 
     name: str
     any_of: str
@@ -127,16 +125,16 @@ OPERATIONS: Mapping[tuple[str, bool, str], Operation] = {
     ("PUT", False, ""): Operation("create-container", "", None),  # a container is a link: issued, and revoked
     ("DELETE", False, ""): Operation("delete-container", "", None),
 }
-"""By method, whether a blob is meant, and `comp`."""
+"""By method, whether a blob is named, and `comp`."""
 _WITH_BODY = frozenset({"put-blob", "put-block", "put-block-list"})
-"""They hold a thread for as long as their line takes, and need an upload's seat."""
+"""Operations that hold a thread for as long as their line takes, and need an upload's seat."""
 _NOT_OFFERED = frozenset({"endbefore", "showonly", "versionid"})
-"""Parameters that would change what is answered: refused, not passed over."""
+"""Parameters that would change the response: refused, not ignored."""
 _OF_USE = {"not-yet-valid": "AuthenticationFailed", "address": "AuthorizationSourceIPMismatch"}
 
 
 class BlobEndpoint:
-    """Serve it where clients find it: `https://<its own host or port>/`."""
+    """The endpoint. Serve it where clients look for it: `https://<its own host or port>/`."""
 
     def __init__(self, custody: Custody, keys: LinkKeys, stall_seconds: float) -> None:
         self.blocks = Stoppable()
@@ -145,7 +143,7 @@ class BlobEndpoint:
         self._notes = LinkNotes(custody)
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        if environ.get("PATH_INFO") == HEALTH:  # no container's name: those are links of ours
+        if environ.get("PATH_INFO") == HEALTH:  # never a container's name: those are our links' ids
             environ[ROUTE] = HEALTH
             return Response('{"status": "ok"}', content_type="application/json")(environ, start_response)
         request_id = request.new_request_id()
@@ -153,19 +151,19 @@ class BlobEndpoint:
         try:
             response = self._serve(environ, request_id)
         except Exception as error:
-            answer = told(error)
+            refusal = told(error)
             if how := _cut(error):
                 self._custody.observer.cut(how)
-            if answer.status >= 500 and not isinstance(error, BlobError | TakenOver | Busy):
+            if refusal.status >= 500 and not isinstance(error, BlobError | TakenOver | Busy):
                 _log(error, request_id)
             if TAKEN not in environ and not isinstance(error, Busy):
-                self._let_be_heard(environ, answer)
-            response = request.refusal(answer, environ, request_id, self._custody.clock.now())
+                self._drain(environ, refusal)
+            response = request.refusal(refusal, environ, request_id, self._custody.clock.now())
         return request.finish(response, environ, request_id)(environ, start_response)
 
     def _serve(self, environ: WSGIEnvironment, request_id: str) -> Response:
         call = request.read(environ, request_id)
-        link = self._let_in(call)
+        link = self._authorize(call)
         holder = environ[LET_IN] = Holder(link.row.id, link.row.tenant_id)
         operation = _operation(call)
         environ[ROUTE] = f"blob:{operation.name}"
@@ -180,8 +178,8 @@ class BlobEndpoint:
         actor = link.actor(call.address, request_id)
         return run(self._shared, call, Through(self._custody, link, actor))
 
-    def _let_in(self, call: Call) -> UploadLink:
-        """The link whose signature this is, usable now and from here."""
+    def _authorize(self, call: Call) -> UploadLink:
+        """Return the link of the request's signature, usable now and from the caller's address; else refuse."""
         if "sig" not in call.query:
             self._notes.refused(None, "no-signature", call.address, call.request_id)
             raise BlobError("NoAuthenticationInformation")
@@ -204,13 +202,13 @@ class BlobEndpoint:
         detail = {"AuthenticationErrorDetail": denied.detail} if denied.detail else {}
         raise BlobError(denied.code, **detail)
 
-    def _let_be_heard(self, environ: WSGIEnvironment, answer: BlobError) -> None:
-        let_in = None if answer.status in (401, 403) else environ.get(LET_IN)
+    def _drain(self, environ: WSGIEnvironment, refusal: BlobError) -> None:
+        let_in = None if refusal.status in (401, 403) else environ.get(LET_IN)
         drain(environ, self._shared.stall_seconds, let_in)
 
 
 def turned_away(busy: Busy) -> WSGIApplication:
-    """The response to a request that finds no seat: nothing of it was looked at."""
+    """Make the response to a request that finds no seat: nothing of it was looked at."""
 
     def respond(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         request_id = request.new_request_id()
@@ -221,14 +219,14 @@ def turned_away(busy: Busy) -> WSGIApplication:
 
 
 def _cut(error: Exception) -> str | None:
-    """How a body ended before its end, if that is what the error tells."""
+    """Return how a body was cut, if this error means that one was."""
     if isinstance(error, TakenOver):
         return "stopped"
     return "line" if isinstance(error, BlobError) and error.code == "OperationTimedOut" else None
 
 
 def _permitted(operation: Operation, call: Call, link: UploadLink) -> bool:
-    """Both must say so: what is signed, and what is on record."""
+    """Tell whether both the signature and the record permit the operation."""
     return sas.allows(call.query, operation.any_of) and bool(
         set(operation.any_of) & set(link.row.permissions)
     )
@@ -250,7 +248,7 @@ def _operation(call: Call) -> Operation:
 
 
 def _check_name(name: str) -> None:
-    """A blob's name can be kept and shown; its last part is the bundle's file name."""
+    """Refuse a name that cannot be kept and shown; its last part is the bundle's file name."""
     last = name.rsplit("/", 1)[-1]
     if not is_visible(name) or len(name) > MAX_NAME or not last.strip() or len(last.encode()) > MAX_FILE_NAME:
         raise BlobError("InvalidResourceName")

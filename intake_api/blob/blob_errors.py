@@ -1,9 +1,9 @@
-"""The Blob service's errors: the only table, and what custody's answers are in its words.
+"""The Blob service's errors: the only table, and how custody's refusals translate into them.
 
 Rules:
-- Codes, statuses and messages are the service's own: clients act on them. What is ours to say stands beside the
-  message, in elements of its own.
-- An exception that is not listed tells nothing but the request's id.
+- Codes, statuses and messages are the Blob service's own: clients act on them. Our own facts stand beside the message,
+  in elements of their own.
+- An exception that is not listed shows nothing but the request's id.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ _OF_CONFLICT = {
 
 
 class BlobError(Exception):
-    """`code` names a row of the table; the facts are told as elements beside its message."""
+    """An error of the Blob service. `code` names a row of ERRORS; the facts become elements beside its message."""
 
     def __init__(self, code: str, **facts: str) -> None:
         super().__init__(code)
@@ -142,7 +142,7 @@ class BlobError(Exception):
 
 
 def told(error: Exception) -> BlobError:
-    """What a caller is told of `error`."""
+    """Translate `error` into what a caller is told."""
     if isinstance(error, BlobError):
         return error
     if isinstance(error, CustodyError):

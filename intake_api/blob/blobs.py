@@ -38,36 +38,36 @@ _NOT_OFFERED = (
     "x-ms-immutability-policy-until-date",
     "x-ms-legal-hold",
 )
-"""Headers that mean another operation, or a promise that is not kept here: refused, not passed over."""
+"""Headers that mean another operation, or a promise that is not kept here: refused, not ignored."""
 _WRONG = frozenset({"Md5Mismatch", "Crc64Mismatch", "InvalidStructuredMessage"})
-"""Errors of a body that came whole, and is not what its sender announced."""
+"""Errors of a body that came whole, but is not what its sender declared."""
 _ENCRYPTED = {"x-ms-request-server-encrypted": "true"}
 
 
 def put_blob(shared: Shared, call: Call, through: Through) -> Response:
-    """Put Blob: all of it in one request."""
+    """Put Blob: send all of it in one request."""
     if call.headers.get("x-ms-blob-type") != "BlockBlob":
         raise BlobError("UnsupportedHeader", HeaderName="x-ms-blob-type")
     _refuse_others(call)
     body = bodies.Announced(call.headers, MAX_BLOB)
     _check_new(call, through)
-    declared, facts = _told(call)
+    declared, facts = _declared(call)
     facts["properties"] = {**headers.read_own_properties(call.headers), **facts["properties"]}
     if body.length == 0:
-        told = body.take(shared.body(call), Dropped(), shared.stall_seconds)
-        return _made(block_list.commit_blocks(through, call.blob, [], declared, facts), told)
+        sums = body.take(shared.body(call), Dropped(), shared.stall_seconds)
+        return _made(block_list.commit_blocks(through, call.blob, [], declared, facts), sums)
     with block_staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
-        told = _taken(shared, call, body, block, through)
+        sums = _taken(shared, call, body, block, through)
         block.keep()
-    if "Content-MD5" in told:  # what was checked stays with the blob, unless its sender set another
-        facts["properties"].setdefault("Content-MD5", told["Content-MD5"])
-    return _made(block_list.commit_one(through, block, call.blob, declared, facts), told)
+    if "Content-MD5" in sums:  # the checked sum stays with the blob, unless its sender set another
+        facts["properties"].setdefault("Content-MD5", sums["Content-MD5"])
+    return _made(block_list.commit_one(through, block, call.blob, declared, facts), sums)
 
 
 def _taken(
     shared: Shared, call: Call, body: bodies.Announced, block: block_staging.StagedBlock, through: Through
 ) -> dict[str, str]:
-    """The whole blob's content; one that is not what was announced leaves nothing behind."""
+    """Take the whole blob's content, and return its sums; one that is not what was declared leaves nothing behind."""
     try:
         return body.take(shared.body(call), block, shared.stall_seconds)
     except BlobError as error:
@@ -77,39 +77,36 @@ def _taken(
 
 
 def put_block(shared: Shared, call: Call, through: Through) -> Response:
-    """Put Block: one of many, in any order."""
+    """Put Block: send one of many, in any order."""
     _refuse_others(call)
     if "blockid" not in call.query:
         raise BlobError("MissingRequiredQueryParameter", QueryParameterName="blockid")
     block_id = check_block_id(call.query["blockid"])
     body = bodies.Announced(call.headers, MAX_BLOCK)
     if body.length == 0:
-        raise BlobError("InvalidHeaderValue", HeaderName="Content-Length", Reason="a block is not empty")
-    # The collection is the list's to say; what comes with a block already is refused before the other bytes come.
-    declared, _ = _told(call)
+        raise BlobError("InvalidHeaderValue", HeaderName="Content-Length", Reason="the block is empty")
+    # The block list declares the collection; what a block declares already is refused before the other bytes come.
+    declared, _ = _declared(call)
     try:
         begun = block_staging.begin_block(through, shared.blocks, call.blob, block_id, body.length, declared)
     except Conflict as error:
-        if (
-            error.reason == "blob-complete"
-        ):  # a block cannot say If-None-Match; its list would, and be told this
+        # A block cannot carry If-None-Match; its list would, and get this.
+        if error.reason == "blob-complete":
             raise BlobError("BlobAlreadyExists", Reason=error.message) from None
         raise
     with begun as block:
-        told = body.take(shared.body(call), block, shared.stall_seconds)
+        sums = body.take(shared.body(call), block, shared.stall_seconds)
         block.keep()
-    return Response(status=201, headers={**told, **_ENCRYPTED})
+    return Response(status=201, headers={**sums, **_ENCRYPTED})
 
 
 def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
-    """Put Block List: the blocks, in this order, are the blob."""
+    """Put Block List: commit the blocks, in this order, as the blob."""
     _refuse_others(call, BODY)
     document = bodies.gather(shared.body(call), call.headers, MAX_LIST_BYTES, shared.stall_seconds)
     wanted = read_block_list(document)
-    declared, facts = _told(call)
-    if not _is_whole(
-        call, through
-    ):  # what is there already is asked of the list first: it may be the same again
+    declared, facts = _declared(call)
+    if not _is_whole(call, through):  # a whole blob is compared with the list first: it can be the same again
         headers.check_conditions(call.headers, None, None, reading=False)
     try:
         bundle = block_list.commit_blocks(through, call.blob, wanted, declared, facts)
@@ -121,7 +118,7 @@ def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
 
 
 def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
-    """Get Block List: what the server has, so that a client goes on from there."""
+    """Get Block List: list what the server has, so that a client can continue from there."""
     kind = call.query.get("blocklisttype", "committed")
     if kind not in ("committed", "uncommitted", "all"):
         raise BlobError("InvalidQueryParameterValue", QueryParameterName="blocklisttype")
@@ -131,17 +128,17 @@ def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
         **({"CommittedBlocks": blocks.committed} if kind != "uncommitted" else {}),
         **({"UncommittedBlocks": blocks.uncommitted} if kind != "committed" else {}),
     }
-    told = {**version_headers(blocks.blob)} if whole else {}
-    told |= {"x-ms-blob-content-length": str(blocks.blob.size), BUNDLE: blocks.blob.id}
-    return Response(documents.block_list(lists), 200, told, content_type="application/xml")
+    shown = {**version_headers(blocks.blob)} if whole else {}
+    shown |= {"x-ms-blob-content-length": str(blocks.blob.size), BUNDLE: blocks.blob.id}
+    return Response(documents.block_list(lists), 200, shown, content_type="application/xml")
 
 
 def properties(_shared: Shared, call: Call, through: Through) -> Response:
-    """Get Blob Properties: everything but a byte of its content."""
+    """Get Blob Properties: show everything but the content."""
     bundle = block_list.get_blob(through, call.blob)
     headers.check_conditions(call.headers, etag_of(bundle), modified_of(bundle), reading=True)
     facts = json.loads(bundle.blob_facts or "{}")
-    told = {
+    shown = {
         "Content-Type": "application/octet-stream",
         **facts.get("properties", {}),
         **version_headers(bundle),
@@ -154,15 +151,15 @@ def properties(_shared: Shared, call: Call, through: Through) -> Response:
         "x-ms-server-encrypted": "true",
         **{f"{headers.META}{name}": value for name, value in facts.get("metadata", {}).items()},
     }
-    return Response(status=200, headers=told)
+    return Response(status=200, headers=shown)
 
 
 def receipt(_shared: Shared, call: Call, through: Through) -> Response:
-    """The signed intake receipt, an operation of ours: whoever sent a blob can prove that it was received."""
+    """Return the signed intake receipt, an operation of ours: a sender can prove that the blob was received."""
     bundle = block_list.get_blob(through, call.blob)
     if bundle.state == BundleState.DAMAGED:
         raise BlobError(
-            "InvalidBlobOrBlock", Reason="what is stored is not what was announced: have it erased"
+            "InvalidBlobOrBlock", Reason="the stored bytes are not those declared: have the bundle erased"
         )
     try:
         document = receipts.hand_out(through.custody, bundle.id)
@@ -172,22 +169,23 @@ def receipt(_shared: Shared, call: Call, through: Through) -> Response:
 
 
 def delete(_shared: Shared, call: Call, through: Through) -> Response:
-    """Delete Blob: only one that was begun and never committed, or an empty one."""
+    """Delete Blob: give up one that was begun and never committed, or an empty one."""
     block_list.give_up_blob(through, call.blob)
     return Response(status=202)
 
 
 def change(_shared: Shared, call: Call, through: Through) -> Response:
-    """Set Blob Metadata or Properties: what `touch` asks for. What stands beside a sealed blob stays as it is."""
+    """Set Blob Metadata or Properties, which `touch` asks for: refuse, because those of a sealed blob never change."""
     block_list.get_blob(through, call.blob)
-    raise BlobError("BlobImmutableDueToPolicy", Reason="what was sent with a blob stays with it")
+    raise BlobError("BlobImmutableDueToPolicy", Reason="a blob's metadata and properties cannot be changed")
 
 
-def _made(bundle: Row[Any], told: Mapping[str, str]) -> Response:
-    return Response(status=201, headers={**version_headers(bundle), **told, **_ENCRYPTED})
+def _made(bundle: Row[Any], sums: Mapping[str, str]) -> Response:
+    return Response(status=201, headers={**version_headers(bundle), **sums, **_ENCRYPTED})
 
 
 def shown_time(bundle: Row[Any]) -> str:
+    """Return when the blob was made, as its headers show it."""
     return version_headers(bundle)["Last-Modified"]
 
 
@@ -198,7 +196,7 @@ def _refuse_others(call: Call, *more: str) -> None:
 
 
 def _check_new(call: Call, through: Through) -> None:
-    """The request's conditions, and that there is no such blob yet but an empty one: before its bytes move."""
+    """Check, before bytes move, the request's conditions and that there is no such blob yet, except an empty one."""
     found = _find(call, through)
     whole = found is not None and found.state != BundleState.STAGING
     etag, modified = (etag_of(found), modified_of(found)) if found is not None and whole else (None, None)
@@ -217,8 +215,8 @@ def _find(call: Call, through: Through) -> Row[Any] | None:
         return block_staging.find_blob(reads, through.link.row.id, call.blob)
 
 
-def _told(call: Call) -> tuple[Declared, dict[str, Any]]:
-    """The collection that the metadata declares, and what is kept of the headers."""
+def _declared(call: Call) -> tuple[Declared, dict[str, Any]]:
+    """Return the collection that the metadata declares, and the headers that are kept."""
     metadata = headers.read_metadata(call.headers.items())
     properties = headers.read_properties(call.headers)
     return headers.declared(metadata), {"metadata": metadata, "properties": properties}

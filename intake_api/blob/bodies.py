@@ -1,9 +1,9 @@
-"""Request bodies: into a block, into memory when they are small, or away.
+"""Request bodies: into a block, into memory if small, or discarded; and their checksums.
 
-What a sender summed is checked before the block counts. CRC64 is that of the service (reflected polynomial
+A sender's checksum is verified before the block counts. CRC64 is the Blob service's (reflected polynomial
 0x9A6C9329AC4BC9B5, known as CRC-64/NVME), by a library that takes 20 microseconds a megabyte and does not hold the
-interpreter meanwhile; so it is summed always, and told, and once more for each segment of a structured body. MD5 costs
-more than all else together and is summed when asked.
+interpreter meanwhile. So it is always calculated and returned, and once more for each segment of a structured body. MD5
+costs more than all else together, and is calculated only if the sender gave one.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from intake_api.http.pump import Body, Sink, pump
 
 
 class Sums:
-    """What the sender says that the body sums up to, and what it does."""
+    """A body's checksum: the one that its sender declares, and the one calculated."""
 
     def __init__(self, headers: Headers) -> None:
         self._md5 = digest_header(headers, "Content-MD5", 16, "InvalidMd5")
         self._crc64 = digest_header(headers, "x-ms-content-crc64", 8, "InvalidHeaderValue")
         if [self._md5 is not None, self._crc64 is not None, structured.BODY in headers].count(True) > 1:
-            raise BlobError("InvalidInput", Reason="send one checksum, not two")
+            raise BlobError("InvalidInput", Reason="the request has several checksums: send only one")
         self._hash = None if self._md5 is None else hashlib.md5(usedforsecurity=False)
         self._crc = 0
 
@@ -38,7 +38,7 @@ class Sums:
             self._crc = crc64nvme(piece, self._crc)
 
     def check(self) -> dict[str, str]:
-        """The header that tells the sum; a sum that differs is an error."""
+        """Return the response header with the sum; raise BlobError if it differs from the declared one."""
         if self._hash is not None:
             digest = self._hash.digest()
             if digest != self._md5:
@@ -55,7 +55,7 @@ def _base64(digest: bytes) -> str:
 
 
 class _Summed:
-    """Sums a piece up, then passes it on."""
+    """A sink that adds each piece to the sum, then passes it on."""
 
     def __init__(self, sums: Sums, sink: Sink) -> None:
         self._sums, self._sink = sums, sink
@@ -74,7 +74,7 @@ class _Gathered:
 
 
 class Announced:
-    """A body as the request's headers announce it; `length` is that of its content, `most` at most."""
+    """A body as the request's headers declare it; `length` is that of its content, at most `most`."""
 
     def __init__(self, headers: Headers, most: int) -> None:
         content = structured.content_length(headers)
@@ -88,7 +88,7 @@ class Announced:
             raise BlobError("RequestBodyTooLarge", MaxLimit=str(most))
 
     def take(self, stream: Body, sink: Sink, stall_seconds: float) -> dict[str, str]:
-        """Pass the content to the sink; the headers that tell its sum. An error unless all came, as summed."""
+        """Pass the content to the sink, and return the headers with its sum. BlobError unless all came and matches."""
         if self._structured:
             message = structured.Message(self._carried, self.length, sink)
             self._pump(stream, message, stall_seconds)
@@ -99,11 +99,11 @@ class Announced:
     def _pump(self, stream: Body, sink: Sink, stall_seconds: float) -> None:
         result = pump(stream, self._carried, sink, stall_seconds)
         if result.stalled or result.cut:
-            raise BlobError("OperationTimedOut", Reason=f"{result.taken} of {self._carried} bytes came")
+            raise BlobError("OperationTimedOut", Reason=f"only {result.taken} of {self._carried} bytes came")
 
 
 def gather(stream: Body, headers: Headers, most: int, stall_seconds: float) -> bytes:
-    """A small body, whole."""
+    """Read a small body whole."""
     gathered = _Gathered()
     Announced(headers, most).take(stream, gathered, stall_seconds)
     return bytes(gathered.content)

@@ -1,4 +1,4 @@
-"""Operations on a container: what is in it, and that it is there."""
+"""Operations on a container: its properties, and the list of its blobs."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _IGNORED = frozenset(
         "deletedwithversions",
     }
 )
-"""Things that there are none of."""
+"""Things of which there are none here."""
 
 
 def properties(_shared: Shared, _call: Call, through: Through) -> Response:
-    """Get Container Properties."""
+    """Get Container Properties: show them."""
     link = through.link.row
-    told = {
+    shown = {
         "ETag": f'"{link.id}"',
         "Last-Modified": http_date(link.created_at),
         "x-ms-lease-state": "available",
@@ -47,11 +47,11 @@ def properties(_shared: Shared, _call: Call, through: Through) -> Response:
         "x-ms-has-immutability-policy": "false",
         "x-ms-has-legal-hold": "false",
     }
-    return Response(status=200, headers=told)
+    return Response(status=200, headers=shown)
 
 
 def list_blobs(_shared: Shared, call: Call, through: Through) -> Response:
-    """List Blobs: by name, a page at a time; with a delimiter, what has it behind the prefix is told as one name."""
+    """List Blobs: by name, a page at a time; with a delimiter, names that share all up to it become one entry."""
     include = {word for word in call.query.get("include", "").lower().split(",") if word}
     if include - _INCLUDES - _IGNORED:
         raise BlobError("InvalidQueryParameterValue", QueryParameterName="include")
@@ -75,9 +75,9 @@ def list_blobs(_shared: Shared, call: Call, through: Through) -> Response:
 
 
 Entry = Row[Any] | str
-"""A blob, or the name that several have in common up to the delimiter."""
+"""A blob, or the beginning, up to the delimiter, that several names share."""
 _LAST = "\U0010ffff"
-"""Stands behind every character that a blob's name can have."""
+"""A character that sorts after every one that a blob's name can have."""
 
 
 def _entries(
@@ -87,7 +87,7 @@ def _entries(
     after: str | None,
     most: int,
 ) -> list[Entry]:
-    """Up to `most` entries behind `after`; blobs that are told by a common name are not fetched one by one."""
+    """Return up to `most` entries after `after`; blobs under a common beginning are not fetched one by one."""
     entries: list[Entry] = []
     while len(entries) < most:
         limit = most - len(entries)
@@ -109,7 +109,7 @@ def _entry(bundle: Row[Any], prefix: str, delimiter: str) -> Entry:
 
 
 def _last_of(entry: Entry) -> str:
-    """A name that stands behind all that the entry tells of, and before any other."""
+    """Return a name that sorts after all blobs of the entry, and before any other."""
     return entry + _LAST if isinstance(entry, str) else entry.blob_name
 
 
@@ -121,11 +121,11 @@ def _listed(entry: Entry, *, metadata: bool) -> documents.Listed:
 
 
 def _properties(bundle: Row[Any], facts: dict[str, Any]) -> documents.Pairs:
-    told = version_headers(bundle)
+    version = version_headers(bundle)
     return [
         ("Creation-Time", http_date(bundle.created_at)),
-        ("Last-Modified", told["Last-Modified"]),
-        ("Etag", told["ETag"].strip('"')),
+        ("Last-Modified", version["Last-Modified"]),
+        ("Etag", version["ETag"].strip('"')),
         ("Content-Length", str(bundle.size)),
         *{"Content-Type": "application/octet-stream", **facts.get("properties", {})}.items(),
         ("BlobType", "BlockBlob"),

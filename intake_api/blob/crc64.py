@@ -1,4 +1,4 @@
-"""The Blob service's checksum: CRC-64/NVME, as clients and this service write it (x-ms-content-crc64)."""
+"""The Blob service's checksum: CRC-64/NVME, as x-ms-content-crc64 carries it."""
 
 from __future__ import annotations
 

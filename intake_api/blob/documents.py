@@ -1,10 +1,9 @@
-"""Block ids and block lists, as clients send them. Pure.
+"""The XML that clients send (block lists) and get (errors, lists), and block ids. Pure.
 
-- A block id is base64 of 1 to 64 bytes, in the one form that base64 has for them. That all ids of a blob are equally
-  long is checked where they are kept.
-- A list is XML without a document type: entities have no business in it. It names at most 50,000 blocks.
-
-The Blob service's documents, written. What XML cannot hold (control characters) is in no name that is kept.
+- A block id is base64 of 1 to 64 bytes, in its one canonical form. Where ids are kept it is checked that all of one
+  blob have the same length.
+- A block list is XML without a document type: it needs no entities. It names at most 50,000 blocks.
+- Stored names never contain control characters, so every response can be written as XML.
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ _KINDS = frozenset(kind.value for kind in BlockKind)
 
 
 def check_block_id(text: str) -> str:
-    """The block id, when it is one."""
+    """Return `text` if it is a block id; BlobError otherwise."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raw = b""
     if not 1 <= len(raw) <= MAX_ID_BYTES or base64.b64encode(raw).decode() != text:
-        raise BlobError("InvalidQueryParameterValue", QueryParameterName="blockid", Reason="not a block id")
+        reason = f"not a block ID: send base64 of 1 to {MAX_ID_BYTES} bytes"
+        raise BlobError("InvalidQueryParameterValue", QueryParameterName="blockid", Reason=reason)
     return text
 
 
 def read_block_list(document: bytes) -> list[Wanted]:
-    """The entries of a Put Block List body, in order."""
+    """Read the entries of a Put Block List body, in order."""
     reader = _Reader()
     parser = expat.ParserCreate()
     parser.StartElementHandler = reader.start
@@ -48,7 +48,7 @@ def read_block_list(document: bytes) -> list[Wanted]:
     try:
         for start in range(0, len(document), _STEP):
             parser.Parse(document[start : start + _STEP], False)
-            if start - parser.CurrentByteIndex > _STEP:  # a tag that does not end: attributes, a name
+            if start - parser.CurrentByteIndex > _STEP:  # a tag that does not end: a long name or attributes
                 raise BlobError("InvalidXmlDocument")
         parser.Parse(b"", True)
     except (expat.ExpatError, ValueError, LookupError):
@@ -61,7 +61,7 @@ def _refuse_document_type(*_named: object) -> None:
 
 
 class _Reader:
-    """Collects `<BlockList>` and what it holds; anything else is an error."""
+    """A collector of the entries of `<BlockList>`; anything else is an error."""
 
     def __init__(self) -> None:
         self.wanted: list[Wanted] = []
@@ -97,18 +97,18 @@ class _Reader:
 
 Pairs = Iterable[tuple[str, str]]
 Listed = tuple[str, Pairs | None, Mapping[str, str] | None]
-"""A blob's name, properties, and metadata if that was asked for; without properties: a name that blobs begin with."""
+"""A blob's name, properties, and metadata if requested; without properties: a common beginning of names."""
 
 
 def error(code: str, message: str, request_id: str, at: str, facts: Mapping[str, str]) -> bytes:
-    """An error's document."""
+    """Write the response body of an error."""
     root = Tree.Element("Error")
     _add(root, [("Code", code), ("Message", f"{message}\nRequestId:{request_id}\nTime:{at}"), *facts.items()])
     return _document(root)
 
 
 def block_list(lists: Mapping[str, Sequence[tuple[str, int]]]) -> bytes:
-    """The answer of Get Block List: the lists asked for, by element name, of (block id, length)."""
+    """Write the response body of Get Block List: the requested lists, by element name, of (block id, length)."""
     root = Tree.Element("BlockList")
     for name, blocks in lists.items():
         part = Tree.SubElement(root, name)
@@ -123,7 +123,7 @@ def blob_list(
     blobs: Iterable[Listed],
     next_marker: str,
 ) -> bytes:
-    """The answer of List Blobs."""
+    """Write the response body of List Blobs."""
     root = Tree.Element("EnumerationResults", {"ContainerName": container})
     _add(root, asked)
     listed = Tree.SubElement(root, "Blobs")

@@ -27,16 +27,16 @@ KEPT = {
     "x-ms-blob-content-disposition": "Content-Disposition",
     "x-ms-blob-content-md5": "Content-MD5",
 }
-"""Properties that a sender sets and is told again."""
+"""Properties that a sender sets and gets back."""
 OWN = ("Content-Type", "Content-Encoding", "Content-Language", "Cache-Control")
-"""Those of Put Blob, whose body is the blob."""
+"""Headers of Put Blob that are properties too: its body is the blob."""
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _SHOWN = re.compile(r"[\x20-\x7e]{1,1024}", re.ASCII)
 _ASKED = frozenset(DeclaredCollection().fields) - {"stamp"}
 
 
 def content_length(headers: Headers, most: int) -> int:
-    """The body's length, which must be told, and be no more than `most`."""
+    """Return the body's length, which must be given and be at most `most`."""
     if "Content-Length" not in headers or "Transfer-Encoding" in headers:
         raise BlobError("MissingContentLengthHeader")
     length = whole_number(headers, "Content-Length")
@@ -46,7 +46,7 @@ def content_length(headers: Headers, most: int) -> int:
 
 
 def whole_number(headers: Headers, name: str) -> int:
-    """The number in a header that is there."""
+    """Read the number in a header that is present."""
     text = headers[name]
     if not text.isascii() or not text.isdigit() or len(text) > 18:
         raise BlobError("InvalidHeaderValue", HeaderName=name)
@@ -54,7 +54,7 @@ def whole_number(headers: Headers, name: str) -> int:
 
 
 def digest_header(headers: Headers, name: str, length: int, wrong: str) -> bytes | None:
-    """The digest of `length` bytes in the header, if it is there."""
+    """Read the digest of `length` bytes from the header, if it is present."""
     text = headers.get(name)
     if text is None:
         return None
@@ -68,7 +68,7 @@ def digest_header(headers: Headers, name: str, length: int, wrong: str) -> bytes
 
 
 def read_metadata(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The x-ms-meta- headers, by name."""
+    """Read the x-ms-meta- headers, by name."""
     pairs = [(name[len(META) :], value) for name, value in headers if name.lower().startswith(META)]
     found = {name.lower().replace("-", "_"): value for name, value in pairs}
     if len(found) != len(pairs) or not all(_NAME.fullmatch(name) for name in found):
@@ -79,7 +79,7 @@ def read_metadata(headers: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def read_properties(headers: Headers) -> dict[str, str]:
-    """The blob's properties as its sender sets them."""
+    """Read the blob's properties as its sender sets them."""
     found = {shown: headers[name] for name, shown in KEPT.items() if headers.get(name)}
     if not all(_SHOWN.fullmatch(value) for value in found.values()):
         raise BlobError("InvalidHeaderValue")
@@ -87,7 +87,7 @@ def read_properties(headers: Headers) -> dict[str, str]:
 
 
 def read_own_properties(headers: Headers) -> dict[str, str]:
-    """Put Blob's own headers, which count where x-ms-blob-... say nothing."""
+    """Read Put Blob's own headers, which count where no x-ms-blob-... header is given."""
     found = {name: headers[name] for name in OWN if headers.get(name)}
     for name, value in found.items():
         if not _SHOWN.fullmatch(value):
@@ -96,21 +96,19 @@ def read_own_properties(headers: Headers) -> dict[str, str]:
 
 
 def declared(metadata: Mapping[str, str]) -> Declared:
-    """What the metadata says of the collection, by the names that every way in uses."""
+    """Read what the metadata declares of the collection, by the names that every way in uses."""
     said = {name: value for name, value in metadata.items() if name in _ASKED}
     try:
         read: dict[str, Any] = DeclaredCollection().load(said, partial=True)
     except ma.ValidationError as error:
-        raise BlobError(
-            "InvalidMetadata", Reason=f"not acceptable: {', '.join(error.messages_dict)}"
-        ) from None
+        raise BlobError("InvalidMetadata", Reason=f"wrong values: {', '.join(error.messages_dict)}") from None
     if read.get("sha256"):
         read["sha256"] = read["sha256"].lower()
     return Declared(**read)
 
 
 def check_conditions(headers: Headers, etag: str | None, modified: datetime | None, *, reading: bool) -> None:
-    """RFC 9110 section 13, in the service's words; `etag` is None where no blob is."""
+    """Check the conditions (RFC 9110 section 13), with the Blob service's errors. `etag=None`: there is no blob."""
     tags = headers.get("If-Match")
     if tags is not None and (etag is None or not _names(tags, etag)):
         raise BlobError("ConditionNotMet")

@@ -1,4 +1,4 @@
-"""An upload link's address: made when it is issued; checked, by the endpoint's own rules, when somebody pastes one."""
+"""An upload link's address: made when issued; checked by the endpoint's own rules when pasted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from retention.keys.signing import LinkKeys
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Checked:
-    """`reason` and `detail` say why not; both None when it is accepted."""
+    """The result of a check: `reason` and `detail` say why an address is refused; both None when it is accepted."""
 
     reason: str | None = None
     detail: str | None = None
@@ -32,7 +32,7 @@ class Checked:
 
 
 def issue(keys: LinkKeys, origin: str, link: Row[Any]) -> str:
-    """The address that lets in whoever has it."""
+    """Make the link's address, which lets in whoever has it."""
     query = sas.make(
         container_of(link.id),
         keys.key_of(link.id),
@@ -45,14 +45,16 @@ def issue(keys: LinkKeys, origin: str, link: Row[Any]) -> str:
 
 
 def check(custody: Custody, keys: LinkKeys, origin: str, url: str) -> Checked:
-    """Whether a stamp could send through this address now, wherever it is."""
+    """Check whether a stamp could send through this address now, from any IP address."""
     try:
         pasted, ours = urlsplit(url.strip()), urlsplit(origin)
         same = (pasted.scheme, pasted.hostname, pasted.port) == (ours.scheme, ours.hostname, ours.port)
     except ValueError:
-        return Checked(reason="malformed", detail="this is not an address")
+        return Checked(reason="malformed", detail="this is not a URL")
     if not same:
-        return Checked(reason="host", detail=f"upload links of this service begin with {origin}/")
+        return Checked(
+            reason="host", detail=f"another host's: this service's upload links begin with {origin}/"
+        )
     query, place = sas.read_query(pasted.query), read_path(pasted.path)
     if query is None or place.link_id is None:
         return Checked(reason="malformed", detail="this is not the address of an upload link")
@@ -61,7 +63,7 @@ def check(custody: Custody, keys: LinkKeys, origin: str, url: str) -> Checked:
     denied = sas.verify(query, place.container, key, now, secure=True, address=None)
     if denied is not None and denied.reason == "signature":
         return Checked(
-            reason="signature", detail="the signature is not right: paste the whole address as issued"
+            reason="signature", detail="the signature does not match: paste the whole address as issued"
         )
     if link is None:
         gone = denied or sas.NOT_ON_RECORD
@@ -73,6 +75,6 @@ def check(custody: Custody, keys: LinkKeys, origin: str, url: str) -> Checked:
         return Checked(reason=denied.reason, detail=denied.detail, **known)
     if not sas.allows(query, "cw"):
         return Checked(
-            reason="permission", detail="the link lets nobody send: it lacks create and write", **known
+            reason="permission", detail="the link is not for sending: it lacks create and write", **known
         )
     return Checked(**known)

@@ -1,7 +1,4 @@
-"""One request, as far as every operation needs it, and what every answer carries.
-
-What the operations share: custody, the requests that write, and how long a silent body is waited for.
-"""
+"""A parsed request, what all operations share, and the headers of every response."""
 
 from __future__ import annotations
 
@@ -30,13 +27,13 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 BUNDLE = "x-casevault-bundle"
-"""Tells a sender, of its own blob, the bundle that it is: what its receipt and the service's people call it."""
+"""A header that tells a sender its blob's bundle id, which receipts and the service's people use."""
 _ECHOED = re.compile(r"[\x21-\x7e]{1,1024}", re.ASCII)
 
 
 @dataclass(slots=True)
 class Call:
-    """The query is never shown: its signature lets in whoever holds it."""
+    """A parsed request. Its query is never shown: the signature lets in whoever holds it."""
 
     environ: WSGIEnvironment
     request_id: str
@@ -63,13 +60,13 @@ class Call:
 
 
 def new_request_id() -> str:
-    """In the service's form: clients parse it as one."""
+    """Make a request id in the Blob service's form, as which clients parse it."""
     text = secrets.token_hex(16)
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))
 
 
 def read(environ: WSGIEnvironment, request_id: str) -> Call:
-    """The request that the server hands over."""
+    """Parse the WSGI environ into a Call; BlobError if it is malformed."""
     if not is_one_host(environ):
         raise BlobError("InvalidHeaderValue", HeaderName="Host")
     query = read_query(environ.get("QUERY_STRING", ""))
@@ -84,26 +81,27 @@ def read(environ: WSGIEnvironment, request_id: str) -> Call:
 
 
 def etag_of(bundle: Row[Any]) -> str:
-    """A blob never changes once it is whole, so its bundle's id tells its version."""
+    """Return the blob's ETag, made from its bundle's id: a whole blob never changes."""
     return f'"0x{sha256(bundle.id.encode()).hexdigest()[:15].upper()}"'
 
 
 def modified_of(bundle: Row[Any]) -> datetime:
-    """When it was made whole."""
+    """Return when the blob was made whole."""
     moment: datetime = bundle.received_at or bundle.created_at
     return moment
 
 
 def version_headers(bundle: Row[Any]) -> dict[str, str]:
+    """Return the headers that name the blob's version and bundle."""
     return {"ETag": etag_of(bundle), "Last-Modified": http_date(modified_of(bundle)), BUNDLE: bundle.id}
 
 
 def refusal(error: BlobError, environ: WSGIEnvironment, request_id: str, now: datetime) -> Response:
-    """An error as the service tells it; HEAD has the code alone."""
+    """Make the response to an error, as the Blob service does; HEAD gets the code alone."""
     document = documents.error(error.code, error.message, request_id, now.isoformat(), error.facts)
     bodiless = environ["REQUEST_METHOD"] == "HEAD" or error.status == 304
     response = Response(b"" if bodiless else document, error.status, content_type="application/xml")
-    if bodiless:  # clients that read a type read a document of it: the C++ SDK, so pyarrow
+    if bodiless:  # given a type, some clients read a document of it: the C++ SDK, so pyarrow
         del response.headers["Content-Type"]
     response.headers["x-ms-error-code"] = error.code
     if error.status == 401:
@@ -114,13 +112,13 @@ def refusal(error: BlobError, environ: WSGIEnvironment, request_id: str, now: da
 
 
 def finish(response: Response, environ: WSGIEnvironment, request_id: str) -> Response:
-    """What every answer says, whoever asked."""
+    """Add the headers of every response."""
     headers = response.headers
     headers["x-ms-request-id"] = headers["X-Request-Id"] = request_id
     headers["x-ms-version"] = _echo(environ.get("HTTP_X_MS_VERSION")) or VERSION
     if client_id := _echo(environ.get("HTTP_X_MS_CLIENT_REQUEST_ID")):
         headers["x-ms-client-request-id"] = client_id
-    headers.setdefault("Cache-Control", "no-store")  # a blob's own, as its sender set it, is told with it
+    headers.setdefault("Cache-Control", "no-store")  # a blob's own, set by its sender, is kept
     headers["X-Content-Type-Options"] = "nosniff"
     return response
 
@@ -129,22 +127,20 @@ def _echo(text: str | None) -> str | None:
     return text if text is not None and _ECHOED.fullmatch(text) else None
 
 
-if TYPE_CHECKING:
-    pass
-
-
 TAKEN = "casevault.body-taken"
-"""In the environment of a request whose body somebody reads: an answer need not wait for it any more."""
+"""A key in the WSGI environ of a request whose body an operation reads: a refusal need not drain it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
+    """What all operations share: custody, the requests that write, and how long a silent body is waited for."""
+
     custody: Custody
     blocks: Stoppable
     stall_seconds: float
 
     def body(self, call: Call) -> Body:
-        """The request's body, for whoever reads it to its end."""
+        """Return the request's body, for an operation that reads it to its end."""
         call.environ[TAKEN] = True
         body: Body = call.environ["wsgi.input"]
         return body

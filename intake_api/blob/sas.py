@@ -2,9 +2,9 @@
 
 - A service SAS for a container (sr=c), signed with the link's own key: HMAC-SHA256 over the decoded values, one a line.
   Versions 2018-11-09 to 2020-10-02 sign fifteen lines; from 2020-12-06 on there is one more, the encryption scope.
-- The signature is compared in constant time, before anything else is told about the link.
-- Every signed word is honoured: start (with 15 minutes of skew, as there), expiry, permissions, protocol, addresses.
-- A parameter that comes twice, another resource, a stored policy or a user delegation: not ours, so not valid.
+- The signature is compared in constant time, before anything else is revealed about the link.
+- Every signed field is honoured: start (with Azure's 15 minutes of skew), expiry, permissions, protocol, addresses.
+- A duplicate parameter, another resource, a stored policy or a user delegation is not ours, so not valid.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from urllib.parse import quote, unquote
 from retention.domain.upload_link import START_SKEW, covers
 
 ACCOUNT = "casevault"
-"""The account's name in signatures, and in addresses of a bare IP address."""
+"""The account's name in signatures, and in URLs with a bare IP address."""
 VERSION = "2023-11-03"
-"""Of the signatures made here: known to every client in use."""
+"""The version of the signatures made here: known to every client in use."""
 OLDEST, WITH_SCOPE = "2018-11-09", "2020-12-06"
 _VERSION = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,7})?)?Z)?", re.ASCII)
@@ -32,7 +32,7 @@ _MOST_QUERY = 8192
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """`code` is the service's; `reason` is ours, for the log and for a check; `detail` is for the caller."""
+    """A refusal. `code` is the Blob service's; `reason` is ours, for log and check; `detail` is for the caller."""
 
     code: str
     reason: str
@@ -43,13 +43,14 @@ NO_MATCH = Denied("AuthenticationFailed", "signature", "Signature did not match.
 NOT_ON_RECORD = Denied(
     "AuthenticationFailed",
     "not-on-record",
-    "This service issued the link and has no record of it: its database was restored from before. Ask for a new link.",
+    "This service issued the link but has no record of it: its database was restored from an earlier back-up. Ask for "
+    "a new link.",
 )
-"""Only of an address whose signature is right: who made one up is not told what there is."""
+"""Only for an address with the right signature: whoever makes one up learns nothing of what exists."""
 
 
 def read_query(query: str) -> dict[str, str] | None:
-    """The parameters, decoded; None when one comes twice, or cannot be decoded. A plus sign is a plus sign."""
+    """Decode the parameters; None when one comes twice or cannot be decoded. A plus sign is a plus sign."""
     found: dict[str, str] = {}
     if len(query) > _MOST_QUERY:
         return None
@@ -66,7 +67,7 @@ def read_query(query: str) -> dict[str, str] | None:
 
 
 def string_to_sign(query: Mapping[str, str], container: str) -> str:
-    """What the signature covers."""
+    """Return the text that the signature covers."""
     scope = ("ses",) if query.get("sv", "") >= WITH_SCOPE else ()
     before = [query.get(name, "") for name in ("sp", "st", "se")]
     after = ("si", "sip", "spr", "sv", "sr", "snapshot", *scope, "rscc", "rscd", "rsce", "rscl", "rsct")
@@ -74,7 +75,7 @@ def string_to_sign(query: Mapping[str, str], container: str) -> str:
 
 
 def sign(query: Mapping[str, str], container: str, key: bytes) -> str:
-    """The signature, in base64."""
+    """Return the signature, in base64."""
     return base64.b64encode(
         hmac.digest(key, string_to_sign(query, container).encode(), sha256().name)
     ).decode()
@@ -90,7 +91,7 @@ def make(
     addresses: str | None,
     version: str = VERSION,
 ) -> str:
-    """The query of a container's address. https alone: nothing else carries a bundle."""
+    """Make the query of a container's address. https only: nothing else carries a bundle."""
     query = {"sv": version, "sr": "c", "sp": permissions, "st": _time(starts_at), "se": _time(expires_at)}
     query |= {"spr": "https", **({"sip": addresses} if addresses else {})}
     query["sig"] = sign(query, container, key)
@@ -104,9 +105,9 @@ def _time(moment: datetime) -> str:
 def verify(
     query: Mapping[str, str], container: str, key: bytes, now: datetime, *, secure: bool, address: str | None
 ) -> Denied | None:
-    """None when this signature lets its bearer in now; what it lets them do is asked of `allows`.
+    """Return None if this signature lets its bearer in now, else why not; `allows` says what it permits.
 
-    `address` is None when it is only asked whether the signature would do.
+    `address=None` skips the address check.
     """
     sent = query.get("sig", "")
     if not hmac.compare_digest(sent.encode(), sign(query, container, key).encode()):
@@ -116,7 +117,7 @@ def verify(
     if denied := _time_denied(query, now):
         return denied
     if query.get("spr", "https,http") == "https" and not secure:
-        return Denied("AuthorizationProtocolMismatch", "protocol", "The signature is for https alone.")
+        return Denied("AuthorizationProtocolMismatch", "protocol", "The signature is for https only.")
     if address is not None and "sip" in query and not covers(query["sip"], address):
         return Denied("AuthorizationSourceIPMismatch", "address", "The signature is not for this address.")
     return None
@@ -125,9 +126,9 @@ def verify(
 def _form(query: Mapping[str, str]) -> Denied | None:
     version = query.get("sv", "")
     if not _VERSION.fullmatch(version) or version < OLDEST:
-        return _failed("version", f"Signatures from version {OLDEST} on are accepted.")
+        return _failed("version", f"Signed version {version!r} is not accepted: use {OLDEST} or later.")
     if query.get("sr") != "c" or "skoid" in query or "ss" in query:
-        return _failed("resource", "Signatures of a container are accepted.")
+        return _failed("resource", "Only service signatures for a container (sr=c) are accepted.")
     if "si" in query:
         return _failed("identifier", "SAS identifier cannot be found for specified signed identifier")
     if query.get("spr", "https") not in ("https", "https,http") or not query.get("sp"):
@@ -149,7 +150,8 @@ def _time_denied(query: Mapping[str, str], now: datetime) -> Denied | None:
 
 
 def read_time(text: str) -> datetime | None:
-    """One of the forms that signatures use, UTC: a date, or a date and time down to minutes or less."""
+    """Read one of the forms that signatures use, in UTC: a date, or a date and time down to minutes or less; else
+    None."""
     if not _TIME.fullmatch(text):
         return None
     try:
@@ -160,7 +162,7 @@ def read_time(text: str) -> datetime | None:
 
 
 def allows(query: Mapping[str, str], any_of: str) -> bool:
-    """Whether the signed permissions hold one of these."""
+    """Tell whether the signed permissions include one of these."""
     return any(letter in query.get("sp", "") for letter in any_of)
 
 

@@ -1,4 +1,4 @@
-"""Structured bodies (XSM/1.0; properties=crc64): content in segments, each followed by its CRC64. Pure.
+"""Structured bodies (XSM/1.0; properties=crc64): segments of content, each with its CRC64. Pure.
 
 The format is Azure's (learn.microsoft.com/rest/api/storageservices/structured-body-format), integers little-endian:
 
@@ -6,9 +6,9 @@ The format is Azure's (learn.microsoft.com/rest/api/storageservices/structured-b
     segment  number u16, from 1 on | length of its content u64 | content | CRC64 of the content
     trailer  CRC64 of all content
 
-- What the headers of the request say must add up before a byte of the body moves.
-- Content is passed on as it comes, so a wrong sum shows only after its segment has gone by: whoever keeps the content
-  waits for `finish`.
+- The request's headers must add up before a byte of the body moves.
+- Content is passed on as it comes, so a wrong sum shows only after its segment has gone by: do not keep the content
+  before `finish`.
 """
 
 from __future__ import annotations
@@ -35,29 +35,28 @@ MOST_AROUND = AROUND + MAX_SEGMENTS * AROUND_SEGMENT
 
 
 def content_length(headers: Headers) -> int | None:
-    """The content's length, as announced; None when the body is not structured."""
+    """Return the content's declared length; None when the body is not structured."""
     kind = headers.get(BODY)
     if kind is None:
         return None
     if "".join(kind.split()).lower() != "".join(KIND.split()).lower():
-        raise BlobError("InvalidHeaderValue", HeaderName=BODY, Reason=f"only {KIND} is taken")
+        raise BlobError("InvalidHeaderValue", HeaderName=BODY, Reason=f"only {KIND} is supported")
     if CONTENT_LENGTH not in headers:
         raise BlobError("MissingRequiredHeader", HeaderName=CONTENT_LENGTH)
     return whole_number(headers, CONTENT_LENGTH)
 
 
 def count_segments(length: int, content: int) -> int:
-    """How many segments a message of `length` bytes has that carries `content` bytes."""
+    """Return the number of segments of a message of `length` bytes that carries `content` bytes."""
     segments, rest = divmod(length - content - AROUND, AROUND_SEGMENT)
     if rest or not 1 <= segments <= MAX_SEGMENTS:
-        raise BlobError(
-            "InvalidHeaderValue", HeaderName=CONTENT_LENGTH, Reason="no such content in such a body"
-        )
+        reason = f"{content} bytes of content do not fit a body of {length} bytes"
+        raise BlobError("InvalidHeaderValue", HeaderName=CONTENT_LENGTH, Reason=reason)
     return segments
 
 
 class Message:
-    """A message of `length` bytes that carries `content` bytes: fed in pieces of any size, its content passed on."""
+    """A message of `length` bytes that carries `content` bytes: takes pieces of any size, and passes the content on."""
 
     def __init__(self, length: int, content: int, sink: Sink) -> None:
         self._length, self._segments = length, count_segments(length, content)
@@ -70,7 +69,7 @@ class Message:
         self._expect(self._header, _HEADER)
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece. An empty one is passed on: it asks the sink whether to go on."""
+        """Take a piece. An empty one is passed on: it asks the sink whether to continue."""
         if not piece:
             self._sink.feed(piece)
         left = memoryview(piece)
@@ -78,9 +77,9 @@ class Message:
             left = left[self._take_content(left) if self._of_segment else self._take_frame(left) :]
 
     def finish(self) -> bytes:
-        """The CRC64 of all content, once all of it has come as announced."""
+        """Return the CRC64 of all content; BlobError unless all of it has come as declared."""
         if self._next is not None:
-            raise _invalid("the message ends too early")
+            raise _invalid("the message ended early")
         return _SUM.pack(self._sum)
 
     def _take_content(self, left: memoryview) -> int:
@@ -94,7 +93,7 @@ class Message:
 
     def _take_frame(self, left: memoryview) -> int:
         if self._next is None:
-            raise _invalid("the message goes on behind its end")
+            raise _invalid("the message continues after its end")
         piece = left[: self._wanted - len(self._frame)]
         self._frame += piece
         if len(self._frame) == self._wanted:
@@ -108,14 +107,14 @@ class Message:
 
     def _header(self, frame: bytes) -> None:
         if _HEADER.unpack(frame) != (VERSION, self._length, CRC64, self._segments):
-            raise _invalid("the header does not say what the request's headers do")
+            raise _invalid("the message's header does not match the request's headers")
         self._expect(self._begin_segment, _SEGMENT)
 
     def _begin_segment(self, frame: bytes) -> None:
         number, length = _SEGMENT.unpack(frame)
         last = number == self._segments
         if number != self._number + 1 or length > self._to_come or (last and length != self._to_come):
-            raise _invalid(f"segment {self._number + 1} is not as announced")
+            raise _invalid(f"segment {self._number + 1} has another number or length than expected")
         self._number, self._of_segment, self._segment_sum = number, length, 0
         self._expect(self._end_segment)
 
@@ -131,8 +130,8 @@ class Message:
         self._expect(None)
 
 
-def _check(announced: bytes, calculated: int) -> None:
-    if _SUM.unpack(announced) != (calculated,):
+def _check(declared: bytes, calculated: int) -> None:
+    if _SUM.unpack(declared) != (calculated,):
         raise BlobError("Crc64Mismatch")
 
 

@@ -1,11 +1,11 @@
-"""Pages of other origins that may send (CORS, https://fetch.spec.whatwg.org): from a list, and uploads alone.
+"""Pages of other origins that are allowed to send (CORS, https://fetch.spec.whatwg.org): uploads only.
 
 Rules:
-- An origin is compared as a whole with those that the deployment lists; there are no patterns, and none by default. Any
-  other page is told nothing, so that its browser keeps the response from it.
+- An origin is compared as a whole with those that the deployment lists; there are no patterns, and none is listed by
+  default. Any other page gets no CORS headers, so its browser keeps the response from it.
 - Only uploads (tus and their preflight) are open to pages; every other address stays closed to them.
-- A page brings its token in a header. Cookies are not used, so credentials are not allowed.
-- A browser asks first, without a token: the response is the same for every upload, whether or not it is there.
+- A page sends its token in a header. Cookies are not used, so credentials are not allowed.
+- A browser asks first, without a token: the response is the same for every upload, whether or not it exists.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from intake_api.http.hosts import is_loopback_address
 
 BLUEPRINTS = frozenset({"uploads", "preflight"})
-"""What pages may call."""
+"""Blueprints that pages are allowed to call."""
 EXPOSED = (
     *("Location", "Retry-After", "X-Request-Id", "WWW-Authenticate"),
     *("Tus-Resumable", "Tus-Version", "Tus-Extension", "Tus-Max-Size", "Tus-Checksum-Algorithm"),
@@ -29,7 +29,7 @@ EXPOSED = (
         "Upload-Concat",
     ),
 )
-"""Headers of responses that a page may read."""
+"""Response headers that a page is allowed to read."""
 _SENT = (
     *("Authorization", "Content-Type", "Tus-Resumable", "X-HTTP-Method-Override", "X-Request-ID"),
     *(
@@ -49,12 +49,12 @@ _PREFLIGHT = {
 
 
 def read_origins(text: str) -> frozenset[str]:
-    """The origins of a list separated by commas. ValueError for what no browser sends, or no page should come from."""
+    """Read a comma-separated list of origins. ValueError for one that no browser sends or no page should come from."""
     listed = [one.strip() for one in text.split(",")] if text.strip() else []
     for one in listed:
         if not _is_origin(one):
             raise ValueError(
-                f"{one!r} is no origin: write each as a browser sends it, like https://portal.example.com or "
+                f"{one!r} is not an origin: write each as a browser sends it, like https://portal.example.com or "
                 "https://portal.example.com:8443, in lower case, with no path and no *; http only on this machine"
             )
     return frozenset(listed)
@@ -64,7 +64,7 @@ def _is_origin(text: str) -> bool:
     try:
         parts = urlsplit(text)
         port, host = parts.port, parts.hostname or ""
-    except ValueError:  # a port or an address that is none
+    except ValueError:  # a malformed port or address
         return False
     if not host or "*" in host or not text.isascii() or parts.scheme not in ("https", "http"):
         return False
@@ -76,7 +76,7 @@ def _is_origin(text: str) -> bool:
 
 
 def headers_for(origin: str | None, listed: frozenset[str], *, preflight: bool) -> Mapping[str, str]:
-    """What a response to a page of this `origin` carries; nothing when it is not `listed`."""
+    """Return the CORS headers of a response to a page of `origin`; none when it is not `listed`."""
     if origin is None or origin not in listed:
         return {}
     allowed = {"Access-Control-Allow-Origin": origin}

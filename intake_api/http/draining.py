@@ -1,11 +1,13 @@
-"""Bodies that nobody wants are read away, so that the refusal is heard: who is still sending reads no answer, and a
-server that closes on them resets the connection.
+"""Reads and discards an unwanted body, so that its sender gets the refusal and no connection reset.
+
+A client that is still sending reads no response, and a server that closes on it resets the connection.
 
 Rules:
-- At most MOST_DRAINED bytes, and none of a body that announces more: it would be in vain.
-- For DRAIN_SECONDS at most; of somebody who was not let in only while there is no silence of STRANGERS_SECONDS.
-- Each holds a thread, so it needs a seat of its own (`seats`), unless it has that of an upload; others go unheard.
-- Who asked first (Expect: 100-continue) and was not told to go on sends nothing.
+- At most MOST_DRAINED bytes, and nothing of a body that declares more: it would be in vain.
+- For at most DRAIN_SECONDS; for an unauthenticated caller only until a silence of STRANGERS_SECONDS.
+- Draining holds a thread, so it needs a seat of its own (`seats`), unless the request has an upload's; without one the
+  body is not drained.
+- A client that asked first (Expect: 100-continue) and was not told to continue sends nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class _EnoughRead(Exception):
 
 
 class Dropped:
-    """A sink for what nobody wants; with `seconds` it takes it for no longer than that."""
+    """A sink that discards its input; for at most `seconds`, if given."""
 
     def __init__(self, seconds: float | None = None) -> None:
         self._until = None if seconds is None else time.monotonic() + seconds
@@ -41,7 +43,7 @@ class Dropped:
 
 
 def drain(environ: WSGIEnvironment, stall_seconds: float, let_in: Holder | None) -> None:
-    """Read away what is left of the request's body. None: of a stranger, counted by address."""
+    """Read and discard the rest of the request's body. `let_in=None`: an unauthenticated caller, counted by address."""
     left = _left(environ)
     if not left:
         return
@@ -56,12 +58,12 @@ def drain(environ: WSGIEnvironment, stall_seconds: float, let_in: Holder | None)
     with suppress(_EnoughRead):
         pump(body, left, Dropped(DRAIN_SECONDS), patience)
     if isinstance(body, Endable):
-        body.end()  # who has not sent it by now holds no thread longer
+        body.end()  # a sender that is not done by now holds no thread any longer
     seat.leave(Kind.DRAIN)
 
 
 def _left(environ: WSGIEnvironment) -> int:
-    """How many bytes are to be read away; 0 when there are none, or it would be in vain."""
+    """Return how many bytes to drain; 0 when there are none, or it would be in vain."""
     taken: int = getattr(environ["wsgi.input"], "taken", 0)
     if "HTTP_EXPECT" in environ and not taken:
         return 0

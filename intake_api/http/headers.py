@@ -1,8 +1,8 @@
-"""tus: a client behind a proxy that knows no PATCH or DELETE sends POST and says what it means.
+"""Refused calls, a method override for tus clients behind proxies, and Content-Disposition.
 
-A call that HTTP itself makes wrong, whatever it is about: missing length, wrong type, impossible range.
-
-Content-Disposition for a name that others chose (RFC 6266, RFC 8187). Pure.
+- A call is refused here when HTTP itself makes it wrong, whatever it is about: no length, wrong type, impossible range.
+- tus: a client behind a proxy that knows no PATCH or DELETE sends POST, and the method it means in a header.
+- Content-Disposition serves names that others chose (RFC 6266, RFC 8187).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 
 class CallRefused(Exception):
-    """`code` names a row of the table in `problem_codes`; headers go along with the answer."""
+    """A call that HTTP makes wrong. `code` names a row of `problem_codes`; the response carries `headers`."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ01234567
 
 
 def attachment(name: str) -> str:
-    """Save it, never show it; the name in ASCII for old readers, and as it is."""
+    """Return a header that saves, never shows, the file: its name in ASCII for old clients, and as it is."""
     last = name.replace("\\", "/").rsplit("/", 1)[-1] or "file"
     plain = "".join(c if c in _PLAIN else "_" for c in last)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='', errors='replace')}"
@@ -50,7 +50,7 @@ _OVERRIDABLE = frozenset({"PATCH", "DELETE", "HEAD"})
 
 
 class MethodOverride:
-    """Applies X-HTTP-Method-Override, on uploads alone and to POST alone."""
+    """WSGI middleware that applies X-HTTP-Method-Override, to a POST on uploads only."""
 
     def __init__(self, app: WSGIApplication) -> None:
         self._app = app
@@ -60,7 +60,7 @@ class MethodOverride:
         upload = environ.get("PATH_INFO", "").startswith("/uploads/")
         if upload and environ["REQUEST_METHOD"] == "POST" and meant in _OVERRIDABLE:
             environ["REQUEST_METHOD"] = meant
-            if meant == "HEAD":  # on the line it is a POST: its answer has the length of what is sent, none
+            if meant == "HEAD":  # on the wire it is a POST, so Content-Length must be that of the empty body
                 return self._app(environ, _bodiless(start_response))
         return self._app(environ, start_response)
 

@@ -1,8 +1,8 @@
-"""What counts as this machine talking to itself: 127.0.0.0/8, ::1, and the name localhost (RFC 6761 section 6.3).
+"""Loopback hosts (RFC 6761 section 6.3), and the check of the Host header (RFC 9112 section 3.2). Pure.
 
-The Host header: one, and a name that can be one (RFC 9112 section 3.2). Pure.
-
-The server hands a missing one over as empty, and two joined by a comma, which no name here may hold.
+- Loopback is 127.0.0.0/8, ::1, and the name localhost.
+- There must be one Host header, with a possible name. The server passes a missing one on as empty, and two joined by a
+  comma, which no name here can hold.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(:[0-9]{0,5
 
 
 def is_one_host(environ: Mapping[str, Any]) -> bool:
-    """Whether the request says which host it is for; HTTP/1.0 need not."""
+    """Tell whether the request names exactly one host; HTTP/1.0 need not name any."""
     host = environ.get("HTTP_HOST", "")
     if not host:
         return bool(environ.get("SERVER_PROTOCOL") != "HTTP/1.1")
@@ -24,6 +24,7 @@ def is_one_host(environ: Mapping[str, Any]) -> bool:
 
 
 def is_loopback_address(text: str) -> bool:
+    """Tell whether `text` is a loopback address; a name never is."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -34,11 +35,12 @@ def is_loopback_address(text: str) -> bool:
 
 
 def is_loopback_host(host: str) -> bool:
+    """Tell whether `host` is localhost or a loopback address."""
     return host.lower().rstrip(".") == "localhost" or is_loopback_address(host)
 
 
 def ensure_loopback(host: str) -> None:
-    """ValueError unless the host is loopback; any other name may resolve anywhere."""
+    """Raise ValueError unless the host is loopback; any other name could resolve anywhere."""
     if not is_loopback_host(host):
         raise ValueError(
             "the development issuer gives tokens to anybody, so it works only on 127.0.0.1, ::1 or localhost, "

@@ -1,21 +1,19 @@
-"""This process's connections: those on which nothing moves are ended, where the server knows no bound of its own.
+"""This process's connections: ends those on which nothing moves, where the server sets no bound.
 
-A caller that sends no more of its body, takes no more of its answer, asks nothing more, or vanished without a word:
-each holds a thread or a descriptor, and a read of the body cannot be called back.
+A caller that stops sending its body, reading its response or asking, or that vanishes without a word, holds a thread or
+a descriptor, and a read of the body cannot be called back.
 
 Rules:
 - A connection is idle while nothing is sent and less than LEAST_RATE arrives. Idle for `idle_seconds`, it is read no
-  further, so that a response (408) still goes out, and what had arrived is handed over; idle for twice that, it is
-  closed.
-- Near the most that may be open at once, the longest idle are closed before their time, and first those that never
-  brought a byte (the server bounds its connections only behind the TLS handshake): there is always room for whoever
-  asks whether this process is well.
+  further: a response (408) still goes out, and what had arrived is handed over. Idle for twice that, it is closed.
+- Near the limit of open connections, the longest idle are closed early, and those that never brought a byte first (the
+  server bounds its connections only behind the TLS handshake): there is always room for a health probe.
 - One body's read can be ended alone (`end_reading`). The server does not say which connection a request came over, so
-  the likeliest of its caller's are tried, one after the other, the silent ones first. A body that is ended in error is
-  kept as far as it came, and its sender goes on.
-- Nothing here needs a descriptor that cannot be had: with none left connections are found and ended all the same.
+  the likeliest of its caller's are tried in turn, the silent ones first. A body ended in error is kept as far as it
+  came, and its sender can continue.
+- No free descriptor is needed: with none left, connections are found and ended all the same.
 
-Linux tells by TCP_INFO (tcp(7)) what moved. Other systems do not; there nothing is ended.
+Linux reports by TCP_INFO (tcp(7)) what moved. Other systems do not; there nothing is ended.
 """
 
 from __future__ import annotations
@@ -36,12 +34,12 @@ from ipaddress import ip_address
 from pathlib import Path
 
 LEAST_RATE = 64
-"""Bytes a second that a body brings at least; whoever is slower is answered 408, and keeps what came."""
+"""Least bytes a second of a body; a slower sender gets 408, and what came is kept."""
 CROWDED = 7 / 8
-"""Of the connections that may be open: above it idle ones are closed."""
+"""Fraction of the connections allowed at once above which idle ones are closed."""
 SPARED_SECONDS = 1.0
 SPARED_UNHEARD_SECONDS = 0.25
-"""A connection that was idle for less, or is so new and brought nothing yet, is not closed, however many there are."""
+"""A connection idle for less, or that brought nothing in less, is not closed, however many there are."""
 TRY_SECONDS = 0.1
 QUIET_SECONDS = 0.2
 _SLACK = 1.0
@@ -51,7 +49,7 @@ _ESTABLISHED = 1
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the kernel says of a connection. Seconds and bytes."""
+    """The kernel's facts of a connection. Seconds and bytes."""
 
     sent_ago: float
     received_ago: float
@@ -60,7 +58,7 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A body that is being read: from where, since when, how much of it was handed over, and when that was last."""
+    """A body that is being read: the caller's address, since when, the bytes handed over, and when the last were."""
 
     address: str
     begun: float
@@ -71,7 +69,7 @@ class Reading:
 class Connections:
     """This process's connections to `port`, `most` at once.
 
-    One thread looks for what is idle or overdue; any may ask for the end of a read.
+    One thread ends what is idle or overdue; any thread can ask for the end of a read.
     """
 
     def __init__(
@@ -87,7 +85,7 @@ class Connections:
 
     @contextmanager
     def end_at(self, seconds: float, end: Callable[[], None]) -> Iterator[None]:
-        """Have `end` called when what is done within takes longer than that; by `end_overdue`."""
+        """Have `end_overdue` call `end` if the block takes longer than `seconds`."""
         due = self._clock() + seconds
         with self._lock:
             self._due[end] = due
@@ -98,7 +96,7 @@ class Connections:
                 self._due.pop(end, None)
 
     def end_overdue(self) -> int:
-        """Look once; how many were."""
+        """End what is overdue now; return how many were."""
         now = self._clock()
         with self._lock:
             overdue = [end for end, due in self._due.items() if due <= now]
@@ -107,7 +105,7 @@ class Connections:
         return len(overdue)
 
     def end_idle(self, idle_seconds: float) -> int:
-        """Look once; how many were ended."""
+        """End the connections idle for `idle_seconds` now; return how many were ended."""
         seen: dict[str, tuple[int, float]] = {}
         waiting: list[tuple[bool, float, str, int]] = []
         ended = 0
@@ -126,7 +124,7 @@ class Connections:
         return ended + self._make_room(len(seen) - ended, waiting)
 
     def _make_room(self, held: int, waiting: list[tuple[bool, float, str, int]]) -> int:
-        """Close the longest idle until there is room for new ones; how many."""
+        """Close the longest idle until there is room for new ones; return how many."""
         too_many = 0 if self._most is None else held - int(self._most * CROWDED)
         closed = 0
         for *_, name, number in sorted(waiting, reverse=True)[: max(0, too_many)]:
@@ -138,7 +136,7 @@ class Connections:
     def _idle_for(
         self, name: str, connection: socket.socket, seen: dict[str, tuple[int, float]], idle_seconds: float
     ) -> float:
-        told = _told(connection)
+        told = _tcp_info(connection)
         if told is None:
             return 0.0
         now = self._clock()
@@ -148,9 +146,9 @@ class Connections:
         return min(now - seen[name][1], told.sent_ago)
 
     def end_reading(self, of: Reading, has_ended: Callable[[float], bool]) -> bool:
-        """Have a read that waits for more of the body return with what has come; whether it did.
+        """Make a waiting read of the body return with what has come; return whether it did.
 
-        `has_ended` waits so many seconds for it.
+        `has_ended(seconds)` waits for that.
         """
         for name, number in self._likely(of):
             with suppress(OSError), _Copy(name, number) as connection:
@@ -160,13 +158,13 @@ class Connections:
         return has_ended(0)
 
     def _likely(self, of: Reading) -> list[tuple[str, int]]:
-        """Connections that may be the body's: nothing was sent over them since it is read, and what came last came
-        after what was handed over last. First those that are silent, about as long as the body, and brought the
-        least beside it."""
+        """Return connections that can be the body's: nothing was sent over them since it is read, and the last bytes
+        came after the last ones handed over. Those silent for about as long as the body, with the fewest other bytes,
+        come first."""
         now, found = self._clock(), []
         for name, number, connection in _connections(self._port):
             with suppress(OSError):
-                told = _told(connection)
+                told = _tcp_info(connection)
                 if (
                     told is not None
                     and told.received >= of.taken
@@ -180,8 +178,8 @@ class Connections:
         return [(name, number) for *_, name, number in sorted(found)]
 
 
-def _told(connection: socket.socket) -> Told | None:
-    """None once it is no longer open both ways."""
+def _tcp_info(connection: socket.socket) -> Told | None:
+    """Ask the kernel; None once the connection is no longer open both ways."""
     state, sent, received, total = _TCP_INFO.unpack(
         connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
     )
@@ -196,7 +194,7 @@ def _same(one: str, other: str) -> bool:
 
 
 class _Copy:
-    """The socket of that name and number as a copy, closed afterwards: the server may close its own at any time, and
+    """A copy of the socket of that name and number, closed afterwards: the server can close its own at any time, and
     the number would then be another's. With no descriptor left it is the server's own. OSError when it is gone."""
 
     def __init__(self, name: str, number: int) -> None:
@@ -213,7 +211,7 @@ class _Copy:
     def __enter__(self) -> socket.socket:
         if not self._is_same:
             self.__exit__()
-            raise OSError(errno.EBADF, "another's by now")
+            raise OSError(errno.EBADF, "the descriptor belongs to another socket by now")
         return self._socket
 
     def __exit__(self, *_: object) -> None:
@@ -224,13 +222,13 @@ class _Copy:
 
 
 def _name(number: int) -> str | None:
-    """A socket's name in the kernel; None of anything else."""
+    """Return a socket's name in the kernel; None for anything else."""
     status = os.fstat(number)
     return f"socket:[{status.st_ino}]" if stat.S_ISSOCK(status.st_mode) else None
 
 
 def _connections(port: int) -> Iterator[tuple[str, int, socket.socket]]:
-    """Each socket's name, its number and a copy of it, closed when the next is asked for."""
+    """Yield each socket's name, its number and a copy of it, closed when the next is asked for."""
     if sys.platform != "linux":
         return
     for number in _numbers():
@@ -245,7 +243,7 @@ def _connections(port: int) -> Iterator[tuple[str, int, socket.socket]]:
 
 
 def _numbers() -> Iterator[int]:
-    """This process's descriptors. With none left to list them by, all that there can be."""
+    """List this process's descriptors; with none left to list them by, every possible number."""
     try:
         return iter([int(entry.name) for entry in Path("/proc/self/fd").iterdir()])
     except OSError:

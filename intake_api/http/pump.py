@@ -1,19 +1,20 @@
-"""From the request's body to the upload session: one thread reads ahead, the request's own thread seals and stores.
+"""From the request's body to the upload session: one thread reads ahead, the request's seals and stores.
 
 Rules:
 - Pieces are cut as the session seals them (segment by segment, part by part), so a full one is sealed without a copy.
-- A read returns only when all it asked for is there, so what is asked for starts small, grows while it comes fast,
-  and is else what came in FAST_SECONDS: a slow client is read in small pieces and is never taken for a stalled one.
-- Stalled: no piece for `stall_seconds`. Cut: the body ended before its announced length (a server shows a closed
-  connection as a clean end, RFC 9112 section 8). Either way the session keeps what came; parking it is the caller's.
+- A read returns only when all it asked for is there. So it asks for little at first, for more while bytes come fast,
+  and otherwise for what came in FAST_SECONDS: a slow client is read in small pieces and never mistaken for a stalled
+  one.
+- Stalled: no piece for `stall_seconds`. Cut: the body ended before its declared length (a server shows a closed
+  connection as a clean end, RFC 9112 section 8). Either way the session keeps what came; the caller parks it.
 - A chunked body (RFC 9112 section 7.1) ends where it ends: nobody here can tell a cut one from a whole one. The piece
   that fills the upload waits for the body's end, so that a body with more than that fills nothing.
-- While it waits it feeds nothing again and again: a writer that was stopped, taken over or erased hears of it at once,
-  however silent its client.
-- Every byte that arrived counts (P1): when the body stalls, or its writer has to let go, the read that waits is ended,
-  and what it has is fed first.
+- While waiting it feeds empty pieces: a writer that was stopped, taken over or erased learns of it at once, however
+  silent its client.
+- Every byte that arrived counts (P1): when the body stalls, or its writer has to let go, the waiting read is ended, and
+  its bytes are fed first.
 - AHEAD pieces wait while the next is read: more would cost memory, and gain nothing measurable. A reader whose request
-  is over ends with the read it is in, which `intake_api.http.idle` sees to; a request waits for its own
+  is over ends with its current read, which `intake_api.http.idle` ensures; a request waits for its reader
   (`intake_api.http.wsgi_guard`), so there are never more readers than requests.
 """
 
@@ -38,32 +39,32 @@ SMALL_READ = 1024
 FAST_SECONDS = 0.25
 LOOK_SECONDS = 0.25
 LAST_SECONDS = 2.0
-"""How long what had arrived may take to be fed, once no more is waited for."""
+"""How long feeding what had arrived may take, once no more is waited for."""
 
 
 class Body(Protocol):
-    """`wsgi.input`: fewer bytes than asked for only where the body ends."""
+    """The `wsgi.input` of a request: returns fewer bytes than asked for only where the body ends."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 @runtime_checkable
 class Endable(Protocol):
-    """A body whose read can be ended: it returns with what has come."""
+    """A body whose read can be ended: the read returns with what has come."""
 
     def end(self) -> None: ...
 
 
 class Sink(Protocol):
-    """What is used of `UploadSession`."""
+    """The part of `UploadSession` that is used here."""
 
     def feed(self, piece: bytes) -> None:
-        """Take the piece; TakenOver once no more should be sent, of `UploadSession` after the piece was taken."""
+        """Take the piece; TakenOver once no more should be sent (`UploadSession` takes the piece first)."""
 
 
 @dataclass(frozen=True, slots=True)
 class PumpResult:
-    """How a body ended: all of it taken, or cut, or stalled; or it was chunked and had more than was taken (`over`)."""
+    """The way a body ended: taken whole, cut, or stalled; or chunked with more bytes than were taken (`over`)."""
 
     taken: int
     cut: bool = False
@@ -74,9 +75,9 @@ class PumpResult:
 def pump(
     stream: Body, length: int, session: Sink, stall_seconds: float, *, chunked: bool = False
 ) -> PumpResult:
-    """Feed `length` bytes of the body to the session, or, `chunked`, all of a body of at most `length` bytes.
+    """Feed `length` bytes of the body to the session; if `chunked`, all of a body of at most `length` bytes.
 
-    Raises what `session.feed` raises; never parks.
+    Raises what `session.feed` raises; never parks the session.
     """
     most = length + 1 if chunked else length
     if not most:
@@ -109,7 +110,7 @@ def _feed_chunked(line: _Line, most: int) -> PumpResult:
         if taken + len(last) + len(piece) > most:
             return PumpResult(taken, over=True)
         if taken + len(piece) == most:
-            last = piece  # counts when nothing comes behind it
+            last = piece  # counts only if nothing follows it
             continue
         line.feed(piece)
         taken += len(piece)
@@ -119,8 +120,8 @@ def _feed_chunked(line: _Line, most: int) -> PumpResult:
 
 
 class _Line:
-    """A body's pieces as they come, and what ends them before their time: a stall, or a session that has to let go
-    (`refused`). What had arrived by then comes too."""
+    """A body's pieces as they come, and what ends them early: a stall, or a session that has to let go (`refused`).
+    What had arrived by then comes too."""
 
     def __init__(self, stream: Body, session: Sink, stall_seconds: float) -> None:
         self.pieces = _Pieces()
@@ -130,16 +131,16 @@ class _Line:
         self._ends: float | None = None
 
     def next(self) -> bytes:
-        """The next piece; empty at the end."""
+        """Return the next piece; empty at the end."""
         begun = time.monotonic()
         give_up = begun + self._stall_seconds
         while self._ends is None and (left := give_up - time.monotonic()) > 0:
             piece = self.pieces.take(min(left, LOOK_SECONDS))
             if piece is not None:
-                # `intake_api.http.idle` may be first to end a connection on which nothing moves
+                # `intake_api.http.idle` can be first to end a connection on which nothing moves
                 self.stalled = not piece and time.monotonic() - begun > self._stall_seconds / 2
                 return piece
-            self.feed(b"")  # nothing to take: the session may have been stopped, taken over or erased
+            self.feed(b"")  # raises if the session was stopped, taken over or erased meanwhile
         if self._ends is None:
             self.stalled = True
             self._end()
@@ -147,7 +148,7 @@ class _Line:
         return (self.pieces.take(left) if left > 0 else None) or b""
 
     def feed(self, piece: bytes) -> None:
-        """Pass it on; whoever must let go is given what had arrived, and no more."""
+        """Pass the piece on; a session that must let go gets what had arrived, and no more."""
         try:
             self._session.feed(piece)
         except TakenOver as error:
@@ -156,7 +157,7 @@ class _Line:
                 self._end()
 
     def _end(self) -> None:
-        """Read no further. Of a body that cannot be ended nothing more is waited for."""
+        """Read no further. For a body that cannot be ended, do not wait for the read."""
         self._ends = 0.0
         if isinstance(self._stream, Endable):
             self._stream.end()
@@ -164,12 +165,13 @@ class _Line:
 
 
 def piece_sizes() -> Iterator[int]:
-    """Plaintext bytes of each segment of a new request's parts, without end."""
+    """Yield the plaintext bytes of each segment of a new request's parts, endlessly."""
     return cycle([fmt.segment_plaintext(number) for number in range(PART_SEGMENTS)])
 
 
 def least_ask(stall_seconds: float) -> int:
-    """What the first read asks for, and the slowest: at the least rate it comes four times before a stall."""
+    """Return the bytes that the first read asks for, and the slowest: at the least rate they come four times before a
+    stall."""
     return max(1, min(SMALL_READ, int(LEAST_RATE * stall_seconds / 4)))
 
 
@@ -184,14 +186,14 @@ class _Pieces:
             self._room.put(None)
 
     def give(self, piece: bytes) -> bool:
-        """Waits for room; False once closed."""
+        """Wait for room and add the piece; return False once closed."""
         self._room.get()
         if not self._closed:
             self._waiting.put(piece)
         return not self._closed
 
     def take(self, timeout: float) -> bytes | None:
-        """The next piece, or None when none came in time."""
+        """Return the next piece, or None when none came in time."""
         try:
             piece = self._waiting.get(timeout=timeout)
         except Empty:
@@ -200,13 +202,13 @@ class _Pieces:
         return piece
 
     def close(self) -> None:
-        """Nobody takes any more."""
+        """Stop: no more pieces will be taken."""
         self._closed = True
         self._room.put(None)
 
 
 class _Reader:
-    """Reads the body to its end, or until nobody takes what it reads."""
+    """A thread that reads the body to its end, or until nobody takes what it reads."""
 
     def __init__(self, stream: Body, length: int, pieces: _Pieces, stall_seconds: float) -> None:
         self._stream = stream
@@ -216,7 +218,7 @@ class _Reader:
         self._ask = self._least = least_ask(stall_seconds)
 
     def start(self) -> None:
-        """Read in a thread of its own, which no stop of the service waits for."""
+        """Start reading on a daemon thread."""
         threading.Thread(target=self._run, name="body-reader", daemon=True).start()
 
     def _run(self) -> None:
@@ -225,14 +227,12 @@ class _Reader:
                 if not self._read(min(size, self._left)) or not self._left:
                     return
         except Exception as error:  # the request must not wait for a reader that is gone
-            if not isinstance(
-                error, OSError
-            ):  # a server that tells a reset from an end; to us both are a cut
+            if not isinstance(error, OSError):  # some servers tell a reset from an end; to us both are a cut
                 log_end("body-reader", error)
             self._pieces.give(b"")
 
     def _read(self, need: int) -> bool:
-        """Pass on one segment's worth, in as many reads as its speed asks for; whether to go on."""
+        """Pass on one segment, in as many reads as its speed needs; return whether to continue."""
         while need:
             ask, since = min(need, self._ask), time.monotonic()
             piece = self._stream.read(ask)

@@ -1,12 +1,12 @@
 """Which bytes a Range header asks for (RFC 9110 section 14). Pure.
 
 Rules:
-- A header that is no byte range at all is ignored, as section 14.2 says: the whole is answered.
+- A header that is not a byte range at all is ignored, as section 14.2 says: the response is the whole content.
 - If-Range: the ranges hold only for this very content (strong comparison, section 13.1.5); otherwise the whole.
-- Of empty content a range from its first byte on, or a suffix, is the whole: Content-Range cannot say it.
+- For empty content a range from its first byte on, or a suffix, is the whole: Content-Range cannot express it.
 - Ranges that begin past the end are left out; when none is left, the request is unsatisfiable.
-- More than MOST_RANGES, or more than MOST_OVERLAPS that lie over each other, are refused (section 14.2: such a request
-  costs more than it is worth). Those that touch or overlap are answered as one; otherwise their order is kept.
+- More than MOST_RANGES, or more than MOST_OVERLAPS that overlap, are refused (section 14.2: such a request costs more
+  than it is worth). Those that touch or overlap become one; otherwise their order is kept.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Span = tuple[int, int]
 
 
 class Unsatisfiable(Exception):
-    """No such range; `reason` says in which way."""
+    """A range that cannot be served; `reason` says why."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -34,22 +34,24 @@ class Unsatisfiable(Exception):
 
 
 def wanted(header: str | None, if_range: str | None, etag: str, size: int) -> list[Span] | None:
-    """The spans to answer with, or None for the whole. `etag` is the strong tag, with its quotes."""
+    """Return the spans to respond with, or None for the whole. `etag` is the strong tag, with its quotes."""
     if header is None or (if_range is not None and if_range.strip() != etag):
         return None
     specs = _parse(header)
     if specs is None or (not size and all(not first for first, _ in specs)):
         return None
     if len(specs) > MOST_RANGES:
-        raise Unsatisfiable("too-many-ranges", f"at most {MOST_RANGES} ranges are answered at once")
+        raise Unsatisfiable(
+            "too-many-ranges", f"{len(specs)} ranges were asked for, the limit is {MOST_RANGES}"
+        )
     spans = [span for first, last in specs if (span := _resolve(first, last, size)) is not None]
     if not spans:
-        raise Unsatisfiable("outside", f"the content has {size} bytes; no range asked for is inside")
+        raise Unsatisfiable("outside", f"no requested range is inside the content, which has {size} bytes")
     return _coalesced(spans)
 
 
 def _parse(header: str) -> list[tuple[int | None, int | None]] | None:
-    """(first, last), (first, None) or (None, suffix length) for each range; None when it is no byte range."""
+    """Return (first, last), (first, None) or (None, suffix length) for each range; None if one is not a byte range."""
     unit, equals, listed = header.partition("=")
     if unit.strip().lower() != "bytes" or not equals or len(header) > LONGEST_HEADER:
         return None
@@ -82,7 +84,7 @@ def _coalesced(spans: Sequence[Span]) -> list[Span]:
     ordered = sorted(spans)
     meetings = [(a, b) for a, b in _running(ordered) if b[0] <= a]
     if sum(b[0] < a for a, b in meetings) > MOST_OVERLAPS:
-        raise Unsatisfiable("overlapping-ranges", "ask for ranges that do not lie over each other")
+        raise Unsatisfiable("overlapping-ranges", "the requested ranges overlap: ask for separate ones")
     if not meetings:
         return list(spans)
     merged: list[Span] = [ordered[0]]
@@ -96,7 +98,7 @@ def _coalesced(spans: Sequence[Span]) -> list[Span]:
 
 
 def _running(ordered: Sequence[Span]) -> list[tuple[int, Span]]:
-    """How far the spans before reach, beside each span but the first."""
+    """Pair each span but the first with how far the spans before it reach."""
     reach, found = 0, []
     for before, span in pairwise(ordered):
         reach = max(reach, sum(before))
@@ -105,6 +107,6 @@ def _running(ordered: Sequence[Span]) -> list[tuple[int, Span]]:
 
 
 def content_range(span: Span, size: int) -> str:
-    """The Content-Range of an answered span."""
+    """Return the Content-Range header for a span."""
     offset, length = span
     return f"bytes {offset}-{offset + length - 1}/{size}"

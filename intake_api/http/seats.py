@@ -1,22 +1,22 @@
-"""Who holds a thread of this process: seats, counted before a byte of a body is read.
+"""Which requests hold this process's threads: seats, counted before a byte of a body is read.
 
-Each request that is answered holds a thread until its last byte went out, and a slow line holds one for hours. So the
-threads are shared out beforehand, and whoever finds no seat is told so at once (503, Retry-After).
+A request holds a thread until the last byte of its response went out, and a slow line holds one for hours. So the
+threads are shared out beforehand, and a request that finds no seat is refused at once (503, Retry-After).
 
 Rules:
-- Long uploads and downloads have seats of their own, fewer than there are threads; of each kind one caller, and one
-  tenant, has at most a share. What is left is for small requests, and SPARE threads are nobody's: they say that the
-  process is well (/healthz needs no seat), find out whether it is ready, and turn others away.
-- A small body (JSON) is read before its request is decided, in `body_seconds` at most, and few of one caller at once:
-  whoever sends slowly holds no more than that, however many requests are made.
-- A seat is taken before what it is for begins, and given back when the request has ended, whatever ended it: here, in
-  one place.
+- Long uploads and downloads have seats of their own, fewer than there are threads; one caller, and one tenant, gets at
+  most a share of each kind. The rest are for small requests, and SPARE threads are nobody's: they respond that the
+  process is healthy (/healthz needs no seat), find out whether it is ready, and turn others away.
+- A small body (JSON) is read before its request is decided, within `body_seconds`, and few of one caller at once: a
+  slow sender holds no more than that, however many requests it makes.
+- A seat is taken before the work that it is for begins, and given back when the request has ended, whatever ended it:
+  here, in one place.
 
-The arithmetic, of T threads (CASEVAULT_THREADS): SPARE are kept free. Of the rest, by default, half are for uploads
-(CASEVAULT_UPLOADS) and a quarter for downloads (CASEVAULT_READS); what is left, SMALL_LEAST at least, is for small
-requests. Of these seats three quarters may be reading bodies, and one quarter reading refused ones away. A caller has
-CASEVAULT_CALLER_SHARE percent of a kind at most, a tenant CASEVAULT_TENANT_SHARE. The Blob endpoint has no downloads:
-its uploads are both together.
+The arithmetic, for T threads (CASEVAULT_THREADS): SPARE are kept free. Of the rest, by default, half are for uploads
+(CASEVAULT_UPLOADS) and a quarter for downloads (CASEVAULT_READS); the remainder, at least SMALL_LEAST, is for small
+requests. Of these, three quarters can be reading bodies, and one quarter draining refused ones. A caller has at most
+CASEVAULT_CALLER_SHARE percent of a kind, a tenant CASEVAULT_TENANT_SHARE. The Blob endpoint has no downloads: its
+uploads have both kinds of seats.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 SPARE = 4
 SMALL_LEAST = 2
 SEAT = "casevault.seat"
-"""In the environment of a request."""
+"""The key of the request's seat in its WSGI environ."""
 HEALTH, READINESS = "/healthz", "/readyz"
 
 
 class Kind(StrEnum):
-    """What a seat is for, in a word."""
+    """The use of a seat, as a word for messages."""
 
     SMALL = "requests"
     READINESS = "readiness"
@@ -54,7 +54,7 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """How many seats of a kind there are, and how many of them one tenant and one caller have at most."""
+    """The seats of a kind: in all, and at most for one tenant and for one caller."""
 
     all: int
     tenant: int
@@ -63,7 +63,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeatPlan:
-    """How the threads of a process are shared out. ValueError when they do not suffice. Shares in percent."""
+    """The division of a process's threads. ValueError when they do not suffice. Shares in percent."""
 
     threads: int = 128
     uploads: int = 62
@@ -73,28 +73,28 @@ class SeatPlan:
 
     @classmethod
     def by_default(cls, threads: int) -> SeatPlan:
-        """How so many threads are shared out when nothing else is said."""
+        """Return the default division of so many threads."""
         rest = threads - SPARE
         return cls(threads=threads, uploads=rest // 2, reads=rest // 4)
 
     def __post_init__(self) -> None:
         if self.small < SMALL_LEAST:
             raise ValueError(
-                f"{self.threads} threads leave {self.small} for small requests beside {self.uploads} uploads, "
+                f"of {self.threads} threads, {self.small} are left for small requests after {self.uploads} uploads, "
                 f"{self.reads} downloads and {SPARE} kept free: at least {SMALL_LEAST} are needed"
             )
         if self.caller_share > self.tenant_share:
             raise ValueError(
-                f"a caller's share ({self.caller_share}) is more than a tenant's ({self.tenant_share})"
+                f"a caller's share ({self.caller_share}) exceeds a tenant's ({self.tenant_share})"
             )
 
     @property
     def small(self) -> int:
-        """Seats of small requests."""
+        """The number of seats for small requests."""
         return self.threads - self.uploads - self.reads - SPARE
 
     def for_blobs(self) -> SeatPlan:
-        """That of the Blob endpoint, which nobody reads from."""
+        """Return the plan of the Blob endpoint, which has no downloads."""
         return SeatPlan(
             threads=self.threads,
             uploads=self.uploads + self.reads,
@@ -104,7 +104,7 @@ class SeatPlan:
         )
 
     def shares(self) -> Mapping[Kind, Share]:
-        """Of each kind."""
+        """Return the share of each kind."""
         return {
             Kind.SMALL: Share(self.small, self.small, self.small),
             Kind.READINESS: Share(SPARE // 2, SPARE // 2, SPARE // 2),
@@ -115,7 +115,7 @@ class SeatPlan:
         }
 
     def _share(self, seats: int) -> Share:
-        """At least one for whoever comes, where there is any."""
+        """Return the share of one kind: where it has any seat, nobody's limit is below one."""
         tenant, caller = (
             max(min(1, seats), seats * share // 100) for share in (self.tenant_share, self.caller_share)
         )
@@ -124,7 +124,7 @@ class SeatPlan:
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Whose seat it is. None: nobody that is counted apart."""
+    """The holder of a seat. None: not counted separately."""
 
     caller: str | None = None
     tenant: str | None = None
@@ -134,25 +134,25 @@ NOBODY = Holder()
 
 
 def holder_of(actor: Actor) -> Holder:
-    """Who is counted when this actor holds a seat, and under which customer or company."""
+    """Return who is counted when this actor holds a seat, and under which customer or company."""
     return Holder(actor.id, actor.tenant or actor.company)
 
 
 class Busy(Exception):
-    """There is no seat of this kind: in all, of this tenant, or of this caller (`whose`)."""
+    """The refusal when no seat of this kind is left: in all, of this tenant, or of this caller (`whose`)."""
 
     entered = True
-    """In no log: nothing was looked at, and what is refused most often has to cost least."""
+    """Entered in no log: nothing was looked at, and the most frequent refusal has to cost least."""
 
     def __init__(self, kind: Kind, whose: str, most: int) -> None:
-        of = {"all": "in all", "tenant": "of one customer", "caller": "of one caller"}[whose]
-        super().__init__(f"{most} {kind} at once are the most {of} here: try again after Retry-After")
+        whom = {"all": "in all", "tenant": "for your customer", "caller": "for you"}[whose]
+        super().__init__(f"the limit of {most} {kind} at once {whom} is reached: try again after Retry-After")
         self.reason = f"too-many-{kind}" + ("" if whose == "all" else f"-of-{whose}")
-        """For programs."""
+        """The reason for programs."""
 
 
 class Seats:
-    """Those of one process. Safe from many threads."""
+    """The seats of one process. Thread-safe."""
 
     def __init__(self, plan: SeatPlan) -> None:
         self._shares = plan.shares()
@@ -172,7 +172,7 @@ class Seats:
                 self._taken[key] += 1
 
     def leave(self, kind: Kind, holder: Holder) -> None:
-        """Give it back."""
+        """Give the seat back."""
         with self._lock:
             for key in _counted(kind, holder):
                 self._taken[key] -= 1
@@ -180,7 +180,7 @@ class Seats:
                     del self._taken[key]
 
     def taken(self, kind: Kind) -> int:
-        """How many are held."""
+        """Return how many seats of this kind are held."""
         with self._lock:
             return self._taken.get((kind, "all", ""), 0)
 
@@ -195,30 +195,30 @@ def _counted(kind: Kind, holder: Holder) -> list[tuple[Kind, str, str]]:
 
 
 class Seat:
-    """What one request holds. One thread at a time."""
+    """The seats that one request holds. For one thread at a time."""
 
     def __init__(self, seats: Seats | None) -> None:
-        """None: a process without bounds, as in tests."""
+        """Begin with no seat. `seats=None`: a process without bounds, as in tests."""
         self._seats = seats
         self._held: list[tuple[Kind, Holder]] = []
 
     def take(self, kind: Kind, holder: Holder = NOBODY) -> None:
-        """Take one more. Busy."""
+        """Take one more seat. Busy."""
         if self._seats is not None:
             self._seats.take(kind, holder)
             self._held.append((kind, holder))
 
     def move(self, kind: Kind, holder: Holder) -> None:
-        """From that of a small request to a long one's. Busy."""
+        """Exchange a small request's seat for a long one's. Busy."""
         self.take(kind, holder)
         self.leave(Kind.SMALL)
 
     def has(self, kind: Kind) -> bool:
-        """Whether it holds one of this kind."""
+        """Tell whether the request holds a seat of this kind."""
         return any(held == kind for held, _ in self._held)
 
     def leave(self, *kinds: Kind) -> None:
-        """Give back those of these kinds, or all."""
+        """Give back the seats of these kinds, or all."""
         left = [held for held in self._held if not kinds or held[0] in kinds]
         self._held = [held for held in self._held if held not in left]
         for kind, holder in left:
@@ -227,13 +227,13 @@ class Seat:
 
 
 def seat_of(environ: WSGIEnvironment) -> Seat:
-    """The request's."""
+    """Return the request's seat."""
     seat = environ.get(SEAT)
     return seat if isinstance(seat, Seat) else Seat(None)
 
 
 def _sit_first(seat: Seat) -> None:
-    """On a seat that is kept for whoever asks whether this process is ready; when all are taken, on another."""
+    """Take a seat kept for readiness probes; when all are taken, a small request's."""
     try:
         seat.take(Kind.READINESS)
     except Busy:
@@ -241,7 +241,7 @@ def _sit_first(seat: Seat) -> None:
 
 
 class Seated:
-    """WSGI middleware: every request but /healthz has a seat, which ends with its last byte. `turned_away` responds to
+    """WSGI middleware that gives every request but /healthz a seat, until its last byte. `turned_away` responds to
     those that find none."""
 
     def __init__(

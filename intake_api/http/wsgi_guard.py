@@ -1,9 +1,9 @@
-"""What stands between the server and the application: bodies that are left alone, answers that tell their end.
+"""Between server and application: bodies whose reads can be ended, responses that report their end.
 
-Why `Body` exists: a read of the body cannot be called back, and the server, once an answer is complete, takes the body
+Why `Body` exists: a read of the body cannot be called back, and the server, once a response is complete, takes the body
 back while it holds the interpreter. A read that still waits for a silent client would then stop every other thread. So
-no answer is complete before the last read has returned; `intake_api.http.idle` sees to it that every read returns.
-And a read returns only when all that it asked for is there: `end` has it return with what has come, so that nothing
+no response is complete before the last read has returned; `intake_api.http.idle` makes sure that every read returns.
+And a read returns only when all that it asked for is there: `end` makes it return with what has come, so that nothing
 is lost.
 """
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LEAST_READ, MOST_READ, FAST_SECONDS = 64, 64 << 10, 0.1
-"""Of a small body: little at once, so that one that drips is not waited for."""
+"""Reads of a small body ask for little at once, so that a dripping one is not waited for."""
 LET_RETURN_SECONDS = 0.3
-"""A read of a body that comes is waited for; only one that still waits then has its connection ended."""
+"""How long a read is waited for before its connection is ended."""
 
 
 class Body:
-    """`wsgi.input`, which another thread than the request's may read; `taken` bytes of it were.
+    """The `wsgi.input` of a request, which another thread can read; `taken` bytes of it were.
 
-    `connections`: through which a read can be ended; None: none is.
+    A read can be ended through `connections`; with None, none is.
     """
 
     def __init__(self, stream: Any, address: str = "", connections: Connections | None = None) -> None:
@@ -44,7 +44,7 @@ class Body:
         self.readline, self.readlines = stream.readline, stream.readlines
 
     def read(self, size: int | None = None, /) -> bytes:
-        """Nothing once it is closed."""
+        """Read as `wsgi.input` does; nothing once closed."""
         with self._reading:
             if self._closed:
                 return b""
@@ -54,7 +54,7 @@ class Body:
             return piece
 
     def read_within(self, length: int, seconds: float) -> bytes:
-        """All of a small body of `length` bytes; fewer where it ends, or when the time is over."""
+        """Read a small body of `length` bytes whole; fewer where it ends, or when the time is up."""
         until, content, ask = time.monotonic() + seconds, bytearray(), LEAST_READ
         watched = nullcontext() if self._connections is None else self._connections.end_at(seconds, self.end)
         with watched:
@@ -68,7 +68,7 @@ class Body:
         return bytes(content)
 
     def end(self) -> None:
-        """No read begins any more, and one that waits returns with what has come; waits a little for it."""
+        """Let no further read begin, and make a waiting one return with what has come; wait a little for it."""
         self._closed = True
         if self._has_returned(LET_RETURN_SECONDS) or self._connections is None:
             return
@@ -85,14 +85,14 @@ class Body:
         return iter(self._stream)
 
     def close(self) -> None:
-        """Waits for the read that is under way; none begins afterwards."""
+        """Wait for the read that is under way; none begins afterwards."""
         self._closed = True
         with self._reading:
             pass
 
 
 class WholeBody(BytesIO):
-    """A body that was read already: `wsgi.input` of a request with a small one."""
+    """A small body that was read already, as the request's `wsgi.input`."""
 
     def __init__(self, content: bytes) -> None:
         super().__init__(content)
@@ -100,9 +100,9 @@ class WholeBody(BytesIO):
 
 
 class Answer:
-    """An answer's body and what is to be done once its last byte was handed over, or its caller left.
+    """A response's body, and what to do once its last byte was handed over or its caller left.
 
-    The server iterates over the original, so this costs nothing a piece.
+    The server iterates over the original, so a piece costs nothing more.
     """
 
     def __init__(self, body: Iterable[bytes], ended: Callable[[], None]) -> None:
@@ -122,7 +122,7 @@ class Answer:
 
 
 class LastReadFirst:
-    """Middleware: the application gets a `Body`, and its answer is complete once that is left alone."""
+    """WSGI middleware that gives the application a `Body`, and completes its response once nobody reads that."""
 
     def __init__(self, app: WSGIApplication, connections: Connections | None = None) -> None:
         self._app = app

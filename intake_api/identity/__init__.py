@@ -1,14 +1,12 @@
 """Who is calling: bearer token -> Caller.
 
-caller.py              Why a token is refused: stable codes, one for each reason.
-claims.py              Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
-config.py              What the deployment says about its issuer. Values only: where they come from is the caller's
-                       business.
-development.py         The development issuer: tokens for anybody who asks, on this machine only. NOT FOR
-                       PRODUCTION.
-development_routes.py  The door to the development issuer. NOT FOR PRODUCTION, and every answer says so.
-discovery.py           Keys of an issuer found by OpenID Connect Discovery, kept, and renewed when the need shows.
-jwks.py                Published keys: a JSON Web Key Set (RFC 7517) -> keys that may verify a signature.
+caller.py              The caller, their roles, and why a token is refused: stable codes, one for each reason.
+claims.py              Claims of a token with a valid signature -> Caller. Pure; `now` is an argument.
+config.py              The settings of the deployment's issuer. Values only: their source is the caller's business.
+development.py         The development issuer: tokens for anybody, on this machine only. NOT FOR PRODUCTION.
+development_routes.py  The routes of the development issuer. NOT FOR PRODUCTION, and every response says so.
+discovery.py           An issuer's keys, found by OpenID Connect Discovery, kept, and renewed when needed.
+jwks.py                Published keys: a JSON Web Key Set (RFC 7517), fetched -> keys for verifying signatures.
 tokens.py              Bearer token -> Caller. The only place where a token becomes a caller.
 """
 

@@ -1,15 +1,12 @@
-"""Why a token is refused: stable codes, one for each reason.
+"""The caller, their roles, and why a token is refused: stable codes, one for each reason.
 
-Neither the message nor the exception ever holds the token or a value taken from it: a forged header or claim must not
-reach a log or an answer. `KeysUnavailable` is no refusal: nobody knows yet whether the token is good (try again later).
-
-Who calls, and in which roles (retention/domain/actor.py names the roles).
-
-- A role is what the issuer says the caller may do; what it means is decided by custody, not here.
-- A claim value that names no known role counts for nothing; a caller without any known role is refused.
-- The service's own roles (the clock's, an upload link's) are nobody's to claim: no token can carry them.
-- A `Caller` is made only from a token that was verified (tokens.py).
-- The subject is an opaque id and may be logged; the name is a particular and never shows in a repr.
+- The issuer says which roles a caller has (retention/domain/actor.py names them); custody decides what they mean.
+- A claim value that names no known role is ignored; a caller without any known role is refused.
+- No token can carry the service's own roles (the clock's, an upload link's).
+- A `Caller` is made only from a verified token (tokens.py).
+- The subject is an opaque id and can be logged; the name is a particular and never shows in a repr.
+- No message or exception ever holds the token or a value from it: a forged header or claim must not reach a log or a
+  response. `KeysUnavailable` is not a refusal: it is unknown yet whether the token is good (try again later).
 """
 
 from __future__ import annotations
@@ -25,11 +22,13 @@ from retention.domain.actor import OURS_ALONE, Role
 ROLE_OF_CLAIM_VALUE: Mapping[str, Role] = MappingProxyType(
     {role.value: role for role in Role if role not in OURS_ALONE}
 )
-"""What the roles claim may say, unless the deployment maps its own values."""
+"""The values of the roles claim, unless the deployment maps its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
+    """A person or machine with a verified token."""
+
     issuer: str
     subject: str
     roles: frozenset[Role]
@@ -41,6 +40,8 @@ class Caller:
 
 
 class TokenRefusal(StrEnum):
+    """The reason why a token is refused."""
+
     MISSING = "missing"
     MALFORMED = "malformed"
     TOO_LONG = "too-long"
@@ -60,7 +61,7 @@ class TokenRefusal(StrEnum):
 
 
 class InvalidToken(Exception):
-    """The caller is not let in; `code` says why and never changes its meaning."""
+    """A refused token; `code` says why, and its meaning never changes."""
 
     def __init__(self, code: TokenRefusal, message: str) -> None:
         super().__init__(message)
@@ -69,7 +70,7 @@ class InvalidToken(Exception):
 
 
 class NoRole(InvalidToken):
-    """A good token of somebody who has no role of this service: `caller` is who it is."""
+    """A good token of a `caller` who has no role in this service."""
 
     def __init__(self, caller: Caller) -> None:
         super().__init__(TokenRefusal.NO_ROLE, "the token grants no role of this service")
@@ -77,4 +78,4 @@ class NoRole(InvalidToken):
 
 
 class KeysUnavailable(Exception):
-    """The issuer's keys cannot be had now, so the token can be neither accepted nor refused."""
+    """The issuer's keys are unavailable now, so the token can be neither accepted nor refused."""

@@ -1,13 +1,13 @@
-"""Claims of a token whose signature holds -> Caller. Pure; `now` is an argument.
+"""Claims of a token with a valid signature -> Caller. Pure; `now` is an argument.
 
 Rules, in this order (RFC 7519 section 4.1, RFC 9068 section 4):
-0. it is an access token, and no other kind that the issuer signs by the same key (RFC 8725 sections 3.11, 3.12): it
-   bears nothing that only others do, and its type says so (at+jwt) or a claim that access tokens alone bear;
-1. exp, iss, aud and sub are there and of the right type; so are the optional ones we read;
+0. it is an access token, not another kind that the issuer signs with the same key (RFC 8725 sections 3.11, 3.12): it
+   carries no claim of those kinds alone, and its type (at+jwt) or a claim that only access tokens carry says so;
+1. exp, iss, aud and sub are present and of the right type; so are the optional ones that are read;
 2. the issuer equals ours, character by character;
 3. one of the audiences is one of ours;
 4. now < exp + leeway ("on or after" exp is too late); now >= nbf - leeway; now >= iat - leeway;
-5. at least one known role: without one it is known who calls, who may do nothing here (`NoRole`).
+5. at least one known role: without one the caller is known, but not allowed to do anything here (`NoRole`).
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ Claims = Mapping[str, object]
 
 
 def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller:
+    """Make the caller from verified claims; InvalidToken if a rule is broken."""
     for required in ("exp", "iss", "aud", "sub"):
         if claims.get(required) is None:
             raise InvalidToken(TokenRefusal.CLAIM_MISSING, f"the token has no {required} claim")
@@ -58,23 +59,23 @@ def caller_of(claims: Claims, settings: IssuerSettings, now: datetime) -> Caller
 
 
 def check_access_token(claims: Claims, settings: IssuerSettings, *, by_type: bool) -> None:
-    """InvalidToken for an ID token, or whatever else is no access token. `by_type`: its header says at+jwt."""
+    """Raise InvalidToken unless this is an access token, no ID token or other. `by_type`: its header says at+jwt."""
     if OF_OTHER_TOKENS & claims.keys():
         raise InvalidToken(
             TokenRefusal.OTHER_KIND,
-            "this is an ID token, or another that is no access token: send the access token",
+            "this is an ID token or another kind of token: send the access token",
         )
-    if not by_type and not any(_bears(claims, mark) for mark in settings.access_token_claims):
+    if not by_type and not any(_carries(claims, mark) for mark in settings.access_token_claims):
         raise InvalidToken(
             TokenRefusal.UNPROVEN_KIND,
-            "nothing says that this is an access token: neither its type (at+jwt) nor a claim that only those bear",
+            "nothing shows that this is an access token: neither its type (at+jwt) nor a claim that only those carry",
         )
 
 
-def _bears(claims: Claims, mark: str) -> bool:
-    """`mark` is the name of a claim, or claim=value; a claim that is there and empty says nothing."""
-    claim, told, value = mark.partition("=")
-    return claims.get(claim) == value if told else bool(claims.get(claim))
+def _carries(claims: Claims, mark: str) -> bool:
+    """Tell whether the claims have `mark`, a claim's name or claim=value; an empty claim does not count."""
+    claim, valued, value = mark.partition("=")
+    return claims.get(claim) == value if valued else bool(claims.get(claim))
 
 
 def _check_times(claims: Claims, expires: datetime, leeway: timedelta, now: datetime) -> None:
@@ -93,26 +94,27 @@ def _roles(claims: Claims, settings: IssuerSettings) -> frozenset[Role]:
 
 
 def _text(claims: Claims, claim: str) -> str | None:
-    """The claim as text; an absent or empty one is None."""
+    """Return the claim as text; None if it is absent or empty."""
     value = claims.get(claim)
     if value is not None and (not isinstance(value, str) or len(value) > LONGEST_TEXT):
-        raise InvalidToken(TokenRefusal.MALFORMED, f"the token's {claim} claim is not a short text")
+        detail = f"the token's {claim} claim is not a text of at most {LONGEST_TEXT} characters"
+        raise InvalidToken(TokenRefusal.MALFORMED, detail)
     if value and not is_plain(value):
         raise InvalidToken(
             TokenRefusal.MALFORMED,
-            f"the token's {claim} claim holds characters that do not read as they are written",
+            f"the token's {claim} claim has characters that do not display as they are written",
         )
     return value or None
 
 
 def _display_name(claims: Claims, claim: str) -> str | None:
-    """What somebody calls themselves lets nobody in; it is shown to others, with what would deceive spelled out."""
+    """Return the display name, with deceptive characters escaped: others see it, but it decides nothing."""
     value = claims.get(claim)
     return _text({claim: escaped(value)}, claim) if isinstance(value, str) else _text(claims, claim)
 
 
 def _name(claims: Claims, claim: str) -> str | None:
-    """As `_text`, for a claim that says whose the caller is: an empty one names nobody, and is not the same as none."""
+    """Return the claim that says whose the caller is, as `_text`; refuse an empty one: it is not the same as none."""
     name = _text(claims, claim)
     if name is None and claim in claims:
         raise InvalidToken(TokenRefusal.MALFORMED, f"the token's {claim} claim is empty")
@@ -120,7 +122,7 @@ def _name(claims: Claims, claim: str) -> str | None:
 
 
 def _texts(claims: Claims, claim: str) -> frozenset[str]:
-    """The claim as a set; RFC 7519 section 4.1.3 allows one bare string in place of a list."""
+    """Return the claim as a set; RFC 7519 section 4.1.3 allows one bare string in place of a list."""
     value = claims.get(claim)
     values = value if isinstance(value, list) else [] if value is None else [value]
     if not all(isinstance(each, str) for each in values):
@@ -129,7 +131,7 @@ def _texts(claims: Claims, claim: str) -> frozenset[str]:
 
 
 def _instant(claims: Claims, claim: str) -> datetime | None:
-    """A NumericDate (RFC 7519 section 2): seconds, a fraction allowed; true is no number here."""
+    """Read a NumericDate (RFC 7519 section 2): seconds, a fraction allowed; true is not a number here."""
     value = claims.get(claim)
     if value is None:
         return None

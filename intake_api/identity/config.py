@@ -1,4 +1,4 @@
-"""What the deployment says about its issuer. Values only: where they come from is the caller's business."""
+"""The settings of the deployment's issuer. Values only: their source is the caller's business."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ from retention.domain.actor import OURS_ALONE, Role
 
 _MARK = re.compile(r"[^\s=,]+(=[^\s=,]+)?")
 ALGORITHMS = ("RS256", "PS256", "ES256")
-"""All that can ever be configured: asymmetric only (RFC 8725 section 3.2), so a public key never is a secret."""
+"""All that can ever be configured: asymmetric only (RFC 8725 section 3.2), so a public key is never a secret."""
 ACCESS_TOKEN_CLAIMS = ("scp", "scope", "azpacr", "appidacr", "idtyp=app")
-"""What access tokens bear and ID tokens do not: a scope (Entra: scp; RFC 8693: scope); of Entra, how the client was
-authenticated (v2.0: azpacr, v1.0: appidacr), and that nobody but an application stands behind it (idtyp)."""
+"""Claims that access tokens carry and ID tokens do not: a scope (Entra: scp; RFC 8693: scope); from Entra, how the
+client was authenticated (v2.0: azpacr, v1.0: appidacr), and that it is an application alone (idtyp)."""
 
 
 @dataclass(frozen=True, slots=True)
 class IssuerSettings:
+    """The issuer whose tokens are accepted, and what they must say. ValueError when it cannot be used like this."""
+
     issuer: str
     audiences: tuple[str, ...]  # a token for any one of them is for us
     algorithms: tuple[str, ...] = ALGORITHMS
@@ -39,10 +41,10 @@ class IssuerSettings:
         if not self.algorithms or not set(self.algorithms) <= set(ALGORITHMS):
             raise ValueError(f"algorithms must be some of {', '.join(ALGORITHMS)}")
         if not all(_MARK.fullmatch(mark) for mark in self.access_token_claims):
-            raise ValueError("claims of access tokens must be names, or name=value")
+            raise ValueError("each claim of access tokens must be a name, or name=value")
         if OURS_ALONE & set(self.roles.values()):
             raise ValueError(
-                "no claim value may stand for the service's own roles (the clock's, a link's): they have no token"
+                "a claim value is mapped to one of the service's own roles (the clock's, a link's): no token has those"
             )
         if not timedelta(0) <= self.leeway <= timedelta(minutes=5):
             raise ValueError("the leeway must be between 0 and 5 minutes")

@@ -1,8 +1,7 @@
-"""The development issuer: tokens for anybody who asks, on this machine only. NOT FOR PRODUCTION.
+"""The development issuer: tokens for anybody, on this machine only. NOT FOR PRODUCTION.
 
-It signs with a key of its own (ES256), kept in a file of mode 0600 in the state folder and made at the first start.
-Its address must be loopback (`intake_api.http.hosts`). The door to it (development_routes.py) holds the service to the
-same rule.
+It signs with a key of its own (ES256), made at the first start and kept in a file of mode 0600 in the state folder. Its
+address must be loopback (`intake_api.http.hosts`); its routes (development_routes.py) hold the service to that too.
 """
 
 from __future__ import annotations
@@ -35,10 +34,12 @@ CLIENT = "casevault-development"
 
 
 class IssuerKeyRefused(Exception):
-    """The file of the development issuer's key cannot be used as it is."""
+    """A file with the development issuer's key that cannot be used as it is."""
 
 
 class DevelopmentIssuer:
+    """An issuer that makes the tokens asked for, signed with the key at `key_path`."""
+
     def __init__(self, key_path: Path, issuer: str, audience: str, clock: Clock) -> None:
         ensure_loopback(urlsplit(issuer).hostname or "")
         self.issuer = issuer
@@ -59,6 +60,7 @@ class DevelopmentIssuer:
         name: str | None = None,
         lifetime: timedelta = LIFETIME,
     ) -> str:
+        """Make a signed access token with these claims."""
         now = self._clock.now()
         claims = {
             "iss": self.issuer,
@@ -75,14 +77,15 @@ class DevelopmentIssuer:
         return jwt.encode(claims, self._key, ALGORITHM, headers={"kid": self._kid, "typ": "at+jwt"})
 
     def settings(self) -> IssuerSettings:
-        """What a verifier needs to accept these tokens and no others."""
+        """Return what a verifier needs to accept these tokens and no others."""
         return IssuerSettings(issuer=self.issuer, audiences=(self.audience,), algorithms=(ALGORITHM,))
 
     def key_source(self) -> StaticKeys:
+        """Return the key for verifying these tokens."""
         return StaticKeys([self._verification_key])
 
     def key_set(self) -> dict[str, object]:
-        """The public key, as RFC 7517 writes it."""
+        """Return the public key as a JSON Web Key Set (RFC 7517)."""
         return {"keys": [{**self._jwk, "kid": self._kid, "use": "sig", "alg": ALGORITHM}]}
 
 
@@ -98,12 +101,12 @@ def _kept_key(path: Path) -> ec.EllipticCurvePrivateKey:
     except (ValueError, TypeError):
         key = None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise IssuerKeyRefused(f"{path} holds no P-256 private key in PEM: delete it for a new one") from None
+        raise IssuerKeyRefused(f"{path} is not a P-256 private key in PEM: delete it for a new one") from None
     return key
 
 
 def _make_key(path: Path) -> None:
-    """Whole or not at all: two processes that start at once end up with one key, never with half of one."""
+    """Make the key file, whole or not at all: two processes that start at once end up with one whole key."""
     pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -123,6 +126,6 @@ def _make_key(path: Path) -> None:
 
 
 def _thumbprint(jwk: Mapping[str, object]) -> str:
-    """RFC 7638: the members that make the key, in the order of their names, no space between."""
+    """Return the thumbprint (RFC 7638): over the key's own members, in the order of their names, without spaces."""
     canonical = json.dumps({name: jwk[name] for name in ("crv", "kty", "x", "y")}, separators=(",", ":"))
     return base64url_encode(hashlib.sha256(canonical.encode()).digest()).decode()

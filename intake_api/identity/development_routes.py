@@ -1,8 +1,8 @@
-"""The door to the development issuer. NOT FOR PRODUCTION, and every answer says so.
+"""The routes of the development issuer. NOT FOR PRODUCTION, and every response says so.
 
-It answers only a peer on loopback that came straight (no forwarding header) and that asked for a loopback name: a
-web page whose own name resolves to 127.0.0.1 asks for another. Everybody else gets 403. Nothing is built at all when
-the service binds to anything but loopback.
+They serve only a peer on loopback that came directly (no forwarding header) and asked for a loopback name: a web page
+whose own name resolves to 127.0.0.1 asks for another. Everybody else gets 403. The routes do not even exist when the
+service binds to anything but loopback.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FORWARDING_HEADERS = frozenset({"Forwarded", "X-Forwarded-For", "X-Forwarded-Hos
 
 
 def development_blueprint(issuer: DevelopmentIssuer, *, bind: str) -> Blueprint:
-    """Routes below the issuer's own path. `bind`: what the service listens on; ValueError unless it is loopback."""
+    """Make the routes below the issuer's own path. `bind`: the host listened on; ValueError unless it is loopback."""
     ensure_loopback(bind)
     routes = Blueprint("development", __name__, url_prefix=urlsplit(issuer.issuer).path.rstrip("/") or None)
     routes.before_request(_refuse_strangers)
@@ -59,7 +59,7 @@ def _token(issuer: DevelopmentIssuer) -> Response:
     if not subject or not named:
         return _problem(HTTPStatus.BAD_REQUEST, "the form needs a subject and at least one role")
     if not set(named) <= ROLE_OF_CLAIM_VALUE.keys():
-        return _problem(HTTPStatus.BAD_REQUEST, f"a role is one of {', '.join(ROLE_OF_CLAIM_VALUE)}")
+        return _problem(HTTPStatus.BAD_REQUEST, f"unknown role: use one of {', '.join(ROLE_OF_CLAIM_VALUE)}")
     token = issuer.token(
         subject,
         [ROLE_OF_CLAIM_VALUE[value] for value in named],
@@ -76,7 +76,7 @@ def _refuse_strangers() -> ResponseReturnValue | None:
     straight = not any(header in request.headers for header in FORWARDING_HEADERS)
     if straight and is_loopback_address(request.remote_addr or "") and _asked_for_loopback():
         return None
-    return _problem(HTTPStatus.FORBIDDEN, "this issuer answers only callers on the same machine")
+    return _problem(HTTPStatus.FORBIDDEN, "this issuer serves only callers on the same machine")
 
 
 def _asked_for_loopback() -> bool:
@@ -87,7 +87,7 @@ def _asked_for_loopback() -> bool:
 
 
 def _problem(status: HTTPStatus, detail: str) -> Response:
-    """RFC 9457."""
+    """Make problem details (RFC 9457)."""
     body = {"type": "about:blank", "title": status.phrase, "status": status.value, "detail": detail}
     return _answer(body, status, "application/problem+json")
 
@@ -95,7 +95,7 @@ def _problem(status: HTTPStatus, detail: str) -> Response:
 def _answer(
     body: Mapping[str, object], status: HTTPStatus = HTTPStatus.OK, content_type: str = "application/json"
 ) -> Response:
-    answer = Response(json.dumps({**body, "warning": WARNING}), status, content_type=content_type)
-    answer.headers["Cache-Control"] = "no-store"
-    answer.headers["X-Casevault-Warning"] = WARNING
-    return answer
+    response = Response(json.dumps({**body, "warning": WARNING}), status, content_type=content_type)
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Casevault-Warning"] = WARNING
+    return response

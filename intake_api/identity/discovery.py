@@ -1,18 +1,18 @@
-"""Keys of an issuer found by OpenID Connect Discovery, kept, and renewed when the need shows.
+"""An issuer's keys, found by OpenID Connect Discovery, kept, and renewed when needed.
 
-- A known key is answered from memory, without a lock. Once the set is older than `fresh`, the same answer also starts a
-  renewal behind it; while the issuer is down the old set serves on, but never past `stale`.
-- An unknown key id begins a fetch, in a thread of its own, and whoever began it waits for it, `patience` seconds at
-  most: so a rotated key is accepted in the very request that brings it. Forged ids empty a bucket; then they are
-  refused without asking the issuer. Every fetch brings the whole set, so even under such a flood a rotated key is
-  known after one `refill`.
-- One fetch runs at a time, and nobody waits for another's: whoever brings an unknown key meanwhile is answered at
-  once, as if there were no such key, and another fetch follows, for the key may have been published since this one
-  began. So anonymous callers tie up one thread, however many they are and however long the issuer hangs.
-- While there is no set at all (a process that has just started) `crowd` callers may wait for it; more are told to
-  come again.
-- A fetch that fails empties the bucket.
-- A set replaces the former whole: a key the issuer withdraws is gone.
+- A known key comes from memory, without a lock. Once the set is older than `fresh`, asking also starts a renewal in the
+  background; while the issuer is down the old set serves on, but never past `stale`.
+- An unknown key id begins a fetch, in a thread of its own, and its caller waits for it, at most `patience` seconds: so
+  a rotated key is accepted in the very request that brings it. Forged ids empty a bucket; then they are refused without
+  asking the issuer. Every fetch brings the whole set, so even under such a flood a rotated key is known after one
+  `refill`.
+- One fetch runs at a time, and nobody waits for another's: a caller with an unknown key meanwhile is refused at once,
+  as if there were no such key, and another fetch follows, for the key could have been published since this one began.
+  So anonymous callers tie up one thread, however many they are and however long the issuer hangs.
+- While there is no set at all (a process that has just started), `crowd` callers can wait for it; more are told to come
+  again.
+- A failed fetch empties the bucket.
+- A set replaces the former whole: a key that the issuer withdraws is gone.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RefreshPolicy:
+    """When keys are fetched, and how long callers wait for them."""
+
     fresh: timedelta = timedelta(minutes=10)
     stale: timedelta = timedelta(hours=24)
-    retry: timedelta = timedelta(seconds=30)  # between two renewals behind an answer
+    retry: timedelta = timedelta(seconds=30)  # between two renewals in the background
     burst: int = 5  # fetches for unknown keys, one after the other ...
     refill: timedelta = timedelta(seconds=5)  # ... and one more after each such time
     patience: float = 3.0  # seconds
-    crowd: int = 4  # callers that may wait for the first set
+    crowd: int = 4  # callers that can wait for the first set
 
 
 class TokenBucket:
-    """At most `burst` at once and one more a `refill`. Exact; a clock set back costs at most one full bucket.
+    """A limit of `burst` at once and one more per `refill`. Exact; a clock set back costs at most one full bucket.
 
-    Not thread safe: the owner holds a lock.
+    Not thread-safe: the owner holds a lock.
     """
 
     def __init__(self, burst: int, refill: timedelta) -> None:
@@ -53,12 +55,14 @@ class TokenBucket:
         self._full_at: datetime | None = None  # the instant at which the bucket is full again
 
     def take(self, now: datetime) -> bool:
+        """Take one; return False if none is left."""
         full_at = min(max(self._full_at or now, now), now + self._capacity)
         allowed = full_at + self._refill <= now + self._capacity
         self._full_at = full_at + self._refill if allowed else full_at
         return allowed
 
     def drain(self, now: datetime) -> None:
+        """Empty the bucket."""
         self._full_at = now + self._capacity
 
 
@@ -73,7 +77,7 @@ def _in_a_thread(work: Callable[[], None]) -> None:
 
 
 class DiscoveredKeys:
-    """A KeySource. `background` runs a renewal without keeping the caller waiting."""
+    """A KeySource from discovery. `background` runs a renewal without making the caller wait."""
 
     def __init__(
         self,
@@ -89,36 +93,37 @@ class DiscoveredKeys:
         self._policy = policy or RefreshPolicy()
         self._background = background
         self._held: _KeySet | None = None
-        self._lock = Lock()  # guards all below, never while the issuer is asked
+        self._lock = Lock()  # guards all below; never held while the issuer is asked
         self._running: Event | None = None
-        self._wanted = False  # somebody came while a fetch ran, whose key it may not bring
+        self._wanted = False  # a caller came during a fetch that may not bring its key
         self._failing = False
         self._renewed_at: datetime | None = None
         self._bucket = TokenBucket(self._policy.burst, self._policy.refill)
         self._crowd = BoundedSemaphore(self._policy.crowd)
 
     def begin(self) -> None:
-        """Have the first set fetched before anybody asks for a key."""
+        """Begin to fetch the first set before anybody asks for a key."""
         self._background(self._renew)
 
     def key(self, kid: str) -> VerificationKey | None:
+        """Return the key of that id, as KeySource says."""
         now = self._clock.now()
         held = self._usable(now)
         if held is None or kid not in held.keys:
             return self._unknown_key(kid, now)
         if abs(now - held.at) >= self._policy.fresh:
-            self._renew_behind(now)
+            self._renew_in_background(now)
         return held.keys[kid]
 
     def _usable(self, now: datetime) -> _KeySet | None:
         held = self._held
-        # A set from the future: the clock was set back. Its age is unknown, and distance stands for it.
+        # A set from the future: the clock was set back. Its age is unknown; the distance stands in for it.
         return held if held is not None and abs(now - held.at) < self._policy.stale else None
 
     def _unknown_key(self, kid: str, now: datetime) -> VerificationKey | None:
         begun = self._begin(now)
         if begun is not None:
-            self._fetch_beside(begun)
+            self._fetch_in_thread(begun)
             begun.wait(self._policy.patience)
         elif self._usable(now) is None:
             self._wait_for_the_first()
@@ -128,7 +133,7 @@ class DiscoveredKeys:
             raise KeysUnavailable("the issuer's keys cannot be fetched")
         return key
 
-    def _fetch_beside(self, begun: Event) -> None:
+    def _fetch_in_thread(self, begun: Event) -> None:
         try:
             Thread(target=self._fetch, args=(begun,), name="issuer-keys", daemon=True).start()
         except RuntimeError:  # there are too many threads
@@ -143,7 +148,7 @@ class DiscoveredKeys:
                 self._crowd.release()
 
     def _begin(self, now: datetime) -> Event | None:
-        """A fetch that the caller has to run; None when one runs, or when there were too many."""
+        """Return a fetch that the caller has to run; None when one runs, or there were too many."""
         with self._lock:
             if self._running is not None:
                 self._wanted = True
@@ -153,11 +158,11 @@ class DiscoveredKeys:
             self._running = Event()
             return self._running
 
-    def _renew_behind(self, now: datetime) -> None:
+    def _renew_in_background(self, now: datetime) -> None:
         last = self._renewed_at
         if last is not None and abs(now - last) < self._policy.retry:
             return
-        self._renewed_at = now  # two threads at this very line cost one needless look, no harm
+        self._renewed_at = now  # two threads at this very line cost one needless fetch, no harm
         self._background(self._renew)
 
     def _renew(self) -> None:
@@ -168,7 +173,7 @@ class DiscoveredKeys:
         self._fetch(begun)
 
     def _fetch(self, begun: Event | None) -> None:
-        """Fetch, and once more if somebody came meanwhile; `begun` is set after the first time."""
+        """Fetch, and once more if somebody came meanwhile; `begun` is set after the first fetch."""
         while begun is not None:
             now = self._clock.now()
             found = None
@@ -181,7 +186,7 @@ class DiscoveredKeys:
             begun = self._end(begun, found, now)
 
     def _end(self, begun: Event, found: _KeySet | None, now: datetime) -> Event | None:
-        """What the next fetch is begun with, if there is to be one."""
+        """End a fetch; return the event of the next, if there is to be one."""
         with self._lock:
             self._failing, self._running = found is None, None
             if found is not None:
@@ -196,7 +201,7 @@ class DiscoveredKeys:
 
 
 def fetch_keys(issuer: str, http: DocumentSource) -> dict[str, VerificationKey]:
-    """The keys that the issuer publishes now. DocumentUnavailable."""
+    """Fetch the keys that the issuer publishes now. DocumentUnavailable."""
     found = http.get(f"{issuer.rstrip('/')}/.well-known/openid-configuration")
     # OpenID Connect Discovery section 4.3: equal, else one issuer could speak for another.
     if found.get("issuer") != issuer:

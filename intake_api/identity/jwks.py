@@ -1,15 +1,13 @@
-"""Published keys: a JSON Web Key Set (RFC 7517) -> keys that may verify a signature.
+"""Published keys: a JSON Web Key Set (RFC 7517), fetched -> keys for verifying signatures.
 
-- Only what is public and asymmetric is taken: RSA of 2048 to 8192 bits, and EC on P-256. A key for encryption, a
-  symmetric key, a key of a kind we do not know, a key without an id or a broken one is passed over (RFC 7517
-  section 5), so that one odd key does not lock everybody out.
-- A key verifies the algorithms of its kind only, and only its own where it names one (RFC 8725 section 3.1).
+- Only public asymmetric keys are taken: RSA of 2048 to 8192 bits, and EC on P-256. A key for encryption, a symmetric
+  key, a key of an unknown kind, without an id or broken is ignored (RFC 7517 section 5), so that one odd key does not
+  lock everybody out.
+- A key verifies only the algorithms of its kind, and only its own where it names one (RFC 8725 section 3.1).
 - Only the public members are read: a private key published by mistake is never loaded.
-
-JSON documents over HTTPS from a server that we trust to a point.
-
-https only, checked against the configured authorities, and within the bounds of `audit.http_client`: a slow or endless
-response ends as `DocumentUnavailable`, whatever the server does and when.
+- Documents come from a server that is trusted only so far: over https, checked against the configured authorities, and
+  within the bounds of `audit.http_client`. A slow or endless response ends as `DocumentUnavailable`, whatever the
+  server does and when.
 """
 
 from __future__ import annotations
@@ -33,30 +31,33 @@ SECONDS = 6.0
 
 
 class DocumentUnavailable(Exception):
-    """The document cannot be had, or is not one."""
+    """A document that cannot be fetched, or is malformed."""
 
 
 class DocumentSource(Protocol):
+    """A source of JSON documents."""
+
     def get(self, url: str) -> Mapping[str, object]:
-        """The JSON object at that address, or DocumentUnavailable."""
+        """Return the JSON object at that address. DocumentUnavailable."""
         ...
 
 
 class HttpsDocuments:
-    """`authorities` is a PEM bundle to trust in place of the well-known ones."""
+    """A DocumentSource over https. `authorities` is a PEM bundle to trust in place of the well-known ones."""
 
     def __init__(self, authorities: Path | None = None, seconds: float = SECONDS) -> None:
         self._http = HttpClient(seconds=seconds, most_bytes=LARGEST, authorities=authorities)
 
     def get(self, url: str) -> Mapping[str, object]:
+        """Fetch the JSON object at that address. DocumentUnavailable."""
         if not url.startswith("https://"):
-            raise DocumentUnavailable(f"{_where(url)}: not https")
+            raise DocumentUnavailable(f"{_where(url)}: not an https address")
         try:
             reply = self._http.get(url, {"Accept": "application/json"})
         except OutsideError as problem:
             raise DocumentUnavailable(f"{_where(url)}: {problem}") from problem
         if reply.status != 200:
-            raise DocumentUnavailable(f"{_where(url)}: answered {reply.status}")
+            raise DocumentUnavailable(f"{_where(url)}: responded with status {reply.status}, not 200")
         try:
             document = json.loads(reply.body)
         except (ValueError, RecursionError):
@@ -67,31 +68,33 @@ class HttpsDocuments:
 
 
 def _where(url: str) -> str:
-    """Scheme, host and path only: an address may carry a secret in its query."""
+    """Return scheme, host and path only: an address can carry a secret in its query."""
     try:
         parts = urlsplit(url)
     except ValueError:
-        return "an address that is none"
+        return "a malformed address"
     return f"{parts.scheme}://{parts.hostname}{parts.path}"
 
 
 MOST_KEYS = 100
-RSA_BITS = range(2048, 8192 + 1)  # shorter is weak; longer makes every check of a signature slow
+RSA_BITS = range(2048, 8192 + 1)  # shorter is weak; longer makes every signature check slow
 PublicKey = RSAPublicKey | EllipticCurvePublicKey
 
 
 @dataclass(frozen=True, slots=True)
 class VerificationKey:
+    """A public key, its id, and the algorithms that it verifies."""
+
     kid: str
     algorithms: frozenset[str]
     public_key: PublicKey = field(repr=False)
 
 
 class KeySource(Protocol):
-    """Where keys come from. Thread safe."""
+    """A source of verification keys. Thread-safe."""
 
     def key(self, kid: str) -> VerificationKey | None:
-        """The key of that id; None when the issuer has none; KeysUnavailable when that cannot be known."""
+        """Return the key of that id; None when the issuer has none; KeysUnavailable when that is unknown."""
         ...
 
 
@@ -102,14 +105,15 @@ class StaticKeys:
         self._keys = {key.kid: key for key in keys}
 
     def key(self, kid: str) -> VerificationKey | None:
+        """Return the key of that id, or None."""
         return self._keys.get(kid)
 
 
 def parse_key_set(document: Mapping[str, object]) -> dict[str, VerificationKey]:
-    """The usable keys by id. An empty set is valid (the issuer withdrew them all); ValueError when it is no set."""
+    """Read the usable keys, by id. An empty set is valid (the issuer withdrew them all). ValueError if malformed."""
     entries = document.get("keys")
     if not isinstance(entries, list) or len(entries) > MOST_KEYS:
-        raise ValueError("the issuer's key set is not a list of keys of reasonable length")
+        raise ValueError(f"the issuer's key set is not a list of at most {MOST_KEYS} keys")
     keys: dict[str, VerificationKey] = {}
     for entry in entries:
         key = parse_key(entry) if isinstance(entry, dict) else None
@@ -119,6 +123,7 @@ def parse_key_set(document: Mapping[str, object]) -> dict[str, VerificationKey]:
 
 
 def parse_key(entry: Mapping[str, object]) -> VerificationKey | None:
+    """Read one key of a set; None if it is not usable here."""
     kid, operations = entry.get("kid"), entry.get("key_ops", ["verify"])
     if not isinstance(kid, str) or not kid or entry.get("use", "sig") != "sig":
         return None

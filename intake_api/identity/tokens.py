@@ -4,9 +4,9 @@
 2. Exactly three unpadded base64url parts (RFC 7515 section 3.1): no other spelling of a token exists.
 3. The header names an accepted algorithm (pinned by the settings), an accepted type and a key id; it carries no key,
    no address of one (jwk, jku, x5u, x5c), and nothing we must understand (crit): RFC 8725 sections 3.1, 3.10, 3.11.
-4. The key comes from the issuer by its id, and may be used with that algorithm.
-5. The signature holds. Before this line nothing in the payload is looked at.
-6. The claims hold (claims.py): those of an access token, for us, now, and they grant a role.
+4. The key comes from the issuer by its id, and is for that algorithm.
+5. The signature is valid. Until then nothing in the payload is looked at.
+6. The claims are valid (claims.py): those of an access token, for us, now, and they grant a role.
 
 A verified token is remembered by its SHA-256, so that a range read does not pay for a signature again: a few minutes at
 most and never past exp, so a key that the issuer withdraws stops counting within `REMEMBERED`.
@@ -43,17 +43,17 @@ REFUSED_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
 
 
 class TokenVerifier:
-    """Thread safe."""
+    """The verifier of bearer tokens. Thread-safe."""
 
     def __init__(self, settings: IssuerSettings, keys: KeySource, clock: Clock) -> None:
         self._settings = settings
         self._keys = keys
         self._clock = clock
-        self._signatures = PyJWS(algorithms=settings.algorithms)  # it does not even know the others
+        self._signatures = PyJWS(algorithms=settings.algorithms)  # it does not know any others
         self._remembered = _Remembered(MOST_REMEMBERED)
 
     def verify(self, authorization_header: str | None) -> Caller:
-        """The caller, or InvalidToken; KeysUnavailable when the issuer cannot be asked."""
+        """Return the caller, or raise InvalidToken; KeysUnavailable when the issuer cannot be asked."""
         token = _bearer_token(authorization_header)
         digest, now = hashlib.sha256(token.encode()).digest(), self._clock.now()
         caller = self._remembered.get(digest, now)
@@ -65,12 +65,12 @@ class TokenVerifier:
         return caller
 
     def _verified_claims(self, token: str) -> tuple[dict[str, object], bool]:
-        """The claims, and whether the token's type says that it is an access token."""
+        """Return the claims, and whether the token's type says that it is an access token."""
         algorithm, kid, kind = self._checked_header(token)
         key = self._keys.key(kid)
         if key is None:
             raise InvalidToken(
-                TokenRefusal.UNKNOWN_KEY, "the token is signed with a key the issuer does not publish"
+                TokenRefusal.UNKNOWN_KEY, "the token is signed with a key that the issuer does not publish"
             )
         if algorithm not in key.algorithms:
             raise InvalidToken(
@@ -79,7 +79,7 @@ class TokenVerifier:
         try:
             payload = self._signatures.decode(token, key=key.public_key, algorithms=[algorithm])
         except InvalidSignatureError:
-            raise InvalidToken(TokenRefusal.BAD_SIGNATURE, "the token's signature does not hold") from None
+            raise InvalidToken(TokenRefusal.BAD_SIGNATURE, "the token's signature is not valid") from None
         except PyJWTError:
             raise InvalidToken(TokenRefusal.MALFORMED, "the token is not a JSON Web Token") from None
         return _json_object(payload), kind in ACCESS_TOKEN_TYPES
@@ -93,13 +93,13 @@ class TokenVerifier:
         if algorithm not in self._settings.algorithms:
             raise InvalidToken(TokenRefusal.ALGORITHM_REFUSED, "the token's algorithm is not accepted")
         if not isinstance(kind, str) or kind.lower() not in ACCEPTED_TYPES:
-            raise InvalidToken(TokenRefusal.TYPE_REFUSED, "the token is not an access token by its type")
+            raise InvalidToken(TokenRefusal.TYPE_REFUSED, "the token's type (typ) is not an access token's")
         if REFUSED_HEADERS & header.keys():
             raise InvalidToken(
-                TokenRefusal.HEADER_REFUSED, "the token brings its own key or asks for an extension"
+                TokenRefusal.HEADER_REFUSED, "the token brings its own key or requires an extension"
             )
         if not isinstance(kid, str) or not 0 < len(kid) <= LONGEST_KID:
-            raise InvalidToken(TokenRefusal.UNKNOWN_KEY, "the token does not name its key")
+            raise InvalidToken(TokenRefusal.UNKNOWN_KEY, "the token does not name its key (kid)")
         return algorithm, kid, kind.lower()
 
 
@@ -110,7 +110,7 @@ def _bearer_token(authorization_header: str | None) -> str:
         raise InvalidToken(TokenRefusal.TOO_LONG, f"the token is longer than {LONGEST_TOKEN} characters")
     scheme, _, token = authorization_header.strip().partition(" ")
     if scheme.lower() != "bearer":
-        raise InvalidToken(TokenRefusal.MISSING, "a bearer token is required; another scheme was offered")
+        raise InvalidToken(TokenRefusal.MISSING, "a bearer token is required, but another scheme was sent")
     # A second scheme or a second token, joined by a comma or a space, falls through here as well.
     token = token.lstrip(" ")  # RFC 6750 allows several
     if not COMPACT.fullmatch(token):
@@ -136,7 +136,7 @@ class _Memory:
 
 
 class _Remembered:
-    """Verified tokens by digest; the longest unused goes first. Forged ones never get here."""
+    """A memory of verified tokens by digest; the longest unused goes first. Forged ones never get here."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -146,7 +146,7 @@ class _Remembered:
     def get(self, digest: bytes, now: datetime) -> Caller | None:
         with self._lock:
             memory = self._memories.get(digest)
-            # A clock set back may make a token not valid yet: then it is verified anew.
+            # A clock set back can make a token not valid yet: then it is verified again.
             if memory is None or not memory.since <= now < memory.until:
                 return None
             self._memories.move_to_end(digest)

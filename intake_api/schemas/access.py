@@ -36,9 +36,9 @@ class NewConsent(ma.Schema):
         Word(longest=64),
         most=1000,
         load_default=None,
-        allow_none=False,  # a list that a client lost is no consent to all of the case
+        allow_none=False,  # a client that lost its list has not consented to all of the case
         validate=validate.Length(1),
-        metadata={"description": "only these bundles; all of the case if not given"},
+        metadata={"description": "only these bundles; the whole case if not given"},
     )
 
 

@@ -1,4 +1,4 @@
-"""The audit log: what can be asked of it, and its proofs."""
+"""The audit log: its queries, entries, reports and proofs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class ExportQuery(EntryFilter):
 
 
 class ReportQuery(PageQuery):
-    """What both reports are narrowed by; `since` and `until` are of the reads, or of when the grants were given."""
+    """The filter of both reports; `since` and `until` bound the reads, or when the grants were given."""
 
     case = Word(load_default=None, longest=64, metadata={"description": "the case's number"})
     actor = Word(load_default=None, longest=512, metadata={"description": "an actor's id, or their subject"})
@@ -47,12 +47,12 @@ class ReadersQuery(ReportQuery):
 
 
 class Reader(ma.Schema):
-    actor = fields.String(allow_none=True, metadata={"description": "subject; null for who was forgotten"})
+    actor = fields.String(allow_none=True, metadata={"description": "subject; null if forgotten"})
     actor_id = fields.String()
     grant = fields.String()
     reason = fields.String(metadata={"description": "why the grant was taken"})
-    reads = fields.Integer(metadata={"description": "openings and lists of files"})
-    bundles = fields.Integer(metadata={"description": "how many were read"})
+    reads = fields.Integer(metadata={"description": "number of openings and file lists"})
+    bundles = fields.Integer(metadata={"description": "number of bundles read"})
     first_at = Moment()
     last_at = Moment()
 
@@ -60,7 +60,7 @@ class Reader(ma.Schema):
 class UnusedGrant(ma.Schema):
     grant = fields.String()
     case = fields.String(metadata={"description": "the case's number"})
-    actor = fields.String(allow_none=True, metadata={"description": "subject; null for who was forgotten"})
+    actor = fields.String(allow_none=True, metadata={"description": "subject; null if forgotten"})
     actor_id = fields.String()
     reason = fields.String()
     granted_at = Moment()
@@ -74,7 +74,7 @@ UnusedGrantPage = page_of(UnusedGrant, "UnusedGrantPage")
 
 
 class Names(ma.Schema):
-    """Null where there is no such thing, or it has no name any more."""
+    """The names of an entry's ids; null where there is no such id, or it has no name any more."""
 
     actor = fields.String(required=True, allow_none=True)
     case = fields.String(required=True, allow_none=True, metadata={"description": "the case's number"})
@@ -83,12 +83,12 @@ class Names(ma.Schema):
 
 
 class AuditEntry(ma.Schema):
-    """The leaf's members (docs/formats.md), its place in the tree, and what stands beside it."""
+    """The leaf's members (docs/formats.md), its place in the tree, and its particulars."""
 
     v = fields.Integer(required=True)
     id = fields.String(required=True)
     at = Moment(required=True)
-    action = fields.String(required=True, metadata={"description": "more may come"})
+    action = fields.String(required=True, metadata={"description": "more values can be added"})
     outcome = fields.Enum(Outcome, by_value=fields.String, required=True)
     actor = fields.String(required=True, metadata={"description": "an opaque id"})
     actor_kind = fields.String(required=True)
@@ -96,8 +96,8 @@ class AuditEntry(ma.Schema):
     tenant = fields.String()
     case = fields.String(metadata={"description": "its id"})
     bundle = fields.String()
-    subject = fields.String(metadata={"description": "what it is, the action says"})
-    details = fields.Dict(fields.String(), metadata={"description": "by action"})
+    subject = fields.String(metadata={"description": "id of what the action is about"})
+    details = fields.Dict(fields.String(), metadata={"description": "depends on the action"})
     named = fields.Nested(Names, required=True)
     leaf_index = fields.Integer(
         required=True, allow_none=True, metadata={"description": "null until it is in the tree"}
@@ -107,7 +107,7 @@ class AuditEntry(ma.Schema):
         fields.String(),
         required=True,
         allow_none=True,
-        metadata={"description": "null where it was redacted"},
+        metadata={"description": "null if redacted"},
     )
     redacted_at = Moment(required=True, allow_none=True)
 
@@ -120,9 +120,9 @@ class Redaction(ma.Schema):
 
 
 class Redacted(ma.Schema):
-    redacted = fields.String(metadata={"description": "the entry, or the actor"})
-    at = Moment(metadata={"description": "when it was decided"})
-    entries = fields.Integer(metadata={"description": "how many entries lost something now"})
+    redacted = fields.String(metadata={"description": "id of the entry, or of the actor"})
+    at = Moment(metadata={"description": "when the redaction was decided"})
+    entries = fields.Integer(metadata={"description": "number of entries that lost particulars now"})
 
 
 class InclusionQuery(ma.Schema):
@@ -149,5 +149,7 @@ class VerifierKeys(ma.Schema):
     log = fields.String(metadata={"description": "C2SP verifier key of the checkpoints"})
     receipts = fields.String(metadata={"description": "C2SP verifier key of the receipts"})
     witness = fields.String(
-        metadata={"description": "C2SP key of the cosignatures given to others' logs, where this is offered"}
+        metadata={
+            "description": "C2SP verifier key of cosignatures on others' logs, if this service gives any"
+        }
     )

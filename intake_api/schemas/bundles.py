@@ -13,11 +13,11 @@ from retention.domain.bundle import STATUSES, CollectionType
 from retention.domain.grants import MAX_REASON_CHARACTERS
 
 ENCRYPTION = "encryptiondata"
-"""The metadata that Azure's clients keep their own encryption's data in."""
+"""The metadata in which Azure's clients keep the data of their own encryption."""
 
 
 class RoleList(fields.Field[list[str]]):
-    """Names separated by commas."""
+    """A list of names, separated by commas."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> list[str]:
         text = Word(longest=2000).deserialize(value) if value else ""
@@ -43,7 +43,7 @@ class DeclaredCollection(ma.Schema):
 
 
 class DeclaredPartial(ma.Schema):
-    """What is looked at of a partial upload's metadata; the collection is declared with the final one."""
+    """The metadata of a partial upload that are read; the final upload declares the collection."""
 
     class Meta:
         unknown = ma.EXCLUDE
@@ -52,7 +52,7 @@ class DeclaredPartial(ma.Schema):
 
 
 class DeclaredUpload(DeclaredCollection):
-    """The keys of Upload-Metadata that are looked at. Others are the client's own."""
+    """The keys of Upload-Metadata that are read. Others are the client's own."""
 
     filename = fields.String(required=True)
     type = fields.Enum(
@@ -60,8 +60,8 @@ class DeclaredUpload(DeclaredCollection):
         by_value=True,
         required=True,
         error_messages={
-            "unknown": "Must be one of: {choices}; a client that keeps the file's media type here (Uppy) gives "
-            "collection_type."
+            "unknown": "Must be one of: {choices}; a client that keeps the file's media type here (Uppy) sends "
+            "collection_type instead."
         },
     )
     collection_type = fields.Enum(
@@ -69,13 +69,13 @@ class DeclaredUpload(DeclaredCollection):
         by_value=True,
         load_default=None,
         metadata={
-            "description": "the collection's `type`, for clients that keep a file's media type in that key"
+            "description": "the collection's `type`, for clients that keep a file's media type under that key"
         },
     )
 
     @ma.pre_load
-    def _what_is_looked_at(self, data: Any, **_: Any) -> Any:
-        if not isinstance(data, dict):  # a JSON body may be anything; the fields say what is wrong with it
+    def _keep_known_keys(self, data: Any, **_: Any) -> Any:
+        if not isinstance(data, dict):  # a JSON body can be anything; the fields say what is wrong with it
             return data
         known = {key: value for key, value in data.items() if key in self.fields}
         if "collection_type" in known:
@@ -109,22 +109,27 @@ class Bundle(ma.Schema):
     link = fields.String(
         attribute="link_id", allow_none=True, metadata={"description": "the upload link that it came through"}
     )
-    blob_name = fields.String(allow_none=True, metadata={"description": "as its sender named it there"})
+    blob_name = fields.String(
+        allow_none=True, metadata={"description": "the blob's name, given by its sender"}
+    )
     metadata = fields.Function(
         lambda row: _blob_metadata(row),
         metadata={
             "type": "object",
             "additionalProperties": {"type": "string"},
-            "description": "what its sender set on the blob",
+            "description": "metadata that its sender set on the blob",
         },
     )
     client_encrypted = fields.Function(
         lambda row: ENCRYPTION in _blob_metadata(row),
-        metadata={"type": "boolean", "description": "its sender encrypted it; who has their key can read it"},
+        metadata={
+            "type": "boolean",
+            "description": "its sender encrypted it: reading it takes their key too",
+        },
     )
     size = fields.Function(
         lambda row: None if row.deferred else row.size,
-        metadata={"type": ["integer", "null"], "description": "null until a deferred length is told"},
+        metadata={"type": ["integer", "null"], "description": "null until a deferred length is declared"},
     )
     offset = fields.Integer()
     created_at = Moment()
@@ -144,7 +149,7 @@ class BundleQuery(PageQuery):
     status = fields.String(
         load_default=None,
         validate=validate.OneOf(list(STATUSES)),
-        metadata={"description": "as people are shown it: `in-progress`, or the state itself"},
+        metadata={"description": "the status shown to people: `in-progress`, or the state itself"},
     )
     unclaimed = fields.Boolean(load_default=False)
 
@@ -158,19 +163,19 @@ class Move(Claim):
 
 
 class Preflight(DeclaredUpload):
-    """The keys of Upload-Metadata, and the size."""
+    """The keys of Upload-Metadata that are read, and the size."""
 
     size = fields.Integer(required=True, strict=True, validate=validate.Range(0, (1 << 63) - 1))
 
 
 class Admitted(ma.Schema):
     accepted = fields.Boolean()
-    max_size = fields.Integer(metadata={"description": "bytes that a bundle may have"})
+    max_size = fields.Integer(metadata={"description": "most bytes of a bundle"})
     stamp_left = fields.Integer(
-        allow_none=True, metadata={"description": "bytes that the stamp's quota has room for"}
+        allow_none=True, metadata={"description": "bytes left in the stamp's quota; null: no quota"}
     )
     case_left = fields.Integer(
-        allow_none=True, metadata={"description": "bytes that the case's quota has room for"}
+        allow_none=True, metadata={"description": "bytes left in the case's quota; null: no case or no quota"}
     )
 
 
@@ -181,9 +186,7 @@ class FileQuery(PageQuery):
 
 
 class File(ma.Schema):
-    path = fields.String(
-        metadata={"description": "as .../files/{path} takes it, percent-encoded, slashes too"}
-    )
+    path = fields.String(metadata={"description": "for .../files/{path}, with slashes percent-encoded too"})
     size = fields.Integer(allow_none=True)
     compressed_size = fields.Integer(allow_none=True)
     modified = Moment(allow_none=True)

@@ -14,7 +14,7 @@ class ErasureRequest(ma.Schema):
         load_default="",
         longest=MAX_REASON_CHARACTERS,
         lines=True,
-        metadata={"description": "demanded of an engineer who asks for the customer"},
+        metadata={"description": "required of an engineer who requests it for the customer"},
     )
 
 
@@ -23,7 +23,7 @@ class Report(ma.Schema):
         required=True,
         longest=MAX_REASON_CHARACTERS,
         lines=True,
-        metadata={"description": "what was come upon, without repeating it"},
+        metadata={"description": "what was found, without repeating it"},
     )
 
 
@@ -38,7 +38,7 @@ class Erasure(ma.Schema):
         allow_none=True,
         metadata={
             "description": "until then a stamp's file of the same name and size is refused, so that no client resumes "
-            "what is erased; null where it may come again at once"
+            "what is erased; null where it can be sent again at once"
         },
     )
     state = fields.Function(

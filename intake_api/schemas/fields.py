@@ -1,6 +1,6 @@
-"""The kinds of values: text that can be stored and shown anywhere, moments in RFC 3339, pages of things.
+"""The kinds of values: text safe to store and show, moments in RFC 3339, pages, problem details.
 
-RFC 9457 problem details, as documented; `intake_api.api.problems` writes them.
+Problem details (RFC 9457) are only documented here; `intake_api.api.problems` writes them.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from retention.records.queries import MAX_LIMIT
 
 DEFAULT_LIMIT = 50
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
-"""Older than any stamp: a moment before it is a clock that was never set, or a wrong unit."""
+"""Older than any stamp: an earlier moment comes from a clock that was never set, or a wrong unit."""
 
 
 class Word(fields.String):
-    """One line of text (`lines`: several), 1 to `longest` characters, that reads as it is written."""
+    """A line of text (`lines`: several), of 1 to `longest` characters, that displays as it is written."""
 
     def __init__(self, *, longest: int = 200, lines: bool = False, **named: Any) -> None:
         super().__init__(validate=validate.Length(1, longest), **named)
@@ -31,13 +31,13 @@ class Word(fields.String):
         text = super()._deserialize(value, attr, data, **named)
         if not is_plain(text, self._allowed):
             raise ma.ValidationError(
-                "Must not hold control characters, line separators, or characters that turn the direction of text."
+                "Must not contain control characters, line separators, or characters that change the text direction."
             )
         return text
 
 
 class Several(fields.List[Any]):
-    """A list of at most `most`; a longer one is refused before any of it is looked at."""
+    """A list of at most `most` members; a longer one is refused before any of it is read."""
 
     def __init__(self, of: fields.Field[Any], *, most: int, **named: Any) -> None:
         super().__init__(of, **named)
@@ -45,12 +45,13 @@ class Several(fields.List[Any]):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **named: Any) -> list[Any]:
         if isinstance(value, list) and len(value) > self._most:
-            raise ma.ValidationError(f"Must have at most {self._most} members.")
+            raise ma.ValidationError(f"Must have at most {self._most} members, not {len(value)}.")
         return super()._deserialize(value, attr, data, **named)
 
 
 class Moment(fields.AwareDateTime):
-    """RFC 3339; a time zone is demanded, UTC is given. A `bounded` one is not before EARLIEST."""
+    """A moment in RFC 3339: read with any time zone, which is required, and written in UTC. A `bounded` one is not
+    before EARLIEST."""
 
     def __init__(self, *, bounded: bool = True, **named: Any) -> None:
         super().__init__(**named)
@@ -64,16 +65,16 @@ class Moment(fields.AwareDateTime):
         try:
             moment = moment.astimezone(UTC)
         except OverflowError:
-            raise ma.ValidationError("Is out of range.") from None
+            raise ma.ValidationError("Must be a moment within the years 1 to 9999, in UTC.") from None
         if moment < EARLIEST and self._bounded:
             raise ma.ValidationError(f"Must not be before {rfc3339(EARLIEST)}.")
         return moment
 
 
 class PageQuery(ma.Schema):
-    """Where in a list to go on, and how much of it to give."""
+    """The place in a list to continue from, and how much of it to return."""
 
-    cursor = Word(longest=200, load_default=None, metadata={"description": "`next` of the page before"})
+    cursor = Word(longest=200, load_default=None, metadata={"description": "`next` of the previous page"})
     limit = fields.Integer(
         load_default=DEFAULT_LIMIT,
         validate=validate.Range(1, MAX_LIMIT),
@@ -82,7 +83,7 @@ class PageQuery(ma.Schema):
 
 
 def page_of(schema: type[ma.Schema], name: str) -> type[ma.Schema]:
-    """The schema of a page of `schema`."""
+    """Make the schema of a page of `schema`."""
     members: dict[str, fields.Field[Any]] = {
         "items": fields.List(fields.Nested(schema)),
         "next": fields.String(allow_none=True, metadata={"description": "cursor of the next page"}),
@@ -91,7 +92,7 @@ def page_of(schema: type[ma.Schema], name: str) -> type[ma.Schema]:
 
 
 class ProblemDetails(ma.Schema):
-    """Facts of the problem (an upload's `offset`, a `limit`) stand beside these members."""
+    """Problem details (RFC 9457); facts of the problem (an upload's `offset`, a `limit`) are further members."""
 
     class Meta:
         unknown = ma.INCLUDE

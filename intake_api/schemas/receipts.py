@@ -1,4 +1,7 @@
-"""Receipts as they are handed out: described alone, for what is signed is given as it was kept (docs/formats.md)."""
+"""Receipts as they are handed out: only described here, as signed documents are sent as they were kept.
+
+docs/formats.md has their format.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +31,8 @@ class IntakeReceiptBody(ma.Schema):
 class ErasedBundle(ma.Schema):
     bundle = fields.String(required=True)
     size = fields.Integer(required=True)
-    sha256 = fields.String(required=True, metadata={"description": "empty where it was not complete"})
-    manifest = fields.String(required=True, metadata={"description": "empty where it was not complete"})
+    sha256 = fields.String(required=True, metadata={"description": "empty if it was not complete"})
+    manifest = fields.String(required=True, metadata={"description": "empty if it was not complete"})
     erased_at = Moment(required=True)
 
 
@@ -47,7 +50,7 @@ class ErasureReceiptBody(ma.Schema):
 
 
 class ErasureReceipt(ma.Schema):
-    """What `casevault receipts verify` checks offline."""
+    """A receipt with its proof, as `casevault receipts verify` checks it offline."""
 
     receipt = fields.Nested(ErasureReceiptBody, required=True)
     note = fields.String(
@@ -60,5 +63,5 @@ class ErasureReceipt(ma.Schema):
 class IntakeReceipt(ErasureReceipt):
     receipt = fields.Nested(IntakeReceiptBody, required=True)
     state = fields.String(
-        required=True, metadata={"description": "the bundle's state now, which nothing signs"}
+        required=True, metadata={"description": "the bundle's present state, which is not signed"}
     )

@@ -1,4 +1,4 @@
-"""The service about itself."""
+"""The service's own health and readiness."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Readiness(ma.Schema):
     checks = fields.Dict(
         fields.String(), fields.String(), metadata={"description": "each part: ok, or what is wrong"}
     )
-    uploads = fields.String(metadata={"description": "ok, or why no upload is taken"})
+    uploads = fields.String(metadata={"description": "ok, or why no upload is accepted"})
     destruction = fields.String(metadata={"description": "ok, or why no deadline counts"})
     schema = fields.String(metadata={"description": "ok, or that the database is another version's"})
-    sequencing = fields.String(metadata={"description": "ok, or how late entries come into the log"})
+    sequencing = fields.String(metadata={"description": "ok, or how late entries reach the log"})

@@ -1,4 +1,4 @@
-"""Upload links, and the check of one that somebody pasted."""
+"""Upload links, and the check of a pasted one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from retention.domain.upload_link import DEFAULT_PERMISSIONS, PERMISSIONS
 
 
 class NewLink(ma.Schema):
-    """What both kinds of link may be asked to be."""
+    """The terms that can be requested of both kinds of link."""
 
     permissions = fields.String(
         load_default=DEFAULT_PERMISSIONS,
@@ -23,7 +23,7 @@ class NewLink(ma.Schema):
     )
     expires_at = Moment(required=True, metadata={"description": "within two years, and the case's life"})
     starts_at = Moment(load_default=None)
-    # An address that a client lost is no link for everywhere.
+    # A client that lost its address has not asked for a link from everywhere.
     ip = Word(
         load_default=None,
         allow_none=False,
@@ -34,12 +34,12 @@ class NewLink(ma.Schema):
 
 
 class NewStampLink(NewLink):
-    trigger = Word(required=True, metadata={"description": "FaultIdType of blobs whose metadata names none"})
+    trigger = Word(required=True, metadata={"description": "FaultIdType for blobs whose metadata names none"})
 
 
 class NewCaseLink(NewLink):
     stamp = Word(
-        load_default=None, longest=64, metadata={"description": "which one sends, if there are several"}
+        load_default=None, longest=64, metadata={"description": "the stamp that sends, if there are several"}
     )
     type = fields.Enum(CollectionType, by_value=True, load_default=CollectionType.ON_DEMAND)
     trigger = Word(load_default=None, metadata={"description": "FaultIdType; proactive collections only"})
@@ -74,7 +74,7 @@ class UploadLink(ma.Schema):
 
 class IssuedLink(UploadLink):
     url = fields.String(
-        metadata={"description": "lets in whoever has it; shown this once, and kept nowhere here"}
+        metadata={"description": "lets in whoever has it; shown only this once, and not kept here"}
     )
 
 
@@ -86,7 +86,9 @@ class LinkCheck(ma.Schema):
     accepted = fields.Boolean()
     reason = fields.String(allow_none=True, metadata={"description": "why not, as a stable code"})
     detail = fields.String(allow_none=True)
-    link = fields.String(allow_none=True, metadata={"description": "the link's id, if you may know of it"})
+    link = fields.String(
+        allow_none=True, metadata={"description": "its id, if you are allowed to know of it"}
+    )
     expires_at = Moment(allow_none=True)
 
 

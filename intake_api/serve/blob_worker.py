@@ -1,5 +1,4 @@
-"""What runs in the process that answers the Blob endpoint's requests: `intake_api.serve.worker` for a smaller
-application."""
+"""The Blob endpoint's worker process: `intake_api.serve.worker` for a smaller application."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ LOG = logging.getLogger(__name__)
 
 
 def load(settings: ServerSettings) -> WSGIApplication:
-    """The endpoint, ready to be served by this process."""
+    """Make the endpoint, ready to be served by this process."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     observer = observer_of(settings, "blobs")

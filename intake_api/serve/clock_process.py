@@ -1,23 +1,23 @@
-"""The clock process: what happens without a caller, beside the server so that it never slows an upload.
+"""The clock process: work that no caller asks for, beside the server so that it never slows an upload.
 
 First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before. A witness
-that does not answer holds up the sequence beat alone, which asks it again; whether anything is opened, see
-`retention.custody.log_gate`.
+that does not respond holds up the sequence beat alone, which asks it again; `retention.custody.log_gate` decides if
+anything is opened meanwhile.
 Then seven beats, each in a thread of its own, so that none waits for another's long work:
-  time       whether this machine's clock can be believed, before anything is destroyed by it (P4)
-  sequence   new audit entries into the tree, a signed checkpoint (P3)
-  witness    checkpoints and tiles to where somebody else keeps them (P3)
-  cosign     the newest checkpoint to witnesses that others run
-  erase      what is due, expired or asked for, a bounded number a round (P4, P5, P9); then the write-ahead log is
-             emptied, so that no deleted value lingers there (P7)
-  read back  what was received, to its receipt (P1)
-  scrub      all that is stored, read back again and again (P1)
+  time       checks whether this machine's clock can be believed, before anything is destroyed by it (P4)
+  sequence   puts new audit entries into the tree, and signs a checkpoint (P3)
+  witness    copies checkpoints and tiles to where somebody else keeps them (P3)
+  cosign     sends the newest checkpoint to witnesses that others run
+  erase      erases what is due, expired or asked for, a bounded number per round (P4, P5, P9); then empties the
+             write-ahead log, so that no deleted value lingers there (P7)
+  read back  reads received bundles back, to their receipts (P1)
+  scrub      reads everything stored back, again and again (P1)
 
 Rules:
-- Work is derived from state; a beat that is killed anywhere is made good by the next.
-- A beat that fails is logged and tried again, each time after a longer pause; it stops nobody else.
-- It stops between two rounds when asked to, and when its parent is gone. Beats that speak to others' servers are not
-  waited for: the last entries are signed whether or not a witness hangs, and their next round makes theirs good.
+- Work is derived from state: the next round makes up for one that was killed anywhere.
+- A failing beat is logged and tried again, after ever longer pauses; it does not stop the others.
+- The process stops between two rounds when asked to, and when its parent is gone. Beats that speak to others' servers
+  are not waited for: the last entries are signed whether or not a witness hangs, and the next start makes up the rest.
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ from retention.telemetry.observer import NOTHING, Observer
 
 LOG = logging.getLogger(__name__)
 ERASURES = 1000
-"""Bundles a round of the erase beat carries through at most."""
+"""Most bundles erased in one round of the erase beat."""
 LONGEST_PAUSE = 60.0
 SCRUB_PAUSE = 5.0
-"""Seconds between two looks whether the scrubbing is to go on."""
+"""Seconds between two checks whether scrubbing is to continue."""
 OUTSIDE_SECONDS = 1.0
-"""For the beats that speak to others' servers, once everything else has stopped."""
+"""How long the beats that speak to others' servers are waited for, once everything else has stopped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One kind of work. `round` does a bounded amount of it and says whether more waits; `outside`: it asks others."""
+    """One kind of work. `round` does a bounded amount of it and returns whether more waits; an `outside` one asks
+    others' servers."""
 
     name: str
     round: Callable[[], bool]
@@ -64,7 +65,7 @@ class Beat:
     outside: bool = False
 
     def run(self, pause: float, stop: threading.Event, observer: Observer = NOTHING) -> None:
-        """Round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
+        """Run round after round until stopped; after a failure the pause doubles, up to LONGEST_PAUSE."""
         wait = pause = max(pause, self.least_pause)
         while not stop.is_set():
             try:
@@ -79,15 +80,17 @@ class Beat:
 
 
 class Clockwork:
-    """The seven beats over one set of services; work that takes long ends early once `stop` is set."""
+    """The seven beats over one set of services; long work ends early once `stop` is set."""
 
     def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
         self._services = services
         self._stop = stop or threading.Event()
-        self._wal_holds_erased = True  # unknown at the start: a process before this one may have been killed
+        self._wal_holds_erased = (
+            True  # unknown at the start: the process before this one may have been killed
+        )
 
     def jobs(self) -> tuple[Beat, ...]:
-        """Each for a thread of its own."""
+        """Return the beats, each for a thread of its own."""
         return (
             Beat("time", self._time, outside=True),
             Beat("sequence", self._sequence),
@@ -99,25 +102,26 @@ class Clockwork:
         )
 
     def prepare(self, pause: float, stop: threading.Event) -> None:
-        """Once, before the beats. ForkedError, NotOurTailError: two histories; the service ends, somebody must look."""
+        """Reconcile once, before the beats. ForkedError, NotOurTailError: the log has two histories; the service ends,
+        and a person must look."""
         while not stop.is_set():
             try:
                 if reconcile_once(self._services):
                     break
-                LOG.info("another process reconciles the records")
+                LOG.info("another process is reconciling the records: waiting for it")
             except MirrorUnavailableError as error:
-                LOG.warning("the log waits for its witness; all other work goes on: %s", error)
+                LOG.warning("the log is waiting for its witness; all other work continues: %s", error)
                 break
             stop.wait(pause)
         if removed := remove_orphans(self._services.custody):
-            LOG.info("removed %d parts that writers left behind", removed)
+            LOG.info("removed %d parts left behind by dead writers", removed)
 
     def _time(self) -> bool:
         self._services.timekeeper.keep()
         return False
 
     def _witness(self) -> bool:
-        if not witness_once(self._services):  # logged there; the next round is not put off
+        if not witness_once(self._services):  # logged there; the next round is not delayed
             self._services.observer.job("witness-copy", well=False)
         return False
 
@@ -157,7 +161,7 @@ class Clockwork:
 
 
 def run(services: Services, pause: float, stop: threading.Event) -> None:
-    """Beat until `stop`, then once more sequence what is left."""
+    """Run the beats until `stop`, then sequence once more what is left."""
     clockwork = Clockwork(services, stop)
     clockwork.prepare(pause, stop)
     jobs = {
@@ -182,20 +186,20 @@ def run(services: Services, pause: float, stop: threading.Event) -> None:
 
 
 def main(settings: ServerSettings) -> None:
-    """The clock process, from its start to SIGTERM."""
+    """Run the clock process, from its start to SIGTERM."""
     with _process(settings, "clock") as (services, stop):
         run(services, settings.beat_seconds, stop)
 
 
 def watch(settings: ServerSettings) -> None:
-    """Where a function app is the clock: this process only tells how the work stands, and shows the metrics."""
+    """Run the process beside a function app that is the clock: it only reports the state of the work as metrics."""
     with _process(settings, "watch") as (_services, stop):
         stop.wait()
 
 
 @contextmanager
 def _process(settings: ServerSettings, name: str) -> Iterator[tuple[Services, threading.Event]]:
-    """What both need: signals, services, and the page of metrics if one is asked for."""
+    """Provide what both need: signals, services, and the metrics page if one is configured."""
     leave_terminal_group()
     logging.config.dictConfig(LOGGING)
     stop = threading.Event()

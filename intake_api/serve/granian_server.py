@@ -1,16 +1,16 @@
-"""The server's parent: one listening socket, and a worker behind it that can be renewed without a gap.
+"""The worker's parent: one listening socket, and a worker on it that can be renewed without a gap.
 
-    SIGHUP    certificate read anew -> a new worker -> * it is ready -> the old one accepts no more (deaf.py), and
-              HEARD_OUT_SECONDS later stops, as for SIGTERM
+    SIGHUP    certificate read again -> a new worker -> * it is ready -> the old one accepts no more
+              (stop_accepting.py), and HEARD_OUT_SECONDS later stops, as for SIGTERM
     SIGTERM   not ready any more, for `drain_seconds` -> the workers stop; a second one ends the waiting
 
 Rules:
-- The socket is made once and inherited by every worker, so what waits in its queue is never the queue of a process that
-  ends. (With a socket a worker, SO_REUSEPORT, the kernel resets what waits for the one that closes.)
-- A new worker that does not come up changes nothing: the old one serves on. It says that it is ready when all that
-  custody needs was opened; certificate and key are tried before it is begun.
-- The old worker finishes what it can; uploads are kept as far as they came, and go on with the next request.
-- A worker that does not respond any more is replaced in the same way (worker_health.py).
+- The socket is made once and inherited by every worker, so connections never wait in the queue of an ending process.
+  (With a socket per worker, SO_REUSEPORT, the kernel resets what waits for the one that closes.)
+- A new worker that does not come up changes nothing: the old one serves on. It reports ready once all that custody
+  needs is open; certificate and key are tried before it is started.
+- The old worker finishes what it can; uploads are kept as far as they came, and continue with the next request.
+- A worker that no longer responds is replaced in the same way (worker_health.py).
 """
 
 from __future__ import annotations
@@ -46,16 +46,16 @@ LOG = logging.getLogger(__name__)
 HEAD_SECONDS = 20
 START_SECONDS = 120.0
 SETTLE_SECONDS = 0.5
-"""How long a new worker must live after it was ready: the server's own last steps come after the application's."""
+"""How long a new worker must live once it is ready: the server's own last steps follow the application's."""
 HEARD_OUT_SECONDS = 3.0
-"""For callers that were accepted and have not brought their request yet."""
+"""How long accepted callers have to send their request to an old worker."""
 LOOK_SECONDS = 0.05
 
 
 class Server(MPServer):
-    """Granian's, which also stops when a process beside its worker has ended.
+    """Granian's server of processes, with one inherited socket and renewable workers.
 
-    `tls`: the certificate to use now. `on_stop` is called when a stop was asked for.
+    `tls` returns the certificate to use now. `on_stop` is called when a stop is requested.
     """
 
     def __init__(
@@ -84,14 +84,14 @@ class Server(MPServer):
         )
         self._settings, self._tls, self._on_stop = settings, tls, on_stop
         self._draining = RawValue("b", 0)
-        self._ready = RawValue("i", 0)  # the number of the last worker that was ready
+        self._ready = RawValue("i", 0)  # the number of the last worker that became ready
         self._spawned = 0
         self._hurry = threading.Event()
         self._coming_up = threading.Lock()
         self._wedged = False
 
     def serve(self, *args: Any, **kwargs: Any) -> None:
-        """Serve until a stop; SystemExit when it ends with a code. No worker is left, whatever ends it."""
+        """Serve until a stop; SystemExit when it ends with an exit code. No worker is left, whatever ends it."""
         health = WorkerHealth(
             partial(responds, self._settings.host, self._settings.port),
             self._is_settled,
@@ -105,12 +105,12 @@ class Server(MPServer):
             self._stop_workers()  # type: ignore[no-untyped-call]  # none is left after a shutdown
 
     def stop(self) -> None:
-        """As SIGTERM does, but at once."""
+        """Stop as SIGTERM does, but at once."""
         self._hurry.set()
         self.signal_handler_interrupt()
 
     def is_draining(self) -> bool:
-        """Whether a stop was asked for; also in the workers."""
+        """Tell, in the workers too, whether a stop was requested."""
         return bool(self._draining.value)
 
     def signal_handler_interrupt(self, *_: Any, **__: Any) -> None:
@@ -126,7 +126,7 @@ class Server(MPServer):
         super().shutdown(exit_code)  # type: ignore[no-untyped-call]
 
     def _init_shared_socket(self) -> None:
-        """What granian does where it has no SO_REUSEPORT."""
+        """Make the socket as granian does on systems without SO_REUSEPORT."""
         self._ssp = None
         shared = SocketSpec(self.bind_addr, self.bind_port, self.backlog).build()
         self._shd, self._sfd = shared, shared.get_fd()  # type: ignore[assignment]
@@ -142,7 +142,7 @@ class Server(MPServer):
         return worker
 
     def _is_settled(self) -> bool:
-        """Whether a worker was ready, no other is on its way, and no stop was asked for."""
+        """Tell whether a worker is ready, no other is coming up, and no stop was requested."""
         return (
             self._ready.value == self._spawned > 0
             and not self._coming_up.locked()
@@ -150,7 +150,7 @@ class Server(MPServer):
         )
 
     def _worker_is_wedged(self) -> None:
-        LOG.error("the worker does not respond: it is replaced")
+        LOG.error("the worker does not respond: replacing it")
         self._wedged = self.reload_signal = True
         self.main_loop_interrupt.set()
 
@@ -166,16 +166,14 @@ class Server(MPServer):
             self.build_ssl_context(files.certificate, files.key, None, SSLProtocols.tls12, None, [], False)
         except (OSError, ssl.SSLError) as error:
             LOG.error("not renewed, the certificate cannot be used: %s", error)  # noqa: TRY400
-            if (
-                not wedged
-            ):  # a worker that serves nobody is replaced all the same, with the certificate before
+            if not wedged:  # a wedged worker is replaced all the same, with the previous certificate
                 return
         with self._coming_up:
             self._renew(spawn_target, target_loader)
 
     def _renew(self, spawn_target: Any, target_loader: Any) -> None:
         new = self._spawn_worker(0, spawn_target, target_loader)
-        new.interrupt_by_parent = True  # until it is ready its end is not the service's
+        new.interrupt_by_parent = True  # until it is ready, its end must not end the service
         new.start()  # type: ignore[no-untyped-call]
         if self._comes_up(new):
             new.interrupt_by_parent = False
@@ -195,7 +193,7 @@ class Server(MPServer):
         return bool(worker.is_alive())  # type: ignore[no-untyped-call]
 
     def _replace_by(self, new: WorkerProcess) -> None:
-        """The workers before it stop; a stop of the service in the meantime waits for them too."""
+        """Stop the workers before it; a stop of the service meanwhile waits for them too."""
         old = [worker for worker in self.wrks if worker.is_alive()]  # type: ignore[no-untyped-call]
         self.wrks[:] = [*old, new]
         for worker in old:

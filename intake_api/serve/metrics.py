@@ -1,12 +1,12 @@
-"""The metrics of all processes of the service on one page, for Prometheus: `GET /metrics`, plain HTTP, GET alone.
+"""The metrics of all processes of the service on one page, for Prometheus: plain HTTP, GET /metrics.
 
-    worker, blobs, clock   each answers on a Unix socket of its own in `folder`, which is this user's alone
-    clock                  asks them all and shows one page at CASEVAULT_METRICS_LISTEN; where a function app is the
-                           clock, a process `watch` does, which does nothing else
+    worker, blobs, clock   each responds on a Unix socket of its own in `folder`, private to this user
+    clock                  asks them all and serves one page at CASEVAULT_METRICS_LISTEN; where a function app is the
+                           clock, a process `watch` does that, and nothing else
 
 Rules:
-- Never on a public address: there is no authentication and no TLS (the settings hold the address to that).
-- A process that does not answer within PATIENCE is left out; one that is gone is forgotten.
+- Never on a public address: there is no authentication and no TLS (the settings enforce this).
+- A process that does not respond within PATIENCE is left out; one that is gone is forgotten.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def observer_of(settings: ServerSettings, process: str) -> Observer:
-    """What watches this process, and answers for it where `serve` has made a folder for that."""
+    """Return this process's observer, and offer its metrics where `serve` has made a folder for them."""
     folder = settings.metrics_folder
     observer = Adapters(settings.custody).observer(process, scraped=folder is not None)
     if folder is not None:
@@ -39,7 +39,7 @@ def observer_of(settings: ServerSettings, process: str) -> Observer:
 
 
 def offer(path: Path, page: Callable[[], bytes]) -> None:
-    """Answer everybody who connects to `path` with the page, as long as the process lives."""
+    """Send the page to everybody who connects to `path`, for as long as the process lives."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(8)
@@ -55,7 +55,7 @@ def offer(path: Path, page: Callable[[], bytes]) -> None:
 
 
 def gather(folder: Path) -> str:
-    """The page of all processes that answer."""
+    """Merge the pages of all processes that respond."""
     pages = {}
     for path in sorted(folder.iterdir()):
         process, _, pid = path.name.rpartition("-")
@@ -75,7 +75,7 @@ def _ask(path: Path) -> str:
 
 
 def serve_metrics(listen: tuple[str, int], folder: Path) -> ThreadingHTTPServer:
-    """Show the page at this address, in threads of their own, until `shutdown`."""
+    """Serve the metrics page at this address on background threads until `shutdown`."""
 
     class Page(BaseHTTPRequestHandler):
         timeout = PATIENCE

@@ -1,12 +1,12 @@
-"""A worker that is about to be replaced hears no more callers, and serves those that it has.
+"""Makes a worker that is about to be replaced accept no more callers, and serve those that it has.
 
-Why: a server that is told to stop closes what has not brought a request yet, so a caller in the middle of its TLS
-handshake would lose its connection although somebody else listens on. A worker that accepts nothing more has no such
-callers a moment later.
+Why: a server that is told to stop closes connections that have not brought a request yet, so a caller in the middle of
+its TLS handshake would lose its connection although another worker listens. A worker that accepts nothing more has no
+such callers a moment later.
 
-How: the listening socket is shared with the worker that comes after, so it must not be shut down. This process alone
-lets go of it: another socket, on which nobody ever calls, takes its place under the same number (dup2(2)). Linux tells
-which number that is; elsewhere the worker hears on until it is stopped.
+How: the listening socket is shared with the next worker, so it must not be shut down. This process alone lets go of it:
+another socket, to which nobody ever connects, takes its place under the same number (dup2(2)). Linux shows which number
+that is; elsewhere the worker accepts until it is stopped.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 
 def stop_accepting(port: int) -> int:
-    """Let go of every socket of this process that listens on `port`; how many there were."""
+    """Let go of every socket of this process that listens on `port`; return how many there were."""
     if sys.platform != "linux":
         return 0
     found = 0
@@ -42,6 +42,6 @@ def _listens(descriptor: int, port: int) -> bool:
 def _replace(descriptor: int) -> None:
     with socket.socket(socket.AF_UNIX) as silent:
         silent.setblocking(False)
-        silent.bind("")  # a name that the kernel chooses and nobody knows (unix(7), autobind)
+        silent.bind("")  # the kernel chooses a name that nobody knows (unix(7), autobind)
         silent.listen(0)
         os.dup2(silent.fileno(), descriptor, inheritable=False)

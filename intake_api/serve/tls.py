@@ -1,14 +1,14 @@
-"""A local certificate authority, so that the service speaks TLS on loopback with nothing to set up.
+"""A local certificate authority, so that the service speaks TLS on loopback with no setup.
 
-    ca.pem      the authority's certificate: the one file a client has to trust
+    ca.pem      the authority's certificate: the one file that a client has to trust
     ca-key.pem  its key, mode 0600
     server.pem  the service's key, then its certificate, in one file, mode 0600: both are replaced in one rename
 
 Rules:
-- The authority is of use for nothing else: name constraints (RFC 5280 section 4.2.1.10, critical) hold it to loopback
-  names and addresses, its path length is 0.
-- What has less than a third of its life left, does not fit together or cannot be read is made anew at the next start.
-  The authority outlives many certificates, so clients keep the file they trust.
+- The authority is useless for anything else: name constraints (RFC 5280 section 4.2.1.10, critical) limit it to
+  loopback names and addresses, and its path length is 0.
+- A file with less than a third of its life left, that does not match its pair or cannot be read, is replaced at the
+  next start. The authority outlives many certificates, so clients keep the file they trust.
 - These times are the machine's: a development clock moves deadlines, never TLS.
 """
 
@@ -36,7 +36,7 @@ SKEW = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """What the server loads; `authority` is what its clients trust, None with a certificate from elsewhere."""
+    """The files that the server loads; its clients trust `authority`, None with a certificate from elsewhere."""
 
     certificate: Path
     key: Path
@@ -50,7 +50,7 @@ class _Identity:
 
 
 def local_certificate(folder: Path, now: datetime) -> TlsFiles:
-    """The files in `folder`, made or renewed where that is due."""
+    """Return the files in `folder`, made or renewed where due."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     ca_file, ca_key_file, server_file = folder / "ca.pem", folder / "ca-key.pem", folder / "server.pem"
     for holding in (ca_key_file, server_file):
@@ -62,9 +62,8 @@ def local_certificate(folder: Path, now: datetime) -> TlsFiles:
     if authority is None or not _is_fresh(authority.certificate, now):
         authority = _make_authority(now)
         replace_file(ca_key_file, _key_pem(authority.key), 0o600)
-        replace_file(
-            ca_file, _certificate_pem(authority.certificate), 0o644
-        )  # last: before it the pair does not match
+        # Last: until then the pair does not match, and is made again.
+        replace_file(ca_file, _certificate_pem(authority.certificate), 0o644)
     server = _read(server_file, server_file)
     if server is None or not _is_fresh(server.certificate, now) or not _is_issued_by(server, authority):
         server = _make_server(authority, now)
@@ -74,19 +73,19 @@ def local_certificate(folder: Path, now: datetime) -> TlsFiles:
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """What a certificate says to its callers."""
+    """The names and lifetime in a certificate."""
 
     names: tuple[str, ...]
     begins: datetime
     ends: datetime
 
     def is_for(self, host: str) -> bool:
-        """RFC 6125: the name itself, or a wildcard in place of its first label."""
+        """Tell whether it names `host` (RFC 6125): itself, or with a wildcard as its first label."""
         return bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & {n.lower() for n in self.names})
 
 
 def read_pair(certificate_file: Path, key_file: Path) -> x509.Certificate:
-    """The first certificate in the file, whose key is the other. ValueErrors leave as OSError with what to do."""
+    """Return the file's first certificate, checked against its key. OSError, saying what to do, if they do not fit."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
     except ValueError:
@@ -101,7 +100,7 @@ def read_pair(certificate_file: Path, key_file: Path) -> x509.Certificate:
 
 
 def certificate_facts(certificate_file: Path, key_file: Path) -> CertificateFacts:
-    """Of a pair that callers will take; OSError with what to do."""
+    """Return the facts of a pair that callers will accept; OSError saying what to do."""
     certificate = read_pair(certificate_file, key_file)
     try:
         told = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -126,7 +125,7 @@ def _is_issued_by(server: _Identity, authority: _Identity) -> bool:
 
 def _make_authority(now: datetime) -> _Identity:
     key = ec.generate_private_key(ec.SECP256R1())
-    # A name of its own each time: two authorities of one name would look alike to a client that trusts both.
+    # A new name each time: a client that trusts two authorities of one name could not tell them apart.
     name = _name(f"casevault local CA {secrets.token_hex(4)}")
     constraints = x509.NameConstraints(
         [x509.DNSName("localhost"), *(x509.IPAddress(ip_network(net)) for net in LOOPBACK_NETWORKS)], None
@@ -191,7 +190,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _read(certificate_file: Path, key_file: Path) -> _Identity | None:
-    """What the files hold; None when they are not there, not readable as such, or no pair."""
+    """Read the pair from the files; None when they are missing, malformed, or not a pair."""
     try:
         certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
         key = serialization.load_pem_private_key(key_file.read_bytes(), password=None)

@@ -1,7 +1,7 @@
-"""What runs in the process that answers requests, beside the application: start, readiness, stop.
+"""The worker process around the HTTP API: start, readiness, stop.
 
-Stop: SIGTERM or SIGINT -> the server accepts no more and finishes what runs; uploads are asked to keep what they have
-and let go, again and again until the process ends, so that one which has only just begun hears it too. Downloads go on
+Stop: SIGTERM or SIGINT -> the server accepts no more and finishes what runs. Uploads are asked to keep what they have
+and let go, again and again until the process ends, so that one that has only just begun is told too. Downloads continue
 while they move, until shortly before the end by force; then they are cut, and their entries say so.
 """
 
@@ -48,22 +48,22 @@ class Stoppable(Protocol):
 
 
 REPLACED = signal.SIGUSR1
-"""Another worker is ready: accept no more, a stop follows."""
+"""The signal that another worker is ready: accept no more; a stop follows."""
 WATCH_SECONDS = 1.0
 CROWDED_SECONDS = 0.1
 WATCH_LOG_SECONDS = 3.0
 STOP_BEAT = 0.25
 STOP_PATIENCE = 1.0
 LONGEST_PAUSE = 5.0
-"""Between two looks whether the service is ready: what it waits for may be away for days, and each look is a line."""
+"""Longest pause between two readiness checks: a part can be away for days, and each check is a log line."""
 COUNTS_BEAT = 5.0
-"""How often it is looked whether a window of counts is over."""
+"""Pause between two checks whether a window of counts is over."""
 LAST_SECONDS = 2.0
-"""This long before a stop ends by force, what still goes on is cut, so that its end is written down."""
+"""How long before a stop ends by force what is still running is cut, so that its end is entered."""
 
 
 def load(settings: ServerSettings, authority: Path | None, draining: Callable[[], bool]) -> WSGIApplication:
-    """The application, ready to be served by this process; it is not ready any more once the service is `draining`."""
+    """Make the application, ready to be served by this process; not ready any more once the service is `draining`."""
     leave_terminal_group()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     observer = observer_of(settings, "api")
@@ -87,8 +87,8 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
 
 
 def written_to_the_end(served: RequestLog, services: Services) -> RequestLog:
-    """Have this process, when its server has stopped, wait until the last request's end is written down: the server
-    does not wait for the threads whose callers are gone."""
+    """Make this process, once its server has stopped, wait until the last request's end is logged: the server does not
+    wait for threads whose callers are gone."""
 
     def end() -> None:
         served.wait_until_ended(LAST_SECONDS)
@@ -100,31 +100,33 @@ def written_to_the_end(served: RequestLog, services: Services) -> RequestLog:
 
 
 def watch_log(services: Services) -> None:
-    """Follow the entries of this process's openings into the signed tree, and look at what else is in the database."""
+    """Follow the entries of this process's openings into the signed tree, and check the database's schema."""
     custody = services.custody
     while True:
         time.sleep(WATCH_LOG_SECONDS)
         try:
             custody.openings.look(custody.records, custody.tiles, services.log_key)
             custody.schema.look(custody.records, 0)
-        except Exception as error:  # the next look tells again
+        except Exception as error:  # the next round tries again
             log_unexpected(error, "log-watch")
 
 
 def wait_until_signed(services: Services, seconds: float) -> None:
-    """Give the openings of a process that ends some time to come into the signed tree; say how many have not."""
+    """Give an ending process's openings some time to reach the signed tree; log how many have not."""
     custody, until = services.custody, time.monotonic() + seconds
-    with suppress(Exception):  # what does not answer any more says nothing of what was written
+    with suppress(Exception):  # a part that no longer responds says nothing of what was written
         while len(custody.openings) and time.monotonic() < until:
             custody.openings.look(custody.records, custody.tiles, services.log_key)
             time.sleep(STOP_BEAT)
     if left := len(custody.openings):
-        LOG.warning("%d openings are in the log and not signed yet: nobody follows them any more", left)
+        LOG.warning(
+            "%d openings are in the log but not signed yet: this process no longer follows them", left
+        )
 
 
 def listen_for_signals() -> socket.socket:
-    """A socket that gets the number of each signal. The server sets its own handlers later; this hears all the same."""
-    signal.signal(REPLACED, lambda *_: None)  # it is heard here
+    """Return a socket that receives the number of each signal, also after the server has set its own handlers."""
+    signal.signal(REPLACED, lambda *_: None)  # the socket receives it
     reading, writing = socket.socketpair()
     writing.setblocking(False)
     signal.set_wakeup_fd(os.dup(writing.fileno()), warn_on_full_buffer=False)
@@ -139,7 +141,7 @@ def watch_lines(
     signals: socket.socket,
     stopping: threading.Event,
 ) -> None:
-    """End idle connections; from the first SIGTERM or SIGINT on have uploads let go, and do not wait for the silent.
+    """End idle connections; from the first SIGTERM or SIGINT on make uploads let go, and do not wait for silent ones.
     From REPLACED on accept no more. `stopping` is set with the first signal."""
     patience, last = settings.stall_seconds, 0.0
     while True:
@@ -162,20 +164,20 @@ def watch_lines(
 
 
 def write_counts(custody: Custody, stopping: threading.Event) -> None:
-    """Have what was counted entered as its windows end; from a stop on at once, again and again until the process ends:
-    it may be ended by force."""
+    """Enter counts as their windows end; from a stop on at once, again and again until the process ends, which can be
+    by force."""
     while True:
         stopping.wait(COUNTS_BEAT)
         try:
             custody.write_counts(everything=stopping.is_set())
-        except Exception as error:  # kept, and tried again
-            LOG.warning("what was counted cannot be entered now: %s", type(error).__name__)
+        except Exception as error:  # the counts are kept
+            LOG.warning("the counts cannot be entered now; trying again: %s", type(error).__name__)
         if stopping.is_set():
             time.sleep(STOP_BEAT)
 
 
 def announce(settings: ServerSettings, authority: Path | None) -> None:
-    """Say when the service is ready."""
+    """Log when the service is ready."""
     pause = 0.1
     while not responds(settings.host, settings.port, READINESS, authority):
         time.sleep(pause)

@@ -1,8 +1,9 @@
-"""Whether a worker responds, asked over the socket as any caller would: /healthz needs no seat and no part.
+"""Whether a worker responds, asked over the socket as any caller would (/healthz).
 
-- One that fails to, PATIENCE times in a row, is wedged: the server's own thread turns in circles, say, or every thread
-  waits for something. The parent replaces it (listening.py), as for SIGHUP, and ends it by force if it does not stop.
-- Nothing is asked before the first worker was ready, or while a new one comes up.
+- The request needs no seat and no other part. A worker that fails it PATIENCE times in a row is wedged: the server's
+  own thread is spinning, say, or every thread is waiting. The parent (granian_server.py) replaces it, as for SIGHUP,
+  and ends it by force if it does not stop.
+- Nothing is asked before the first worker is ready, or while a new one comes up.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ PATIENCE = 3
 
 
 def responds(host: str, port: int, path: str = HEALTH, authority: Path | None = None) -> bool:
-    """Whether `path` there is answered 200 in time, with a certificate of `authority`. None: with any, for one from
-    elsewhere names a public host, and this asks the address itself."""
+    """Tell whether `path` responds 200 in time, with a certificate of `authority`. `authority=None` accepts any: a
+    certificate from elsewhere names a public host, and this asks the address itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authority is None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -39,7 +40,7 @@ def responds(host: str, port: int, path: str = HEALTH, authority: Path | None = 
 
 
 class WorkerHealth:
-    """Asks once in PAUSE_SECONDS, counts failures in a row, and calls `replace` with each PATIENCE-th."""
+    """A watch that asks every PAUSE_SECONDS, counts failures in a row, and calls `replace` at every PATIENCE-th."""
 
     def __init__(
         self,
@@ -51,12 +52,12 @@ class WorkerHealth:
         self._failed = 0
 
     def watch(self, stop: threading.Event) -> None:
-        """Until `stop`."""
+        """Ask again and again until `stop`."""
         while not stop.wait(PAUSE_SECONDS):
             self.look()
 
     def look(self) -> None:
-        """Ask once."""
+        """Ask once, and replace the worker if it failed too often."""
         if not self._is_settled() or self._responds() or not self._is_settled():
             self._failed = 0
             return

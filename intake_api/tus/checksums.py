@@ -1,6 +1,6 @@
-"""Checksums of request bodies (tus: checksum): computed as the bytes pass, compared before any of them counts.
+"""Checksums of request bodies (tus: checksum): computed as bytes pass, compared before any of them counts.
 
-Each algorithm's update releases the GIL or takes microseconds a piece, so it holds no other upload up.
+Each algorithm's update releases the GIL or takes microseconds a piece, so it delays no other upload.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from intake_api.tus.protocol import Headers
 
 
 class Sum(Protocol):
-    """What is used of a hash."""
+    """The part of a hash that is used here."""
 
     def update(self, piece: bytes, /) -> object: ...
 
@@ -28,7 +28,7 @@ class Sum(Protocol):
 
 
 def _sha1() -> Sum:
-    return hashlib.sha1(usedforsecurity=False)  # a check against a bad line, as clients send it
+    return hashlib.sha1(usedforsecurity=False)  # guards against a bad line only; clients send it
 
 
 ALGORITHMS: Mapping[str, tuple[Callable[[], Sum], int]] = {
@@ -36,23 +36,23 @@ ALGORITHMS: Mapping[str, tuple[Callable[[], Sum], int]] = {
     "sha256": (hashlib.sha256, 32),
     "crc32c": (google_crc32c.Checksum, 4),
 }
-"""Name -> how a sum is made, and its bytes. CRC-32C goes most significant byte first."""
+"""Name -> constructor, and length in bytes. CRC-32C is sent most significant byte first."""
 
 
 class Checksum:
-    """The sum that a request announces, and the one of what came."""
+    """The sum that a request declares, and that of the bytes that came."""
 
-    def __init__(self, algorithm: str, announced: bytes) -> None:
+    def __init__(self, algorithm: str, declared: bytes) -> None:
         self._sum = ALGORITHMS[algorithm][0]()
-        self._announced = announced
+        self._declared = declared
 
     def over(self, sink: Sink) -> Sink:
-        """`sink`, with every byte that it takes summed up."""
+        """Wrap `sink` to add every byte that it takes to the sum."""
         return _Summed(self._sum, sink)
 
     def matches(self) -> bool:
-        """Whether what came is what was announced."""
-        return hmac.compare_digest(self._sum.digest(), self._announced)
+        """Tell whether the bytes that came have the declared sum."""
+        return hmac.compare_digest(self._sum.digest(), self._declared)
 
 
 class _Summed:
@@ -65,20 +65,20 @@ class _Summed:
 
 
 def read_checksum(headers: Headers) -> Checksum | None:
-    """Upload-Checksum, if there is one: an algorithm of the list, a space, the sum in base64."""
+    """Read Upload-Checksum, if there is one: an algorithm of the list, a space, the sum in base64."""
     text = headers.get("Upload-Checksum")
     if text is None:
         return None
     algorithm, _, packed = text.strip().partition(" ")
     if algorithm not in ALGORITHMS:
         known = ", ".join(ALGORITHMS)
-        raise CallRefused("malformed", f"Upload-Checksum takes {known}", reason="checksum-algorithm")
+        detail = f"Upload-Checksum has the algorithm {algorithm[:32]!r}: use one of {known}"
+        raise CallRefused("malformed", detail, reason="checksum-algorithm")
     try:
-        announced = base64.b64decode(packed.strip(), validate=True)
+        declared = base64.b64decode(packed.strip(), validate=True)
     except (binascii.Error, ValueError):
-        announced = b""
-    if len(announced) != ALGORITHMS[algorithm][1]:
-        raise CallRefused(
-            "malformed", f"Upload-Checksum holds no {algorithm} in base64", reason="checksum-malformed"
-        )
-    return Checksum(algorithm, announced)
+        declared = b""
+    if len(declared) != (length := ALGORITHMS[algorithm][1]):
+        detail = f"Upload-Checksum has no {algorithm} sum: send its {length} bytes in base64"
+        raise CallRefused("malformed", detail, reason="checksum-malformed")
+    return Checksum(algorithm, declared)

@@ -1,4 +1,4 @@
-"""What a tus request says (tus 1.0.0, https://tus.io/protocols/resumable-upload), and what is refused. Pure.
+"""The requests of tus 1.0.0 (https://tus.io/protocols/resumable-upload): parsed, or refused. Pure.
 
 Rules:
 - Every request but OPTIONS names the version; another one is refused before anything else is looked at.
@@ -6,13 +6,13 @@ Rules:
   never changes. An offset and a length are digits, nothing else.
 - A checksum is of one request's body, in an algorithm of the list (checksum). Trailers do not reach a WSGI
   application, so checksum-trailer is not offered.
-- A final upload names partial ones of this service by address: its path, or all of it with the host that was called. It
-  has no length and no body of its own (concatenation).
-- Upload-Metadata: pairs of a key and its value in base64, separated by commas; a key stands once. An empty header is
-  one without pairs. The values that are looked at are UTF-8; others are the client's own, kept as they are.
+- A final upload names partial ones of this service by path, or by URL with the host that was called. It has no length
+  and no body of its own (concatenation).
+- Upload-Metadata has pairs of a key and its value in base64, separated by commas; each key occurs once. An empty header
+  has no pairs. The values that are read are UTF-8; others are the client's own, kept as they are.
 - A body carries bytes only as application/offset+octet-stream, and never more than the upload has room for.
-- A chunked body is taken: one that was cut looks whole, so what it brought counts, and the upload is complete by its
-  length alone. Where that was deferred, the request that tells it proves the end.
+- A chunked body is accepted: a cut one looks whole, so what it brought counts, and the upload is complete by its length
+  alone. Where that was deferred, the request that declares it proves the end.
 """
 
 from __future__ import annotations
@@ -46,47 +46,47 @@ _KEY = re.compile(r"[!-+\--~]+", re.ASCII)  # visible ASCII without the comma
 
 
 def check_version(version: str | None) -> None:
-    """412 unless the client speaks this version."""
+    """Refuse (412) a client that does not speak this version."""
     if version != VERSION:
-        raise CallRefused(
-            "tus-version", f"this speaks tus {VERSION}; send Tus-Resumable", headers={"Tus-Version": VERSION}
-        )
+        detail = f"this service speaks tus {VERSION}: send `Tus-Resumable: {VERSION}`"
+        raise CallRefused("tus-version", detail, headers={"Tus-Version": VERSION})
 
 
 def read_number(headers: Headers, name: str) -> int:
-    """The header `name`, which must be there and hold a number."""
+    """Read the header `name`, which must be present and a number."""
     text = headers.get(name)
     if text is None:
-        raise CallRefused("malformed", f"{name} is missing", reason="header-missing")
+        raise CallRefused("malformed", f"the header {name} is missing: send it", reason="header-missing")
     if not _NUMBER.fullmatch(text):
-        raise CallRefused("malformed", f"{name} must be a whole number of bytes", reason="header-malformed")
+        detail = f"{name} is {text[:32]!r}: it must be a whole number of bytes"
+        raise CallRefused("malformed", detail, reason="header-malformed")
     return int(text)
 
 
 def check_announced(headers: Headers, most: int) -> int | None:
-    """The length of an upload to be created, at most `most` bytes; None when it is told later."""
+    """Return the length of an upload to be created, at most `most` bytes; None when it follows later."""
     if "Upload-Defer-Length" not in headers:
         length = read_number(headers, "Upload-Length")
         if length > most:
-            raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+            raise TooLarge(f"the upload has {length} bytes, the limit is {most}", limit=most)
         return length
     if "Upload-Length" in headers:
         raise CallRefused(
             "malformed", "send Upload-Length or Upload-Defer-Length, not both", reason="length-twice"
         )
     if headers["Upload-Defer-Length"] != "1":
-        raise CallRefused("malformed", "Upload-Defer-Length can only be 1", reason="header-malformed")
+        raise CallRefused("malformed", "Upload-Defer-Length must be 1", reason="header-malformed")
     return None
 
 
 def read_told(headers: Headers, most: int) -> int | None:
-    """The length that a request with bytes tells, if it tells one: of an upload that deferred it."""
+    """Return the length that a request with bytes declares, if any, for an upload that deferred it."""
     return check_announced(headers, most) if "Upload-Length" in headers else None
 
 
 @dataclass(frozen=True, slots=True)
 class Concat:
-    """What Upload-Concat asks for: a partial upload, or (`partials` in order) a final one."""
+    """The value of Upload-Concat: a partial upload, or (`partials` in order) a final one."""
 
     partials: tuple[str, ...] | None
 
@@ -96,7 +96,7 @@ class Concat:
 
 
 def read_concat(headers: Headers, origin: str | None = None) -> Concat | None:
-    """Upload-Concat of a creation; None when it is for an upload of its own. `origin` is this service's, if known."""
+    """Read Upload-Concat of a creation; None for an upload of its own. `origin` is this service's, if known."""
     text = headers.get("Upload-Concat")
     if text is None:
         return None
@@ -105,12 +105,13 @@ def read_concat(headers: Headers, origin: str | None = None) -> Concat | None:
     kind, _, listed = text.partition(";")
     if kind.strip() != "final" or not listed.strip():
         raise CallRefused(
-            "malformed", "Upload-Concat is `partial`, or `final;` and addresses", reason="header-malformed"
+            "malformed",
+            "Upload-Concat must be `partial`, or `final;` and addresses",
+            reason="header-malformed",
         )
     if "Upload-Length" in headers or "Upload-Defer-Length" in headers or has_body(headers):
-        raise CallRefused(
-            "malformed", "a final upload has no length and no bytes of its own", reason="final-upload"
-        )
+        detail = "this final upload has a length or a body: send neither, they come from its partial uploads"
+        raise CallRefused("malformed", detail, reason="final-upload")
     places = [f"//{headers.get('Host', '')}", *([origin] if origin else [])]
     return Concat(tuple(_upload_at(address, places) for address in listed.split()))
 
@@ -121,12 +122,13 @@ def _upload_at(address: str, places: Sequence[str]) -> str:
         here = [_place(urlsplit(place, parts.scheme)) for place in places]
         ours = not parts.netloc or _place(parts) in here
         found = _UPLOAD.fullmatch(parts.path) if ours else None
-    except ValueError:  # a host or a port that is none
+    except ValueError:  # a malformed host or port
         found = None
     if found is None:
         raise CallRefused(
             "malformed",
-            "Upload-Concat lists addresses of uploads of this service: paths, or with the host that was called",
+            f"Upload-Concat has {address[:128]!r}, which is not an upload of this service: use its path, or its URL "
+            "with the host that was called",
             reason="header-malformed",
         )
     return found[1]
@@ -137,62 +139,63 @@ def _place(parts: SplitResult) -> tuple[str | None, int | None]:
 
 
 def check_body(headers: Headers, room: int) -> int | None:
-    """The length of a body of upload bytes, no more than there is `room` for; None for a chunked one."""
+    """Return the length of a body of upload bytes, at most `room`; None for a chunked one."""
     if headers.get("Content-Type", "").strip().lower() != BODY_TYPE:
-        raise CallRefused("unsupported-media-type", f"upload bytes are sent as {BODY_TYPE}")
+        raise CallRefused("unsupported-media-type", f"send upload bytes as {BODY_TYPE}")
     if is_chunked(headers):
         return None
     length = body_length(headers)
     if length > room:
-        raise TooLarge(f"the upload has room for {room} more bytes, not for {length}", room=room)
+        raise TooLarge(f"the upload has room for only {room} more bytes, not for {length}", room=room)
     return length
 
 
 def body_length(headers: Headers) -> int:
-    """Content-Length, which must be there: a body that is cut must show."""
+    """Read Content-Length, which must be present: a cut body must be noticed."""
     if "Content-Length" not in headers:
         raise length_required()
     return read_number(headers, "Content-Length")
 
 
 def length_required() -> CallRefused:
-    """Of a body whose end nothing proves: what to use in its place."""
+    """Make the refusal of a body whose end nothing proves; it says what to use instead."""
     return CallRefused(
         "length-required",
-        "send Content-Length. What has no length yet (a pipe) goes to an upload with Upload-Defer-Length, whose "
-        "Upload-Length is told at the end: `casevault send -` does that. Chunked bodies are taken by uploads alone",
+        "send Content-Length. If the length is not known yet (a pipe), create an upload with Upload-Defer-Length and "
+        "send Upload-Length at the end, as `casevault send -` does. Only uploads accept chunked bodies",
     )
 
 
 def check_framing(headers: Headers) -> None:
-    """A body has one framing, RFC 9112 section 6: a number of bytes, or chunks and no other coding."""
+    """Refuse a body without exactly one framing (RFC 9112 section 6): a number of bytes, or chunks and no other
+    coding."""
     coding, length = headers.get("Transfer-Encoding"), headers.get("Content-Length")
     if coding is not None and length is not None:
         raise CallRefused(
             "malformed", "send Content-Length or Transfer-Encoding, not both", reason="length-twice"
         )
     if coding is not None and coding.strip().lower() != "chunked":
-        raise CallRefused("malformed", "Transfer-Encoding can only be chunked", reason="transfer-coding")
+        raise CallRefused("malformed", "Transfer-Encoding must be chunked alone", reason="transfer-coding")
     if length is not None and not (length.isascii() and length.isdigit() and len(length) < 20):
         raise CallRefused("malformed", "Content-Length is not a number")
 
 
 def is_chunked(headers: Headers) -> bool:
-    """Whether the body ends where it ends (`check_framing` was asked before)."""
+    """Tell whether the body has no declared end (after `check_framing`)."""
     return "Transfer-Encoding" in headers
 
 
 def has_body(headers: Headers) -> bool:
-    """Whether a creation brings bytes along (creation-with-upload)."""
+    """Tell whether a creation brings bytes along (creation-with-upload)."""
     if is_chunked(headers) or headers.get("Content-Length", "0") != "0":
         return True
     return BODY_TYPE in headers.get("Content-Type", "").lower()
 
 
 def parse_metadata(header: str, wanted: Container[str] | None = None) -> dict[str, str]:
-    """The pairs of an Upload-Metadata header, or those with `wanted` keys; Invalid when any of it is malformed."""
+    """Read the pairs of an Upload-Metadata header, or those with `wanted` keys; Invalid if any of it is malformed."""
     if len(header) > LONGEST_METADATA:
-        raise _metadata(f"must have at most {LONGEST_METADATA} characters")
+        raise _metadata(f"must have at most {LONGEST_METADATA} characters, not {len(header)}")
     pairs = header.split(",") if header.strip() else []
     if len(pairs) > MOST_PAIRS:
         raise _metadata(f"must have at most {MOST_PAIRS} pairs, not {len(pairs)}")
@@ -224,11 +227,11 @@ def _metadata(what: str) -> Invalid:
 
 
 def pack_metadata(pairs: Mapping[str, str]) -> str:
-    """The header that `parse_metadata` reads back; a pair without a value is its key alone."""
+    """Write the header that `parse_metadata` reads back; a pair without a value is its key alone."""
     packed = ((key, base64.b64encode(value.encode()).decode()) for key, value in pairs.items())
     return ",".join(f"{key} {value}" if value else key for key, value in packed)
 
 
 def http_date(moment: datetime) -> str:
-    """RFC 9110 section 5.6.7, for Upload-Expires."""
+    """Format a moment for Upload-Expires (RFC 9110 section 5.6.7)."""
     return format_datetime(moment, usegmt=True)

@@ -228,7 +228,7 @@ def test_a_bad_message_of_the_read_back_is_entered_as_refused_and_its_text_nowhe
         host.deliver("read_back_poison", '{"bundle": "hunter2"}')
         assert count(services, Action.CALLER_REFUSED, Outcome.REFUSED) == 1
         host.deliver("read_back_poison", write_message(past.kept))
-    assert "hunter2" not in caplog.text and "was given up by the queue" in caplog.text
+    assert "hunter2" not in caplog.text and "the queue gave up" in caplog.text
 
 
 def test_the_scrubbing_goes_on_at_its_pace_and_ends_a_round_with_an_entry(tmp_path: Path) -> None:

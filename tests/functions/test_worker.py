@@ -112,7 +112,7 @@ def test_indexing_needs_no_state_and_the_first_invocation_says_what_is_missing(
 def test_a_timer_that_is_past_due_does_the_same_and_says_so(worker: Worker, name: str) -> None:
     answer = worker.run_timer(name, past_due=True)
     assert answer.ok, answer.error
-    assert "runs late" in worker.log()
+    assert "is running late" in worker.log()
 
 
 def test_only_the_timer_for_it_speaks_to_witnesses_that_others_run(
@@ -186,7 +186,7 @@ def test_an_erasure_that_fails_is_left_to_the_queue_and_entered_when_the_queue_g
     with services_on(past.app_settings) as services:
         assert count(services, Action.BUNDLE_ERASED, Outcome.FAILED) == 1
         assert states(services)[bundle_id] == BundleState.ERASING
-    assert "given up by the queue" in worker.log()
+    assert "the queue gave up" in worker.log()
 
     (key / "in-the-way").rmdir()
     key.rmdir()

@@ -123,11 +123,11 @@ def test_a_server_that_stalls_is_given_up(server: Server) -> None:
 
 
 def test_no_redirect_is_followed(server: Server) -> None:
-    assert "answered 302" in server.refused("/elsewhere")
+    assert "responded with status 302" in server.refused("/elsewhere")
 
 
 def test_an_error_is_no_document_even_with_one_in_it(server: Server) -> None:
-    assert "answered 404" in server.refused("/missing")
+    assert "responded with status 404" in server.refused("/missing")
 
 
 def test_a_server_that_no_authority_vouches_for_is_not_believed(server: Server) -> None:
@@ -136,7 +136,7 @@ def test_a_server_that_no_authority_vouches_for_is_not_believed(server: Server) 
 
 
 def test_plain_http_is_not_spoken(server: Server) -> None:
-    with pytest.raises(DocumentUnavailable, match="not https"):
+    with pytest.raises(DocumentUnavailable, match="not an https address"):
         HttpsDocuments(server.authorities).get(server.address.replace("https", "http") + "/object")
 
 

@@ -1,4 +1,4 @@
-"""The audit log: entries for those who may see them, checkpoints and proofs for anybody who doubts them."""
+"""The audit log: entries for those allowed to see them, checkpoints and proofs for anybody."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _BINARY = {"type": "string", "format": "binary"}
 @routes.takes(EntryQuery, "query")
 @routes.gives(200, described=EntryPage)
 def entries(query: dict[str, Any]) -> Any:
-    """Entries, newest first: the leaf's fields, its place in the tree, what stands beside it, and its ids' names."""
+    """List entries, newest first: the leaf's fields, its place in the tree, its particulars, and its ids' names."""
     cursor, limit = query.pop("cursor"), query.pop("limit")
     page = log_queries.find_entries(custody(), caller(), log_queries.Asked(**query), cursor, limit)
     return {"items": [_shown(entry, named) for entry, named in page.entries], "next": page.next}
@@ -65,7 +65,7 @@ def _shown(entry: LoggedEntry, named: Named) -> dict[str, Any]:
 @routes.takes(ReadersQuery, "query")
 @routes.gives(200, ReaderPage)
 def readers(query: dict[str, Any]) -> Any:
-    """Who read a case: by person and grant, the latest read first."""
+    """List who read a case, by person and grant, the latest read first."""
     cursor, limit = query.pop("cursor"), query.pop("limit")
     return audit_reports.list_readers(custody(), caller(), log_queries.Asked(**query), cursor, limit)
 
@@ -74,7 +74,7 @@ def readers(query: dict[str, Any]) -> Any:
 @routes.takes(ReportQuery, "query")
 @routes.gives(200, UnusedGrantPage)
 def unused_grants(query: dict[str, Any]) -> Any:
-    """Grants that are over and under which nothing was read, the last given first."""
+    """List ended grants under which nothing was read, the last given first."""
     cursor, limit = query.pop("cursor"), query.pop("limit")
     return audit_reports.list_unused_grants(custody(), caller(), log_queries.Asked(**query), cursor, limit)
 
@@ -83,14 +83,14 @@ def unused_grants(query: dict[str, Any]) -> Any:
 @routes.takes(ExportQuery, "query")
 @routes.gives(200, {"type": "string"}, content_type="application/jsonl")
 def export(query: dict[str, Any]) -> Response:
-    """All entries that fit, oldest first: JSON Lines, CSV or OCSF events."""
+    """Export all matching entries, oldest first, as JSON Lines, CSV or OCSF events."""
     form = query.pop("format")
     lines = log_queries.export_entries(custody(), caller(), log_queries.Asked(**query), form)
     return Response(_gathered(lines), content_type=_EXPORT_TYPES[form])
 
 
 def _gathered(lines: Iterator[str]) -> Iterator[bytes]:
-    """The lines in pieces worth sending."""
+    """Gather the lines into pieces worth sending."""
     gathered, size = [], 0
     for line in lines:
         gathered.append(line)
@@ -106,7 +106,7 @@ def _gathered(lines: Iterator[str]) -> Iterator[bytes]:
 @routes.takes(Redaction)
 @routes.gives(200, Redacted)
 def redact_entry(body: dict[str, Any], entry: str) -> Any:
-    """Remove what stands beside an entry and may name somebody; its leaf stays, and the tree still verifies."""
+    """Remove an entry's particulars, which can name somebody; its leaf stays, and the tree still verifies."""
     return redaction.redact_entry(custody(), caller(), entry, body["reason"])
 
 
@@ -114,7 +114,7 @@ def redact_entry(body: dict[str, Any], entry: str) -> Any:
 @routes.takes(Redaction)
 @routes.gives(200, Redacted)
 def redact_actor(body: dict[str, Any], actor: str) -> Any:
-    """Forget who an actor was: the name and identity on record, and what stands beside all their entries."""
+    """Forget who an actor was: the name and identity on record, and the particulars of all their entries."""
     done = redaction.redact_person(custody(), caller(), actor, body["reason"])
     the_door().services.directory.forget(actor)
     return done
@@ -123,21 +123,21 @@ def redact_actor(body: dict[str, Any], actor: str) -> Any:
 @routes.on("GET", "/audit/checkpoint")
 @routes.gives(200, {"type": "string"}, content_type="text/plain")
 def checkpoint() -> Response:
-    """The newest signed checkpoint (C2SP)."""
+    """Return the newest signed checkpoint (C2SP)."""
     return Response(log_queries.read_checkpoint(custody()), content_type="text/plain; charset=utf-8")
 
 
 @routes.on("GET", "/audit/checkpoint.cosigned")
 @routes.gives(200, {"type": "string"}, content_type="text/plain")
 def cosigned_checkpoint() -> Response:
-    """The newest checkpoint that witnesses have cosigned (C2SP); on a busy log an older one than the newest."""
+    """Return the newest cosigned checkpoint (C2SP); on a busy log it is older than the newest."""
     return Response(log_queries.read_cosigned(custody()), content_type="text/plain; charset=utf-8")
 
 
 @routes.on("GET", "/audit/keys")
 @routes.gives(200, VerifierKeys)
 def keys() -> Any:
-    """The keys that checkpoints and receipts are checked with. Get them by another way too, and compare."""
+    """Return the keys for checking checkpoints and receipts. Get them in another way too, and compare."""
     door = the_door()
     keys = {
         "log": door.services.log_key.key,
@@ -149,7 +149,7 @@ def keys() -> Any:
 @routes.on("GET", "/audit/tile/<int:level>/<path:place>")
 @routes.gives(200, _BINARY, content_type="application/octet-stream")
 def hash_tile(level: int, place: str) -> Response:
-    """A tile of hashes (C2SP tlog-tiles)."""
+    """Return a tile of hashes (C2SP tlog-tiles)."""
     tile = log_queries.read_hash_tile(custody(), f"{level}/{place}")
     return Response(tile, content_type="application/octet-stream", headers=_FOR_EVER)
 
@@ -157,7 +157,7 @@ def hash_tile(level: int, place: str) -> Response:
 @routes.on("GET", "/audit/tile/entries/<path:place>")
 @routes.gives(200, _BINARY, content_type="application/octet-stream")
 def entries_tile(place: str) -> Response:
-    """A tile of leaves (C2SP tlog-tiles), for auditors."""
+    """Return a tile of leaves (C2SP tlog-tiles), for auditors."""
     tile = log_queries.read_entries_tile(custody(), caller(), place)
     return Response(tile, content_type="application/octet-stream")
 
@@ -166,7 +166,7 @@ def entries_tile(place: str) -> Response:
 @routes.takes(InclusionQuery, "query")
 @routes.gives(200, InclusionAnswer)
 def inclusion(query: dict[str, Any]) -> Any:
-    """That an entry stands in the tree."""
+    """Prove that an entry is in the tree."""
     proof = log_queries.prove_entry(custody(), caller(), query["entry"])
     looked_at(subject=query["entry"])
     return proof
@@ -176,6 +176,6 @@ def inclusion(query: dict[str, Any]) -> Any:
 @routes.takes(ConsistencyQuery, "query")
 @routes.gives(200, ConsistencyAnswer)
 def consistency(query: dict[str, Any]) -> Any:
-    """That the log of one size extends the log of an earlier size."""
+    """Prove that the log of one size extends the log of an earlier size."""
     hashes = log_queries.prove_growth(custody(), query["old"], query["new"])
     return {**query, "hashes": [base64.b64encode(hash_).decode() for hash_ in hashes]}

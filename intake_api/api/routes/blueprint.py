@@ -1,6 +1,6 @@
-"""flask-smorest's blueprint, typed, with a stricter reader: what a schema does not know is an error, not ignored.
+"""flask-smorest's blueprint, typed, with a stricter reader: unknown fields are errors.
 
-`takes` reads and validates an argument, `gives` writes the answer; both stand in the OpenAPI document. There an
+`takes` reads and validates an argument, `gives` writes the response; both document it in the OpenAPI document, where an
 operation is named after its endpoint, and one that needs no token says so.
 """
 
@@ -23,12 +23,12 @@ from retention.domain.faults import Invalid
 
 F = TypeVar("F", bound=Callable[..., Any])
 MOST_ERRORS = 50
-"""Told at once: a body of a megabyte can be wrong in half a million places."""
+"""Most errors in one response: a body of a megabyte can be wrong in half a million places."""
 Shape = type[ma.Schema] | Mapping[str, Any]
 
 
 class _MemberTwice(Exception):
-    """Which of the two counts is nobody's to guess (RFC 8259 section 4)."""
+    """A member name that occurs twice: which of the two counts cannot be guessed (RFC 8259 section 4)."""
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -40,7 +40,7 @@ def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class Decorator(Protocol):
-    """Gives back what it takes, as far as types go."""
+    """A decorator that keeps its function's type."""
 
     def __call__(self, function: F, /) -> F: ...
 
@@ -61,9 +61,9 @@ class _StrictParser(FlaskParser):
         try:
             return json.loads(req.get_data(cache=True).decode(), object_pairs_hook=_members)
         except _MemberTwice as twice:
-            said = f"a member of an object stands twice: {str(twice)[:64]!r}"
-            raise CallRefused("malformed", said, reason="member-twice") from None
-        except (ValueError, RecursionError):  # no JSON, no UTF-8, a number or a nesting past all bounds
+            detail = f"an object in the body has the member {str(twice)[:64]!r} twice: send it once"
+            raise CallRefused("malformed", detail, reason="member-twice") from None
+        except (ValueError, RecursionError):  # not JSON, not UTF-8, or a number or nesting past all bounds
             raise CallRefused("malformed", "the body is not JSON in UTF-8") from None
 
     def handle_error(self, error: ma.ValidationError, req: Request, schema: ma.Schema, **_: Any) -> NoReturn:
@@ -71,7 +71,7 @@ class _StrictParser(FlaskParser):
 
 
 def invalid(messages: Any) -> Invalid:
-    """marshmallow's nested messages as one sentence a field."""
+    """Turn marshmallow's nested messages into one sentence per field."""
     errors = dict(islice(_flat("", messages), MOST_ERRORS))
     return Invalid(
         "the request is not acceptable: " + "; ".join(f"{k}: {v}" for k, v in errors.items()), errors
@@ -120,7 +120,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
     def _completed(
         self, doc: dict[str, Any], told: dict[str, Any], *, method: str, **_: Any
     ) -> dict[str, Any]:
-        """What is said by hand stands beside what schemas say; a name is one operation's alone."""
+        """Add what is documented by hand to what the schemas say, and keep operation names unique."""
         by_hand = told.get("manual_doc", {})
         if more := by_hand.pop("parameters", []):
             doc.setdefault("parameters", []).extend(more)
@@ -129,7 +129,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
         return doc
 
     def takes(self, schema: type[ma.Schema], location: str = "json") -> Decorator:
-        """The first argument after the path's own: a dict read by `schema`."""
+        """Pass a dict read by `schema` as the first argument after the path's own."""
         return super().arguments(schema, location=location)  # type: ignore[no-any-return]
 
     def gives(
@@ -140,8 +140,7 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
         described: type[ma.Schema] | None = None,
         **documented: Any,
     ) -> Decorator:
-        """What the response is made by, and its status; `described`: by what it is described, where it is given as it
-        stands."""
+        """Write the response by `schema`, with `status`; `described` only documents one that is sent as it is."""
         made: Decorator = super().response(status, schema, **documented)
         if described is None:
             return made

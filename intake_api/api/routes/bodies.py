@@ -1,6 +1,6 @@
-"""Bytes of a bundle, from a request's body into custody: whatever happens to the line, what came is kept.
+"""A bundle's bytes, from a request's body into custody: whatever happens to the line, what came is kept.
 
-Unless a checksum says that it is not what was sent."""
+The exception is a body whose checksum does not match."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from retention.domain.faults import TakenOver, TooLarge
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """Where an upload goes on, and until when it is kept (None: it is a bundle)."""
+    """The offset where an upload continues, and until when it is kept (None: it is a bundle by now)."""
 
     offset: int
     kept_until: datetime | None
@@ -30,7 +30,7 @@ class Reached:
 def take(bundle_id: str, offset: int, length: int | None, location: str, told: int | None = None) -> Reached:
     """Write the body of `length` bytes (None: chunked) to the upload at `offset`.
 
-    With a checksum announced nothing of the body counts before the sum is right; without one, all that came counts.
+    With a declared checksum, nothing of the body counts until it matches; without one, all that came counts.
     """
     door = the_door()
     checksum = read_checksum(request.headers)
@@ -47,10 +47,10 @@ def take(bundle_id: str, offset: int, length: int | None, location: str, told: i
         except TakenOver:
             door.services.observer.cut("stopped")
             if not held:
-                session.park()  # the next writer, or the next start of the service, goes on from here
+                session.park()  # the next writer, or the next start of the service, continues from here
             raise
         if result.over:
-            raise TooLarge(f"the upload has room for {room} more bytes, and more came", room=room)
+            raise TooLarge(f"the upload has room for only {room} more bytes, but more came", room=room)
         whole = not (result.cut or result.stalled)
         right = checksum is None or (whole and checksum.matches())
         reached = session.park() if right else session.forget()
@@ -60,14 +60,14 @@ def take(bundle_id: str, offset: int, length: int | None, location: str, told: i
     if result.stalled:
         raise CallRefused("request-timeout", f"no bytes came for {door.stall_seconds:g} s", **facts)
     if result.cut:
-        raise CallRefused("incomplete-body", f"{result.taken} of {length} bytes came", **facts)
+        raise CallRefused("incomplete-body", f"only {result.taken} of {length} bytes came", **facts)
     if not right:
-        raise CallRefused("checksum-mismatch", "the bytes that came have another sum", **facts)
+        raise CallRefused("checksum-mismatch", "the bytes that came do not match Upload-Checksum", **facts)
     return Reached(reached, session.kept_until)
 
 
 def collection_of(declared: dict[str, Any], file_name: str, size: int) -> Collection:
-    """The collection that a sender declares."""
+    """Make the collection that a sender declares."""
     sha256 = declared["sha256"]
     return Collection(
         type=declared["type"],

@@ -28,12 +28,14 @@ _RAW = {"content": {"application/octet-stream": {"schema": {"type": "string", "f
 @routes.takes(DeclaredCollection, "query")
 @routes.gives(201, Bundle)
 def put(declared: dict[str, Any], bundle: str) -> Any:
-    """Send a bundle in one piece, under its file name. If the line is cut, Location names the upload to go on with."""
+    """Send a bundle in one piece, under its file name. If the line is cut, Location names the upload to continue."""
     if "Content-Range" in request.headers:  # RFC 9110 section 14.5
-        raise CallRefused("malformed", "send the whole bundle, or an upload that can be continued")
+        raise CallRefused(
+            "malformed", "PUT takes no Content-Range: send the whole bundle, or a resumable upload"
+        )
     size, most = protocol.body_length(request.headers), custody().limits.max_bundle_size
     if size > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(f"the bundle has {size} bytes, the limit is {most}", limit=most)
     collection = bodies.collection_of(declared, bundle, size)
     upload = declaration.create_upload(
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
@@ -48,7 +50,7 @@ def put(declared: dict[str, Any], bundle: str) -> Any:
 @routes.takes(BundleQuery, "query")
 @routes.gives(200, BundlePage)
 def index(query: dict[str, Any]) -> Any:
-    """Collection history: newest first by the time collected."""
+    """List the collection history, newest first by the time collected."""
     return declaration.list_bundles(
         custody(),
         caller(),
@@ -65,7 +67,7 @@ def index(query: dict[str, Any]) -> Any:
 @routes.on("GET", "/bundles/<bundle>")
 @routes.gives(200, Bundle)
 def show(bundle: str) -> Any:
-    """One bundle's record; of an erased one, its tombstone."""
+    """Show one bundle's record; for an erased one, its tombstone."""
     found = declaration.get_bundle(custody(), caller(), bundle)
     looked_at(**about_bundle(found))
     return found
@@ -92,6 +94,6 @@ def move(body: dict[str, Any], bundle: str) -> Any:
 @routes.on("GET", "/bundles/<bundle>/receipt")
 @routes.gives(200, described=IntakeReceipt)
 def receipt(bundle: str) -> Any:
-    """The signed intake receipt, with the proof that it was logged."""
+    """Return the signed intake receipt, with the proof that it was logged."""
     looked_at(**about_bundle(declaration.get_bundle(custody(), caller(), bundle)))
     return receipts.hand_out(custody(), bundle)

@@ -30,14 +30,14 @@ def open_case(body: dict[str, Any]) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, CasePage)
 def index(query: dict[str, Any]) -> Any:
-    """The cases that you may see, newest first."""
+    """List the cases that you are allowed to see, newest first."""
     return manage_cases.list_cases(custody(), caller(), query["cursor"], query["limit"])
 
 
 @routes.on("GET", "/cases/<number>")
 @routes.gives(200, CaseInFull)
 def show(number: str) -> Any:
-    """One case, with its history, assignments and deadline."""
+    """Show one case, with its history, assignments and deadline."""
     case: Row[Any] = manage_cases.get_case(custody(), caller(), number)
     looked_at(**about_case(case))
     history, assignments = manage_cases.case_details(custody(), caller(), case)
@@ -49,7 +49,7 @@ def show(number: str) -> Any:
 @routes.takes(CaseClose)
 @routes.gives(200, Case)
 def close(body: dict[str, Any], number: str) -> Any:
-    """Close a case: its grants end, its data's 90 days begin."""
+    """Close a case: its grants end, and its data's 90 days begin."""
     return manage_cases.close_case(custody(), caller(), number, body["closed_at"])
 
 
@@ -73,5 +73,5 @@ def assign(body: dict[str, Any], number: str) -> None:
 @routes.takes(Engineer, "query")
 @routes.gives(204)
 def unassign(query: dict[str, Any], number: str) -> None:
-    """Take an engineer off a case: their grants for it end."""
+    """Remove an engineer from a case: their grants for it end."""
     manage_cases.unassign(custody(), caller(), number, query["issuer"] or the_door().issuer, query["subject"])

@@ -27,7 +27,7 @@ def _shown(consent: Row[Any]) -> dict[str, Any]:
 @routes.takes(NewConsent)
 @routes.gives(201, Consent)
 def give(body: dict[str, Any], number: str) -> Any:
-    """Consent that a partner may see a case, or some bundles of it, until a day."""
+    """Allow a partner to see a case, or some bundles of it, until a given day."""
     partner, expires_at, scope = body["partner"], body["expires_at"], body["bundles"]
     return _shown(manage_consents.give_consent(custody(), caller(), number, partner, expires_at, scope))
 
@@ -36,7 +36,7 @@ def give(body: dict[str, Any], number: str) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, ConsentPage)
 def index(query: dict[str, Any], number: str) -> Any:
-    """A case's consents, revoked ones too, newest first."""
+    """List a case's consents, newest first, revoked ones too."""
     case = manage_cases.get_case(custody(), caller(), number)
     looked_at(**about_case(case))
     page = manage_consents.list_consents(custody(), caller(), case, query["cursor"], query["limit"])

@@ -1,10 +1,12 @@
-"""A bundle's content, whole or by ranges (RFC 9110 section 14). The hot path: no schema, one decision, one entry.
+"""A bundle's content, whole or by ranges (RFC 9110 section 14).
 
-Order: decide and write the entry (`reading.open_bundle`) -> open the first piece, so that what is wrong shows before
-the answer begins -> the rest as the client takes it -> closing the answer, complete or cut, writes the entry of the
-end. The bytes in that entry are those that were handed to the socket: what the server took of the answer.
+The hot path: no schema, one decision, one entry.
+
+Order: decide and write the entry (`bundle_reads.open_bundle`) -> open the first piece, so that faults show before the
+response begins -> the rest as the client takes it -> closing the response, complete or cut, writes the entry of the
+end. That entry counts the bytes handed to the socket: those that the server took of the response.
 A read that ends early ends short of its Content-Length, so that its reader sees that it was cut; the entry says why.
-That a grant ended is no error of the service.
+A grant's end is not an error of the service.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ def _header(name: str, what: str) -> dict[str, Any]:
 
 
 class _Wanted:
-    """What the headers ask for, once the bundle is known."""
+    """The spans that the headers ask for, once the bundle is known."""
 
     def __init__(self) -> None:
         self.partial = False
@@ -64,15 +66,15 @@ class _Wanted:
     "/bundles/<bundle>/content",
     also=("HEAD",),
     parameters=[
-        _header("Range", "one byte range or several"),
-        _header("If-Range", "the ETag"),
-        _header("If-None-Match", "the ETag"),
+        _header("Range", "One or more byte ranges."),
+        _header("If-Range", "The ETag."),
+        _header("If-None-Match", "The ETag."),
     ],
-    responses={"206": {"description": "The ranges asked for", "content": {BYTES: _BINARY}}},
+    responses={"206": {"description": "The requested ranges", "content": {BYTES: _BINARY}}},
 )
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
 def content(bundle: str) -> Response:
-    """The content, under a live grant. Every read is in the audit log."""
+    """Read the content, under a live grant. Every read is in the audit log."""
     if request.method == "HEAD":
         return _described(bundle)
     if "If-None-Match" in request.headers:
@@ -109,7 +111,7 @@ def _streamed(opened: bundle_reads.OpenBundle, partial: bool) -> Response:
 def send(
     opened: bundle_reads.OpenBundle, pieces: Iterator[bytes], headers: dict[str, str], status: int = 200
 ) -> Response:
-    """An answer of `pieces`; closing it, complete or cut, closes the read."""
+    """Respond with `pieces`; closing the response, complete or cut, closes the read."""
     first = next(pieces, b"")
     held = opened.hold_back()
     response = Response(_handed_over(opened, first, held, pieces, g.request_id), status, headers)
@@ -123,9 +125,8 @@ def _handed_over(
     opened.hand_over(held)
     try:
         yield from chain((first,), rest)
-    except (
-        Exception
-    ) as error:  # too late for a problem; an end before Content-Length has the server cut the connection
+    except Exception as error:
+        # Too late for a problem: ending short of Content-Length makes the server cut the connection.
         if isinstance(error, (Refused, Erased)):
             LOG.info("request %s: the read was cut: %s", request_id, error.reason or error.code)
         else:
@@ -147,7 +148,7 @@ def _multipart(opened: bundle_reads.OpenBundle, heads: list[bytes], tail: bytes)
 
 
 def _described(bundle: str) -> Response:
-    """HEAD: the headers of the whole. Nothing is opened, so it takes no grant, only the right to know of it."""
+    """Respond to HEAD with the whole's headers. Nothing is opened, so no grant is needed, only the right to know."""
     known = _readable(bundle)
     return Response(headers={**_headers(known), "Content-Length": str(known.size)})
 
@@ -157,7 +158,7 @@ def _readable(bundle: str) -> Row[Any]:
     looked_at(**about_bundle(known))
     declaration.refuse_if_erased(known)
     if known.state != BundleState.COMPLETE:
-        raise Conflict("the bundle is not complete", reason=f"bundle-{known.state}")
+        raise Conflict(f"the bundle is not complete: it is {known.state}", reason=f"bundle-{known.state}")
     return known
 
 

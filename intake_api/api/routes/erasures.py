@@ -1,4 +1,4 @@
-"""Erasures: asked for by case or bundle, found again by their confirmation number."""
+"""Erasures: requested by case or bundle, found again by their confirmation number."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ routes = Blueprint("erasures", __name__, description="Erasure on demand, with re
 @routes.takes(ErasureRequest)
 @routes.gives(202, Erasure)
 def erase_bundle(body: dict[str, Any], bundle: str) -> Any:
-    """Have one bundle erased: unreadable from now on, proven soon."""
+    """Erase one bundle: unreadable from now on, proven soon."""
     return erasure_steps.request_bundle_erasure(custody(), caller(), bundle, body["reason"])
 
 
@@ -31,7 +31,7 @@ def erase_bundle(body: dict[str, Any], bundle: str) -> Any:
 @routes.takes(ErasureRequest)
 @routes.gives(202, Erasure)
 def erase_case(body: dict[str, Any], number: str) -> Any:
-    """Have all of a case's bundles erased."""
+    """Erase all of a case's bundles."""
     return erasure_steps.request_case_erasure(custody(), caller(), number, body["reason"])
 
 
@@ -55,21 +55,21 @@ def report_case(body: dict[str, Any], number: str) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, ErasurePage)
 def index(query: dict[str, Any]) -> Any:
-    """The erasures that you may see, newest first."""
+    """List the erasures that you are allowed to see, newest first."""
     return erasure_steps.list_erasures(custody(), caller(), query["cursor"], query["limit"])
 
 
 @routes.on("GET", "/erasures/<confirmation>")
 @routes.gives(200, Erasure)
 def show(confirmation: str) -> Any:
-    """One erasure."""
+    """Show one erasure."""
     return _found(confirmation)
 
 
 @routes.on("GET", "/erasures/<confirmation>/receipt")
 @routes.gives(200, described=ErasureReceipt)
 def receipt(confirmation: str) -> Any:
-    """The signed erasure receipt, with the proof that it was logged."""
+    """Return the signed erasure receipt, with the proof that it was logged."""
     return receipts.hand_out(custody(), _found(confirmation).id)
 
 

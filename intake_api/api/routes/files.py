@@ -1,4 +1,4 @@
-"""The files inside a bundle: listed, and read singly, under the same decision and the same audit as its content."""
+"""The files inside a bundle: listed, and read one at a time, with its content's decision and audit."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ routes = Blueprint("files", __name__, description="The files inside bundles")
 
 
 _LISTED = {
-    "schema": {"type": "string", "description": "a JSON object a line; the last line tells their number"}
+    "schema": {"type": "string", "description": "One JSON object per line; the last line has their number."}
 }
 
 
@@ -34,10 +34,10 @@ _LISTED = {
 @routes.takes(FileQuery, "query")
 @routes.gives(200, FilePage)
 def index(query: dict[str, Any], bundle: str) -> Any:
-    """The files of the archive that the bundle is (or of a nested one), in their stored order.
+    """List the files of the archive that the bundle is (or of a nested one), in their stored order.
 
-    Accept: application/jsonl gives all of them from the cursor on in one answer, and one pair of entries in the log; a
-    page is a pair of its own.
+    Accept: application/jsonl gives all of them from the cursor on in one response, with one pair of entries in the log;
+    each page has a pair of its own.
     """
     start, limit, inside = _place(query["cursor"]), query["limit"], query["inside"]
     asked = {"inside": inside} if inside else {}
@@ -60,14 +60,14 @@ def index(query: dict[str, Any], bundle: str) -> Any:
 @routes.on("GET", "/bundles/<bundle>/files/<path:path>")
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
 def read(bundle: str, path: str) -> Response:
-    """One file's bytes."""
+    """Read one file's bytes."""
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars={"file": path})
     try:
         file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
         headers = {"Content-Type": BYTES, "Content-Disposition": attachment(path)}
         if file.size is not None:
             headers["Content-Length"] = str(file.size)
-        if request.method == "HEAD":  # nothing of the file is handed over, and the log says so
+        if request.method == "HEAD":  # none of the file is handed over, and the log says so
             opened.done()
             opened.close()
             return Response(headers=headers)
@@ -77,7 +77,7 @@ def read(bundle: str, path: str) -> Response:
 
 
 def _lines(files: Iterator[ArchivedFile]) -> Iterator[bytes]:
-    """A JSON object a line for each file, and a last one that tells how many: without it the list was cut."""
+    """Yield one JSON object per line for each file, then one with their number: without it the list was cut."""
     schema, number, gathered = File(), 0, b""
     for file in files:
         gathered += json.dumps(schema.dump(_shown(file)), ensure_ascii=False).encode() + b"\n"
@@ -89,16 +89,16 @@ def _lines(files: Iterator[ArchivedFile]) -> Iterator[bytes]:
 
 
 def _place(cursor: str | None) -> int:
-    """The cursor of a list of files is a place in the archive's own order, which never changes."""
+    """Read the cursor: a place in the archive's own order, which never changes."""
     if cursor is None:
         return 0
     if not (cursor.isascii() and cursor.isdigit() and len(cursor) <= 9):
-        raise Invalid("this cursor is not one of ours", {"cursor": "use the one that the previous page gave"})
+        raise Invalid("the cursor is not one of this list's", {"cursor": "use the previous page's"})
     return int(cursor)
 
 
 def _shown(file: ArchivedFile) -> dict[str, Any]:
-    # What can be read is named exactly as it is asked for; a name that is a trick is made safe to show.
+    # A readable file is named exactly as it must be requested; a malicious name is made safe to show.
     return {
         "path": file.key if file.readable else file.path,
         "size": file.size,

@@ -36,7 +36,7 @@ def give(body: dict[str, Any], number: str) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, GrantPage)
 def index(query: dict[str, Any], number: str) -> Any:
-    """A case's grants, ended ones too, newest first."""
+    """List a case's grants, newest first, ended ones too."""
     case = manage_cases.get_case(custody(), caller(), number)
     looked_at(**about_case(case))
     page = manage_grants.list_grants(custody(), caller(), case, query["cursor"], query["limit"])
@@ -46,7 +46,7 @@ def index(query: dict[str, Any], number: str) -> Any:
 @routes.on("GET", "/grants/<grant>")
 @routes.gives(200, Grant)
 def show(grant: str) -> Any:
-    """One grant."""
+    """Show one grant."""
     found = manage_grants.get_grant(custody(), caller(), grant)
     looked_at(**about(found), subject=found.id)
     return _shown(found)
@@ -55,12 +55,12 @@ def show(grant: str) -> Any:
 @routes.on("POST", "/grants/<grant>/release")
 @routes.gives(200, Grant)
 def release(grant: str) -> Any:
-    """Give your grant back early."""
+    """End your own grant early."""
     return _shown(manage_grants.release_grant(custody(), caller(), grant))
 
 
 @routes.on("POST", "/grants/<grant>/revoke")
 @routes.gives(200, Grant)
 def revoke(grant: str) -> Any:
-    """Take a grant to one of your cases away."""
+    """Revoke a grant to one of your cases."""
     return _shown(manage_grants.revoke_grant(custody(), caller(), grant))

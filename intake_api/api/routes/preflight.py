@@ -1,4 +1,4 @@
-"""Preflight: would this collection be accepted? Asked before bytes move; nothing is made by it."""
+"""Preflight: would this collection be accepted? Asked before bytes move; it changes nothing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ routes = Blueprint("preflight", __name__, description="Whether a collection woul
 @routes.takes(Preflight)
 @routes.gives(200, Admitted)
 def preflight(declared: dict[str, Any]) -> Any:
-    """200 when an upload so declared would be created now; otherwise the problem that its creation would answer."""
+    """Respond 200 if this upload would be created now, else with the problem that its creation would give."""
     most = custody().limits.max_bundle_size
     if declared["size"] > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(f"the bundle has {declared['size']} bytes, the limit is {most}", limit=most)
     collection = bodies.collection_of(declared, declared["filename"], declared["size"])
     left = declaration.check_upload(
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]

@@ -1,4 +1,4 @@
-"""The service about itself: is it up, is it ready, what do its problems mean."""
+"""The service itself: whether it is up, whether it is ready, and what its problems mean."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ routes = Blueprint("service", __name__, description="Health, and what the proble
 @routes.on("GET", "/healthz")
 @routes.gives(200, described=Health)
 def health() -> Response:
-    """The process answers."""
+    """Tell that the process responds."""
     return jsonify({"status": "ok"})
 
 
@@ -27,12 +27,12 @@ def health() -> Response:
 @routes.gives(
     200,
     described=Readiness,
-    description="Every part answers; 503 names the parts that do not, and why nothing is opened, or tells of a stop",
+    description="Every part responds. 503 names those that do not and why nothing is opened, or says that a stop began",
 )
 def readiness() -> Response:
-    """Every part that custody needs answers, and no stop was asked for.
+    """Tell whether every part that custody needs responds, and no stop was requested.
 
-    Responds within two seconds, also when a part does not; found out at most once in some seconds, however many ask.
+    Responds within two seconds even when a part does not; checks at most once every few seconds, however many ask.
     """
     if the_door().draining():
         response = jsonify({"status": "draining"})
@@ -51,10 +51,10 @@ def readiness() -> Response:
 @routes.on("GET", "/problems/<code>")
 @routes.gives(200, {"type": "string"}, content_type="text/html", description="What a problem's type means")
 def problem_page(code: str) -> Response:
-    """What a problem's type means, and what to do."""
+    """Explain a problem's type, and what to do."""
     problem = PROBLEMS.get(code)
     if problem is None:
-        raise CallRefused("not-found", "there is no such problem")
+        raise CallRefused("not-found", "there is no problem with this code")
     page = (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(problem.title)}</title>'
         f"<h1>{escape(problem.title)}</h1><p><code>{escape(code)}</code>, HTTP {problem.status}</p>"

@@ -27,14 +27,14 @@ def register(body: dict[str, Any]) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, StampPage)
 def index(query: dict[str, Any]) -> Any:
-    """The stamps that you may see, newest first."""
+    """List the stamps that you are allowed to see, newest first."""
     return manage_stamps.list_stamps(custody(), caller(), query["cursor"], query["limit"])
 
 
 @routes.on("GET", "/stamps/<stamp>")
 @routes.gives(200, Stamp)
 def show(stamp: str) -> Any:
-    """One stamp."""
+    """Show one stamp."""
     found = manage_stamps.get_stamp(custody(), caller(), stamp)
     looked_at(tenant=found.tenant_id, subject=found.id)
     return found
@@ -43,7 +43,7 @@ def show(stamp: str) -> Any:
 @routes.on("DELETE", "/stamps/<stamp>")
 @routes.gives(200, Stamp)
 def deregister(stamp: str) -> Any:
-    """End a stamp's registration: it uploads nothing more."""
+    """End a stamp's registration: it can upload nothing more."""
     return manage_stamps.deregister_stamp(custody(), caller(), stamp)
 
 
@@ -58,7 +58,7 @@ def set_proactive_consent(body: dict[str, Any], stamp: str) -> Any:
 @routes.on("GET", "/stamps/<stamp>/proactive-consent")
 @routes.gives(200, ProactiveConsentHistory)
 def proactive_consent(stamp: str) -> Any:
-    """Every time that the consent was set, newest first."""
+    """List every change of the consent, newest first."""
     history = manage_stamps.proactive_history(custody(), caller(), stamp)
     looked_at(subject=stamp)
     return {"items": history}

@@ -25,5 +25,5 @@ def register(body: dict[str, Any]) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, TenantPage)
 def index(query: dict[str, Any]) -> Any:
-    """The customers that you may see."""
+    """List the customers that you are allowed to see."""
     return manage_stamps.list_tenants(custody(), caller(), query["cursor"], query["limit"])

@@ -30,7 +30,7 @@ routes = Blueprint("upload_links", __name__, description="Links for Azure Storag
 @routes.takes(NewStampLink)
 @routes.gives(201, IssuedLink)
 def issue_for_stamp(body: dict[str, Any], stamp: str) -> Any:
-    """Issue a link for a stamp's own collections. Its address is shown this once."""
+    """Issue a link for a stamp's own collections. Its address is shown only this once."""
     origin = _origin()
     terms = _terms(body, CollectionType.PROACTIVE)
     return _issued(origin, manage_links.create_stamp_link(custody(), caller(), stamp, terms))
@@ -40,7 +40,7 @@ def issue_for_stamp(body: dict[str, Any], stamp: str) -> Any:
 @routes.takes(NewCaseLink)
 @routes.gives(201, IssuedLink)
 def issue_for_case(body: dict[str, Any], number: str) -> Any:
-    """Issue a link for a case. Its address is shown this once."""
+    """Issue a link for a case. Its address is shown only this once."""
     origin = _origin()
     terms = _terms(body, body["type"])
     return _issued(origin, manage_links.create_case_link(custody(), caller(), number, body["stamp"], terms))
@@ -50,7 +50,7 @@ def issue_for_case(body: dict[str, Any], number: str) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, UploadLinkPage)
 def of_stamp(query: dict[str, Any], stamp: str) -> Any:
-    """A stamp's links, newest first, revoked and expired ones too."""
+    """List a stamp's links, newest first, revoked and expired ones too."""
     return manage_links.list_stamp_links(custody(), caller(), stamp, query["cursor"], query["limit"])
 
 
@@ -58,7 +58,7 @@ def of_stamp(query: dict[str, Any], stamp: str) -> Any:
 @routes.takes(PageQuery, "query")
 @routes.gives(200, UploadLinkPage)
 def of_case(query: dict[str, Any], number: str) -> Any:
-    """A case's links, newest first, revoked and expired ones too."""
+    """List a case's links, newest first, revoked and expired ones too."""
     return manage_links.list_case_links(custody(), caller(), number, query["cursor"], query["limit"])
 
 
@@ -66,7 +66,7 @@ def of_case(query: dict[str, Any], number: str) -> Any:
 @routes.takes(Renewal)
 @routes.gives(200, IssuedLink)
 def renew(body: dict[str, Any], link: str) -> Any:
-    """Let a link live longer: the same container, a new end and signature. Its address is shown this once."""
+    """Extend a link: the same container, a new end and signature. Its address is shown only this once."""
     origin = _origin()
     return _issued(origin, manage_links.renew_link(custody(), caller(), link, body["expires_at"]))
 
@@ -82,11 +82,11 @@ def revoke(link: str) -> Any:
 @routes.takes(PastedLink)
 @routes.gives(200, LinkCheck)
 def check(body: dict[str, Any]) -> Any:
-    """Whether a stamp could send through this address now, and why not."""
+    """Tell whether a stamp could send through this address now, and if not, why."""
     found = link_address.check(custody(), the_door().services.link_keys, _origin(), body["url"])
     if found.link is not None and not manage_links.may_see_link(custody(), caller(), found.link):
         return link_address.Checked(
-            reason="another-customer", detail="this link is not one that you may know of"
+            reason="another-customer", detail="you are not allowed to know of this link"
         )
     return found
 

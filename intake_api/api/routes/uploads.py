@@ -1,4 +1,4 @@
-"""Uploads that can be continued: tus 1.0.0. The rules of the protocol are in `intake_api.tus.protocol`."""
+"""Resumable uploads: tus 1.0.0. The rules of the protocol are in `intake_api.tus.protocol`."""
 
 from __future__ import annotations
 
@@ -38,9 +38,11 @@ def _header(name: str, what: str, *, required: bool = True) -> dict[str, Any]:
 
 
 _TUS = _header("Tus-Resumable", protocol.VERSION)
-_CHECKSUM = _header("Upload-Checksum", f"of the body: {', '.join(ALGORITHMS)}, and base64", required=False)
+_CHECKSUM = _header(
+    "Upload-Checksum", f"The body's: {' or '.join(ALGORITHMS)}, a space, base64.", required=False
+)
 _BODY = {"content": {protocol.BODY_TYPE: {"schema": {"type": "string", "format": "binary"}}}}
-_METADATA = f"pairs of key and base64 value: {', '.join(_DECLARED.fields)}, and the client's own"
+_METADATA = f"Pairs of key and base64 value: {', '.join(_DECLARED.fields)}, and the client's own"
 
 
 def _check_version() -> None:
@@ -60,14 +62,14 @@ routes.after_request(_say_version)
 @routes.on("OPTIONS", "/uploads")
 @routes.gives(204, description="Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm")
 def options() -> Response:
-    """What this server speaks; also what a browser asks before a page of another origin sends."""
+    """List what this server supports; a browser asks for it before a page of another origin sends."""
     return _spoken()
 
 
 @routes.on("OPTIONS", "/uploads/<bundle>")
-@routes.gives(204, description="As of /uploads, whether or not there is such an upload")
+@routes.gives(204, description="As for /uploads, whether or not there is such an upload")
 def options_of_one(bundle: str) -> Response:
-    """What this server speaks."""
+    """List what this server supports."""
     return _spoken()
 
 
@@ -87,17 +89,23 @@ def _spoken() -> Response:
     "/uploads",
     parameters=[
         _TUS,
-        _header("Upload-Length", "bytes; not with Upload-Defer-Length or a final upload", required=False),
-        _header("Upload-Defer-Length", "1: the length comes later, with the bytes", required=False),
-        _header("Upload-Concat", "`partial`, or `final;` and the partial uploads' addresses", required=False),
-        _header("Upload-Metadata", f"{_METADATA}; a partial upload needs none", required=False),
+        _header(
+            "Upload-Length",
+            "Total size in bytes. Omit with Upload-Defer-Length and for a final upload.",
+            required=False,
+        ),
+        _header("Upload-Defer-Length", "1: the length follows later, with the bytes.", required=False),
+        _header(
+            "Upload-Concat", "`partial`, or `final;` and the partial uploads' addresses.", required=False
+        ),
+        _header("Upload-Metadata", f"{_METADATA}. A partial upload needs none.", required=False),
         _CHECKSUM,
     ],
     requestBody=_BODY,
 )
 @routes.gives(201, description="Created; Location, Upload-Offset, Upload-Expires")
 def create() -> Response:
-    """Announce a bundle; its bytes may come along, follow by PATCH to its Location, or lie in partial uploads."""
+    """Declare a bundle; its bytes can come along, follow by PATCH to its Location, or be in partial uploads."""
     concat = protocol.read_concat(request.headers, the_door().origin)
     if concat is not None and concat.partials is not None:
         return _create_final(concat.partials)
@@ -152,15 +160,14 @@ def _create_final(partials: Sequence[str]) -> Response:
     description="Upload-Offset, Upload-Length or Upload-Defer-Length, Upload-Expires, Upload-Metadata, Upload-Concat",
 )
 def offset(bundle: str) -> Response:
-    """Where to go on. A request that still writes to the upload, or hangs, saves what it has and ends first."""
+    """Tell where to continue. A request that still writes to the upload, or hangs, saves what it has and ends first."""
     upload, partials = unfinished.settled_upload(custody(), the_door().services.uploads, caller(), bundle)
     looked_at(**about_bundle(upload))
     joining = partials and upload.state == BundleState.RECEIVING
     return _empty(
         {
-            **(
-                {} if joining else {"Upload-Offset": str(upload.offset)}
-            ),  # tus: not before it is concatenated
+            # tus: no offset before it is concatenated
+            **({} if joining else {"Upload-Offset": str(upload.offset)}),
             **({"Upload-Defer-Length": "1"} if upload.deferred else {"Upload-Length": str(upload.size)}),
             **_expiry(upload),
             **_concat(upload, partials),
@@ -175,16 +182,16 @@ def offset(bundle: str) -> Response:
     "/uploads/<bundle>",
     parameters=[
         _TUS,
-        _header("Upload-Offset", "where these bytes belong"),
-        _header("Content-Length", "unless the body is chunked", required=False),
-        _header("Upload-Length", "once, for an upload whose length was deferred", required=False),
+        _header("Upload-Offset", "Where these bytes belong."),
+        _header("Content-Length", "Required unless the body is chunked.", required=False),
+        _header("Upload-Length", "Once, for an upload whose length was deferred.", required=False),
         _CHECKSUM,
     ],
     requestBody=_BODY,
 )
 @routes.gives(204, description="Upload-Offset, Upload-Expires")
 def go_on(bundle: str) -> Response:
-    """More bytes of an upload, at its offset."""
+    """Send more bytes of an upload, at its offset."""
     at = protocol.read_number(request.headers, "Upload-Offset")
     most = custody().limits.max_bundle_size
     told = protocol.read_told(request.headers, most)
@@ -195,13 +202,13 @@ def go_on(bundle: str) -> Response:
 @routes.on("DELETE", "/uploads/<bundle>", parameters=[_TUS])
 @routes.gives(204)
 def terminate(bundle: str) -> Response:
-    """Give an upload up: what came of it is erased."""
+    """Give up an upload: what came of it is erased."""
     unfinished.terminate_upload(custody(), caller(), bundle)
     return _empty({})
 
 
 def _read(schema: ma.Schema) -> dict[str, Any]:
-    """What `schema` knows of Upload-Metadata."""
+    """Read the fields of `schema` from Upload-Metadata."""
     try:
         found: dict[str, Any] = schema.load(protocol.parse_metadata(_given() or "", schema.fields))
     except ma.ValidationError as error:
@@ -210,7 +217,7 @@ def _read(schema: ma.Schema) -> dict[str, Any]:
 
 
 def _given() -> str | None:
-    """Upload-Metadata as its client wrote it."""
+    """Return Upload-Metadata as its client wrote it."""
     return request.headers.get("Upload-Metadata")
 
 
@@ -219,7 +226,7 @@ def _gone_on(reached: bodies.Reached) -> dict[str, str]:
 
 
 def _expiry(upload: Row[Any]) -> dict[str, str]:
-    """Upload-Expires, while it does: a bundle that was received has its deadline instead."""
+    """Return Upload-Expires for an upload that expires; a received bundle has its deadline instead."""
     kept = upload.state == BundleState.RECEIVING or upload.partial
     return _expires(upload.expires_at if kept else None)
 
@@ -235,7 +242,7 @@ def _concat(upload: Row[Any], partials: Sequence[str]) -> dict[str, str]:
 
 
 def _metadata(upload: Row[Any]) -> dict[str, str]:
-    """Upload-Metadata as the creation brought it (tus: a MUST); of what came another way, what was declared."""
+    """Return Upload-Metadata as given at creation (tus: a MUST), or what was declared if it came another way."""
     if upload.upload_metadata is not None:
         return {"Upload-Metadata": upload.upload_metadata}
     return {} if upload.partial else {"Upload-Metadata": protocol.pack_metadata(_declared(upload))}

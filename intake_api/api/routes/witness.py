@@ -1,7 +1,7 @@
-"""The C2SP witness protocol for logs of others: `add-checkpoint`, and the checkpoints cosigned last.
+"""The C2SP witness protocol for others' logs: `add-checkpoint`, and the last cosigned checkpoints.
 
-No token: a request is as good as the signature on its checkpoint (tlog-witness). Bodies are plain text by that
-specification, so its table of answers stands here and not with the API's problems.
+No token: a request is as good as the signature on its checkpoint (tlog-witness). That specification makes bodies plain
+text, so its statuses are here and not with the API's problems.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _TEXT = "text/plain; charset=utf-8"
 
 
 def witness_blueprint(core: CosigningServer) -> Blueprint:
-    """Submission and monitoring prefix in one; register it under `url_prefix`."""
+    """Make the blueprint; the `url_prefix` it is registered under is both submission and monitoring prefix."""
     blueprint = Blueprint("witness", __name__)
     by_hash = {origin_hash(origin): origin for origin in core.origins}
 
     @blueprint.post("/add-checkpoint")
     def add_checkpoint() -> Response:
-        # All of it, within the API's own bound: who still sends hears no answer.
+        # Read all of it, within the API's own bound: a client that still sends reads no response.
         body = request.get_data(cache=False)
         if len(body) > MAX_REQUEST_BYTES:
             abort(413)
-        answer = core.add_checkpoint(body)
-        if answer.verdict is Verdict.CONFLICT:
-            return Response(f"{answer.size}\n", 409, content_type=SIZE_TYPE)
-        return Response(answer.lines or f"{answer.why}\n", _STATUS[answer.verdict], content_type=_TEXT)
+        outcome = core.add_checkpoint(body)
+        if outcome.verdict is Verdict.CONFLICT:
+            return Response(f"{outcome.size}\n", 409, content_type=SIZE_TYPE)
+        return Response(outcome.lines or f"{outcome.why}\n", _STATUS[outcome.verdict], content_type=_TEXT)
 
     @blueprint.get("/<hash_>/checkpoint")
     def last_checkpoint(hash_: str) -> Response:

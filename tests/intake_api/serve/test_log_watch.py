@@ -38,4 +38,4 @@ def test_openings_that_nobody_follows_any_more_are_told(caplog: pytest.LogCaptur
     with strict_world() as world, caplog.at_level(logging.WARNING):
         services = _read_once(world)
         wait_until_signed(services, 0)
-        assert "1 openings are in the log and not signed yet" in caplog.text
+        assert "1 openings are in the log but not signed yet" in caplog.text

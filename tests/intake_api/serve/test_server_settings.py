@@ -66,7 +66,7 @@ def test_where_callers_find_it_and_which_pages_may_send():
     ("environ", "told"),
     [
         ({}, "CASEVAULT_ISSUER"),
-        ({**ISSUER, **REHEARSAL}, "exclude each other"),
+        ({**ISSUER, **REHEARSAL}, "are both set"),
         ({"CASEVAULT_ISSUER": "http://login.example"}, "https address"),
         ({**ISSUER, "CASEVAULT_AUDIENCE": ""}, "CASEVAULT_AUDIENCE"),
         ({**ISSUER, "CASEVAULT_LISTEN": "10.0.0.1:443"}, "CASEVAULT_TLS_CERTIFICATE"),
@@ -75,7 +75,7 @@ def test_where_callers_find_it_and_which_pages_may_send():
         ({**REHEARSAL, "CASEVAULT_LISTEN": "127.0.0.1:0"}, "CASEVAULT_LISTEN"),
         ({**REHEARSAL, "CASEVAULT_LISTEN": "127.0.0.1:65536"}, "CASEVAULT_LISTEN"),
         ({**REHEARSAL, "CASEVAULT_TLS_KEY": __file__}, "go together"),
-        ({**REHEARSAL, "CASEVAULT_TLS_CERTIFICATE": "/nowhere"}, "not there"),
+        ({**REHEARSAL, "CASEVAULT_TLS_CERTIFICATE": "/nowhere"}, "does not exist"),
         ({**REHEARSAL, "CASEVAULT_THREADS": "3"}, "from 12 to 4096"),
         ({**REHEARSAL, "CASEVAULT_STALL_SECONDS": "soon"}, "CASEVAULT_STALL_SECONDS"),
         ({**REHEARSAL, "CASEVAULT_BEAT_MILLISECONDS": "49"}, "CASEVAULT_BEAT_MILLISECONDS"),
@@ -85,7 +85,7 @@ def test_where_callers_find_it_and_which_pages_may_send():
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "http://blobs.example"}, "CASEVAULT_BLOB_ORIGIN"),
         ({**REHEARSAL, "CASEVAULT_BLOB_ORIGIN": "https://blobs.example/a"}, "CASEVAULT_BLOB_ORIGIN"),
         ({**REHEARSAL, "CASEVAULT_ORIGIN": "https://vault.example/a"}, "CASEVAULT_ORIGIN"),
-        ({**REHEARSAL, "CASEVAULT_UPLOAD_ORIGINS": "*"}, "CASEVAULT_UPLOAD_ORIGINS.*no origin"),
+        ({**REHEARSAL, "CASEVAULT_UPLOAD_ORIGINS": "*"}, "CASEVAULT_UPLOAD_ORIGINS.*not an origin"),
         ({**REHEARSAL, "CASEVAULT_CLOCK": "function"}, "CASEVAULT_CLOCK must be embedded or functions"),
         (
             {**ISSUER, "CASEVAULT_DEVELOPMENT_ISSUER": "https://127.0.0.1:8443"},

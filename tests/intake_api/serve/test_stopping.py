@@ -140,7 +140,7 @@ def test_a_second_service_on_the_same_state_or_address_is_refused_in_a_sentence(
     same_address = _refused(
         CASEVAULT_STATE=str(tmp_path / "other"), CASEVAULT_LISTEN=f"127.0.0.1:{service.port}"
     )
-    assert "something listens there already" in same_address[-1]
+    assert "something already listens there" in same_address[-1]
 
 
 def test_requests_are_logged_without_query_token_or_path(serving):
