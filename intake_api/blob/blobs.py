@@ -159,7 +159,7 @@ def receipt(_shared: Shared, call: Call, through: Through) -> Response:
     bundle = block_list.get_blob(through, call.blob)
     if bundle.state == BundleState.DAMAGED:
         raise BlobError(
-            "InvalidBlobOrBlock", Reason="the stored bytes are not those declared: have the bundle erased"
+            "InvalidBlobOrBlock", Reason="the stored bytes are not those declared: have it erased"
         )
     try:
         document = receipts.hand_out(through.custody, bundle.id)
