@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
@@ -126,32 +126,43 @@ def find_case(reads: Reads, actor: Actor, number: str, now: datetime) -> Row[Any
 
 def find_bundle(reads: Reads, actor: Actor, bundle_id: str, now: datetime) -> Row[Any] | None:
     """The bundle, if the actor may see it."""
-    named = {"tenant": actor.tenant, "stamp": actor.stamp, "partner": actor.partner}
-    held = {name: value for name, value in named.items() if value is not None}
-    values = {"bundle": bundle_id, "actor": actor.id, "now": now, **held}
-    return reads.execute(_visible_bundle(actor.roles, frozenset(held)), values).first()
-
-
-@lru_cache(maxsize=256)
-def _visible_bundle(roles: frozenset[Role], held: frozenset[str]) -> Select[Any]:
-    """The look-up for every actor with these roles who holds these names: what differs between them is bound."""
-    bound: dict[str, Any] = {name: bindparam(name) for name in held}
-    anyone = Actor(id=cast(Any, bindparam("actor")), roles=roles, **bound)
-    now = cast(Any, bindparam("now", type_=Moment()))
-    return select(bundles).where(bundles.c.id == bindparam("bundle"), visible_bundles(anyone, now))
+    return _find(reads, visible_bundles, actor, bundle_id, now)
 
 
 def find_upload(reads: Reads, actor: Actor, bundle_id: str, now: datetime) -> Row[Any] | None:
     """The bundle or the partial upload, if the actor may see it."""
-    return reads.execute(
-        select(bundles).where(bundles.c.id == bundle_id, visible_uploads(actor, now))
-    ).first()
+    return _find(reads, visible_uploads, actor, bundle_id, now)
+
+
+_Visible = Callable[[Actor, datetime], ColumnElement[bool]]
+
+
+def _find(reads: Reads, visible: _Visible, actor: Actor, bundle_id: str, now: datetime) -> Row[Any] | None:
+    named = {"tenant": actor.tenant, "stamp": actor.stamp, "partner": actor.partner}
+    held = {name: value for name, value in named.items() if value is not None}
+    values = {"bundle": bundle_id, "actor": actor.id, "now": now, **held}
+    return reads.execute(_look_up(visible, actor.roles, frozenset(held)), values).first()
+
+
+@lru_cache(maxsize=256)
+def _look_up(visible: _Visible, roles: frozenset[Role], held: frozenset[str]) -> Select[Any]:
+    """The look-up for every actor with these roles who holds these names: what differs between them is bound."""
+    bound: dict[str, Any] = {name: bindparam(name) for name in held}
+    anyone = Actor(id=cast(Any, bindparam("actor")), roles=roles, **bound)
+    now = cast(Any, bindparam("now", type_=Moment()))
+    return select(bundles).where(bundles.c.id == bindparam("bundle"), visible(anyone, now))
+
+
+_PARTIALS = (
+    select(concatenations.c.partial_id)
+    .where(concatenations.c.final_id == bindparam("final"))
+    .order_by(concatenations.c.number)
+)
 
 
 def partials_of(reads: Reads, final_id: str) -> list[str]:
     """The partial uploads that a final one is made of, in order; none for any other bundle."""
-    listed = select(concatenations.c.partial_id).where(concatenations.c.final_id == final_id)
-    return list(reads.execute(listed.order_by(concatenations.c.number)).scalars())
+    return list(reads.execute(_PARTIALS, {"final": final_id}).scalars())
 
 
 def final_of(reads: Reads, partial_id: str) -> str | None:

@@ -40,7 +40,7 @@ _COMPLETE = "keys.get objects.new_part " + _SEALED + "objects.complete "
 _KEPT = "objects.list_parts objects.open_part part.read_at part.read_at part.read_at part.close "
 CALLS = {
     "receive": "records.read records.write keys.get keys.put " + 2 * _PART + "records.read records.write "
-    "records.read keys.get " + _PART + "records.read " + _COMPLETE + "records.write",
+    "keys.get " + _PART + "records.read " + _COMPLETE + "records.write",
     "complete": "records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
     "open": "records.read records.write records.read records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",

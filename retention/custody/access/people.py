@@ -23,7 +23,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from audit.entry import Action
 from retention.custody.access.bound_access import check_row
@@ -62,6 +62,15 @@ def company_id(tx: Transaction, custody: Custody, partner: str) -> str:
         return fresh["id"]
     check_row(custody.binding, PARTNER, row)
     return str(row.id)
+
+
+_FIRST = (
+    select(stamps)
+    .where(stamps.c.subject == bindparam("subject"), stamps.c.deregistered_at.is_(None))
+    .order_by(stamps.c.registered_at, stamps.c.id)
+    .limit(1)
+)
+_FIRST_OF_TENANT = _FIRST.where(stamps.c.tenant_id == bindparam("tenant"))
 
 
 class Directory:
@@ -165,11 +174,13 @@ class Directory:
         Whoever registers an identity does not prove that it is theirs: a token that names another customer is not this
         customer's stamp, however it is registered. One that names an unknown customer never gets here.
         """
-        own = [stamps.c.subject == subject, stamps.c.deregistered_at.is_(None)]
-        own += [stamps.c.tenant_id == tenant] if tenant is not None else []
-        first = select(stamps).where(*own).order_by(stamps.c.registered_at, stamps.c.id).limit(1)
+        first, values = (
+            (_FIRST, {"subject": subject})
+            if tenant is None
+            else (_FIRST_OF_TENANT, {"subject": subject, "tenant": tenant})
+        )
         with self._custody.records.read() as reads:
-            row = reads.execute(first).first()
+            row = reads.execute(first, values).first()
         if row is None:
             return None
         check_row(self._custody.binding, STAMP, row)

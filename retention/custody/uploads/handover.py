@@ -17,7 +17,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 
 from audit.entry import Action, Detail, Entry
 from retention.custody import resending
@@ -34,6 +34,7 @@ from retention.custody.context import (
 )
 from retention.custody.erasure.erasure_steps import BUNDLE, start
 from retention.custody.uploads.declaration import refuse_if_erased
+from retention.custody.uploads.part_ends import MOST_PARTS
 from retention.custody.uploads.quotas import Room, exceeded, room
 from retention.domain.actor import Actor, Role
 from retention.domain.bundle import BundleState
@@ -41,7 +42,7 @@ from retention.domain.deadline import must_tell
 from retention.domain.faults import Conflict, Erased, OffsetMismatch, Refused, TooLarge
 from retention.domain.grants import Denied
 from retention.records.queries import find_upload, partials_of
-from retention.records.tables import bundles
+from retention.records.tables import bundles, parts
 from retention.records.unit_of_work import Reads, Transaction
 
 
@@ -94,14 +95,18 @@ def _not_the_sender(actor: Actor, bundle: Row[Any]) -> Denied | None:
     return None if own else not_operator_of(actor, bundle.tenant_id)
 
 
+_PARTS = select(func.count()).where(parts.c.bundle_id == bundles.c.id).scalar_subquery()
+_WITH_PARTS = select(bundles, _PARTS.label("part_count")).where(bundles.c.id == bindparam("bundle"))
+
+
 def take_over(
     custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
-) -> Row[Any]:
-    """Make `token` the upload's writer from `offset` on; the upload as it stands then."""
+) -> tuple[Row[Any], int]:
+    """Make `token` the upload's writer from `offset` on; the upload as it stands then, and how many parts it has."""
 
-    def work(tx: Transaction) -> Row[Any] | Refusal:
+    def work(tx: Transaction) -> tuple[Row[Any], int] | Refusal:
         now, which = custody.clock.now(), bundles.c.id == bundle_id
-        bundle = tx.execute(select(bundles).where(which)).one()
+        bundle = tx.execute(_WITH_PARTS, {"bundle": bundle_id}).one()
         refuse_if_erased(bundle)
         if bundle.expires_at <= now and is_unfinished(bundle):
             raise Erased(bundle_id, state="expired", cause="upload-expired", erased_at=None)
@@ -109,6 +114,11 @@ def take_over(
             raise OffsetMismatch(bundle.offset)
         if bundle.state != BundleState.RECEIVING:
             raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
+        if bundle.part_count >= MOST_PARTS:
+            raise Conflict(
+                f"this upload came in {bundle.part_count} parts, {MOST_PARTS} at most: send it anew, in fewer requests",
+                reason="too-many-parts",
+            )
         length = _length(bundle, told, custody.limits.max_bundle_size)
         ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle_id}
         of = custody, bundle.stamp_id, bundle.file_name, length.get("size"), bundle.announced_sha256, now
@@ -125,7 +135,7 @@ def take_over(
         fresh = tx.execute(update(bundles).where(which).values(values).returning(bundles)).one()
         if tells:
             tx.audit(continued(actor, fresh, (offset, offset), now))
-        return fresh
+        return fresh, bundle.part_count
 
     try:
         return commit(custody, work)

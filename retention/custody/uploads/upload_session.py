@@ -29,7 +29,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import insert, select, update
 
 from audit.entry import Action
 from retention.custody.context import Custody, Refusal, commit, refuse
@@ -38,12 +38,12 @@ from retention.custody.uploads.declaration import refuse_if_erased
 from retention.custody.uploads.handover import continued, may_continue, take_over
 from retention.custody.uploads.lease import RECHECK_SECONDS, RELEASE_ASKED, Uploads
 from retention.custody.uploads.manifests import destroy_if_gone
-from retention.custody.uploads.part_ends import MOST_PARTS, open_seconds
+from retention.custody.uploads.part_ends import open_seconds
 from retention.custody.uploads.quotas import exceeded, room
 from retention.domain.actor import Actor
 from retention.domain.bundle import BundleState
 from retention.domain.deadline import must_tell
-from retention.domain.faults import Conflict, Erased, QuotaExceeded, TakenOver, TooLarge
+from retention.domain.faults import Erased, QuotaExceeded, TakenOver, TooLarge
 from retention.domain.ids import Kind, new_id
 from retention.envelope import format as fmt
 from retention.envelope.data_keys import DataKey
@@ -82,20 +82,15 @@ class UploadSession:
 
     def start(self, offset: int, told: int | None) -> None:
         """Take the upload over, at `offset`."""
-        bundle = take_over(self._custody, self._actor, self.bundle_id, self._token, offset, told)
+        bundle, self._number = take_over(
+            self._custody, self._actor, self.bundle_id, self._token, offset, told
+        )
         self.size: int | None = None if bundle.deferred else bundle.size
         self._created_at, self._partial = bundle.created_at, bundle.partial
         self._kept_until = bundle.expires_at
         self._told: int = offset  # the log knows of the bytes up to here
         self.started_at: int = offset
         self.offset: int = offset
-        self._number = self._parts_so_far() if offset else 0
-        if self._number >= MOST_PARTS:
-            self._custody.records.write(self._let_go)
-            raise Conflict(
-                f"this upload came in {self._number} parts, {MOST_PARTS} at most: send it anew, in fewer requests",
-                reason="too-many-parts",
-            )
         try:
             self._key = data_key_of(self._custody, self.bundle_id, first=offset == 0)
         except KeyDestroyed:  # an erasure came between
@@ -303,11 +298,6 @@ class UploadSession:
             which = bundles.c.id == self.bundle_id
             renewed = update(bundles).where(which).values(expires_at=until).returning(bundles)
             tx.audit(continued(self._actor, tx.execute(renewed).one(), (self._told, self.offset), now))
-
-    def _parts_so_far(self) -> int:
-        with self._custody.records.read() as reads:
-            of_bundle = select(func.count()).where(parts.c.bundle_id == self.bundle_id)
-            return int(reads.execute(of_bundle).scalar_one())
 
     def _let_go(self, tx: Transaction) -> None:
         held = bundles.c.id == self.bundle_id, bundles.c.writer.in_(self._mine)

@@ -8,7 +8,7 @@ import pytest
 
 from retention.custody.access import manage_stamps
 from retention.custody.erasure import erasure_steps
-from retention.custody.uploads import completion, declaration, unfinished, upload_session
+from retention.custody.uploads import completion, declaration, handover, unfinished, upload_session
 from retention.domain.faults import (
     Conflict,
     Erased,
@@ -383,7 +383,7 @@ def test_under_a_checksum_no_part_ends_for_its_age(
 def test_an_upload_that_came_in_too_many_parts_is_not_gone_on_with(
     world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upload_session, "MOST_PARTS", 2)
+    monkeypatch.setattr(handover, "MOST_PARTS", 2)
     for number in range(2):
         world.send(bundle, CONTENT[number : number + 1], number)
     with pytest.raises(Conflict) as told:
