@@ -42,22 +42,16 @@ class Area:
 
 
 AREAS = {
-    "rules": Area(
-        tuple(
-            f"retention/{rule}.py"
-            for rule in ("bundle", "case", "grants", "deadline", "upload_link", "receipt")
-        ),
-        ("tests/retention/test_*.py", "tests/retention/custody"),
-    ),
+    "rules": Area(("retention/domain/*.py",), ("tests/retention/domain", "tests/retention/custody")),
     "custody": Area(
-        ("retention/custody/*.py", "retention/jobs/sweep.py", "retention/jobs/reconcile.py"),
-        ("tests/retention/custody", "tests/retention/test_*.py", "tests/faults", "tests/intake_api/*.py"),
+        ("retention/custody/**/*.py", "retention/jobs/sweep.py", "retention/jobs/reconcile.py"),
+        ("tests/retention/custody", "tests/retention/jobs", "tests/faults", "tests/intake_api/api"),
     ),
     "envelope": Area(
         ("retention/envelope/*.py",),
         ("tests/retention/envelope", "tests/contracts", "tests/retention/custody", "tests/keyvault"),
     ),
-    "audit": Area(("audit/*.py",), ("tests/audit", "tests/retention/custody")),
+    "audit": Area(("audit/**/*.py",), ("tests/audit", "tests/retention/custody")),
 }
 
 
@@ -99,6 +93,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _found(patterns: Sequence[str]) -> list[str]:
     found = [sorted(ROOT.glob(pattern)) for pattern in patterns]
+    if not all(found):
+        sys.exit(f"one of {', '.join(patterns)} finds nothing: the layout has changed")
     return [str(path.relative_to(ROOT)) for some in found for path in some if path.name != "__init__.py"]
 
 
