@@ -103,12 +103,12 @@ def erasing_blueprint(settings: Settings, services: GetServices) -> func.Bluepri
             enter_refusal(custody)
             return
         done = erase_one(custody, bundle_id, SweepReport())
-        LOG.error("the queue gave up erasing %s; %s", bundle_id, "it is erased now" if done else _AGAIN)
+        LOG.error("the queue gave up erasing %s; %s", bundle_id, "it is erased now" if done else _SENT_AGAIN)
 
     return blueprint
 
 
-_AGAIN = "it failed again; the next sweep sends it again"
+_SENT_AGAIN = "it failed again; the next sweep sends it again"
 
 
 AT_ONCE = 8

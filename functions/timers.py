@@ -98,7 +98,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
         services().timekeeper.keep()
         custody = services().custody
         resending.forget(custody)
-        due, expired = _until_dry(begin_due, custody), _until_dry(begin_expired, custody)
+        due, expired = _until_none_left(begin_due, custody), _until_none_left(begin_expired, custody)
         # A bundle can be waiting under several erasures: one message is enough.
         pending = dict.fromkeys(bundle_id for _erasure_id, bundle_id in pending_erasures(custody, MOST))
         pending |= dict.fromkeys(failed_erasures(custody, MOST - len(pending)))
@@ -116,7 +116,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
     return blueprint
 
 
-def _until_dry(begin: Callable[[Custody, int], int], custody: Custody) -> int:
+def _until_none_left(begin: Callable[[Custody, int], int], custody: Custody) -> int:
     begun = 0
     while begun < MOST and (more := begin(custody, min(BATCH, MOST - begun))):
         begun += more

@@ -231,7 +231,7 @@ def _seats(environ: Mapping[str, str]) -> SeatPlan:
 
 
 def is_private_address(host: str) -> bool:
-    """Tell whether only this machine or its own network can reach the address."""
+    """Return whether only this machine or its own network can reach the address."""
     address = ip_address(host)
     return address.is_private and not address.is_unspecified
 

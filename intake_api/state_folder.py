@@ -18,7 +18,7 @@ def state_from_environment(environ: Mapping[str, str]) -> Path:
 
 
 def listen_is_set_from_environment(environ: Mapping[str, str]) -> bool:
-    """Tell whether CASEVAULT_LISTEN is set; reading its value takes the service's own modules."""
+    """Return whether CASEVAULT_LISTEN is set; reading its value takes the service's own modules."""
     return "CASEVAULT_LISTEN" in environ
 
 

@@ -75,7 +75,7 @@ def install(app: Flask, door: AppContext) -> None:
     """Put the rules before every route of `app`."""
     app.extensions[_EXTENSION] = door
     app.before_request(_expect_bytes)
-    app.before_request(_let_in)
+    app.before_request(_admit)
     app.teardown_request(lambda _: door.services.uploads.arrived())
 
 
@@ -115,7 +115,7 @@ def _expect_bytes() -> None:
         the_door().services.uploads.expect((request.view_args or {})["bundle"])
 
 
-def _let_in() -> None:
+def _admit() -> None:
     g.request_id = secrets.token_hex(12)
     if not is_one_host(request.environ):
         raise CallRefused(
@@ -143,7 +143,7 @@ def _take_seat() -> None:
     """Take a long request's seat before its bytes move; read a small body whole."""
     seat, actor = seat_of(request.environ), g.get("actor")
     holder = Holder(f"address {request.remote_addr}") if actor is None else holder_of(actor)
-    if (kind := _long()) is not None:
+    if (kind := _long_seat_kind()) is not None:
         seat.move(kind, holder)
         return
     body, length = request.environ["wsgi.input"], request.content_length
@@ -160,7 +160,7 @@ def _take_seat() -> None:
     request.environ["wsgi.input"] = WholeBody(content)
 
 
-def _long() -> Kind | None:
+def _long_seat_kind() -> Kind | None:
     """Return the kind of seat for a request that can hold its thread for as long as its line takes, else None."""
     if request.endpoint in LONG_READS:
         return Kind.READ if request.method == "GET" else None

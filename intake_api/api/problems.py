@@ -96,7 +96,7 @@ def _scope(error: CustodyError) -> dict[str, str]:
 
 
 def _is_upload() -> bool:
-    """Tell whether this is an upload: its clients do not understand 429 (RFC 6585), so they get the refusal itself."""
+    """Return whether this is an upload: its clients do not know 429 (RFC 6585), so they get the refusal itself."""
     return request.blueprint == "uploads" or request.endpoint == "bundles.put"
 
 
@@ -148,7 +148,7 @@ def _fixed(code: str, detail: str, reason: str | None = None) -> Callable[[Any],
 
 
 _BROKEN = _fixed("seal-broken", "what is stored of this bundle is not what was sealed; none of it is shown")
-_TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
+_RESPONSES: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
     (CustodyError, _custody),
     (CallRefused, _call),
     (Busy, _busy),
@@ -180,7 +180,7 @@ _TELL: tuple[tuple[type[Exception], Callable[[Any], Told]], ...] = (
 def tell(error: Exception) -> Told:
     """Return what a caller is told of `error`; nothing of one that is not listed."""
     try:
-        for kind, teller in _TELL:
+        for kind, teller in _RESPONSES:
             if isinstance(error, kind):
                 return teller(error)
     except OSError:
@@ -210,7 +210,7 @@ def answer(error: Exception) -> Response:
         "request_id": g.get("request_id", ""),
         **({"reason": told.reason} if told.reason else {}),
         **({"errors": told.errors} if told.errors else {}),
-        **{name: _shown(value) for name, value in told.facts.items()},
+        **{name: _json_value(value) for name, value in told.facts.items()},
     }
     status = f"{problem.status} {problem.title}"  # servers have no name for 460
     response = Response(json.dumps(body), status, content_type="application/problem+json")
@@ -236,7 +236,7 @@ def turned_away(busy: Busy) -> WSGIApplication:
     return Response(json.dumps(body), problem.status, headers, content_type="application/problem+json")
 
 
-def _shown(value: object) -> object:
+def _json_value(value: object) -> object:
     return rfc3339(value) if isinstance(value, datetime) else value
 
 

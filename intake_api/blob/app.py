@@ -226,7 +226,7 @@ def _cut(error: Exception) -> str | None:
 
 
 def _permitted(operation: Operation, call: Call, link: UploadLink) -> bool:
-    """Tell whether both the signature and the record permit the operation."""
+    """Return whether both the signature and the record permit the operation."""
     return sas.allows(call.query, operation.any_of) and bool(
         set(operation.any_of) & set(link.row.permissions)
     )

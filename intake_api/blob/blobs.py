@@ -39,7 +39,7 @@ _NOT_OFFERED = (
     "x-ms-legal-hold",
 )
 """Headers that mean another operation, or a promise that is not kept here: refused, not ignored."""
-_WRONG = frozenset({"Md5Mismatch", "Crc64Mismatch", "InvalidStructuredMessage"})
+_CONTENT_ERRORS = frozenset({"Md5Mismatch", "Crc64Mismatch", "InvalidStructuredMessage"})
 """Errors of a body that came whole, but is not what its sender declared."""
 _ENCRYPTED = {"x-ms-request-server-encrypted": "true"}
 
@@ -55,23 +55,23 @@ def put_blob(shared: Shared, call: Call, through: Through) -> Response:
     facts["properties"] = {**headers.read_own_properties(call.headers), **facts["properties"]}
     if body.length == 0:
         sums = body.take(shared.body(call), Dropped(), shared.stall_seconds)
-        return _made(block_list.commit_blocks(through, call.blob, [], declared, facts), sums)
+        return _created(block_list.commit_blocks(through, call.blob, [], declared, facts), sums)
     with block_staging.begin_block(through, shared.blocks, call.blob, None, body.length, declared) as block:
-        sums = _taken(shared, call, body, block, through)
+        sums = _take_whole(shared, call, body, block, through)
         block.keep()
     if "Content-MD5" in sums:  # the checked sum stays with the blob, unless its sender set another
         facts["properties"].setdefault("Content-MD5", sums["Content-MD5"])
-    return _made(block_list.commit_one(through, block, call.blob, declared, facts), sums)
+    return _created(block_list.commit_one(through, block, call.blob, declared, facts), sums)
 
 
-def _taken(
+def _take_whole(
     shared: Shared, call: Call, body: bodies.Announced, block: block_staging.StagedBlock, through: Through
 ) -> dict[str, str]:
     """Take the whole blob's content, and return its sums; one that is not what was declared leaves nothing behind."""
     try:
         return body.take(shared.body(call), block, shared.stall_seconds)
     except BlobError as error:
-        if error.code in _WRONG:
+        if error.code in _CONTENT_ERRORS:
             block_staging.forget_wrong(through, block.bundle_id)
         raise
 
@@ -114,7 +114,7 @@ def put_block_list(shared: Shared, call: Call, through: Through) -> Response:
         if error.reason == "blob-complete" and "If-None-Match" in call.headers:
             raise BlobError("BlobAlreadyExists") from None
         raise
-    return _made(bundle, {"x-ms-content-crc64": crc64_of(document)})
+    return _created(bundle, {"x-ms-content-crc64": crc64_of(document)})
 
 
 def get_block_list(_shared: Shared, call: Call, through: Through) -> Response:
@@ -180,7 +180,7 @@ def change(_shared: Shared, call: Call, through: Through) -> Response:
     raise BlobError("BlobImmutableDueToPolicy", Reason="a blob's metadata and properties cannot be changed")
 
 
-def _made(bundle: Row[Any], sums: Mapping[str, str]) -> Response:
+def _created(bundle: Row[Any], sums: Mapping[str, str]) -> Response:
     return Response(status=201, headers={**version_headers(bundle), **sums, **_ENCRYPTED})
 
 

@@ -37,7 +37,7 @@ _IGNORED = frozenset(
 
 
 def properties(_shared: Shared, _call: Call, through: Through) -> Response:
-    """Get Container Properties: show them."""
+    """Get Container Properties."""
     link = through.link.row
     shown = {
         "ETag": f'"{link.id}"',

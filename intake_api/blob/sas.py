@@ -162,7 +162,7 @@ def read_time(text: str) -> datetime | None:
 
 
 def allows(query: Mapping[str, str], any_of: str) -> bool:
-    """Tell whether the signed permissions include one of these."""
+    """Return whether the signed permissions include one of these."""
     return any(letter in query.get("sp", "") for letter in any_of)
 
 

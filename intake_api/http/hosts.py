@@ -16,7 +16,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~%!$&'()*+;=-]+)(:[0-9]{0,5
 
 
 def is_one_host(environ: Mapping[str, Any]) -> bool:
-    """Tell whether the request names exactly one host; HTTP/1.0 need not name any."""
+    """Return whether the request names exactly one host; HTTP/1.0 need not name any."""
     host = environ.get("HTTP_HOST", "")
     if not host:
         return bool(environ.get("SERVER_PROTOCOL") != "HTTP/1.1")
@@ -24,7 +24,7 @@ def is_one_host(environ: Mapping[str, Any]) -> bool:
 
 
 def is_loopback_address(text: str) -> bool:
-    """Tell whether `text` is a loopback address; a name never is."""
+    """Return whether `text` is a loopback address; a name never is."""
     try:
         address = ip_address(text)
     except ValueError:
@@ -35,7 +35,7 @@ def is_loopback_address(text: str) -> bool:
 
 
 def is_loopback_host(host: str) -> bool:
-    """Tell whether `host` is localhost or a loopback address."""
+    """Return whether `host` is localhost or a loopback address."""
     return host.lower().rstrip(".") == "localhost" or is_loopback_address(host)
 
 

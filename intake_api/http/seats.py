@@ -214,7 +214,7 @@ class Seat:
         self.leave(Kind.SMALL)
 
     def has(self, kind: Kind) -> bool:
-        """Tell whether the request holds a seat of this kind."""
+        """Return whether the request holds a seat of this kind."""
         return any(held == kind for held, _ in self._held)
 
     def leave(self, *kinds: Kind) -> None:
@@ -232,7 +232,7 @@ def seat_of(environ: WSGIEnvironment) -> Seat:
     return seat if isinstance(seat, Seat) else Seat(None)
 
 
-def _sit_first(seat: Seat) -> None:
+def _take_readiness_seat(seat: Seat) -> None:
     """Take a seat kept for readiness probes; when all are taken, a small request's."""
     try:
         seat.take(Kind.READINESS)
@@ -254,7 +254,7 @@ class Seated:
         seat = environ[SEAT] = Seat(self._seats)
         try:
             if path == READINESS:
-                _sit_first(seat)
+                _take_readiness_seat(seat)
             elif path != HEALTH:
                 seat.take(Kind.SMALL)
         except Busy as busy:

@@ -73,7 +73,7 @@ def check_access_token(claims: Claims, settings: IssuerSettings, *, by_type: boo
 
 
 def _carries(claims: Claims, mark: str) -> bool:
-    """Tell whether the claims have `mark`, a claim's name or claim=value; an empty claim does not count."""
+    """Return whether the claims have `mark`, a claim's name or claim=value; an empty claim does not count."""
     claim, valued, value = mark.partition("=")
     return claims.get(claim) == value if valued else bool(claims.get(claim))
 

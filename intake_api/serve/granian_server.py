@@ -110,7 +110,7 @@ class Server(MPServer):
         self.signal_handler_interrupt()
 
     def is_draining(self) -> bool:
-        """Tell, in the workers too, whether a stop was requested."""
+        """Return, in the workers too, whether a stop was requested."""
         return bool(self._draining.value)
 
     def signal_handler_interrupt(self, *_: Any, **__: Any) -> None:
@@ -137,12 +137,12 @@ class Server(MPServer):
         self, idx: int, target: Any, callback_loader: Any
     ) -> WorkerProcess:
         self._spawned += 1
-        loader = partial(_loaded, callback_loader, self._ready, self._spawned)
+        loader = partial(_load_and_report_ready, callback_loader, self._ready, self._spawned)
         worker: WorkerProcess = super()._spawn_worker(idx, target, loader)
         return worker
 
     def _is_settled(self) -> bool:
-        """Tell whether a worker is ready, no other is coming up, and no stop was requested."""
+        """Return whether a worker is ready, no other is coming up, and no stop was requested."""
         return (
             self._ready.value == self._spawned > 0
             and not self._coming_up.locked()
@@ -207,7 +207,7 @@ class Server(MPServer):
         LOG.info("renewed")
 
 
-def _loaded(loader: Callable[[], WSGIApplication], ready: Any, number: int) -> WSGIApplication:
+def _load_and_report_ready(loader: Callable[[], WSGIApplication], ready: Any, number: int) -> WSGIApplication:
     try:
         app = loader()
     except Exception:

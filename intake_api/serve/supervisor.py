@@ -253,7 +253,7 @@ def _lock(descriptor: int, settings: ServerSettings) -> None:
 
 
 def _serves_on(descriptor: int) -> bool:
-    """Tell whether the holder's parent is alive and was not told to stop."""
+    """Return whether the holder's parent is alive and was not told to stop."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

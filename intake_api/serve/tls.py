@@ -80,7 +80,7 @@ class CertificateFacts:
     ends: datetime
 
     def is_for(self, host: str) -> bool:
-        """Tell whether it names `host` (RFC 6125): itself, or with a wildcard as its first label."""
+        """Return whether it names `host` (RFC 6125): itself, or with a wildcard as its first label."""
         return bool({host.lower(), f"*.{host.lower().partition('.')[2]}"} & {n.lower() for n in self.names})
 
 

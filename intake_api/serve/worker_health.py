@@ -24,7 +24,7 @@ PATIENCE = 3
 
 
 def responds(host: str, port: int, path: str = HEALTH, authority: Path | None = None) -> bool:
-    """Tell whether `path` responds 200 in time, with a certificate of `authority`. `authority=None` accepts any: a
+    """Return whether `path` responds 200 in time, with a certificate of `authority`. `authority=None` accepts any: a
     certificate from elsewhere names a public host, and this asks the address itself."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if authority is None:

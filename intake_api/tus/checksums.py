@@ -51,7 +51,7 @@ class Checksum:
         return _Summed(self._sum, sink)
 
     def matches(self) -> bool:
-        """Tell whether the bytes that came have the declared sum."""
+        """Return whether the bytes that came have the declared sum."""
         return hmac.compare_digest(self._sum.digest(), self._declared)
 
 

@@ -181,12 +181,12 @@ def check_framing(headers: Headers) -> None:
 
 
 def is_chunked(headers: Headers) -> bool:
-    """Tell whether the body has no declared end (after `check_framing`)."""
+    """Return whether the body has no declared end (after `check_framing`)."""
     return "Transfer-Encoding" in headers
 
 
 def has_body(headers: Headers) -> bool:
-    """Tell whether a creation brings bytes along (creation-with-upload)."""
+    """Return whether a creation brings bytes along (creation-with-upload)."""
     if is_chunked(headers) or headers.get("Content-Length", "0") != "0":
         return True
     return BODY_TYPE in headers.get("Content-Type", "").lower()

@@ -76,7 +76,7 @@ class _Wanted:
 def content(bundle: str) -> Response:
     """Read the content, under a live grant. Every read is in the audit log."""
     if request.method == "HEAD":
-        return _described(bundle)
+        return _head_response(bundle)
     if "If-None-Match" in request.headers:
         known = _readable(bundle)
         if request.if_none_match.contains_weak(known.sha256):
@@ -147,7 +147,7 @@ def _multipart(opened: bundle_reads.OpenBundle, heads: list[bytes], tail: bytes)
     yield tail
 
 
-def _described(bundle: str) -> Response:
+def _head_response(bundle: str) -> Response:
     """Respond to HEAD with the whole's headers. Nothing is opened, so no grant is needed, only the right to know."""
     known = _readable(bundle)
     return Response(headers={**_headers(known), "Content-Length": str(known.size)})

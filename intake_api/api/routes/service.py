@@ -19,7 +19,7 @@ routes = Blueprint("service", __name__, description="Health, and what the proble
 @routes.on("GET", "/healthz")
 @routes.gives(200, described=Health)
 def health() -> Response:
-    """Tell that the process responds."""
+    """Report that the process is up."""
     return jsonify({"status": "ok"})
 
 
@@ -30,7 +30,7 @@ def health() -> Response:
     description="Every part responds. 503 names those that do not and why nothing is opened, or says that a stop began",
 )
 def readiness() -> Response:
-    """Tell whether every part that custody needs responds, and no stop was requested.
+    """Report whether every part that custody needs responds, and no stop was requested.
 
     Responds within two seconds even when a part does not; checks at most once every few seconds, however many ask.
     """

@@ -82,7 +82,7 @@ def revoke(link: str) -> Any:
 @routes.takes(PastedLink)
 @routes.gives(200, LinkCheck)
 def check(body: dict[str, Any]) -> Any:
-    """Tell whether a stamp could send through this address now, and if not, why."""
+    """Check whether a stamp could send through this address now, and if not, why."""
     found = link_address.check(custody(), the_door().services.link_keys, _origin(), body["url"])
     if found.link is not None and not manage_links.may_see_link(custody(), caller(), found.link):
         return link_address.Checked(

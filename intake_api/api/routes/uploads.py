@@ -63,17 +63,17 @@ routes.after_request(_say_version)
 @routes.gives(204, description="Tus-Version, Tus-Extension, Tus-Max-Size, Tus-Checksum-Algorithm")
 def options() -> Response:
     """List what this server supports; a browser asks for it before a page of another origin sends."""
-    return _spoken()
+    return _capabilities()
 
 
 @routes.on("OPTIONS", "/uploads/<bundle>")
 @routes.gives(204, description="As for /uploads, whether or not there is such an upload")
 def options_of_one(bundle: str) -> Response:
     """List what this server supports."""
-    return _spoken()
+    return _capabilities()
 
 
-def _spoken() -> Response:
+def _capabilities() -> Response:
     return _empty(
         {
             "Tus-Version": protocol.VERSION,
@@ -116,12 +116,14 @@ def create() -> Response:
     upload = _create_partial(size) if concat else _create_bundle(size)
     location = located(f"/uploads/{upload.id}")
     if length == 0:
-        return _empty({"Location": location, "Upload-Offset": "0", **_expiry(upload)}, 201)
-    return _empty({"Location": location, **_gone_on(bodies.take(upload.id, 0, length, location))}, 201)
+        return _empty({"Location": location, "Upload-Offset": "0", **_upload_expires(upload)}, 201)
+    return _empty(
+        {"Location": location, **_progress_headers(bodies.take(upload.id, 0, length, location))}, 201
+    )
 
 
 def _create_bundle(size: int | None) -> Row[Any]:
-    declared = _read(_DECLARED)
+    declared = _read_metadata(_DECLARED)
     collection = bodies.collection_of(declared, declared["filename"], size or 0)
     return declaration.create_upload(
         custody(),
@@ -130,17 +132,17 @@ def _create_bundle(size: int | None) -> Row[Any]:
         case_number=declared["case"],
         stamp_id=declared["stamp"],
         deferred=size is None,
-        metadata=_given(),
+        metadata=_metadata_header(),
     )
 
 
 def _create_partial(size: int | None) -> Row[Any]:
-    stamp = _read(_PARTIAL)["stamp"]
-    return concatenation.create_partial(custody(), caller(), size, stamp, _given())
+    stamp = _read_metadata(_PARTIAL)["stamp"]
+    return concatenation.create_partial(custody(), caller(), size, stamp, _metadata_header())
 
 
 def _create_final(partials: Sequence[str]) -> Response:
-    declared = _read(_DECLARED)
+    declared = _read_metadata(_DECLARED)
     final = concatenation.concatenate(
         custody(),
         the_door().services.uploads,
@@ -149,7 +151,7 @@ def _create_final(partials: Sequence[str]) -> Response:
         partials,
         case_number=declared["case"],
         stamp_id=declared["stamp"],
-        metadata=_given(),
+        metadata=_metadata_header(),
     )
     return _empty({"Location": located(f"/uploads/{final.id}"), "Upload-Offset": str(final.offset)}, 201)
 
@@ -160,7 +162,7 @@ def _create_final(partials: Sequence[str]) -> Response:
     description="Upload-Offset, Upload-Length or Upload-Defer-Length, Upload-Expires, Upload-Metadata, Upload-Concat",
 )
 def offset(bundle: str) -> Response:
-    """Tell where to continue. A request that still writes to the upload, or hangs, saves what it has and ends first."""
+    """Report the offset to continue at. A request that still writes to the upload, or hangs, saves and ends first."""
     upload, partials = unfinished.settled_upload(custody(), the_door().services.uploads, caller(), bundle)
     looked_at(**about_bundle(upload))
     joining = partials and upload.state == BundleState.RECEIVING
@@ -169,7 +171,7 @@ def offset(bundle: str) -> Response:
             # tus: no offset before it is concatenated
             **({} if joining else {"Upload-Offset": str(upload.offset)}),
             **({"Upload-Defer-Length": "1"} if upload.deferred else {"Upload-Length": str(upload.size)}),
-            **_expiry(upload),
+            **_upload_expires(upload),
             **_concat(upload, partials),
             **_metadata(upload),
         },
@@ -196,7 +198,7 @@ def go_on(bundle: str) -> Response:
     most = custody().limits.max_bundle_size
     told = protocol.read_told(request.headers, most)
     length = protocol.check_body(request.headers, most)
-    return _empty(_gone_on(bodies.take(bundle, at, length, located(f"/uploads/{bundle}"), told)))
+    return _empty(_progress_headers(bodies.take(bundle, at, length, located(f"/uploads/{bundle}"), told)))
 
 
 @routes.on("DELETE", "/uploads/<bundle>", parameters=[_TUS])
@@ -207,25 +209,25 @@ def terminate(bundle: str) -> Response:
     return _empty({})
 
 
-def _read(schema: ma.Schema) -> dict[str, Any]:
+def _read_metadata(schema: ma.Schema) -> dict[str, Any]:
     """Read the fields of `schema` from Upload-Metadata."""
     try:
-        found: dict[str, Any] = schema.load(protocol.parse_metadata(_given() or "", schema.fields))
+        found: dict[str, Any] = schema.load(protocol.parse_metadata(_metadata_header() or "", schema.fields))
     except ma.ValidationError as error:
         raise invalid(error.messages) from None
     return found
 
 
-def _given() -> str | None:
+def _metadata_header() -> str | None:
     """Return Upload-Metadata as its client wrote it."""
     return request.headers.get("Upload-Metadata")
 
 
-def _gone_on(reached: bodies.Reached) -> dict[str, str]:
+def _progress_headers(reached: bodies.Reached) -> dict[str, str]:
     return {"Upload-Offset": str(reached.offset), **_expires(reached.kept_until)}
 
 
-def _expiry(upload: Row[Any]) -> dict[str, str]:
+def _upload_expires(upload: Row[Any]) -> dict[str, str]:
     """Return Upload-Expires for an upload that expires; a received bundle has its deadline instead."""
     kept = upload.state == BundleState.RECEIVING or upload.partial
     return _expires(upload.expires_at if kept else None)
