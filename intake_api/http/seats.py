@@ -80,7 +80,7 @@ class SeatPlan:
     def __post_init__(self) -> None:
         if self.small < SMALL_LEAST:
             raise ValueError(
-                f"of {self.threads} threads, {self.small} are left for small requests after {self.uploads} uploads, "
+                f"{self.threads} threads leave {self.small} for small requests after {self.uploads} uploads, "
                 f"{self.reads} downloads and {SPARE} kept free: at least {SMALL_LEAST} are needed"
             )
         if self.caller_share > self.tenant_share:
