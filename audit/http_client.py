@@ -72,7 +72,7 @@ class HttpClient:
                 sent = {"Accept-Encoding": "identity", "User-Agent": _AGENT, "Connection": "close", **headers}
                 connection.request(method, target, body, sent)
                 with closing(connection.getresponse()) as response:
-                    return self._whole(response)
+                    return self._read_reply(response)
         except OutsideError:
             raise
         except TimeoutError:
@@ -80,7 +80,7 @@ class HttpClient:
         except (OSError, http.client.HTTPException, ValueError) as error:  # ValueError: an invalid host name
             raise OutsideError(type(error).__name__) from error
 
-    def _whole(self, response: http.client.HTTPResponse) -> Reply:
+    def _read_reply(self, response: http.client.HTTPResponse) -> Reply:
         body = response.read(self.most_bytes + 1)
         if len(body) > self.most_bytes:
             raise OutsideError(f"longer than {self.most_bytes} bytes")

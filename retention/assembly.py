@@ -160,7 +160,7 @@ def initialise(settings: Settings) -> bool:
         return False
     if settings.has_local_parts:
         settings.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _taking_turns(adapters):
+    with _initialising_alone(adapters):
         if _is_initialised(adapters):
             return False
         adapters.make_containers()
@@ -192,7 +192,7 @@ def bring_up_to_date(settings: Settings) -> None:
 
 def _make_binding_key(adapters: Adapters) -> None:
     """Make the key that binds records from before there was one, while nothing is bound with another."""
-    with _taking_turns(adapters):
+    with _initialising_alone(adapters):
         records = adapters.records()
         try:
             upgrade(records.engine)
@@ -203,7 +203,7 @@ def _make_binding_key(adapters: Adapters) -> None:
 
 
 @contextmanager
-def _taking_turns(adapters: Adapters) -> Iterator[None]:
+def _initialising_alone(adapters: Adapters) -> Iterator[None]:
     """Admit one at a time for each database. A vault has no "make it if it is missing": two would make a key each."""
     if adapters.settings.database_url is not None:
         from retention.records.postgres_engine import initialising

@@ -143,7 +143,7 @@ class Settings:
 
     @property
     def cosigner_name(self) -> str:
-        return self.witness.cosigner_name or _beside_log(self.log_origin, "witness")
+        return self.witness.cosigner_name or _key_name(self.log_origin, "witness")
 
     @property
     def log_folder(self) -> Path:
@@ -161,7 +161,7 @@ class Settings:
     @property
     def receipt_key_name(self) -> str:
         """The receipt key's name in notes, next to the log's."""
-        return _beside_log(self.log_origin, "receipts")
+        return _key_name(self.log_origin, "receipts")
 
 
 def from_environment(environ: Mapping[str, str]) -> Settings:
@@ -205,13 +205,13 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
     )
 
 
-def _beside_log(origin: str, name: str) -> str:
+def _key_name(origin: str, name: str) -> str:
     return f"{origin.rsplit('/', 1)[0]}/{name}"
 
 
 def _public_keys(environ: Mapping[str, str], origin: str) -> PublicKeys | None:
     log = _verifier(environ, "CASEVAULT_LOG_VERIFIER", origin)
-    receipts = _verifier(environ, "CASEVAULT_RECEIPT_VERIFIER", _beside_log(origin, "receipts"))
+    receipts = _verifier(environ, "CASEVAULT_RECEIPT_VERIFIER", _key_name(origin, "receipts"))
     if log is None and receipts is None:
         return None
     if log is None or receipts is None:

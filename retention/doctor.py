@@ -73,7 +73,7 @@ def schema(adapters: Adapters) -> str:
     with _records(adapters) as records, records.read() as reads:
         found = inspect_schema(reads)
     if found.newer:
-        raise NotWell(f"the database is of version {found.newer}: run the newer program")
+        raise NotWell(f"the database has version {found.newer}: run the newer program")
     if found.foreign:
         raise NotWell(f"{'; '.join(found.foreign)}: remove it, and find out who put it there")
     more = f"; besides, {'; '.join(found.indexes)}" if found.indexes else ""

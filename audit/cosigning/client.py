@@ -136,7 +136,7 @@ class Cosigners:
             proof = tuple(prove_consistency(self._tiles, old, size))
             reply = self._post(url, Request(old, proof, note).text().encode())
             if reply.status == 200:
-                lines = _own(note, reply.body, cosignatory.verifier)
+                lines = _checked_lines(note, reply.body, cosignatory.verifier)
                 self._known[url] = size
                 return lines
             found = _SIZE.fullmatch(reply.body)
@@ -150,7 +150,7 @@ def _submission(cosignatory: Cosignatory) -> str:
     return f"{cosignatory.url.rstrip('/')}/add-checkpoint"
 
 
-def _own(note: str, body: bytes, verifier: CosignatureVerifier) -> str:
+def _checked_lines(note: str, body: bytes, verifier: CosignatureVerifier) -> str:
     """Check the witness's lines in its response, and drop those of unknown keys."""
     try:
         return "".join(own_lines(note + body.decode(), verifier))

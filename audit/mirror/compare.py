@@ -151,7 +151,7 @@ def hold_to_witness(log: Log, witness: MirrorStore, kept: Kept) -> MirrorVerdict
         kept=kept.newest,
         missing=missing,
         lost=lost_actions(witness, missing),
-        first_other=None if walked.good else _first_other(log, witness, kept.newest),
+        first_other=None if walked.good else _first_different(log, witness, kept.newest),
         disturbed=(*kept.strange, *witness.disturbed()),
     )
 
@@ -205,7 +205,7 @@ def lost_actions(witness: MirrorStore, missing: range) -> dict[str, int]:
     return counts
 
 
-def _first_other(log: Log, witness: MirrorStore, kept: int) -> int | None:
+def _first_different(log: Log, witness: MirrorStore, kept: int) -> int | None:
     theirs = map(leaf_hash, mirrored_leaves(witness, 0, kept))
     for index, (our, their) in enumerate(zip(log.hashes(), theirs, strict=False)):
         if our != their:

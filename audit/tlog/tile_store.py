@@ -215,7 +215,7 @@ class LocalTileStore:
         self._folder = folder
 
     def put(self, path: str, data: bytes) -> None:
-        with self._alone():
+        with self._lock_folder():
             refuse_change(path, self._stored(path), data, lambda: self._stored(CHECKPOINT_PATH))
             replace_file(self._folder / path, data, 0o600 if path in NOTES else 0o400)
 
@@ -226,7 +226,7 @@ class LocalTileStore:
             return None
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock_folder(self) -> Iterator[None]:
         """Lock the folder: nobody else writes or publishes between the check and the write."""
         make_folder(self._folder)
         with alone_in(self._folder):

@@ -9,7 +9,7 @@ A second, independent reading of the rules of access: it shares no code with the
   and to this company, not revoked and not expired. One such consent is for the whole case or for this bundle: the
   read's entry names it, or else it is the grant's.
 - What ends access ends it from its own entry on: the order of the log counts. Expiry counts by the clock.
-- In entries from before companies were named, a consent or a read may name none: what they allow cannot be told.
+- In entries from before companies were named, a consent or a read may name none: what they allow is unknown.
 - A read that began in time is cut when its grant ends. One completed later than CUT_WITHIN after that is reported
   separately: a slow line may be the cause, and no entry says what was decrypted when.
 """
@@ -138,7 +138,7 @@ class Accounts:
             yield "bundle-not-of-this-case"
 
     def _consent_faults(self, leaf: Leaf, grant: _Grant) -> tuple[list[str], bool]:
-        """Return the faults of the consent, and whether the companies cannot be told."""
+        """Return the faults of the consent, and whether the companies are unknown."""
         company = leaf.get("details", {}).get(COMPANY)
         if grant.consent is None:
             named = ["no-consent"] if company is not None else []

@@ -107,7 +107,7 @@ def _visible(character: str) -> str:
 def said(error: Exception) -> str:
     """Put one of `mendable()`, or a CliError, into words."""
     if (database := sys.modules.get("sqlalchemy.exc")) and isinstance(error, database.OperationalError):
-        return f"the database does not answer: {error.orig}"  # its own text would quote the statement
+        return f"the database does not respond: {error.orig}"  # its own text would quote the statement
     if isinstance(error, OSError) and error.filename:
         return f"{error.filename}: {error.strerror}"
     return str(error) or type(error).__name__

@@ -269,7 +269,7 @@ def _problem(answer: requests.Response) -> Mapping[str, Any]:
         return problem
     if answer.status_code in _TOO_LONG:  # the server's own, before the service is asked
         return {"detail": "the request's address is too long: shorten the values that the command was given"}
-    return {"detail": f"the server answered {answer.status_code} {answer.reason}"}
+    return {"detail": f"the server responded {answer.status_code} {answer.reason}"}
 
 
 def _innermost(error: BaseException) -> BaseException:

@@ -72,7 +72,7 @@ class Output:
         if ours is not None:
             return cls(path, path, streams=True, force=force)
         real = Path(os.path.realpath(path))
-        with _named(path):
+        with _naming_errors(path):
             try:
                 mode = path.stat().st_mode
             except FileNotFoundError:
@@ -94,16 +94,16 @@ class Output:
         if self.streams:
             with self._opened() as stream:
                 yield Named(stream, self.named)
-                with _named(self.named):
+                with _naming_errors(self.named):
                     stream.flush()
             return
-        with _named(self.named):
+        with _naming_errors(self.named):
             descriptor, fresh = tempfile.mkstemp(prefix=".casevault-", suffix=".part", dir=self.real.parent)
         part = Path(fresh)
         try:
             with os.fdopen(descriptor, "wb", buffering=0) as file:
                 yield Named(file, self.named)
-                with _named(self.named):
+                with _naming_errors(self.named):
                     os.fsync(file.fileno())
             self.settle(part)
         finally:
@@ -115,7 +115,7 @@ class Output:
             yield sys.stdout.buffer
             return
         ours = _descriptor(self.named)
-        with _named(self.named):
+        with _naming_errors(self.named):
             # Opened anew, a descriptor would overwrite what `>>` leads to.
             descriptor = os.open(self.real, os.O_WRONLY | os.O_NOCTTY) if ours is None else os.dup(ours)
         with os.fdopen(descriptor, "wb", buffering=0) as stream:
@@ -123,7 +123,7 @@ class Output:
 
     def settle(self, part: Path) -> None:
         """Rename a complete file beside `real` to it."""
-        with _named(self.named):
+        with _naming_errors(self.named):
             if self.force:
                 part.replace(self.real)
                 return
@@ -146,14 +146,14 @@ class Named:
         self._stream, self._name = stream, name
 
     def write(self, piece: bytes, /) -> None:
-        with _named(self._name):
+        with _naming_errors(self._name):
             left = memoryview(piece)
             while left:
                 left = left[self._stream.write(left) :]
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _naming_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:

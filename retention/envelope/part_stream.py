@@ -234,7 +234,7 @@ class SealingWriter:
     def __init__(self, sealer: PartSealer, out: Room) -> None:
         self._sealer = sealer
         self._out = out
-        self._whole: bytes | None = None  # a full segment, held by reference
+        self._full_piece: bytes | None = None  # a full segment, held by reference
         self._gathered = bytearray()  # or pieces of one; never both
 
     @property
@@ -245,7 +245,7 @@ class SealingWriter:
     @property
     def length(self) -> int:
         """The number of plaintext bytes written so far."""
-        return self._sealer.length + len(self._whole or b"") + len(self._gathered)
+        return self._sealer.length + len(self._full_piece or b"") + len(self._gathered)
 
     def write(self, piece: bytes) -> None:
         """Take a piece; seal and pass on every segment now known not to be the last."""
@@ -254,7 +254,7 @@ class SealingWriter:
             if self._full:
                 self._seal(last=False)
             if not self._gathered and len(view) == len(piece) == self._sealer.room:
-                self._whole = piece
+                self._full_piece = piece
                 return
             take = self._sealer.room - len(self._gathered)
             self._gathered += view[:take]
@@ -262,13 +262,13 @@ class SealingWriter:
 
     @property
     def _full(self) -> bool:
-        return self._whole is not None or len(self._gathered) == self._sealer.room
+        return self._full_piece is not None or len(self._gathered) == self._sealer.room
 
     def _seal(self, *, last: bool) -> None:
-        plaintext = self._gathered if self._whole is None else self._whole
+        plaintext = self._gathered if self._full_piece is None else self._full_piece
         need = self._sealer.sealed_length(len(plaintext))
         self._out.advance(self._sealer.seal(plaintext, self._out.reserve(need), last=last))
-        self._whole = None
+        self._full_piece = None
         self._gathered.clear()
 
     def finish(self) -> bytes:

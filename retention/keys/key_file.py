@@ -150,7 +150,7 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def _turn(path: Path) -> Iterator[None]:
+def _locked(path: Path) -> Iterator[None]:
     """Lock the file against all other processes; lock again if the file was replaced meanwhile."""
     while True:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -189,7 +189,7 @@ class LocalKeyWrapper:
     def rotate(self, now: datetime) -> str:
         """Add a key, make it current and return its id. Re-wrap the stored keys afterwards."""
         _read(self._path)  # a missing or unsafe file is refused with its reason before it is locked
-        with _turn(self._path):
+        with _locked(self._path):
             _, keys = _read(self._path)
             key = _new_key(now)
             fresh = _write_new(self._path, (*keys, key))

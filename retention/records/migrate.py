@@ -1,11 +1,11 @@
-"""Schema versions, by Alembic. Every process brings the database to the newest version before it uses it.
+"""Schema versions, by Alembic, and the check that a database can keep its promises.
 
-Steps stand in `versions/`, one file each, written by hand and never changed once released. Both packages' tables are
-covered: records and audit log live in one database, so that an act and its entry commit together (P3).
+Every process brings the database to the newest version before it uses it. The steps are in `versions/`, one file each,
+written by hand and never changed once released. They cover both packages' tables: records and audit log are in one
+database, so that an act and its entry commit together (P3). Alembic is loaded only where there is something to do: it
+is a tenth of a serving process's memory.
 
-Alembic is loaded only where there is something to do: it is a tenth of a serving process's memory.
-
-Whether a database can keep the promises that rest on it (P3), and what to change if it cannot.
+`inspect_database` says whether a database can keep the promises that rest on it (P3), and what to change if not.
 """
 
 from __future__ import annotations
@@ -26,31 +26,29 @@ _PRAGMAS = {"journal_mode": "wal", "synchronous": "2", "secure_delete": "1"}
 
 
 def inspect_database(records: Records) -> list[str]:
-    """What is wrong, a sentence each; empty for a database that can be used."""
+    """Say what is wrong, a sentence each; empty for a usable database."""
     version, newest = current_version(records.engine), newest_version()
     if version is None:
         return ["the database has no tables yet: run `casevault init`, or `casevault serve`"]
     found = []
     if version > newest:
-        found.append(f"the database is of version {version}, this program of {newest}: run the newer program")
+        found.append(f"the database has version {version}, this program {newest}: run the newer program")
     elif version != newest:
-        found.append(
-            f"the database is of version {version}, not {newest}: start the service, it brings it there"
-        )
+        found.append(f"the database has version {version}, not {newest}: start the service to upgrade it")
     with records.engine.connect().execution_options(read_only=True) as connection:
         found += _postgres(connection) if _is_postgres(records.engine) else _sqlite(connection)
     return found
 
 
 def isolation(records: Records) -> str:
-    """How transactions that write are kept apart."""
+    """Return the isolation level of writing transactions."""
     if not _is_postgres(records.engine):
-        return "serializable"  # SQLite knows no other
+        return "serializable"  # SQLite has no other
     return str(records.write(lambda tx: tx.execute(text("SHOW transaction_isolation")).scalar()))
 
 
 def time_at(engine: Engine) -> datetime | None:
-    """The database server's time; None where the database is a file of this machine."""
+    """Return the database server's time; None where the database is a file on this machine."""
     if not _is_postgres(engine):
         return None
     with engine.connect() as connection:
@@ -59,7 +57,7 @@ def time_at(engine: Engine) -> datetime | None:
 
 
 def describe(engine: Engine) -> str:
-    """What kind of database it is."""
+    """Name the kind and version of the database."""
     with engine.connect().execution_options(read_only=True) as connection:
         if _is_postgres(engine):
             return f"PostgreSQL {connection.execute(text('SHOW server_version')).scalar()}"
@@ -74,7 +72,7 @@ def _postgres(connection: Connection) -> Iterator[str]:
     for name in _ON:
         value = connection.execute(text(f"SHOW {name}")).scalar()
         if value != "on":
-            yield f"{name} is {value}: what was answered as done could be lost; set it to on"
+            yield f"{name} is {value}: changes reported as done could be lost; set it to on"
     if connection.execute(text("SELECT pg_is_in_recovery()")).scalar():
         yield "this is a read-only standby: name the primary in CASEVAULT_DATABASE_URL"
 
@@ -94,7 +92,7 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def alembic_config(engine: Engine) -> Config:
-    """Alembic on this engine, without an ini file."""
+    """Configure Alembic for this engine, without an ini file."""
     from alembic.config import Config
 
     config = Config()
@@ -104,7 +102,7 @@ def alembic_config(engine: Engine) -> Config:
 
 
 def current_version(engine: Engine) -> str | None:
-    """The version that the database has; None for an empty one."""
+    """Read the database's version; None for an empty one."""
     with engine.connect() as connection:
         if not inspect(connection).has_table("alembic_version"):
             return None
@@ -113,16 +111,16 @@ def current_version(engine: Engine) -> str | None:
 
 
 def newest_version() -> str:
-    """The version of the last step: what its file's name begins with."""
+    """Return the version of the last step: the beginning of its file's name."""
     return max(path.name.partition("_")[0] for path in (_MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 class NotOurSchema(RuntimeError):
-    """The database is of an older version, and this process's role may not change it."""
+    """A database of an older version, which this process's role is not allowed to change."""
 
 
 def upgrade(engine: Engine) -> None:
-    """Bring the database to the newest version; does nothing when it is there. NotOurSchema."""
+    """Bring the database to the newest version, if it is not; NotOurSchema if this process is not allowed to."""
     found, newest = current_version(engine), newest_version()
     if found == newest:
         return
@@ -136,13 +134,13 @@ def upgrade(engine: Engine) -> None:
         if getattr(error.orig, "sqlstate", None) != _INSUFFICIENT_PRIVILEGE:
             raise
         raise NotOurSchema(
-            f"the database is of version {found or 'none'}, not {newest}, and this process's role may not change the "
-            "schema: let an administrator run `casevault init` with this version of the program"
+            f"the database has version {found or 'none'}, not {newest}, and this process's role is not allowed to "
+            "change the schema: let an administrator run `casevault init` with this version of the program"
         ) from None
 
 
 def give_rights_anew(engine: Engine) -> None:
-    """Give the doors' roles what they need, for the schema's owner: they may have been made after the schema was."""
+    """Give the doors' roles their rights, as the schema's owner: they may have been made after the schema."""
     with engine.begin() as connection:
         give_rights(connection)
 

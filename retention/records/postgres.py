@@ -1,26 +1,27 @@
 """Records on PostgreSQL: many processes at once, each write a transaction of its own.
 
-Every write runs SERIALIZABLE. The verbs of custody decide from what they read and then write elsewhere, so two that
-each are right can be wrong together, and no row lock stands between them:
+Every write runs SERIALIZABLE. The verbs of custody decide from what they read and then write elsewhere, so two that are
+each right can be wrong together, with no row lock between them:
 
 | two at once | without it |
 |---|---|
 | give a grant, close the case (or unassign, or revoke the consent) | a live grant on a closed case |
-| announce a bundle, close its case | a bundle that no deadline finds |
+| declare a bundle, close its case | a bundle that no deadline finds |
 | two workers erase the last two bundles of one erasure | each sees the other's undone: never proven, no receipt |
 | two requests to erase an empty case | two confirmation numbers for one erasure |
 | claim by two cases, two sweeps, a taken-over writer's last part | the later overwrites the earlier |
 
-Row locks could hold each of these, chosen verb by verb, and the next verb would forget one. SERIALIZABLE holds them
-all: PostgreSQL watches what each transaction read, and of two that could not have run one after the other it turns one
-away (40001), whose work runs again. So works are repeatable (see `unit_of_work`), and all who write must do it here.
+Row locks could prevent each of these, chosen verb by verb, and the next verb would forget one. SERIALIZABLE prevents
+them all: PostgreSQL watches what each transaction read, and of two that could not have run one after the other it
+rejects one (40001), whose work runs again. So works are repeatable (see `unit_of_work`), and all writes must go through
+here.
 
-What it does not order: a work that only read what another changed may commit after it. Where the log's order is read as
-the order of events, the verb holds the rows it relies on (`queries.hold`).
+It does not order everything: a work that only read what another changed may commit after it. Where the log's order is
+read as the order of events, the verb holds the rows it relies on (`queries.hold`).
 
 - `read` is one REPEATABLE READ READ ONLY snapshot: it waits for nobody and nobody for it.
-- A connection lost before COMMIT: the server has undone the work, it runs again. Lost while COMMIT was on its way:
-  Unavailable, `outcome-unknown`; only the caller can look.
+- A connection lost before COMMIT: the server has undone the work, which runs again. Lost during COMMIT: Unavailable,
+  `outcome-unknown`; only the caller can find out.
 - The sequencer runs READ COMMITTED on `engine`: it takes its lock first and must see what was committed before.
 """
 
@@ -66,7 +67,7 @@ class PostgresRecords:
                 time.sleep(_pause(error, runs))
 
     def _run(self, work: Work[T]) -> T:
-        with self._writes.connect() as connection:  # rolls back on the way out, unless committed
+        with self._writes.connect() as connection:  # rolls back at the end, unless committed
             tx = Transaction(connection)
             value = work(tx)
             tx.settle()
@@ -92,7 +93,7 @@ class PostgresRecords:
 
 def _commit(connection: Connection, *, wrote: bool) -> None:
     try:
-        connection.commit()  # * commit point: COMMIT was answered (synchronous_commit=on), the work is durable
+        connection.commit()  # * commit point: COMMIT has returned (synchronous_commit=on), the work is durable
     except DBAPIError as error:
         if wrote and trouble(error) is Trouble.LOST:
             raise outcome_unknown() from None
@@ -100,14 +101,14 @@ def _commit(connection: Connection, *, wrote: bool) -> None:
 
 
 def _pause(error: DBAPIError | PoolTimeout, runs: Counter[Trouble]) -> float:
-    """How long to wait before the work runs again; raises when it does not."""
+    """Return how long to wait before the work runs again; raise when it does not."""
     why = trouble(error)
     if why is Trouble.OTHER:
         raise error
     runs[why] += 1
     if runs[why] < PATIENCE[why].runs:
         return PATIENCE[why].pause(runs[why], _DRAW.random())
-    LOG.warning("a work was given up after %d runs: %s", runs.total(), why.value)
+    LOG.warning("gave up a transaction after %d runs: %s", runs.total(), why.value)
     if why is Trouble.TAKEN:
         raise error
     raise give_up(why) from None

@@ -1,16 +1,14 @@
 """Opening a PostgreSQL database.
 
 Rules:
-- What may be opened at all: `retention.records.postgres_url`.
+- `retention.records.postgres_url` says which databases may be opened.
 - COMMIT returns when the change is on the disk: synchronous_commit is switched on for each session (P3).
-- Nobody waits for ever: statements, locks and idle transactions have limits, and dead peers are noticed by keepalives.
-- No statement's values come into an error's text: they may be particulars.
-- READ COMMITTED unless a connection says otherwise (`PostgresRecords` does); the sequencer depends on it.
-
-Microsoft Entra tokens as the database's password: Azure Database for PostgreSQL takes them in its place.
-
-Each new connection asks anew, because a token lives for an hour or so; azure-identity keeps it until shortly before its
-end, so most connections cost no request. The token goes to the driver and nowhere else. An open connection outlives it.
+- Nobody waits for ever: statements, locks and idle transactions have limits, and keepalives notice dead peers.
+- No error's text has a statement's values: they may be particulars.
+- READ COMMITTED unless a connection sets another level (`PostgresRecords` does); the sequencer depends on it.
+- Azure Database for PostgreSQL accepts a Microsoft Entra token as the password. Each new connection asks for one,
+  because a token lives for about an hour; azure-identity keeps it until shortly before its end, so most connections
+  cost no request. The token goes to the driver and nowhere else. An open connection outlives it.
 """
 
 from __future__ import annotations
@@ -35,14 +33,14 @@ SCOPE = "https://ossrdbms-aad.database.windows.net/.default"
 
 
 def entra_password(credential: TokenCredential) -> Callable[[], str]:
-    """What gives the password of the moment; the driver's own error when there is no token to be had."""
+    """Make a function that returns the current password, or raises the driver's own error if no token is available."""
 
     def password() -> str:
         try:
             return credential.get_token(SCOPE).token
         except AzureError as error:
             why = type(error).__name__
-        raise OperationalError(f"no token for the database: its identity cannot be had ({why})")
+        raise OperationalError(f"no token for the database: its identity is unavailable ({why})")
 
     return password
 
@@ -52,7 +50,7 @@ LOCK_TIMEOUT_MS = 10_000
 IDLE_IN_TRANSACTION_MS = 30_000
 POOL_WAIT_SECONDS = 10
 TRY_AFTER_SECONDS = 30.0
-"""A connection that lay idle for longer is tried before it is used: a firewall may have forgotten it."""
+"""Seconds; a connection idle for longer is tested before use: a firewall may have dropped it."""
 _SESSION = {
     "statement_timeout": STATEMENT_TIMEOUT_MS,
     "lock_timeout": LOCK_TIMEOUT_MS,
@@ -73,9 +71,9 @@ _CLIENT = {
 def postgres_engine(
     url: str, *, connections: int = CONNECTIONS, password: Callable[[], str] | None = None
 ) -> Engine:
-    """An engine on the database at `url`, with at most `connections` connections. It connects when first used.
+    """Make an engine for the database at `url`, with at most `connections` connections. It connects when first used.
 
-    `password` gives the one of the moment, for each new connection.
+    `password` returns the current one, for each new connection.
     """
     parsed = check_url(url)
     session = " ".join(f"-c {name}={value}" for name, value in _SESSION.items())
@@ -86,7 +84,7 @@ def postgres_engine(
         pool_size=connections,
         max_overflow=0,
         pool_timeout=POOL_WAIT_SECONDS,
-        pool_use_lifo=True,  # those not needed grow idle, and the server's or a firewall's limit may close them
+        pool_use_lifo=True,  # unneeded ones become idle, and the server's or a firewall's limit may close them
         pool_recycle=1800,
         hide_parameters=True,
     )
@@ -107,7 +105,7 @@ def _ask_for_password(engine: Engine, password: Callable[[], str]) -> None:
 
 @contextmanager
 def initialising(engine: Engine) -> Iterator[None]:
-    """One process at a time, of all that are about to make the parts of the service on this database."""
+    """Admit one process at a time of those about to make the parts of the service on this database."""
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET lock_timeout = 0"))
         connection.execute(text("SET statement_timeout = 0"))
@@ -119,7 +117,7 @@ def initialising(engine: Engine) -> Iterator[None]:
 
 
 def _try_idle_connections(engine: Engine) -> None:
-    """Find out before a request does that the server has restarted or gone."""
+    """Test idle connections at checkout, so that no request is the first to find the server restarted or gone."""
 
     @event.listens_for(engine, "checkin")
     def _checkin(_connection: Any, record: ConnectionPoolEntry) -> None:
@@ -127,11 +125,11 @@ def _try_idle_connections(engine: Engine) -> None:
 
     @event.listens_for(engine, "checkout")
     def _checkout(connection: Any, record: ConnectionPoolEntry, _proxy: object) -> None:
-        # Whatever an idle session is sent is a farewell, or so rare that a new connection costs nothing.
+        # Data sent to an idle session is a farewell, or so rare that a new connection does not matter.
         watch = select.poll()
         watch.register(connection.fileno(), select.POLLIN)
         if watch.poll(0):
-            raise DisconnectionError  # the pool throws it away and takes another
+            raise DisconnectionError  # the pool discards it and takes another
         idle = time.monotonic() - record.info.get("idle_since", time.monotonic())
         if idle > TRY_AFTER_SECONDS:
             try:
@@ -141,7 +139,7 @@ def _try_idle_connections(engine: Engine) -> None:
 
 
 def _hide_values(context: Any) -> None:
-    """The server's DETAIL shows a row's values ("Failing row contains ..."): only the first line stays."""
+    """Keep only an error's first line: the server's DETAIL shows a row's values ("Failing row contains ...")."""
     original, shown = context.original_exception, context.sqlalchemy_exception
     primary = getattr(getattr(original, "diag", None), "message_primary", None)
     if primary is not None and isinstance(shown, DBAPIError):

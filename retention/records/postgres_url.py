@@ -1,8 +1,8 @@
-"""Where a PostgreSQL database is, and how it may be reached. Needs no driver.
+"""The URL of a PostgreSQL database, and the check that it is safe. Needs no driver.
 
-- The URL says where and how: `postgresql://user@host:port/database?sslmode=verify-full&sslrootcert=...`. Every
-  parameter that libpq knows may stand in its query and is passed on.
-- Over a network only TLS with the server's name checked will do (`sslmode=verify-full`); a Unix socket or loopback may
+- The form is `postgresql://user@host:port/database?sslmode=verify-full&sslrootcert=...`. Every parameter that libpq
+  knows is allowed in its query and is passed on.
+- Over a network TLS with the server's name checked is required (`sslmode=verify-full`); a Unix socket or loopback may
   go without (P1).
 """
 
@@ -18,38 +18,38 @@ CONNECTIONS = 20
 
 
 class UnsafeUrlError(ValueError):
-    """The URL cannot be used; the text says why, without the URL."""
+    """A URL that cannot be used; the text says why, without the URL."""
 
 
 def check_url(url: str) -> URL:
-    """The URL, when it can be used; UnsafeUrlError otherwise."""
+    """Parse the URL if it is safe to use; UnsafeUrlError otherwise."""
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise UnsafeUrlError("it is not a URL: postgresql://user@host/database") from None
+        raise UnsafeUrlError("it is not a URL; expected postgresql://user@host/database") from None
     if parsed.drivername not in ("postgresql", "postgresql+psycopg"):
         raise UnsafeUrlError("it must begin with postgresql://")
     if not parsed.database:
-        raise UnsafeUrlError("it names no database: postgresql://user@host/database")
+        raise UnsafeUrlError("it names no database; expected postgresql://user@host/database")
     if "service" in parsed.query:
         raise UnsafeUrlError(
             "a service file may name another machine: give its parameters here, not service="
         )
     if not all(is_local(host) for host in _hosts(parsed)) and parsed.query.get("sslmode") != "verify-full":
         raise UnsafeUrlError(
-            "a database on another machine is spoken to over TLS with its name checked: "
+            "it reaches another machine without TLS that checks the server's name: "
             "add ?sslmode=verify-full&sslrootcert=<file with the server's CA> (P1)"
         )
     return parsed.set(drivername="postgresql+psycopg")
 
 
 def is_here(url: str) -> bool:
-    """Whether all of it is on this machine: its clock then is this machine's."""
+    """Tell whether all of the database is on this machine, and so shares its clock."""
     return all(is_local(host) for host in _hosts(make_url(url)))
 
 
 def _hosts(url: URL) -> list[str]:
-    """Every host that the URL names: in its place, and in its query (several, for failover)."""
+    """List every host that the URL names: in its place, and in its query (several, for failover)."""
     named = url.query.get("host", ())
     several = [named] if isinstance(named, str) else list(named)
     spread = [host for text in several for host in text.split(",")]
@@ -62,12 +62,12 @@ def _hosts(url: URL) -> list[str]:
 
 
 def _bare(host: str) -> str:
-    """SQLAlchemy takes host:port in the query."""
+    """Strip the port, which SQLAlchemy accepts in the query as host:port."""
     return host if host.startswith("/") else host.rsplit(":", 1)[0]
 
 
 def is_local(host: str) -> bool:
-    """Whether the host, or the folder of a socket, is this machine."""
+    """Tell whether the host, or the folder of a socket, is this machine."""
     if host.startswith("/") or host == "localhost":
         return True
     try:

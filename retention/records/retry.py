@@ -1,12 +1,12 @@
-"""What a failed statement means, and whether the work that it belonged to runs again. Pure.
+"""The meaning of a failed statement, and whether its work runs again. Pure.
 
-| trouble | told by | then |
+| trouble | shown by | then |
 |---|---|---|
-| contended | 40001, 40P01: another who ran at the same time won | again after a jittered pause |
-| taken | 23505: another won a unique key, or had it all along | again, a few times; then raised as it came |
-| lost | the connection is gone, or none could be had | again, a few times: the server may be restarting |
+| contended | 40001, 40P01: a concurrent transaction won | again after a jittered pause |
+| taken | 23505: another transaction won a unique key, or had it all along | again, a few times; then raised unchanged |
+| lost | the connection is gone, or none could be made | again, a few times: the server may be restarting |
 | slow | a timeout of statement, lock, or pool | Unavailable at once: more load would not help |
-| other | anything else | a mistake of ours: it is raised as it came |
+| other | anything else | a mistake of ours: raised unchanged |
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from retention.domain.faults import Unavailable
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How often a work runs; it pauses up to `first` seconds, doubled each time, never above `longest`."""
+    """How often a work runs again, and its pauses: up to `first` seconds, doubled each time, never above `longest`."""
 
     runs: int
     first: float
     longest: float
 
     def pause(self, runs: int, draw: float) -> float:
-        """The pause after `runs` runs; `draw` is uniform in [0, 1), so that those who collided part."""
+        """Return the pause after `runs` runs; `draw` is uniform in [0, 1), so that colliding works separate."""
         return draw * min(self.longest, self.first * 2.0 ** min(runs - 1, 30))
 
 
 class Trouble(Enum):
-    """Why a statement failed."""
+    """The cause of a failed statement."""
 
     CONTENDED = "contended"
     TAKEN = "taken"
@@ -63,14 +63,14 @@ _BY_STATE = {
     "57014": Trouble.SLOW,  # query_canceled
 }
 _WORDS = {
-    Trouble.CONTENDED: ("contended", "too many changes at once met in the same place; try again"),
-    Trouble.LOST: ("records-unreachable", "the database does not answer; try again later"),
+    Trouble.CONTENDED: ("contended", "too many changes were made in the same place at once; try again"),
+    Trouble.LOST: ("records-unreachable", "the database does not respond; try again later"),
     Trouble.SLOW: ("records-slow", "the database takes too long; try again later"),
 }
 
 
 def trouble(error: BaseException) -> Trouble:
-    """What `error`, raised by SQLAlchemy, means."""
+    """Classify `error`, raised by SQLAlchemy."""
     if isinstance(error, PoolTimeout):
         return Trouble.SLOW
     if not isinstance(error, DBAPIError):
@@ -78,21 +78,21 @@ def trouble(error: BaseException) -> Trouble:
     state: str | None = getattr(error.orig, "sqlstate", None)
     if error.connection_invalidated or (state or "").startswith("08"):
         return Trouble.LOST
-    if state is None:  # no answer of a server at all: no connection could be made
+    if state is None:  # no response of a server at all: no connection could be made
         return Trouble.LOST if isinstance(error, OperationalError | InterfaceError) else Trouble.OTHER
     return _BY_STATE.get(state, Trouble.OTHER)
 
 
 def give_up(why: Trouble) -> Unavailable:
-    """What the caller hears in the end."""
+    """Make the final error for the caller."""
     reason, words = _WORDS[why]
     return Unavailable(f"{words}; nothing was changed", reason=reason)
 
 
 def outcome_unknown() -> Unavailable:
-    """The connection broke between COMMIT and its answer: the one case in which nobody can say what happened."""
+    """Make the error for a connection that broke during COMMIT: the one case in which nobody can say what happened."""
     return Unavailable(
-        "the database fell silent while it committed: the change may or may not have been made; "
-        "look before you repeat it",
+        "the database stopped responding while it committed: the change may or may not have been made; "
+        "check before you repeat it",
         reason="outcome-unknown",
     )

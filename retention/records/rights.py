@@ -1,14 +1,14 @@
-"""Who may do what in the database (PostgreSQL): one decision for each table, held by the server and not by the program.
+"""The rights of each role in the database (PostgreSQL), decided table by table and enforced by the server.
 
 Three roles, made by docs/deploy/database.sql; nobody logs in as one of them:
   casevault        owns the schema: administrators, who bring it to a newer version
-  casevault_api    who answers callers: adds entries, changes no leaf, no tree, no checkpoint, no receipt's signature
+  casevault_api    serves callers: adds entries, changes no leaf, no tree, no checkpoint, no receipt's signature
   casevault_clock  the sequencer and the sweep: numbers leaves, keeps the tree, signs
 
 Rules:
-- A table that has no decision here is nobody's but the owner's, and a test fails (`undecided`).
-- Rights are given anew, and all others taken, whenever the schema is brought to a version: a column that a version adds
-  has no rights of its own until it is decided.
+- A table without a decision here is only the owner's, and a test fails (`undecided`).
+- Rights are granted anew, and all others revoked, whenever the schema is brought to a version: a column that a version
+  adds has no rights until they are decided.
 - Where the two roles do not exist (one role for everything, as on one machine) nothing is done.
 """
 
@@ -28,7 +28,7 @@ VERSION_TABLE = "alembic_version"
 
 
 class Rights(NamedTuple):
-    """What each role may do with a table, as GRANT has it; a column list where not all of it."""
+    """Each role's rights on a table, in GRANT's words; with a column list where they do not cover all of it."""
 
     api: tuple[str, ...]
     clock: tuple[str, ...]
@@ -40,7 +40,7 @@ _ADD_AND_CHANGE = ("SELECT", "INSERT", "UPDATE")
 _ENTRY = ", ".join(f'"{name}"' for name in WRITTEN)
 
 RIGHTS: Mapping[str, Rights] = {
-    # The log. An entry is added; its leaf is never changed, by nobody.
+    # The log. Entries are added; nobody ever changes a leaf.
     "audit_entries": Rights(
         api=("SELECT", f"INSERT ({_ENTRY})", "UPDATE (particulars, salt, redacted_at)"),  # redaction
         clock=("SELECT", "INSERT", "UPDATE (leaf_index, particulars, salt, redacted_at)"),
@@ -51,13 +51,13 @@ RIGHTS: Mapping[str, Rights] = {
         api=("SELECT", "INSERT (subject_id, kind, body, entry_id, issued_at)"),
         clock=("SELECT", "INSERT", "UPDATE (note)"),
     ),
-    # Who there is, and what they may: what ends something is one column.
+    # People, stamps and their access: one column ends each.
     "actors": Rights(
         api=("SELECT", "INSERT", "UPDATE (issuer, subject, name, tag)"),
         clock=(
             "SELECT",
             "UPDATE (issuer, subject, name, tag)",
-        ),  # a person who was forgotten, once more after a restore
+        ),  # forgetting a person again after a restore
     ),
     # The clock binds records from before there was a key for it, once.
     "partners": Rights(api=_ADD, clock=("SELECT", "UPDATE (tag)")),
@@ -68,7 +68,7 @@ RIGHTS: Mapping[str, Rights] = {
     ),
     "case_access": Rights(api=_ADD_AND_CHANGE, clock=_ADD_AND_CHANGE),
     "binding": Rights(api=_READ, clock=_ADD),
-    # After a restore the clock does again what ended something (`retention.jobs.replay`).
+    # After a restore the clock repeats the acts that ended something (`retention.jobs.replay`).
     "proactive_consents": Rights(api=_ADD, clock=_ADD),
     "cases": Rights(api=("SELECT", "INSERT", "UPDATE (state)"), clock=("SELECT", "UPDATE (state)")),
     "case_events": Rights(api=_ADD, clock=_ADD),
@@ -86,7 +86,7 @@ RIGHTS: Mapping[str, Rights] = {
         api=("SELECT", "INSERT", "UPDATE (reason, ended_at, end_cause)"),  # a reason is redacted
         clock=("SELECT", "UPDATE (reason, ended_at, end_cause)"),  # a restore ends them, an erasure too
     ),
-    # Bundles come through the one and go through the other; either may begin an erasure.
+    # Bundles arrive through the one and go through the other; either may begin an erasure.
     "bundles": Rights(api=_ADD_AND_CHANGE, clock=("SELECT", "UPDATE")),
     "concatenations": Rights(api=_ADD, clock=_READ),
     "parts": Rights(api=("SELECT", "INSERT", "DELETE"), clock=("SELECT", "INSERT", "DELETE")),
@@ -103,13 +103,13 @@ RIGHTS: Mapping[str, Rights] = {
 
 
 def undecided() -> set[str]:
-    """Tables of the program without a decision, and decisions without a table."""
+    """Find tables of the program without a decision, and decisions without a table."""
     tables = {VERSION_TABLE, *record_tables.tables, *audit_tables.tables}
     return tables ^ set(RIGHTS)
 
 
 def give_rights(connection: Connection) -> None:
-    """Give both roles what is decided here, and take what is not; for the owner, in its transaction."""
+    """Grant both roles the rights decided here, and revoke all others; as the owner, in its transaction."""
     if connection.dialect.name != "postgresql" or not _has_roles(connection):
         return
     both = f"{API}, {CLOCK}"

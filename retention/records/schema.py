@@ -1,14 +1,16 @@
-"""Is the database's schema what the migrations made, and nothing beside it? Triggers, rules, views and policies act
-behind the service's back: one of them can delete an entry as it is written (P3).
+"""The check that the database's schema is what the migrations made, and nothing else.
+
+Triggers, rules, views and policies act behind the service's back: one of them can delete an entry as it is written
+(P3).
 
 Rules:
-- What is expected is derived from the tables that the service declares, never from what is found.
+- The expected schema is derived from the tables that the service declares, never from what is found.
 - Anything that runs code, hides or rewrites rows, or refuses them is foreign: triggers, rules, views, row security,
-  other constraints, columns, defaults, unique indexes, and indexes over expressions. While it is there nothing opens.
-- A plain index more is an administrator's own business: it is told, and stops nothing.
-- A database that was brought to a newer version meanwhile is not altered: its columns, indexes and constraints cannot
-  be judged here, so nothing opens in this process, and all else goes on until one of the newer version has taken its
-  place. What acts behind the service's back no version makes, so that a version is no cover for it.
+  other constraints, columns, defaults, unique indexes, and indexes over expressions. While there is any, nothing opens.
+- An additional plain index is an administrator's own business: it is reported, and stops nothing.
+- A database brought to a newer version meanwhile is not altered: its columns, indexes and constraints cannot be judged
+  here, so nothing opens in this process, and all else goes on until a process of the newer version replaces it. No
+  version makes things that act behind the service's back, so a newer version is no cover for them.
 """
 
 from __future__ import annotations
@@ -51,18 +53,18 @@ _NAMES = frozenset(table.name for table in _TABLES)
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """What was found beside the declared tables, or of them otherwise than declared."""
+    """The differences found between the live schema and the declared one."""
 
     foreign: tuple[str, ...] = ()
-    """A sentence each; while there is one nothing is opened."""
+    """Foreign things, a sentence each; while there is one nothing is opened."""
     indexes: tuple[str, ...] = ()
     """Plain indexes that the service did not make."""
     newer: str | None = None
-    """The database's version, where this program does not know it; of the rest only what acts is said then."""
+    """The database's version, if unknown to this program; of the rest, only things that act are reported then."""
 
 
 def inspect_schema(connection: Connection) -> Schema:
-    """Hold the live schema of a database against the declared one."""
+    """Compare the live schema of a database with the declared one."""
     on_postgres = connection.dialect.name == "postgresql"
     acting = tuple(_acting_on_postgres(connection) if on_postgres else _acting_on_sqlite(connection))
     versions = _versions(connection)
@@ -75,7 +77,7 @@ def inspect_schema(connection: Connection) -> Schema:
 
 
 def _versions(connection: Connection) -> Sequence[str]:
-    """What the migrations left; nothing where the table is gone."""
+    """Read the versions that the migrations left; none where their table is gone."""
     if not inspect(connection).has_table(_VERSIONS):
         return ()
     found = connection.execute(text("SELECT version_num FROM alembic_version")).scalars()
@@ -83,8 +85,8 @@ def _versions(connection: Connection) -> Sequence[str]:
 
 
 class SchemaWatch:
-    """Remembers what was found for LOOK_SECONDS; a background thread that looks more often keeps requests from waiting.
-    Safe from many threads."""
+    """A cache of the schema check for LOOK_SECONDS. A background thread that looks more often keeps requests from
+    waiting. Safe from many threads."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._lock = threading.Lock()
@@ -93,7 +95,7 @@ class SchemaWatch:
         self._found = Schema()
 
     def look(self, records: Records, seconds: float = LOOK_SECONDS) -> Schema:
-        """What was found, at most so many `seconds` ago."""
+        """Return a result that is at most `seconds` old."""
         with self._lock:
             now = self._monotonic()
             if self._looked is None or now - self._looked >= seconds:
@@ -107,27 +109,27 @@ class SchemaWatch:
             return self._found
 
     def require(self, records: Records) -> None:
-        """Unavailable while anything foreign is in the database, or it is of a newer version."""
+        """Raise Unavailable while anything foreign is in the database, or it has a newer version."""
         found = self.look(records)
         if found.newer and not found.foreign:
             raise Unavailable(_newer(found.newer), reason=NEWER)
         if found.foreign:
             raise Unavailable(
-                "the database was altered outside the service; nothing is opened before somebody has looked: "
-                "`casevault doctor` names what",
+                "the database was altered outside the service; nothing is opened until that is undone: `casevault "
+                "doctor` says what was altered",
                 reason=FOREIGN,
             )
 
 
 def _newer(version: str) -> str:
     return (
-        f"the database was brought to version {version}, and this program knows those up to {newest_version()}: it "
-        "opens nothing any more; the newer program does"
+        f"the database was brought to version {version}, and this program knows versions up to {newest_version()}: it "
+        "no longer opens anything; use the newer program"
     )
 
 
 def refuse_foreign(records: Records) -> None:
-    """At a start: Unavailable, naming what is foreign."""
+    """At a start, raise Unavailable that names what is foreign, if anything."""
     with records.read() as reads:
         found = inspect_schema(reads).foreign
     if found:
@@ -140,7 +142,7 @@ def refuse_foreign(records: Records) -> None:
 def _different(
     what: str, expected: Mapping[str, Iterable[str]], found: Mapping[str, Iterable[str]]
 ) -> Iterator[str]:
-    """The differences of two sets of facts, by table."""
+    """Yield the differences between two sets of facts, by table."""
     for table in sorted({*expected, *found} & _NAMES):
         wanted, there = set(expected.get(table, ())), set(found.get(table, ()))
         for fact in sorted(there - wanted):
@@ -150,7 +152,7 @@ def _different(
 
 
 def _grouped(rows: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
-    """By the first column, the others joined."""
+    """Group rows by the first column, joining the others."""
     found: dict[str, list[str]] = {}
     for table, *facts in rows:
         if table != _VERSIONS:
@@ -158,7 +160,7 @@ def _grouped(rows: Iterable[Sequence[Any]]) -> dict[str, list[str]]:
     return found
 
 
-# SQLite: the same questions to the live database and to one made from the declared tables in memory.
+# SQLite: the same queries to the live database and to one made from the declared tables in memory.
 
 _OBJECTS = "SELECT type, name, tbl_name FROM sqlite_master WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
 _FACTS = {
@@ -180,7 +182,7 @@ _CLAUSES = re.compile(
 
 
 def _acting_on_sqlite(connection: Connection) -> Iterator[str]:
-    """What runs code, or stands in the place of a table."""
+    """Find what runs code, or takes the place of a table."""
     for kind, name, table in connection.execute(text(_OBJECTS)):
         if kind in ("trigger", "view"):
             yield f"there is a foreign {kind} {name} on {table}"
@@ -206,7 +208,7 @@ def _sqlite(connection: Connection) -> Schema:
 
 
 def _own_indexes(connection: Connection, more: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Those that only order columns, and those that compute."""
+    """Split foreign indexes into those that only order columns, and those that compute."""
     plain: list[str] = []
     odd: list[str] = []
     for name, table in sorted(more.items()):
@@ -252,7 +254,7 @@ def _declared_on_sqlite() -> dict[str, dict[str, list[str]]]:
         engine.dispose()
 
 
-# PostgreSQL: what the catalog says, against what the declared tables come to.
+# PostgreSQL: the catalog, compared with what the declared tables come to.
 
 _ACTING = {
     "relations": "SELECT c.relname, c.relkind, c.relrowsecurity OR c.relforcerowsecurity "
@@ -320,7 +322,7 @@ _KINDS = {"v": "view", "m": "materialized view", "f": "foreign table", "p": "par
 
 
 def _acting_on_postgres(connection: Connection) -> Iterator[str]:
-    """What runs code, hides or rewrites rows, or stands in the place of a table."""
+    """Find what runs code, hides or rewrites rows, or takes the place of a table."""
     found = {name: connection.execute(text(query)).all() for name, query in _ACTING.items()}
     for name, kind, row_security in found["relations"]:
         if kind != "r":
@@ -360,7 +362,7 @@ def _columns(rows: Sequence[Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def _indexes(rows: Sequence[Any], declared: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Plain ones that are not ours; whatever is odd: ours changed or gone, others' that refuse or compute."""
+    """Split indexes into others' plain ones, and odd ones: ours changed or gone, others' that refuse or compute."""
     plain: list[str] = []
     odd: list[str] = []
     there = set()
@@ -378,7 +380,7 @@ def _indexes(rows: Sequence[Any], declared: Mapping[str, str]) -> tuple[list[str
 
 
 def _index(table: str, unique: bool, columns: str, predicate: str) -> str:
-    """What an index is made of; of its predicate the names and values, for the server writes it in its own way."""
+    """Describe an index; by its predicate's names and values only, because the server writes it in its own way."""
     words = set(_WORDS.findall(_CASTS.sub("", predicate.lower()))) - _NOT_WORDS - {table}
     named = columns.replace('"', "").replace(" DESC", "").replace(" ", "")
     return f"{table} {unique} {named} {sorted(words)}"

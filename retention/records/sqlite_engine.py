@@ -1,16 +1,15 @@
-"""Opening the database: SQLite as the embedded default.
+"""Opening a SQLite database, the embedded default; and a lock that one process at a time holds.
 
 Rules:
 - Every commit is on the disk when it returns: WAL with synchronous=FULL.
-- What is deleted is gone: secure_delete overwrites it, and `truncate_wal` empties the log that still held it.
-- A write transaction takes the lock at once (BEGIN IMMEDIATE), so it never fails half way for want of it; a read-only
+- Deleted data is gone: secure_delete overwrites it, and `truncate_wal` empties the log that still held it.
+- A write transaction takes the lock at once (BEGIN IMMEDIATE), so it never fails half way for lack of it; a read-only
   connection (execution option `read_only`) sees one snapshot and does not wait for writers.
 
-One process at a time for work that is more than one transaction: a lock at the database, that nobody waits for.
-
-- PostgreSQL: a session's advisory lock, on a connection of its own. It falls with the connection; a holder whose
-  machine died is noticed by the server's keepalives within a minute.
-- SQLite: a lock on a file beside the database. It falls with the process.
+`alone` is a lock on the database, for work of more than one transaction; nobody waits for it.
+- PostgreSQL: a session's advisory lock, on a connection of its own, released with the connection; the server's
+  keepalives notice within a minute that a holder's machine died.
+- SQLite: a lock on a file beside the database, released with the process.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _TAKE, _GIVE = text(f"SELECT pg_try_advisory_lock({_KEY})"), text(f"SELECT pg_ad
 
 @contextmanager
 def alone(engine: Engine) -> Iterator[bool]:
-    """True while the lock is held; False when another process holds it."""
+    """Try to hold the lock for the block; yield False when another process holds it."""
     held = (
         _at_server(engine) if engine.dialect.name == "postgresql" else _on_file(f"{engine.url.database}.lock")
     )
@@ -81,7 +80,7 @@ _PRAGMAS = (
 
 
 def sqlite_engine(path: Path) -> Engine:
-    """An engine on the file at `path`, made with mode 0600 when it is missing."""
+    """Make an engine for the file at `path`, which is made with mode 0600 when missing."""
     if not path.exists():
         path.touch(mode=0o600)
     engine = create_engine(
@@ -109,7 +108,7 @@ def sqlite_engine(path: Path) -> Engine:
 def truncate_wal(engine: Engine) -> bool:
     """Move the write-ahead log into the database and empty it, so that no deleted value lingers there (P7).
 
-    False when a reader is in the way. It does not wait for one: whoever writes would wait with it.
+    False when a reader is in the way. It does not wait for one: all writers would wait with it.
     """
     if engine.dialect.name != "sqlite":
         return True  # PostgreSQL's write-ahead log is the server's own; see docs/postgres.md

@@ -1,13 +1,13 @@
-"""The records: what custody knows of tenants, stamps, cases, bundles, grants, consents and erasures.
+"""The tables of the records: tenants, stamps, cases, bundles, grants, consents, erasures.
 
 Rules:
 - Moments are BIGINT microseconds since the epoch, UTC. Ids are opaque (`retention.domain.ids`).
 - Nothing is deleted but parts and blocks of an erased bundle, and blocks that a commit used or dropped: ended grants,
   revoked consents and tombstones stay listed.
-- No key material stands here, wrapped or not (P7).
-- `tag`: what binds a row to the service (`retention.domain.row_tag`); rows from before there were tags have none
-  until they are bound.
-- `bundles.due_at` repeats what `retention.domain.deadline` computes, so that the sweep can find the due by an index;
+- There is no key material here, wrapped or not (P7).
+- `tag` binds a row to the service (`retention.domain.row_tag`); rows from before there were tags have none until they
+  are bound.
+- `bundles.due_at` repeats what `retention.domain.deadline` computes, so that the sweep finds due bundles by an index;
   the decision to erase is made from the history again.
 """
 
@@ -52,7 +52,7 @@ class Moment(TypeDecorator[datetime]):
 
 
 BlobName = String().with_variant(String(collation="C"), "postgresql")
-"""Ordered by its code points, as the Blob service lists names; SQLite does so by itself."""
+"""Text ordered by code points, as the Blob service lists names; SQLite's default."""
 
 # SQLite numbers rows itself only for a column declared exactly INTEGER PRIMARY KEY.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
@@ -100,7 +100,7 @@ stamps = Table(
     Column("registered_at", Moment, nullable=False),
     Column("deregistered_at", Moment),
     Column("tag", String),
-    # One live registration of a subject by each customer; a deregistered stamp may be registered anew.
+    # One live registration of a subject by each customer; a deregistered stamp can be registered anew.
     Index(
         "ux_stamps_subject",
         "subject",
@@ -155,7 +155,7 @@ assignments = Table(
     Index("ix_assignments_actor", "actor_id", "case_id"),
 )
 
-# Everything that lets somebody read the case, bound: one row a case, written by every act that changes it.
+# The binding of everything that lets somebody read a case: one row a case, written by every act that changes it.
 case_access = Table(
     "case_access",
     metadata,
@@ -166,7 +166,7 @@ case_access = Table(
     Column("tag", String, nullable=False),
 )
 
-# One row: these records are bound. Its absence is believed only of a log that says the same.
+# One row: these records are bound. Its absence is believed only if the log agrees.
 binding = Table(
     "binding",
     metadata,
@@ -195,8 +195,8 @@ upload_links = Table(
     Column("revoked_at", Moment),
 )
 
-# The conditions of partial indexes. SQLite uses such an index only for a query that says the very same, so queries take
-# them from here.
+# The conditions of partial indexes. SQLite uses such an index only for a query with the very same words, so queries
+# take them from here.
 WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 UNUSED = text("partial AND state = 'received'")
 FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
@@ -231,9 +231,9 @@ bundles = Table(
     Column("expires_at", Moment, nullable=False),
     Column("offset", BigInteger, nullable=False),
     Column("writer", String),
-    # Its length is not told yet; `size` is 0 until then (tus: Upload-Defer-Length).
+    # The length is not declared yet; `size` is 0 until then (tus: Upload-Defer-Length).
     Column("deferred", Boolean, nullable=False, server_default=false()),
-    # Not a bundle, but bytes for one: the collection's columns say nothing (tus: Upload-Concat).
+    # Not a bundle, but bytes for one: the collection's columns mean nothing (tus: Upload-Concat).
     Column("partial", Boolean, nullable=False, server_default=false()),
     # Upload-Metadata as its sender gave it (tus); goes with the data.
     Column("upload_metadata", Text),
@@ -246,20 +246,20 @@ bundles = Table(
     Column("manifest", String),
     Column("sha256", String),
     Column("verified_at", Moment),
-    # When all of it was last read back: null until it was complete once.
+    # When all of it was last read back: null until it was first complete.
     Column("checked_at", Moment),
     Column("cap_at", Moment),
     Column("due_at", Moment),
     Column("erased_at", Moment),
     Column("erased_cause", String),
-    # Until when the same file is refused, which was erased on demand; a keyed hash says which (`custody.resending`).
+    # Until when the same file, erased on demand, is refused; a keyed hash identifies it (`custody.resending`).
     Column("resend_mark", String),
     Column("resend_until", Moment),
-    # The clock's work on it that could not be done: how often in a row, the last reason, and when it is tried again.
+    # The clock's failed work on it: how often in a row, the last reason, and when it is tried again.
     Column("failures", Integer, nullable=False, server_default=text("0")),
     Column("failure", String),
     Column("next_try_at", Moment),
-    # Until when who reads it back holds it (`custody.read_back_claim`).
+    # Until when its reader holds the read-back claim (`custody.uploads.read_back_claim`).
     Column("claimed_until", Moment),
     Column("tag", String),
     Index("ix_bundles_case", "case_id", "state"),
@@ -275,7 +275,7 @@ bundles = Table(
         sqlite_where=text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
         postgresql_where=text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
     ),
-    # What the clock looks for; each index holds only the rows that are waiting.
+    # The clock's searches; each index holds only the rows that are waiting.
     Index(
         "ix_bundles_due",
         "due_at",
@@ -450,7 +450,7 @@ erasures = Table(
     Column("on_demand", Boolean, nullable=False),
     Column("requested_at", Moment, nullable=False),
     Column("actor_id", String, nullable=False),
-    # Until when what is erased under it is refused when it is sent again; null where it may come at once.
+    # Until when files erased under it are refused if sent again; null where they are accepted at once.
     Column("resend_until", Moment),
     Column("proven_at", Moment),
     Index("ix_erasures_case", "case_id", "requested_at", "id"),
@@ -493,7 +493,7 @@ trusted_time = Table(
     "trusted_time",
     metadata,
     Column("id", Integer, primary_key=True, autoincrement=False),
-    # What the clock's process was sure of last (`retention.domain.trusted_time`); one row.
+    # The time that the clock's process was last sure of (`retention.domain.trusted_time`); one row.
     Column("sure_at", Moment, nullable=False),
     Column("gap_us", BigInteger, nullable=False),
     Column("settled_us", BigInteger, nullable=False),

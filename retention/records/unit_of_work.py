@@ -1,16 +1,16 @@
 """The unit of work: one change of the records and its audit entries, durable together or not at all (P3).
 
 Rules:
-- `write(work)` runs `work(tx)` in a write transaction and returns its value only after COMMIT. Whatever `work` gave to
-  `tx.audit` is in that same commit; when the entries cannot be written, nothing is (fail closed).
-- Works take effect as if one ran after the other: what a work read is still so when it commits.
+- `write(work)` runs `work(tx)` in a write transaction and returns its value only after COMMIT. All entries that `work`
+  gave to `tx.audit` are in that same commit; when the entries cannot be written, nothing is (fail closed).
+- Works take effect as if one ran after the other: what a work read still holds when it commits.
 - `work` does no other I/O and keeps no state outside `tx`: it holds locks, and it may run more than once (PostgreSQL
-  turns the loser of a race away, and it runs again from the start). Only the value of the run that committed is
-  returned. Ids made inside are as good as ids made outside; what must not differ between runs (`now`) is made outside.
+  rejects the loser of a race, which runs again from the start). Only the value of the committed run is returned. Ids
+  made inside are as good as ids made outside; values that must not differ between runs (`now`) are made outside.
 - A refusal is a value that `work` returns (its entry commits) and that the caller raises afterwards; an exception
-  undoes what `work` did. After a statement failed, a work may only raise.
-- SQLite: one transaction carries the works of all threads that wait (group commit: one fsync for many). Each work is
-  fenced by a savepoint, set only before its first change, so one that fails undoes itself alone.
+  undoes what `work` did. After a failed statement a work may only raise.
+- SQLite: one transaction carries the works of all waiting threads (group commit: one fsync for many). Each work is
+  fenced by a savepoint, set only before its first change, so a failed one undoes only itself.
 - PostgreSQL: see `retention.records.postgres`.
 """
 
@@ -34,7 +34,7 @@ Rows = Sequence[Mapping[str, Any]]
 
 
 class Reads(Protocol):
-    """What a query needs: a Transaction, or a read-only Connection."""
+    """Something that queries run on: a Transaction, or a read-only Connection."""
 
     def execute(self, statement: Executable, values: Mapping[str, Any] | None = None, /) -> Result[Any]:
         """Run a SELECT; `values` for its bound parameters."""
@@ -42,13 +42,13 @@ class Reads(Protocol):
 
 
 class Turn(IntEnum):
-    """Work that gains nothing from being done twice at once: the number of its lock."""
+    """The lock numbers of work that should not be done twice at once."""
 
     SWEEP = 4153697015
 
 
 class Transaction:
-    """What a work may use: statements on the records, and entries that commit with them."""
+    """A work's transaction: statements on the records, and entries that commit with them."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -58,55 +58,55 @@ class Transaction:
         self._then: list[Callable[[], None]] = []
 
     def execute(self, statement: Executable, rows: Rows | Mapping[str, Any] | None = None) -> Result[Any]:
-        """Run a statement (once for each of `rows`, or with the values given)."""
+        """Run a statement, once for each of `rows`, or with the given values."""
         if not (self.changed or isinstance(statement, (Select, CompoundSelect))):
             self._before_first_change()
             self.changed = True
         return self._connection.execute(statement, rows)
 
     def change(self, statement: Executable, rows: Rows | None = None) -> int:
-        """Run an INSERT, UPDATE or DELETE; the number of rows it changed."""
+        """Run an INSERT, UPDATE or DELETE; return the number of changed rows."""
         result = self.execute(statement, rows)
         return result.rowcount if isinstance(result, CursorResult) else 0
 
     def take_turn(self, turn: Turn) -> bool:
-        """Whether nobody else is at this kind of work until this commit. SQLite's writers take turns anyhow."""
+        """Try to be alone at this kind of work until this commit; return success. SQLite's writers always are."""
         lock = _TRY.get(self._connection.dialect.name)
         return lock is None or bool(self._connection.execute(lock, {"number": turn.value}).scalar())
 
     def audit(self, *entries: Entry) -> None:
         """Add entries to this commit."""
-        # One that has no leaf fails its own work here, not the group's commit.
+        # An entry without a leaf fails its own work here, not the group's commit.
         self.entries.extend([append.row_of(entry) for entry in entries])
 
     def at_end(self, name: str, do: Callable[[], None]) -> None:
-        """Have `do` run when the work has returned, before its entries are written; the first of a `name` counts."""
+        """Run `do` when the work has returned, before its entries are written; the first of a `name` counts."""
         self._last.setdefault(name, do)
 
     def has_at_end(self, name: str) -> bool:
-        """True when something of this `name` is to be done."""
+        """Tell whether `at_end` has something of this `name`."""
         return name in self._last
 
     def settle(self) -> None:
-        """Do what was to be done at the end."""
+        """Run what `at_end` collected."""
         for do in self._last.values():
             do()
 
     def then(self, do: Callable[[], None]) -> None:
-        """Have `do` run once this work is durable. It does not raise, and touches no database."""
+        """Run `do` once this work is durable. It must not raise or use the database."""
         self._then.append(do)
 
     def committed(self) -> None:
-        """Do what was to be done then."""
+        """Run what `then` collected."""
         for do in self._then:
             do()
 
     def _before_first_change(self) -> None:
-        """Where works share a transaction, the place to come back to."""
+        """Set the savepoint to return to, where works share a transaction."""
 
 
 class _Fenced(Transaction):
-    """One of several works in a transaction: it can be undone alone."""
+    """The transaction of one of several works in a group: it can be undone alone."""
 
     def keep(self) -> list[append.EntryRow]:
         if self.changed:
@@ -126,29 +126,29 @@ Work = Callable[[Transaction], T]
 
 
 class Records(Protocol):
-    """Where the records are kept."""
+    """The place where the records are kept."""
 
     @property
     def engine(self) -> Engine: ...
 
     def write(self, work: Work[T]) -> T:
-        """Run `work` in a write transaction; its value, once durable. Raises what `work` or the commit raised.
+        """Run `work` in a write transaction; return its value, once durable. Raises what `work` or the commit raised.
 
-        Unavailable: the database does not answer; with the reason `outcome-unknown` it fell silent while it committed.
+        Unavailable: the database does not respond; with the reason `outcome-unknown` it stopped during the commit.
         """
         ...
 
     def read(self) -> AbstractContextManager[Connection]:
-        """A context manager for a Connection that sees one snapshot and cannot write."""
+        """Open a Connection that sees one snapshot and cannot write, for a `with` block."""
         ...
 
     def close(self) -> None:
-        """Let go of the database."""
+        """Close the database."""
         ...
 
 
 class _Waiting(Generic[T]):
-    """One thread's work in the queue, and what became of it. `wake` is held until it is done, or its turn to lead."""
+    """One thread's work in the queue, and its result. `wake` is held until it is done, or its thread's turn to lead."""
 
     __slots__ = ("done", "error", "tx", "value", "wake", "work")
 
@@ -165,8 +165,8 @@ class _Waiting(Generic[T]):
 class SqliteRecords:
     """Records in one SQLite file: a single write connection.
 
-    Whoever comes when nobody commits leads: it runs every work in the queue, commits them together, wakes their
-    threads, and hands the lead to the first thread that has come since.
+    A thread that arrives when nobody commits leads: it runs every work in the queue, commits them together, wakes their
+    threads, and hands the lead to the first thread that has arrived since.
     """
 
     def __init__(self, engine: Engine) -> None:
@@ -218,10 +218,10 @@ class SqliteRecords:
             for waiting in group:
                 if waiting.tx is not None and waiting.error is None:
                     waiting.tx.committed()
-        except BaseException as error:  # the whole group is undone: every caller must hear of it
+        except BaseException as error:  # the whole group is undone: every caller gets the error
             self._drop_writer()
             for waiting in group:
-                waiting.error = error  # its own may rest on what another of the group had changed
+                waiting.error = error  # its own may depend on another's changes in the group
 
     def _drop_writer(self) -> None:
         writer, self._writer = self._writer, None
@@ -242,15 +242,15 @@ class SqliteRecords:
 
 
 def _refuse_undone(connection: Connection, error: BaseException | None) -> None:
-    """SQLite undoes the whole transaction after an I/O error or want of memory, at a SELECT too: what comes next would
-    be committed statement by statement, and the COMMIT of nothing would be no error."""
+    """Raise if SQLite has undone the transaction, as it does after an I/O error or lack of memory, at a SELECT too:
+    later statements would be committed one by one, and the COMMIT of nothing would be no error."""
     raw: Any = connection.connection.dbapi_connection
     if not raw.in_transaction:
         raise error or RuntimeError("SQLite undid the transaction")
 
 
 def _run(connection: Connection, waiting: _Waiting[Any]) -> list[append.EntryRow]:
-    """Run one work inside the group; its entries, or none when it failed and was undone."""
+    """Run one work inside the group; return its entries, or none when it failed and was undone."""
     tx = waiting.tx = _Fenced(connection)
     try:
         waiting.value = waiting.work(tx)

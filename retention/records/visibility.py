@@ -1,4 +1,4 @@
-"""Which cases and bundles an actor may know of: one clause for lists and for single look-ups alike.
+"""The cases and bundles that an actor is allowed to know of: one clause for lists and look-ups.
 
 | role | cases | bundles |
 |---|---|---|
@@ -8,11 +8,11 @@
 | engineer | those assigned to | of those cases; unclaimed ones of a tenant with such a case |
 | partner's engineer | those assigned to, under a live consent | of those cases, within the consent's scope |
 
-A partner is shown of a case what the consent is about: its state, the bundles in scope, their own assignment, grants
-and consents; not who else works on it, nor the customer's upload links (`queries.sees_all_of`).
+A partner sees of a case what the consent is about: its state, the bundles in scope, their own assignment, grants and
+consents; not who else works on it, nor the customer's upload links (`queries.sees_all_of`).
 
-A partial upload (tus: concatenation) is not a bundle: only its stamp and that stamp's operator know of it, as of an
-upload to be continued.
+A partial upload (tus: concatenation) is not a bundle: only its stamp and that stamp's operator know of it, as an upload
+to be continued.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SEE_ALL = (Role.AUDITOR, Role.CASE_SYSTEM, Role.CLOCK)
 
 
 def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
-    """The WHERE clause on `cases`."""
+    """Build the WHERE clause on `cases`."""
     if actor.has(*SEE_ALL):
         return true()
     clauses: list[ColumnElement[bool]] = []
@@ -47,15 +47,15 @@ def visible_cases(actor: Actor, now: datetime) -> ColumnElement[bool]:
 
 
 def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
-    """The WHERE clause on `bundles`, to look at one that is found by something else."""
+    """Build the WHERE clause on `bundles`, to check one that is found by something else."""
     return or_(false(), *_reasons(actor, now, assigned_cases(actor), _helped(actor)))
 
 
 def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequence[ColumnElement[bool]]:
-    """The same, to search for them: a bundle is visible for any of these reasons.
+    """Build the conditions to search by: a bundle is visible if any of them holds.
 
-    Each is searched by its own index: an OR of them would be tried on every bundle there is. What the actor is assigned
-    to is looked up first, so that the database knows how little or much it searches for.
+    Each is searched by its own index: an OR of them would be tried on every bundle there is. The actor's assignments
+    are looked up first, so that the database knows how much it searches for.
     """
     if not actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
         return _reasons(actor, now, (), ()) or [false()]
@@ -77,7 +77,7 @@ def _reasons(actor: Actor, now: datetime, assigned: _Ids, helped: _Ids) -> list[
 
 
 def visible_uploads(actor: Actor, now: datetime) -> ColumnElement[bool]:
-    """The WHERE clause on `bundles` for who continues an upload: partial ones too."""
+    """Build the WHERE clause on `bundles` for a caller who continues an upload: partial ones too."""
     return or_(visible_bundles(actor, now), and_(bundles.c.partial, or_(false(), *_sent(actor))))
 
 
@@ -91,14 +91,14 @@ def _sent(actor: Actor) -> list[ColumnElement[bool]]:
 
 
 def assigned_cases(actor: Actor) -> Select[tuple[str]]:
-    """The ids of the cases that the actor is assigned to, as a subquery."""
+    """Build a subquery of the ids of the cases that the actor is assigned to."""
     return select(assignments.c.case_id).where(
         assignments.c.actor_id == actor.id, assignments.c.unassigned_at.is_(None)
     )
 
 
 def _helped(actor: Actor) -> Select[tuple[str]]:
-    """The tenants of the open cases that the actor is assigned to."""
+    """Build a subquery of the tenants of the open cases that the actor is assigned to."""
     return select(cases.c.tenant_id).where(
         cases.c.id.in_(assigned_cases(actor)), cases.c.state == CaseState.OPEN
     )
@@ -109,11 +109,11 @@ def _live_consent(partner: str, now: datetime) -> ColumnElement[bool]:
 
 
 def _in_scope(partner: str, now: datetime) -> ColumnElement[bool]:
-    """A live consent of the bundle's case whose scope is the whole case or names the bundle."""
+    """Build the condition of a live consent for the bundle's case that covers the whole case or names the bundle."""
     named = (
         select(consent_bundles.c.bundle_id)
         .where(consent_bundles.c.consent_id == consents.c.id, consent_bundles.c.bundle_id == bundles.c.id)
-        .correlate(consents, bundles)  # two levels up: by itself only the next one is correlated
+        .correlate(consents, bundles)  # two levels up: by default only the next one is correlated
         .exists()
     )
     return (

@@ -1,8 +1,7 @@
-"""What may watch custody at work, and how: `observer` is the contract, `telemetry` the one adapter behind it.
+"""Watching custody at work: `observer` is the contract, `opentelemetry` its one adapter.
 
 exposition.py     The metrics of several processes as one page, in Prometheus' text format. Pure.
-observer.py       What an observer of the service is told. The doors and the assembly tell it; the rules of custody
-                  know nothing of it.
-opentelemetry.py  The observer that counts and traces, by OpenTelemetry: the only module that imports it, loaded
-                  only when it is on.
+observer.py       The contract of an observer of the service, and the wrappers that report custody's parts to it.
+opentelemetry.py  The observer that counts and traces by OpenTelemetry: the only module that imports it, loaded only
+                  when it is on.
 """

@@ -1,7 +1,7 @@
 """The metrics of several processes as one page, in Prometheus' text format. Pure.
 
-The format wants all lines of a metric together, under one HELP and one TYPE. Each line gets the labels of the process
-that it is from, so that no two are the same.
+The format requires all lines of a metric together, under one HELP and one TYPE. Each line gets the labels of its
+process, so that no two are the same.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SAMPLE = re.compile(r"([A-Za-z_:][A-Za-z0-9_:]*)(?:\{(.*)\})?( .*)")
 
 
 def merge(pages: Mapping[tuple[str, str], str]) -> str:
-    """One page of `pages`, by role and id of their processes."""
+    """Merge `pages`, keyed by role and id of their processes, into one page."""
     heads: dict[str, list[str]] = {}
     samples: dict[str, list[str]] = {}
     for (process, pid), page in pages.items():
@@ -22,7 +22,7 @@ def merge(pages: Mapping[tuple[str, str], str]) -> str:
         for line in page.splitlines():
             if line.startswith("# HELP "):
                 family = line.split(" ", 3)[2]
-            if line.startswith("#") and family not in known:  # the first page that has it heads it
+            if line.startswith("#") and family not in known:  # the first page that has it provides its head
                 heads.setdefault(family, []).append(line)
             elif sample := _SAMPLE.fullmatch(line):
                 name, labels, value = sample.groups()

@@ -1,17 +1,15 @@
-"""What an observer of the service is told. The doors and the assembly tell it; the rules of custody know nothing of it.
+"""The contract of an observer of the service, and the wrappers that report custody's parts to it.
 
 Rules:
-- No tenant, case, bundle, person, address or file name is told, so none can be exported: routes, actions, outcomes,
-  reason codes, names of parts and of error types, numbers. All of them are from closed lists.
-- What the log counts is counted from the log: an act and a refusal when their entry is committed, at one place
-  (`parts.WatchedRecords`), so a figure and the log cannot disagree.
+- The doors and the assembly report to it; the rules of custody know nothing of it.
+- No tenant, case, bundle, person, address or file name is reported, so none can be exported; only routes, actions,
+  outcomes, reason codes, names of parts and of error types, and numbers. All names are from closed lists.
+- What the log counts is counted from the log: an act and a refusal when their entry is committed, in one place
+  (`WatchedRecords`), so a figure and the log cannot disagree.
 - Nobody waits for an observer, and nothing fails because of one.
 - NOTHING is the default: it keeps no count and costs a call.
-
-The parts of custody with an observer before them: what they do is unchanged.
-
-Only assembly puts them there, and only when somebody watches: otherwise the parts stand alone and nothing is added to
-any call.
+- The wrappers do not change what the parts do. Only assembly adds them, and only when somebody watches: otherwise
+  nothing is added to any call.
 """
 
 from __future__ import annotations
@@ -32,48 +30,48 @@ Figures = Callable[[], Mapping[str, float]]
 
 
 class Watched(Protocol):
-    """One request to a door."""
+    """A request to a door, being watched."""
 
     @property
     def trace_id(self) -> str | None:
-        """32 hexadecimal digits: of the trace that the request is part of; None when it is part of none."""
+        """The id of the request's trace, 32 hexadecimal digits; None when it is part of none."""
 
     def within(self) -> AbstractContextManager[object]:
-        """What is done in here is done for the request."""
+        """Attribute what is done in the block to the request."""
 
     def ended(self, method: str, route: str | None, status: int, seconds: float) -> None:
-        """Its last byte was handed over, or its caller left."""
+        """Report that the last byte was handed over, or that the caller left."""
 
 
 class Observer(Protocol):
-    """Safe from many threads."""
+    """An observer of one process. Safe from many threads."""
 
     def request(self, traceparent: str | None) -> Watched:
-        """A request begins; `traceparent` is its header (W3C Trace Context, section 3.2)."""
+        """Report the start of a request; `traceparent` is its header (W3C Trace Context, section 3.2)."""
 
     def call(self, part: str, operation: str) -> AbstractContextManager[object]:
-        """Around a call of a part that custody is made of; an error that comes out of it is counted."""
+        """Watch a call of a part of custody; an error that it raises is counted."""
 
     def work(self, name: str) -> AbstractContextManager[object]:
-        """Around work that no caller waits for."""
+        """Watch work that no caller waits for."""
 
     def committed(self, rows: Sequence[EntryRow]) -> None:
-        """These entries are durable."""
+        """Report that these entries are durable."""
 
     def cut(self, how: str) -> None:
-        """An upload's request ended before its body: `line`, `stalled` or `stopped`. What came is kept."""
+        """Report an upload's request that ended before its body: `line`, `stalled` or `stopped`."""
 
     def job(self, name: str, *, well: bool) -> None:
-        """A round of the clock's work ended."""
+        """Report the end of a round of the clock's work."""
 
     def watch_state(self, figures: Figures) -> None:
-        """Export these, each under its name, whenever somebody collects."""
+        """Export these figures, each under its name, whenever somebody collects."""
 
     def exposition(self) -> bytes:
-        """All metrics of this process, in Prometheus' text format."""
+        """Return all metrics of this process, in Prometheus' text format."""
 
     def close(self) -> None:
-        """Hand over what is not exported yet."""
+        """Export what is not exported yet."""
 
 
 class Unwatched:
@@ -92,7 +90,7 @@ class Unwatched:
 
 
 class NoopObserver:
-    """Watches nothing."""
+    """An observer that watches nothing."""
 
     def request(self, traceparent: str | None) -> Watched:
         return Unwatched(traceparent)
@@ -126,7 +124,7 @@ NOTHING: Observer = NoopObserver()
 
 
 def trace_of(traceparent: str | None) -> str | None:
-    """The trace id of a traceparent header; None of one that is not well formed (section 3.2.2)."""
+    """Read the trace id of a traceparent header; None if it is malformed (section 3.2.2)."""
     found = _TRACEPARENT.fullmatch(traceparent or "")
     if found is None or _ZERO.fullmatch(found[1]) or _ZERO.fullmatch(found[2]):
         return None
@@ -140,7 +138,7 @@ P = TypeVar("P")
 
 
 class WatchedRecords:
-    """Records that tell which entries were committed."""
+    """Records that report committed entries."""
 
     def __init__(self, records: Records, observer: Observer) -> None:
         self._records, self._observer = records, observer
@@ -154,7 +152,7 @@ class WatchedRecords:
 
         def watched(tx: Transaction) -> T:
             value = work(tx)
-            entries[:] = tx.entries  # a work may run again: the run that is committed counts
+            entries[:] = tx.entries  # a work may run again: the committed run counts
             return value
 
         with self._observer.call("records", "write"):
@@ -172,7 +170,7 @@ class WatchedRecords:
 
 
 class _Watched:
-    """Any other part: each of its methods is a call that is told. What `new_part` returns is watched in turn."""
+    """Any other part: calls of its methods are reported. The result of `new_part` is watched in turn."""
 
     def __init__(self, part: Any, name: str, observer: Observer, told: frozenset[str]) -> None:
         self._part, self._name, self._observer, self._told = part, name, observer, told
@@ -194,7 +192,7 @@ class _Watched:
 
 
 class _WatchedWriter:
-    """A part being written: its durable end is told, and what goes wrong on the way. Segments are not."""
+    """A part being written: its commit is reported, and any failure before it. Segments are not."""
 
     def __init__(self, writer: Any, name: str, observer: Observer) -> None:
         self._writer, self._name, self._observer = writer, name, observer
@@ -218,5 +216,5 @@ WRAPPER = frozenset({"wrap", "unwrap", "rotate"})
 
 
 def watched(part: P, name: str, observer: Observer, told: frozenset[str]) -> P:
-    """`part`, with the operations `told` told under `name`."""
+    """Wrap `part`, so that the operations `told` are reported under `name`."""
     return cast(P, _Watched(part, name, observer, told))

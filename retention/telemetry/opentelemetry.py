@@ -1,17 +1,17 @@
-"""The observer that counts and traces, by OpenTelemetry: the only module that imports it, loaded only when it is on.
+"""The observer that counts and traces by OpenTelemetry: the only module that imports it, loaded only when it is on.
 
 Rules:
-- Every label is from a closed list; what does not look like a code of ours is `other`. A span has a name, the same
-  labels and its time: no text of an error, no address, no id but the trace's own.
+- Every label is from a closed list; a text that does not look like a code of ours is `other`. A span has a name, the
+  same labels and its time: no text of an error, no address, no id but the trace's own.
 - One set of providers a process, made after it was forked. Their threads are daemons, and a collector that does not
-  answer costs a line in the log.
-- A call of a part is a span only within a request or work that is traced: what the clock asks twice a second is not.
+  respond costs a line in the log.
+- A call of a part is a span only within a traced request or work: what the clock asks twice a second is not.
 
 | metric (Prometheus name) | labels | meaning |
 |---|---|---|
 | casevault_request_duration_seconds | method, route, status | requests to a door: number and time to the last byte |
 | casevault_entries_total | action, outcome | entries committed to the audit log: every act there is |
-| casevault_refusals_total | action, reason | refusals, those too that an entry counts together |
+| casevault_refusals_total | action, reason | refusals, including those that an entry counts together |
 | casevault_received_bytes_total | | bytes of bundles that were kept |
 | casevault_delivered_bytes_total | | bytes of bundles handed to readers, counted when a read ends |
 | casevault_uploads_cut_total | how | requests that ended before their body: line, stalled, stopped |
@@ -52,13 +52,13 @@ CALL_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 2.5, 10)
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _CODE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 _ANSWERS = (CustodyError, KeyDestroyed, KeyExists, KeyMissing, PartExists, PartMissing)
-"""Errors by which a part answers a question: nothing is wrong with it."""
+"""Errors that are a part's normal responses, not failures."""
 _ACTION, _OUTCOME, _REASON, _LEAF = (WRITTEN.index(name) for name in ("action", "outcome", "reason", "leaf"))
 _PROPAGATOR = TraceContextTextMapPropagator()
 
 
 def code(text: object) -> str:
-    """`text`, if it looks like a code of ours."""
+    """Return `text` if it looks like a code of ours, else `other`."""
     return text if isinstance(text, str) and _CODE.fullmatch(text) else "other"
 
 
@@ -130,7 +130,7 @@ class Telemetry:
         return _Request(self, span, f"{span.get_span_context().trace_id:032x}")
 
     def note_request(self, method: str, route: str | None, status: int, seconds: float) -> dict[str, Any]:
-        """Count it; its labels."""
+        """Count a request; return its labels."""
         labels = {"method": method if method in METHODS else "other", "route": route or "none"}
         self._requests.record(seconds, {**labels, "status": str(status)})
         return labels
@@ -242,7 +242,7 @@ its own clock's skew."""
 
 
 def _detail(row: EntryRow, name: str) -> int:
-    """A number among the details of the entry's leaf; 0 if it has none."""
+    """Read a number from the details of the entry's leaf; 0 if there is none."""
     found = parse_leaf(row[_LEAF]).get("details", {}).get(name)  # type: ignore[arg-type]
     return found if isinstance(found, int) else 0
 
@@ -255,7 +255,7 @@ def _mark(span: Span, error: str) -> None:
 def _resource(process: str) -> Resource:
     found = Resource.create({"casevault.process": process})
     if not str(found.attributes[SERVICE_NAME]).startswith("unknown_service"):
-        return found  # OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it
+        return found  # OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES set it
     return found.merge(Resource({SERVICE_NAME: "casevault"}))
 
 

@@ -159,7 +159,7 @@ def test_tiles_of_before_are_the_cause_that_is_named_and_the_command_heals_them(
     found = bad(patient.examine())
     assert {*found} == {"log", "witness", "clock"}
     for line in ("log", "clock"):
-        assert "its store lacks tiles of the entries 1 to 2" in found[line]
+        assert "its store lacks tiles of the signed entries 1 to 2" in found[line]
         assert "casevault reconcile" in found[line]
         assert "is the clock running" not in found[line]
     assert run(["reconcile", "--state", str(patient.state), "--development", "--json"]) == 0
@@ -265,7 +265,7 @@ def test_cosigners_that_are_away_or_are_none(patient: Patient, start: Start) -> 
     found = bad(patient.examine(**{**told, "CASEVAULT_COSIGNERS": f"{asked},{away} https://127.0.0.1:9/"}))
     assert found["cosigners"] == "away.test/w: ConnectionRefusedError"
     status = 404
-    assert "answers 404" in bad(patient.examine(**told))["cosigners"]
+    assert "responds 404" in bad(patient.examine(**told))["cosigners"]
 
 
 def test_a_part_that_hangs_is_given_up_and_hides_nothing(patient: Patient) -> None:

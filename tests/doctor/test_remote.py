@@ -61,7 +61,7 @@ def test_a_sound_database_and_then_one_that_stopped(patient: Patient, postgres: 
     postgres.stop()
     found = bad(patient.examine())
     assert {*found} == {"database", "schema", "access", "reading", "witness", "clock", "time"}
-    assert "the database does not answer" in found["database"]
+    assert "the database does not respond" in found["database"]
 
 
 def test_a_database_that_could_lose_what_it_answered(patient: Patient) -> None:

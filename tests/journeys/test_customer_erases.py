@@ -92,7 +92,7 @@ def test_a_receipt_is_not_about_another_file(served: Served, sent: Sent, keys: P
     served.cli("receipts", "show", sent.bundle, "-o", receipt, "--keys", keys, who=OLGA)
     other.write_bytes(sent.file.read_bytes()[:-1] + b"\1")
     ran = served.cli("receipts", "verify", receipt, "--keys", keys, "--against", other)
-    assert ran.code == 1 and "not about" in ran.error
+    assert ran.code == 1 and "not for" in ran.error
 
 
 def test_who_answers_no_is_told_that_nothing_was_erased(

@@ -170,4 +170,4 @@ def test_a_range_that_cannot_be_kept_to_is_refused_before_anything_is_read(
 def test_a_refused_fetch_says_why(served: Served, granted: str, tmp_path: Path) -> None:
     served.cli("erase", "--bundle", granted, "--yes", who="operator:olga@contoso")
     ran = served.cli("fetch", granted, "-o", tmp_path / "out.bin", who=ALICE)
-    assert "erased" in ran.error and "the server answered" not in ran.error
+    assert "erased" in ran.error and "the server responded" not in ran.error

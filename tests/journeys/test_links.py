@@ -61,7 +61,7 @@ def test_a_stamps_own_link_names_its_trigger(served: Served) -> None:
 
 def test_what_cannot_be_a_link_is_one_line(served: Served, case: str) -> None:
     for words, said in (
-        (("issue",), "--case or --stamp"),
+        (("issue",), "exactly one of --case and --stamp"),
         (("issue", "--case", case, "--permissions", "wr"), "in this order"),
         (("issue", "--case", case, "--days", "731"), "731"),
         (("check", "--link", "https://elsewhere.example/x"), "(host)"),

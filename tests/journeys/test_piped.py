@@ -117,7 +117,7 @@ def test_a_pipe_whose_sender_ends_completes_nothing(
 def test_what_goes_with_a_file_does_not_go_with_a_pipe(
     served: Served, case: str, empty: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for words, said in ((("--connections", "3"), "with a file"), (("--no-digest",), "with a file")):
+    for words, said in ((("--connections", "3"), "need a file"), (("--no-digest",), "need a file")):
         ran = piped(served, monkeypatch, b"x", "--case", case, *words)
         assert ran.code == 2 and said in ran.error
     ran = served.cli("send", empty, "--case", case, "--name", "other.log", who=RACK)

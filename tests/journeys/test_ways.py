@@ -100,7 +100,7 @@ def test_a_link_is_enough_and_the_receipt_is_held_to_the_file(
     kept = tmp_path / "receipt.json"
     ran = by_link(served, issue()["url"], logs, "--keys", keys, "--receipt", kept)
     assert ran.code == 0, ran.err
-    assert "genuine: signed" in ran.json["checked"]
+    assert "holds: signed" in ran.json["checked"]
     (one,) = listed(served, case)
     assert (one["id"], one["file_name"], one["size"]) == (ran.json["bundle"], "logs.bin", SIZE)
     assert served.cli("receipts", "verify", kept, "--keys", keys).code == 0

@@ -1,6 +1,7 @@
 """The commands, a module for each group of them.
 
-access.py        Commands about bundles and who may read them: collections, claim, grants, consents, erasure.
+access.py        Commands about bundles and who is allowed to read them: collections, claim, grants, consents,
+                 erasure.
 audit.py         Commands for auditors: the entries, their export, checks that trust nobody; for administrators,
                  redaction.
 audit_replay.py  `casevault audit overdue` and `unaccounted`: findings from the log alone, by code that the service

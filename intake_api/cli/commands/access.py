@@ -1,4 +1,4 @@
-"""Commands about bundles and who may read them: collections, claim, grants, consents, erasure."""
+"""Commands about bundles and who is allowed to read them: collections, claim, grants, consents, erasure."""
 
 from __future__ import annotations
 

@@ -73,14 +73,16 @@ def _particulars(item: Item) -> Item:
     return item.get("particulars") or {}
 
 
-def _named(item: Item) -> Item:
+def _names_of_ids(item: Item) -> Item:
     """Return the service's names for an entry's ids; nothing from an older service."""
     return item.get("named") or {}
 
 
 def _who(item: Item) -> str:
     details = _particulars(item)
-    return str(details.get("name") or details.get("subject") or _named(item).get("actor") or item["actor"])
+    return str(
+        details.get("name") or details.get("subject") or _names_of_ids(item).get("actor") or item["actor"]
+    )
 
 
 ENTRY: tuple[Column, ...] = (
@@ -92,10 +94,10 @@ ENTRY: tuple[Column, ...] = (
         lambda item: f"{item['outcome']}: {item['reason']}" if item.get("reason") else item["outcome"],
     ),
     ("Actor", lambda item: f"{item['actor_kind']} {_who(item)}"),
-    ("Case", lambda item: _particulars(item).get("case_number") or _named(item).get("case")),
-    ("File", lambda item: _particulars(item).get("file_name") or _named(item).get("file_name")),
+    ("Case", lambda item: _particulars(item).get("case_number") or _names_of_ids(item).get("case")),
+    ("File", lambda item: _particulars(item).get("file_name") or _names_of_ids(item).get("file_name")),
     ("File inside", lambda item: _particulars(item).get("file")),
-    ("Why", lambda item: _particulars(item).get("reason") or _named(item).get("grant_reason")),
+    ("Why", lambda item: _particulars(item).get("reason") or _names_of_ids(item).get("grant_reason")),
 )
 IDS: tuple[Column, ...] = (
     ("Entry", "id"),

@@ -208,7 +208,7 @@ class _Found:
     @classmethod
     def of_walk(cls, verdict: Verdict, read: str) -> _Found:
         redacted = f"; the personal details of {verdict.redacted} were redacted" if verdict.redacted else ""
-        signed = _many(verdict.checkpoints, "signed checkpoint")
+        signed = _plural(verdict.checkpoints, "signed checkpoint")
         good = f"the log is sound: {verdict.leaves} {read}, {signed}{redacted}"
         problems = [problem.what for problem in verdict.problems]
         return cls(good, "the log is NOT what was signed", problems, public_log.as_json(verdict))
@@ -217,7 +217,7 @@ class _Found:
     def of_witness(cls, verdict: MirrorVerdict, place: str) -> _Found:
         walk = verdict.walk
         good = (
-            f"the log is sound and agrees with {place}: {walk.leaves} leaves, {_many(verdict.held, 'checkpoint')} "
+            f"the log is sound and agrees with {place}: {walk.leaves} leaves, {_plural(verdict.held, 'checkpoint')} "
             f"kept there, the newest of {verdict.kept}; {walk.leaves - verdict.kept} leaves are newer"
         )
         document = {
@@ -247,5 +247,5 @@ class _Found:
             raise CliError(f"{self.bad}: {self.problems[0]}{more}")
 
 
-def _many(count: int, what: str) -> str:
+def _plural(count: int, what: str) -> str:
     return f"{count} {what}" if count == 1 else f"{count} {what}s"

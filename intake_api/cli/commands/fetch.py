@@ -68,7 +68,7 @@ def fetch_whole(client: Client, bundle: str, output: Output) -> str:
             if file.tell() == length:
                 break
             try:
-                _rest(client, path, etag, file, output, done)
+                _fetch_rest(client, path, etag, file, output, done)
             except Unreachable as error:
                 if attempt == TRIES:
                     raise why_cut(client, bundle, str(error)) from None
@@ -79,7 +79,7 @@ def fetch_whole(client: Client, bundle: str, output: Output) -> str:
     return sha256
 
 
-def _rest(client: Client, path: str, etag: str, file: BinaryIO, output: Output, done: Progress) -> None:
+def _fetch_rest(client: Client, path: str, etag: str, file: BinaryIO, output: Output, done: Progress) -> None:
     start = file.tell()
     headers = {"Range": f"bytes={start}-", "If-Range": etag} if start else {}
     answer = client.call("GET", path, headers=headers, stream=True)

@@ -89,7 +89,7 @@ def show(
 )
 @with_json
 def verify(receipt: Path, keys: Path, against: Path | None, as_json: bool) -> None:
-    """Check a receipt offline: signature, entry, and that the entry stands in the signed log."""
+    """Check a receipt offline: signature, entry, and that the entry is in the signed log."""
     found = checked(read_receipt(receipt), read_keys(keys))
     if against is not None:
         said = (found.fields.get("size"), found.fields.get("sha256"))

@@ -30,7 +30,7 @@ _NAMED = 20
 HOUR = timedelta(hours=1)
 
 
-def _some(name: str) -> Column:
+def _count_and_names(name: str) -> Column:
     """Make a column that shows how many, and which."""
 
     def read(item: Item) -> str:
@@ -69,9 +69,9 @@ FOUND: tuple[Column, ...] = (
     _acts("lost"),
     _acts("repeated"),
     (_HEADERS["grants_ended"], "grants_ended"),
-    _some("erasing"),
-    _some("keyless"),
-    _some("unrecorded"),
+    _count_and_names("erasing"),
+    _count_and_names("keyless"),
+    _count_and_names("unrecorded"),
     (_HEADERS["erased"], "erased"),
     (_HEADERS["tiles_rebuilt"], "tiles_rebuilt"),
     (_HEADERS["without_witness_until"], "without_witness_until"),

@@ -224,6 +224,6 @@ def read_problem(answer: requests.Response) -> Mapping[str, Any]:
     document = _read(answer.content)
     said = {one.tag: (one.text or "").split("\n")[0] for one in (() if document is None else document)}
     text = said.get("AuthenticationErrorDetail") or said.get("Reason") or said.get("Message")
-    text = text or f"the server answered {answer.status_code} {answer.reason}"
+    text = text or f"the server responded {answer.status_code} {answer.reason}"
     refused = answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
     return {"detail": f"the upload link is refused: {text}" if refused else text, "type": code}

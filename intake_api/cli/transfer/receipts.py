@@ -37,7 +37,7 @@ def checked(document: Mapping[str, Any], keys: Keys, expected: str | None = None
 def words(found: Checked) -> str:
     """Say for a person what was checked of an intake receipt."""
     return (
-        f"genuine: signed, in the log as leaf {found.leaf_index} of {found.tree_size}, and for this very file"
+        f"holds: signed, in the log as leaf {found.leaf_index} of {found.tree_size}, and for this very file"
     )
 
 

@@ -100,16 +100,16 @@ def _settings_of_container(client: ContainerClient) -> Iterator[Finding]:
 def _probe(client: ContainerClient) -> Iterator[Finding]:
     """Write and delete a blob, and check the responses to both, and whether anything is left."""
     name = f"probe-{os.urandom(8).hex()}"
-    heard: dict[str, Mapping[str, str]] = {}
+    headers: dict[str, Mapping[str, str]] = {}
 
     def hear(response: PipelineResponse[Any, Any]) -> None:
-        heard[response.http_request.method] = response.http_response.headers
+        headers[response.http_request.method] = response.http_response.headers
 
     blob = client.get_blob_client(name)
     blob.upload_blob(b"", raw_response_hook=hear)
     blob.delete_blob(raw_response_hook=hear)
-    versioned = bool(heard["PUT"].get("x-ms-version-id"))
-    softly = heard["DELETE"].get("x-ms-delete-type-permanent", "true") == "false"
+    versioned = bool(headers["PUT"].get("x-ms-version-id"))
+    softly = headers["DELETE"].get("x-ms-delete-type-permanent", "true") == "false"
     if versioned:
         yield _VERSIONS
     elif softly:  # with versioning the header is false too, whatever the setting of soft delete
@@ -120,14 +120,14 @@ def _probe(client: ContainerClient) -> Iterator[Finding]:
 
 def time_there(service: BlobServiceClient, container: str) -> datetime:
     """Return the account's own time."""
-    heard: list[str] = []
+    dates: list[str] = []
 
     def hear(response: PipelineResponse[Any, Any]) -> None:
-        heard.append(response.http_response.headers["Date"])
+        dates.append(response.http_response.headers["Date"])
 
     with named_errors(f"the container {container} cannot be asked for the time"):
         service.get_container_client(container).get_container_properties(raw_response_hook=hear)
-    return parsedate_to_datetime(heard[-1])
+    return parsedate_to_datetime(dates[-1])
 
 
 def make_container(service: BlobServiceClient, name: str) -> None:

@@ -95,7 +95,7 @@ class AlignedFile:
             self._memories = deque(
                 _aligned_memory() for _ in range(MEMORIES)
             )  # the first is the one that fills
-            self._behind = BackgroundWriter("part-writer", MEMORIES - 1)
+            self._background = BackgroundWriter("part-writer", MEMORIES - 1)
         except BaseException:
             os.close(self._fd)
             raise
@@ -127,7 +127,7 @@ class AlignedFile:
         self._filled += length
         if self._filled >= CHUNK:
             full, rest = self._memories[0], self._filled - CHUNK
-            self._behind.start(lambda: self._write_out(full[:CHUNK]))
+            self._background.start(lambda: self._write_out(full[:CHUNK]))
             self._memories.rotate(
                 -1
             )  # the job that wrote this buffer out is done: the last but one was waited for
@@ -148,7 +148,7 @@ class AlignedFile:
 
     def flush(self) -> None:
         """Write the rest and make all of it durable. Nothing can be added afterwards."""
-        self._behind.settle()
+        self._background.settle()
         if self._direct:
             self._direct = self._set_direct(False)
         self._write_out(self._memories[0][: self._filled])
@@ -156,7 +156,7 @@ class AlignedFile:
         os.fdatasync(self._fd)
 
     def close(self) -> None:
-        self._behind.close()  # first: the descriptor's number may soon be another file's
+        self._background.close()  # first: the descriptor's number may soon be another file's
         self._memories.clear()
         os.close(self._fd)
 

@@ -41,7 +41,7 @@ class LocalKeyStore:
         make_private(folder)
 
     @contextmanager
-    def _turn(self) -> Iterator[int]:
+    def _lock_changes(self) -> Iterator[int]:
         """Lock out all others that change keys; yield the folder's descriptor, for fsync."""
         with open_folder(self._folder) as folder:
             fcntl.flock(folder, fcntl.LOCK_EX)
@@ -49,14 +49,14 @@ class LocalKeyStore:
 
     def put(self, bundle_id: str, wrapped: WrappedKey) -> None:
         key = self._folder / object_names.key_object(bundle_id)
-        with named_errors("a data key cannot be kept"), self._turn() as folder:
+        with named_errors("a data key cannot be kept"), self._lock_changes() as folder:
             self._refuse_destroyed(bundle_id)
             if key.exists():
                 raise KeyExists(f"bundle {bundle_id} has its data key already")
             self._write(bundle_id, wrapped, folder)
 
     def replace(self, bundle_id: str, wrapped: WrappedKey) -> None:
-        with named_errors("a data key cannot be replaced"), self._turn() as folder:
+        with named_errors("a data key cannot be replaced"), self._lock_changes() as folder:
             self._refuse_destroyed(bundle_id)
             try:
                 old = os.open(self._folder / object_names.key_object(bundle_id), os.O_RDWR | os.O_CLOEXEC)
@@ -88,7 +88,7 @@ class LocalKeyStore:
 
     def destroy(self, bundle_id: str) -> None:
         note = self._folder / object_names.key_destroyed(bundle_id)
-        with named_errors("a data key cannot be destroyed"), self._turn() as folder:
+        with named_errors("a data key cannot be destroyed"), self._lock_changes() as folder:
             note.touch(mode=0o600)
             os.fsync(folder)
             for name in (object_names.key_object(bundle_id), object_names.key_partial(bundle_id)):

@@ -181,14 +181,14 @@ class LocalObjectStore:
 
     def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
         kept = {Path(object_names.part_object(bundle_id, part_id)).name for part_id in part_ids}
-        with named_errors("a bundle cannot be completed"), self._turn(bundle_id):
+        with named_errors("a bundle cannot be completed"), self._lock_completion(bundle_id):
             found = set(self._names(bundle_id))
             if not kept <= found:
                 raise PartMissing(f"bundle {bundle_id} lacks {len(kept - found)} of its {len(kept)} parts")
             self._remove(bundle_id, found - kept)
 
     @contextmanager
-    def _turn(self, bundle_id: str) -> Iterator[None]:
+    def _lock_completion(self, bundle_id: str) -> Iterator[None]:
         """Lock out others that complete this bundle: with different lists each would remove what the other keeps."""
         with ExitStack() as held:
             with suppress(FileNotFoundError):  # nothing exists, so nobody removes anything

@@ -53,7 +53,7 @@ def test_a_call_that_changes_something_is_never_repeated(connect: Any, answer: A
             "no: size must be more",
             1,
         ),
-        (Answer(502, b"<html>"), "the server answered 502 Bad Gateway", 1),
+        (Answer(502, b"<html>"), "the server responded 502 Bad Gateway", 1),
         (Answer(200, b"<html>"), "the response is not JSON: is this a casevault service?", 1),
     ],
 )

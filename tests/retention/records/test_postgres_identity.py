@@ -104,7 +104,7 @@ def test_an_identity_that_cannot_be_had_is_a_database_that_cannot_be_reached(
     identity: Identity, engine: Engine
 ) -> None:
     identity.token = None
-    with pytest.raises(OperationalError, match=r"cannot be had \(ClientAuthenticationError\)") as caught:
+    with pytest.raises(OperationalError, match=r"is unavailable \(ClientAuthenticationError\)") as caught:
         engine.connect()
     assert "eyJ" not in f"{caught.getrepr(showlocals=False)}"
 

@@ -253,7 +253,7 @@ def test_a_block_whose_record_may_have_been_made_is_kept(world: World) -> None:
     world.open_case()
     by = through(world)
     silent = but(world, records=SilentRecords(world.custody.records, staged_blocks)).custody
-    with pytest.raises(Unavailable, match="fell silent"):
+    with pytest.raises(Unavailable, match="stopped responding"):
         stage(dataclasses.replace(by, custody=silent), "AA", b"abc")
     assert block_list.list_blocks(by, NAME).uncommitted == [("AA", 3)]
     bundle = commit(by, "AA")
