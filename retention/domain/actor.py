@@ -1,4 +1,4 @@
-"""Who acts, as custody sees it.
+"""The caller, as custody sees it.
 
 A door turns a token (or the timer) into an Actor; custody's rules look at nothing else. The id is opaque and may
 stand in the audit leaves; names and addresses are particulars and stand beside them.
@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What a caller may be; the values are the claim values that an issuer sends."""
+    """The roles of a caller; the values are the claim values that an issuer sends."""
 
     ADMINISTRATOR = "CaseVault.Administrator"
     OPERATOR = "CaseVault.Operator"
@@ -30,13 +30,13 @@ OURS_ALONE = frozenset({Role.CLOCK, Role.UPLOAD_LINK})
 
 NO_ROLE = "no-role"
 WITHHELD: Mapping[str, str] = {
-    "directory-unknown": "the directory that your token names is no registered customer's; have the service's "
+    "directory-unknown": "the directory in your token belongs to no registered customer; have the service's "
     "administrator register it, or the issuer name another",
-    "directory-missing": "your token names no customer's directory; have the issuer put it there",
+    "directory-missing": "your token names no customer directory; have the issuer add it",
     NO_ROLE: "your token grants no role of this service; have the issuer assign you one",
-    "partner-missing": "your token names no partner; have the issuer put your company there",
+    "partner-missing": "your token names no partner; have the issuer add your company",
 }
-"""Why a role that a token carries is not held, or that it carries none: the reason's code, and what to do."""
+"""Why the service withholds a role in a token, or why the token has none: reason code -> what to do."""
 
 KIND_OF_ROLE: Mapping[Role, str] = {
     Role.CLOCK: "clock",
@@ -46,7 +46,7 @@ KIND_OF_ROLE: Mapping[Role, str] = {
     Role.AUDITOR: "auditor",
     Role.STAMP: "stamp",
     Role.OPERATOR: "operator",
-    Role.SUPPORT_ENGINEER: "engineer",  # whoever is both acts as one of ours: no consent is asked for
+    Role.SUPPORT_ENGINEER: "engineer",  # somebody with both roles acts as one of ours: no consent needed
     Role.PARTNER_ENGINEER: "partner",
 }
 
@@ -55,10 +55,10 @@ KIND_OF_ROLE: Mapping[Role, str] = {
 class Actor:
     """One caller.
 
-    `tenant` is the customer that the token itself names: an operator has one always. `stamp` is set for a stamp's own
-    identity, `partner` for a partner's engineer; `company` is that company's opaque id, and set for who acts for it, so
-    not for one who is also ours. `withheld` are roles that the token carries and that are not held,
-    because it does not say for whom: each with its reason, of `WITHHELD`.
+    `tenant` is the customer named by the token itself; an operator always has one. `stamp` is set for a stamp's own
+    identity, `partner` for a partner's engineer; `company` is that company's opaque id, set only for somebody acting
+    for it, so not for a partner's engineer who is also ours. `withheld` maps the roles in the token that it does not
+    tie to anybody, and that are therefore not held, to their reason in `WITHHELD`.
     """
 
     id: str
@@ -71,12 +71,12 @@ class Actor:
     particulars: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def has(self, *roles: Role) -> bool:
-        """True when the actor holds any of `roles`."""
+        """Return True if the actor holds any of `roles`."""
         return not self.roles.isdisjoint(roles)
 
     @property
     def kind(self) -> str:
-        """The word for this actor in an entry: that of its most telling role, held or else withheld."""
+        """This actor's word in an entry: that of its most specific role, held or else withheld."""
         words = [
             KIND_OF_ROLE[role]
             for held in (self.roles, self.withheld)

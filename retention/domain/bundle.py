@@ -1,12 +1,12 @@
-"""A bundle's life, and what makes a collection acceptable.
+"""A bundle's life, and the rules for an acceptable collection.
 
 States:
-  staging   -> receiving       blocks arrive in any order; the list of them is committed, which tells the size
+  staging   -> receiving       blocks arrive in any order; committing their list fixes the size
   receiving -> received        the last byte is durable (completion); waiting for the read-back
   received  -> complete        read back, opened and hashed: the intake receipt is signed
-  received  -> damaged         the read-back found other bytes than were sealed or announced; never readable
+  received  -> damaged         the read-back found other bytes than were sealed or declared; never readable
   complete  -> damaged         a read or the scrubbing found other bytes than were sealed, twice; not readable
-  damaged   -> complete        the scrubbing found what was sealed and had been complete again (a store was restored)
+  damaged   -> complete        the scrubbing found the sealed bytes of a once complete bundle again (restored store)
   any of these -> erasing      the deadline, a request, an expiry or a termination; no way back
   erasing   -> erased          the data key is destroyed, absence is proven; the tombstone stays
 
@@ -54,7 +54,7 @@ STATUSES: Mapping[str, tuple[BundleState, ...]] = {
     "erasing": (BundleState.ERASING,),
     "erased": (BundleState.ERASED,),
 }
-"""What a list is narrowed by: every state under the word that people are shown for it."""
+"""Filter values for lists: the word shown to people -> the states it covers."""
 
 TRANSITIONS: Mapping[BundleState, frozenset[BundleState]] = {
     BundleState.STAGING: frozenset({BundleState.RECEIVING, BundleState.ERASING}),
@@ -68,7 +68,7 @@ TRANSITIONS: Mapping[BundleState, frozenset[BundleState]] = {
 
 
 def step(state: BundleState, to: BundleState) -> BundleState:
-    """`to`, when a bundle may go there from `state`; Conflict otherwise."""
+    """Return `to` if a bundle can go there from `state`; Conflict otherwise."""
     if to not in TRANSITIONS[state]:
         raise Conflict(f"a bundle that is {state} cannot become {to}", reason=f"bundle-{state}")
     return to
@@ -109,23 +109,23 @@ MAX_FILE_NAME = 255
 
 @dataclass(frozen=True, slots=True)
 class Triggers:
-    """The FaultIdTypes that may trigger a proactive collection: the alert table, and prefixes of hidden events."""
+    """The FaultIdTypes allowed to trigger a proactive collection: the alert table, and prefixes of hidden events."""
 
     titles: Mapping[str, str]
     prefixes: Sequence[str] = ()
 
     def knows(self, trigger: str) -> bool:
-        """True when `trigger` is in the table or under an allowed prefix."""
+        """Return True if `trigger` is in the table or under an allowed prefix."""
         return trigger in self.titles or any(trigger.startswith(p) and trigger != p for p in self.prefixes)
 
 
 def check_collection(collection: Collection, triggers: Triggers, max_size: int, now: datetime) -> None:
-    """Invalid, naming every field that is wrong, unless `collection` is acceptable at `now`."""
+    """Raise Invalid, naming every wrong field, unless `collection` is acceptable at `now`."""
     _refuse({**_size_errors(collection, max_size), **_errors(collection, triggers, now)})
 
 
 def check_unsized(collection: Collection, triggers: Triggers, now: datetime) -> None:
-    """The same for one whose bytes come before its size is known; the size is checked when it is."""
+    """Check a collection whose size is not known yet, all but the size: that is checked once it is known."""
     _refuse(_errors(collection, triggers, now))
 
 
@@ -146,9 +146,9 @@ def _refuse(errors: Mapping[str, str]) -> None:
 
 def _size_errors(c: Collection, max_size: int) -> dict[str, str]:
     if c.size < 0:
-        return {"size": "must not be negative"}
+        return {"size": f"must not be negative, but is {c.size}"}
     if c.size > max_size:
-        return {"size": f"must not be more than {max_size} bytes"}
+        return {"size": f"must be at most {max_size} bytes, but is {c.size}"}
     return {}
 
 
@@ -173,16 +173,19 @@ def _window_errors(c: Collection, now: datetime) -> dict[str, str]:
         errors["logs_start"] = "must be before logs_end"
     for field in ("logs_end", "time_collected"):
         if getattr(c, field) > now + CLOCK_SKEW:
-            errors[field] = f"must not be in the future (now is {now.isoformat()}; check the stamp's clock)"
+            errors[field] = (
+                f"must not be in the future, but is {getattr(c, field).isoformat()} "
+                f"(now is {now.isoformat()}; check the stamp's clock)"
+            )
     if c.send_logs_now and not errors:
         errors |= _send_now_errors(c)
     return errors
 
 
 def _send_now_errors(c: Collection) -> dict[str, str]:
-    """'Send logs now': one to four hours within the last week."""
+    """Check a 'Send logs now' window: one to four hours within the last week."""
     if c.type is not CollectionType.ON_DEMAND:
-        return {"send_logs_now": "goes with type on-demand only"}
+        return {"send_logs_now": f"needs type on-demand, not {c.type}"}
     if not SEND_NOW_SHORTEST <= c.logs_end - c.logs_start <= SEND_NOW_LONGEST:
         return {"logs_end": "must be 1 to 4 hours after logs_start for 'Send logs now'"}
     if c.time_collected - c.logs_start > SEND_NOW_REACH:
@@ -192,7 +195,7 @@ def _send_now_errors(c: Collection) -> dict[str, str]:
 
 def _trigger_errors(c: Collection, triggers: Triggers) -> dict[str, str]:
     if c.type is CollectionType.ON_DEMAND:
-        return {} if c.trigger is None else {"trigger": "goes with type proactive only"}
+        return {} if c.trigger is None else {"trigger": f"needs type proactive, not {c.type}"}
     if c.trigger is None or not triggers.knows(c.trigger):
         known = ", ".join([*triggers.titles, *(f"{p}*" for p in triggers.prefixes)])
         return {"trigger": f"must be a known FaultIdType, one of: {known}"}

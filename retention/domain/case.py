@@ -2,10 +2,10 @@
 
 Rules:
 - A case is open or closed. It is opened once, then closed and reopened any number of times.
-- Each event has the time when it took effect (`effective_at`) and the time when we heard (`recorded_at`).
-  A close may be heard late; what counts is when the case closed, never when we heard.
-- No event takes effect in the future, nor before the event that precedes it.
-- Grants can be given, and bundles claimed, only while the case is open. Bundles may arrive after it closed.
+- Each event has the time when it took effect (`effective_at`) and the time when we heard of it (`recorded_at`).
+  We may hear of a close late; what counts is when the case closed, never when we heard.
+- No event takes effect in the future, or before the event that precedes it.
+- Grants can be given, and bundles claimed, only while the case is open. Bundles can still arrive after it has closed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TRANSITIONS: Mapping[tuple[CaseState | None, CaseEventKind], CaseState] = {
     (CaseState.OPEN, CaseEventKind.CLOSED): CaseState.CLOSED,
     (CaseState.CLOSED, CaseEventKind.REOPENED): CaseState.OPEN,
 }
-"""Every allowed step; what is not listed is a Conflict."""
+"""Every allowed step; any other is a Conflict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class CaseEvent:
 
 
 def state_after(history: Sequence[CaseEvent]) -> CaseState | None:
-    """The state that `history` (in order) leads to; None before it was opened."""
+    """Return the state that `history` (in order) leads to; None before the case is opened."""
     state: CaseState | None = None
     for event in history:
         state = step(state, event.kind)
@@ -62,7 +62,7 @@ def state_after(history: Sequence[CaseEvent]) -> CaseState | None:
 
 
 def step(state: CaseState | None, kind: CaseEventKind) -> CaseState:
-    """The state after `kind` happens in `state`; an unlisted step is a Conflict."""
+    """Return the state after `kind` happens in `state`; an unlisted step is a Conflict."""
     try:
         return TRANSITIONS[state, kind]
     except KeyError:
@@ -74,11 +74,11 @@ def step(state: CaseState | None, kind: CaseEventKind) -> CaseState:
 def next_event(
     history: Sequence[CaseEvent], kind: CaseEventKind, effective_at: datetime, now: datetime
 ) -> CaseEvent:
-    """The event to add to `history`, or why it cannot be (Conflict, Invalid)."""
+    """Return the event to add to `history`; Conflict or Invalid if it cannot happen."""
     step(state_after(history), kind)
     if effective_at > now:
         raise Invalid(
-            f"a case cannot be {kind} in the future",
+            f"a case cannot be {kind} in the future, at {effective_at.isoformat()}",
             {f"{kind}_at": f"must not be later than now ({now.isoformat()})"},
         )
     if history and effective_at < history[-1].effective_at:
@@ -91,7 +91,7 @@ def next_event(
 
 
 def check_number(number: str, pattern: str = NUMBER_PATTERN) -> str:
-    """`number` when it is a case number; Invalid otherwise."""
+    """Return `number` if it is a case number; Invalid otherwise."""
     if not re.fullmatch(pattern, number, re.ASCII):
         raise Invalid(
             "this is not a case number",

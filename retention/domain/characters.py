@@ -1,8 +1,8 @@
-"""Which characters a text from outside may hold: it is stored, logged, and shown to others as it is. Pure.
+"""The characters allowed in text from outside, which is stored, logged and shown to others unchanged. Pure.
 
 - Plain (reasons, names, claims): no controls, no lone surrogates, no line or paragraph separators, and nothing that
-  turns the direction of what stands behind it (Unicode's Bidi_Control, UAX #9): a reason reads as it was written.
-- Visible (names of files and blobs): besides, no character that shows nothing, or means nothing to everybody.
+  changes the direction of the text after it (Unicode's Bidi_Control, UAX #9): a reason reads as it was written.
+- Visible (names of files and blobs): in addition, no invisible, unassigned or private-use character.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ _NOT_VISIBLE = _NOT_PLAIN | {"Cf", "Co", "Cn"}
 
 
 def is_plain(text: str, allowed: str = "") -> bool:
-    """Whether the text reads as it is written; `allowed` are controls that it may hold all the same."""
+    """Tell whether the text reads as written; the controls in `allowed` are accepted too."""
     return all(c in allowed or not _is_odd(c) for c in text)
 
 
 def is_visible(text: str) -> bool:
-    """Whether every character can be kept, shown and written into a document."""
+    """Tell whether every character can be stored, shown and written into a document."""
     return not any(unicodedata.category(c) in _NOT_VISIBLE for c in text)
 
 
 def escaped(text: str) -> str:
-    r"""The text with what is not plain spelled out, like `\u202e`."""
+    r"""Return the text with every character that is not plain spelled out, like `\u202e`."""
     return "".join(c.encode("unicode_escape").decode("ascii") if _is_odd(c) else c for c in text)
 
 

@@ -3,13 +3,13 @@
 Rules:
 - The case closed: close + 90 days exactly, UTC. Reopening cancels; the next close starts anew.
 - A bundle that arrives after the close shares the case's deadline.
-- A bundle moved between cases takes the earlier deadline of the two: the deadline it had when it left stays its cap.
+- A bundle moved between cases takes the earlier of the two deadlines: the one it had when it left stays its cap.
 - An open case keeps its bundles (a cap still counts).
 - A bundle without a case: receipt + 90 days. Once a case claims it, the case's clock alone counts.
 - No legal hold exists: 90 days is a maximum, and the bundle is due AT the deadline, not after it.
-- An unfinished upload expires a lifetime after the log was last told of bytes of it (7 days), and at the longest a
-  fixed time after its creation (30 days). So the log alone tells when, and its entries are bounded: while bytes come,
-  it is told once in a step of the lifetime.
+- An unfinished upload expires one lifetime (7 days) after the log's last entry of bytes received for it, and at most a
+  fixed time (30 days) after its creation. So the log alone tells when. The number of entries is bounded: while bytes
+  arrive, one is written per step of the lifetime.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from retention.domain.case import CaseEvent, CaseEventKind
 
 RETENTION = timedelta(days=90)
 TOLD_IN_A_LIFETIME = 24
-"""How often, at most, the log is told in an upload's lifetime that bytes of one request still come."""
+"""The most entries written in an upload's lifetime for the bytes of one request that is still running."""
 
 
 class Reason(StrEnum):
@@ -37,10 +37,10 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BundleHistory:
-    """All that the deadline depends on.
+    """Everything the deadline depends on.
 
-    `received_at` is when the last byte was received, or when the upload was created while it still runs; `case` is the
-    history of the case that holds the bundle now (None: no case claimed it); `cap` is the deadline it left a case with.
+    `received_at` is when the last byte was received or, while the upload runs, when it was created; `case` is the
+    history of the case that holds the bundle now (None: unclaimed); `cap` is the deadline it left a case with.
     """
 
     received_at: datetime
@@ -50,7 +50,7 @@ class BundleHistory:
 
 @dataclass(frozen=True, slots=True)
 class Keep:
-    """The data stays; `due` is when that would end as things stand (None: no clock runs)."""
+    """Keep the data; `due` is the deadline as things stand (None: no clock runs)."""
 
     reason: Reason
     due: datetime | None
@@ -58,20 +58,20 @@ class Keep:
 
 @dataclass(frozen=True, slots=True)
 class Erase:
-    """The data must go; it was due at `due`."""
+    """Erase the data, which was due at `due`."""
 
     reason: Reason
     due: datetime
 
 
 def case_deadline(case: Sequence[CaseEvent]) -> datetime | None:
-    """The deadline of a case's data; None while it is open."""
+    """Return the deadline of a case's data; None while the case is open."""
     last = case[-1] if case else None
     return last.effective_at + RETENTION if last and last.kind is CaseEventKind.CLOSED else None
 
 
 def due(history: BundleHistory) -> tuple[datetime | None, Reason]:
-    """The deadline of a bundle and the rule that sets it."""
+    """Return a bundle's deadline and the rule that sets it."""
     if history.case is None:
         return history.received_at + RETENTION, Reason.UNCLAIMED
     of_case = case_deadline(history.case)
@@ -81,7 +81,7 @@ def due(history: BundleHistory) -> tuple[datetime | None, Reason]:
 
 
 def decide(history: BundleHistory, now: datetime) -> Keep | Erase:
-    """Keep or erase at `now`."""
+    """Decide whether to keep or erase the bundle at `now`."""
     at, reason = due(history)
     return Erase(reason, at) if at is not None and now >= at else Keep(reason, at)
 
@@ -89,16 +89,15 @@ def decide(history: BundleHistory, now: datetime) -> Keep | Erase:
 def upload_expiry(
     created_at: datetime, told_at: datetime, lifetime: timedelta, longest: timedelta
 ) -> datetime:
-    """Until when an upload is kept whose bytes the log was last told of at `told_at`; at first, its creation."""
+    """Return until when an upload is kept; `told_at` is its last entry of bytes received, at first its creation."""
     return min(told_at + lifetime, created_at + longest)
 
 
 def must_tell(expires_at: datetime, told_now: datetime, lifetime: timedelta) -> bool:
-    """Whether bytes that come are told to the log before their request ends: `told_now` is what that makes of the
-    expiry `expires_at`."""
+    """Tell whether received bytes need an entry before their request ends: it would move `expires_at` to `told_now`."""
     return told_now - expires_at >= lifetime / TOLD_IN_A_LIFETIME
 
 
 def cap_after_move(left: BundleHistory) -> datetime | None:
-    """The cap that a bundle takes along when it leaves a case for another; from no case it takes none."""
+    """Return the cap that a bundle takes along when it leaves a case for another; None if no case held it."""
     return None if left.case is None else due(left)[0]

@@ -1,8 +1,8 @@
-"""What custody can answer instead of doing what was asked.
+"""The refusals and failures of custody.
 
 Rules:
 - An error carries a stable machine `code`, a sentence for a person (what was wrong, what to do), and facts
-  that are safe to show. It knows nothing of HTTP or of the command line: each door has its own table.
+  that are safe to show. It knows nothing of HTTP or the command line: each door has its own table.
 - No error text holds key material, a token, or another tenant's facts.
 """
 
@@ -14,7 +14,7 @@ from typing import ClassVar
 
 
 class CustodyError(Exception):
-    """Base of all refusals and failures that a caller may be told about."""
+    """Base of all refusals and failures that a caller can be told of."""
 
     code: ClassVar[str] = "custody-error"
 
@@ -24,25 +24,25 @@ class CustodyError(Exception):
         self.reason = reason
         self.facts: Mapping[str, object] = facts
         self.again_after: timedelta | None = None
-        """Set when this caller has been refused so often that it ought to wait."""
+        """Set when this caller has been refused so often that it should wait."""
         self.entered = False
-        """Whether the log has an entry of it, or counts it."""
+        """Whether the log has an entry of this error, or counts it."""
 
 
 class NotFound(CustodyError):
-    """There is no such thing, or the caller may not know that there is (another tenant's)."""
+    """No such thing, or one that the caller is not allowed to know of (another tenant's)."""
 
     code = "not-found"
 
 
 class Refused(CustodyError):
-    """The caller is known and may not do this; `reason` says why, and an entry was written (P3)."""
+    """A known caller is not allowed to do this; `reason` says why, and an entry was written (P3)."""
 
     code = "refused"
 
 
 class Invalid(CustodyError):
-    """The request breaks a rule of the thing itself; `errors` names the fields."""
+    """A request that breaks a rule of the thing itself; `errors` names the fields."""
 
     code = "invalid"
 
@@ -52,50 +52,50 @@ class Invalid(CustodyError):
 
 
 class Conflict(CustodyError):
-    """The thing is not in a state that allows this; `reason` says which."""
+    """A thing whose state does not allow this; `reason` says which state."""
 
     code = "conflict"
 
 
 class OffsetMismatch(CustodyError):
-    """An upload was continued at another offset than the one that is kept."""
+    """An attempt to continue an upload at an offset other than the recorded one."""
 
     code = "offset-mismatch"
 
     def __init__(self, expected: int) -> None:
         super().__init__(
-            f"the upload continues at offset {expected}; ask for the offset and go on there", offset=expected
+            f"the upload stands at offset {expected}: ask for the offset and continue there", offset=expected
         )
         self.expected = expected
 
 
 class TakenOver(CustodyError):
-    """Another request took this upload over; this one keeps what it had recorded and stops."""
+    """Another request took over this upload; this one keeps what it had recorded and stops."""
 
     code = "upload-taken-over"
 
 
 class TooLarge(CustodyError):
-    """More bytes than were declared, or than a bundle may have."""
+    """More bytes than were declared, or than a bundle is allowed to have."""
 
     code = "too-large"
 
 
 class QuotaExceeded(CustodyError):
-    """A stamp's or a case's quota has no room for a bundle of this size; an entry was written (P3)."""
+    """A stamp's or case's quota without room for a bundle of this size; an entry was written (P3)."""
 
     code = "quota-exceeded"
 
     def __init__(self, of: str, *, left: int, size: int) -> None:
         super().__init__(
-            f"the {of}'s quota has room for {left} more bytes, not for {size}; what is erased makes room",
+            f"the {of}'s quota has room for {left} more bytes, not for {size}; erase bundles to make room",
             reason=f"{of}-quota",
             left=left,
         )
 
 
 class Erased(CustodyError):
-    """The bundle is gone or going; only its tombstone answers (P7)."""
+    """An erased bundle, or one being erased; only its tombstone can be read (P7)."""
 
     code = "erased"
 
@@ -111,27 +111,30 @@ class Erased(CustodyError):
 
 
 class Damaged(CustodyError):
-    """What is stored of the bundle is not what was sealed: found twice, and recorded (P1)."""
+    """A bundle whose stored bytes are not the sealed ones: found twice, and recorded (P1)."""
 
     code = "seal-broken"
 
     def __init__(self, bundle: str) -> None:
         super().__init__(
-            "what is stored of this bundle is not what was sealed; nothing more of it is shown, and it is recorded as "
-            "damaged: have it sent again",
+            f"the stored bytes of bundle {bundle} are not those that were sealed; no more of it is shown, and it is "
+            "recorded as damaged: have it sent again",
             reason="bundle-damaged",
             bundle=bundle,
         )
 
 
 class Unavailable(CustodyError):
-    """A part that custody needs does not answer; nothing was done, try again later."""
+    """A dependency of custody that does not respond; nothing was done, try again later."""
 
     code = "unavailable"
 
 
 class Passing(Unavailable):
-    """The store gave something else than was sealed, and what was sealed when it was asked again."""
+    """A store that returned other bytes than were sealed, and the sealed ones when asked again."""
 
     def __init__(self) -> None:
-        super().__init__("the store erred for a moment; nothing is damaged, try again", reason="store")
+        super().__init__(
+            "the store returned wrong bytes once and right ones after; nothing is damaged, try again",
+            reason="store",
+        )

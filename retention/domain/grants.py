@@ -1,14 +1,14 @@
-"""Who may read what, until when (P2, P6). Denial is a value with a reason; the unknown is denied.
+"""Who is allowed to read what, until when (P2, P6). Denial is a value with a reason; the unknown is denied.
 
 Rules:
-- A grant is the only key to `open`. It is given by an engineer to themselves, for one case that is open and that they
-  are assigned to, with a real reason, for 15 minutes to 24 hours.
+- A grant is the only key to `open`. Engineers give it to themselves, for one open case that they are assigned to, with
+  a real reason, for 15 minutes to 24 hours.
 - A partner's grant also needs a live consent for that case and that partner; it cannot outlive the consent. Each bundle
-  is opened under a live consent that covers it, the grant's own or another, and until that one ends.
+  is opened under a live consent that covers it, the grant's own or another, and until that consent ends.
 - Closing the case, unassigning, revoking the grant or the consent, and erasing end a grant at once.
   Nothing extends one.
 - `Allowed` is made here and nowhere else, and `open` takes nothing less: a route cannot forget the check.
-- Nothing that a grant allows writes.
+- A grant allows no writing.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from retention.domain.case import CaseState
 
 DEFAULT_DURATION, SHORTEST, LONGEST = timedelta(hours=8), timedelta(minutes=15), timedelta(hours=24)
 CLOCKS_APART = timedelta(minutes=5)
-"""How far the clocks of two processes may be apart."""
-MIN_REASON_CHARACTERS, MAX_REASON_CHARACTERS = 8, 1000
+"""The most by which the clocks of two processes can differ."""
+MIN_REASON_CHARACTERS, MIN_DIFFERENT_CHARACTERS, MAX_REASON_CHARACTERS = 8, 4, 1000
 
 _MADE_HERE = object()
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """No; `reason` is a stable code, `message` says what to do."""
+    """A denial; `reason` is a stable code, `message` says what to do."""
 
     reason: str
     message: str
@@ -40,14 +40,14 @@ class Denied:
 
 PARTNERS_NEED = "a partner's engineer needs both: the case system's assignment and the customer's consent"
 NOT_ASSIGNED = Denied("not-assigned", "you are not assigned to this case; have the case system assign you")
-"""Also what an engineer is told of a case that there is not: which numbers there are is not theirs to know."""
+"""Also the denial for a case that does not exist: an engineer is not to learn which numbers do."""
 
 NOT_COVERED = Denied("no-consent", "the customer's consent does not cover this bundle, or has ended")
 
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """A customer's consent that one partner may see a case: all of it, or the bundles in `scope`."""
+    """A customer's consent for one partner to see a case: all of it, or the bundles in `scope`."""
 
     id: str
     case: str
@@ -57,13 +57,13 @@ class Consent:
     revoked_at: datetime | None = None
 
     def is_live(self, now: datetime) -> bool:
-        """True until it expires or is revoked."""
+        """Return True until the consent expires or is revoked."""
         return self.revoked_at is None and now < self.expires_at
 
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A read-only, time-boxed access of one actor to one case."""
+    """One actor's read-only, time-boxed access to one case."""
 
     id: str
     case: str
@@ -73,13 +73,13 @@ class Grant:
     consent: str | None = None
 
     def is_live(self, now: datetime) -> bool:
-        """True until it expires or ends. One that would last longer than any may is of a clock that was ahead."""
+        """Return True until it expires or ends. A grant beyond the longest allowed came from a clock that was ahead."""
         return self.ended_at is None and now < self.expires_at <= now + LONGEST + CLOCKS_APART
 
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """What the rules need to know of a case and this actor's standing in it."""
+    """The facts the rules need: a case, and this actor's standing in it."""
 
     case: str
     state: CaseState
@@ -90,7 +90,7 @@ class CaseFacts:
 class Allowed:
     """Permission to open one bundle under one grant; only `decide_open` makes it.
 
-    `consent` is the one that covers the bundle; None for the service's own engineers, who need none.
+    `consent` covers the bundle; it is None for the service's own engineers, who need none.
     """
 
     __slots__ = ("actor", "bundle", "case", "consent", "grant", "until")
@@ -129,23 +129,24 @@ class Allowed:
         raise TypeError("Allowed is made by retention.domain.grants only: no class can pass for it")
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise TypeError("what is allowed does not change")
+        raise TypeError("Allowed cannot be changed")
 
     def __reduce__(self) -> tuple[Any, ...]:
         raise TypeError("Allowed cannot be copied or stored: it holds for one read")
 
 
 def check_reason(reason: str) -> Denied | None:
-    """None for a real reason; "." or "aaaaaaaa" is not one."""
+    """Return None for a real reason, else the denial; "." or "aaaaaaaa" is not a real one."""
     letters = [c for c in reason if c.isalnum()]
     if (
         len(letters) < MIN_REASON_CHARACTERS
-        or len({c.lower() for c in letters}) < 4
+        or len({c.lower() for c in letters}) < MIN_DIFFERENT_CHARACTERS
         or len(reason) > MAX_REASON_CHARACTERS
     ):
         return Denied(
             "reason-missing",
-            f"say why, in {MIN_REASON_CHARACTERS} to {MAX_REASON_CHARACTERS} characters",
+            f"give a reason with at least {MIN_REASON_CHARACTERS} letters or digits, {MIN_DIFFERENT_CHARACTERS} "
+            f"different ones, and at most {MAX_REASON_CHARACTERS} characters (this one has {len(reason)})",
         )
     return None
 
@@ -153,9 +154,11 @@ def check_reason(reason: str) -> Denied | None:
 def decide_grant(
     actor: Actor, facts: CaseFacts, reason: str, duration: timedelta, now: datetime
 ) -> tuple[datetime, Consent | None] | Denied:
-    """The expiry (and the consent that carries it) of the grant that `actor` asks for, or why not."""
+    """Return the expiry of the grant that `actor` asks for, with the consent it rests on; or the denial."""
     if not SHORTEST <= duration <= LONGEST:
-        return Denied("duration-out-of-range", "ask for 15 minutes to 24 hours")
+        return Denied(
+            "duration-out-of-range", f"a grant cannot last {duration}: ask for 15 minutes to 24 hours"
+        )
     denied = check_reason(reason) or _check_standing(actor, facts)
     if denied:
         return denied
@@ -186,7 +189,7 @@ def _check_standing(actor: Actor, facts: CaseFacts) -> Denied | None:
 def live_consent(
     consents: Sequence[Consent], case: str, partner: str | None, now: datetime
 ) -> Consent | None:
-    """The live consent for `case` and `partner` that lasts longest, if any."""
+    """Return the longest-lasting live consent for `case` and `partner`, if any."""
     live = [
         c
         for c in consents
@@ -203,7 +206,7 @@ def decide_open(
     grants: Sequence[Grant],
     now: datetime,
 ) -> Allowed | Denied:
-    """May `actor` open `bundle` (in `state`, held by the case of `facts`) at `now`?"""
+    """Decide whether `actor` is allowed to open `bundle` (in `state`, held by the case of `facts`) at `now`."""
     if facts is None:
         return Denied("unclaimed", "no case has claimed this bundle; claim it for a case you are assigned to")
     standing = _check_standing(actor, facts)
@@ -220,9 +223,9 @@ def decide_open(
             if state is not BundleState.COMPLETE:
                 return Denied(
                     f"bundle-{state}",
-                    "what is stored is not what was announced, or not what was sealed: have it sent again"
+                    "the bundle is damaged: its stored bytes are not those declared or sealed; have it sent again"
                     if state is BundleState.DAMAGED
-                    else "the bundle is not complete: it can be read once it is received and verified",
+                    else f"the bundle is not complete ({state}): it can be read once it is received and verified",
                 )
             return Allowed(
                 _MADE_HERE, actor=actor, case=facts.case, bundle=bundle, grant=grant, consent=consent
@@ -233,9 +236,9 @@ def decide_open(
 def _covering(
     grant: Grant, actor: Actor, facts: CaseFacts, bundle: str, now: datetime
 ) -> Consent | Denied | None:
-    """The consent under which `grant` reads the bundle (P6); None where it needs none, or why it does not.
+    """Return the consent under which `grant` reads the bundle (P6); None if it needs none; or the denial.
 
-    A partner's grant rests on its own consent; how far it reaches, all live consents say that cover the bundle.
+    A partner's grant rests on its own consent; which bundles it reaches depends on all the live consents.
     """
     if grant.consent is None:
         return None if actor.has(Role.SUPPORT_ENGINEER) else NOT_COVERED

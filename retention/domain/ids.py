@@ -1,7 +1,7 @@
 """Opaque ids: three letters for the kind, an underscore, 130 random bits in base32.
 
-Nothing can be read out of an id, so audit leaves may hold it for ever.
-Names that others gave (an issuer's subjects and directories, companies) are kept and compared in one spelling.
+An id reveals nothing, so audit leaves can hold it for ever.
+Names given by others (an issuer's subjects and directories, companies) are stored and compared in one spelling.
 A confirmation number is for people on the telephone: sixteen digits, the last a Luhn check digit.
 """
 
@@ -34,13 +34,13 @@ class Kind(StrEnum):
 
 
 def new_id(kind: Kind) -> str:
-    """A fresh id, e.g. `bun_` and 26 characters of a-z and 2-7."""
+    """Make a new id, e.g. `bun_` and 26 characters of a-z and 2-7."""
     number = secrets.randbits(130)
     return f"{kind.value}_{''.join([_PAIRS[number >> shift & 1023] for shift in range(0, 130, 10)])}"
 
 
 def one_spelling(name: str) -> str:
-    """What an issuer or a customer calls somebody, in Unicode's form C: names that look the same are the same."""
+    """Return the name in Unicode's form C, so that names that look the same compare equal."""
     return unicodedata.normalize("NFC", name)
 
 
@@ -53,14 +53,14 @@ def _luhn(digits: str) -> int:
 
 
 def new_confirmation() -> str:
-    """A confirmation number, e.g. `4821-7739-0156-3304`."""
+    """Make a confirmation number, e.g. `4821-7739-0156-3304`."""
     digits = "".join(str(secrets.randbelow(10)) for _ in range(15))
     digits += str(_luhn(digits))
     return "-".join(digits[i : i + 4] for i in range(0, 16, 4))
 
 
 def read_confirmation(text: str) -> str | None:
-    """The number in its written form, or None when a digit was misheard or is missing."""
+    """Return the number in its written form, or None if a digit was misheard or is missing."""
     digits = "".join(c for c in text if c not in "- ")
     if (
         len(digits) != 16

@@ -1,12 +1,12 @@
-"""What binds a row to the service: a keyed tag, so that a row alone opens nothing (P2, P6). Pure.
+"""The keyed tag that binds a row to the service, so that a row alone opens nothing (P2, P6). Pure.
 
 Rules:
 - A tag is HMAC-SHA256 over the kind of thing and all facts that decide who reads what, under a key that only the
-  service holds. Whoever writes the database without the key can make no tag, and no tag of one row is good for another.
-- A tag that was good once can be put back together with its row. So what ends is bound as well: a case has one tag over
+  service holds. Somebody who writes the database without the key can make no tag, and one row's tag fits no other row.
+- A tag that was good once can be put back together with its row. So endings are bound as well: a case has one tag over
   everything that lets somebody read it now, with a version that only rises and the entry of the act that made it so. An
   older tag is older than what this process has seen, or than the log's newest act.
-- The key is in no repr and no error. A lost key is never made anew: what it bound could not be told from forgeries.
+- The key is in no repr and no error. A lost key is never replaced: what it bound would look like a forgery.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ COLUMNS = {
     TENANT: ("id", "directory"),
     PARTNER: ("id", "name"),
 }
-"""What the tag in a row binds: the columns that never change, or only by an act that binds them anew."""
+"""The columns bound by a row's tag: those that never change, or only by an act that binds them again."""
 
 
 class Binding:
-    """Makes and checks tags, and remembers the highest version of each case that this process has seen.
+    """The maker and checker of tags, which remembers the highest version of each case seen by this process.
 
-    Safe from many threads; not shown, not pickled.
+    Thread-safe; never shown or pickled.
     """
 
     __slots__ = ("_key", "_lock", "_seen")
@@ -50,40 +50,40 @@ class Binding:
         self._seen: OrderedDict[str, int] = OrderedDict()
 
     def tag(self, kind: str, *facts: Fact) -> str:
-        """The tag of a thing of this `kind`, in hex."""
+        """Return the tag of a thing of this `kind`, in hex."""
         said = json.dumps([kind, *(_plain(fact) for fact in facts)], separators=(",", ":"))
         return hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
 
     def holds(self, tag: object, kind: str, *facts: Fact) -> bool:
-        """True when the service made this tag for exactly these facts."""
+        """Return True if the service made this tag for exactly these facts."""
         return isinstance(tag, str) and hmac.compare_digest(
             tag.encode(errors="replace"), self.tag(kind, *facts).encode()
         )
 
     def tag_row(self, kind: str, row: Any) -> str:
-        """The tag of a row, given as what has its columns as attributes, or as a mapping of what is written."""
+        """Return the tag of a row, given as an object with its columns as attributes, or as a mapping of new values."""
         return self.tag(kind, *(_column(row, name) for name in COLUMNS[kind]))
 
     def holds_row(self, kind: str, row: Any) -> bool:
-        """True when the row's own `tag` is that of its columns."""
+        """Return True if the row's own `tag` is that of its columns."""
         return self.holds(_column(row, "tag"), kind, *(_column(row, name) for name in COLUMNS[kind]))
 
     def remember(self, case: str, version: int) -> None:
-        """A committed version of the access to `case` was seen."""
+        """Note that this committed version of the access to `case` was seen."""
         with self._lock:
             self._seen[case] = max(version, self._seen.pop(case, 0))
             if len(self._seen) > MOST_REMEMBERED:
                 self._seen.popitem(last=False)
 
     def seen(self, case: str) -> int:
-        """The highest version seen; 0 when none was."""
+        """Return the highest version seen; 0 if none was."""
         return self._seen.get(case, 0)
 
     def __repr__(self) -> str:
         return "Binding(hidden)"
 
     def __reduce_ex__(self, protocol: object) -> NoReturn:
-        raise TypeError("a binding key is not pickled or copied")
+        raise TypeError("a binding key cannot be pickled or copied")
 
 
 def _plain(fact: Fact) -> Any:

@@ -1,21 +1,21 @@
-"""What time it is, judged by several sources, none of which is believed alone (P4). Pure.
+"""The current time, judged from several sources, none of them believed alone (P4). Pure.
 
-Two moments are kept, both carried on by the monotonic clock, which nobody can set:
-  sure   what two sources agreed on. Destruction by a deadline goes by it, and by nothing later.
-  told   what everything else goes by: entries, grants, tokens, uploads. It is this machine's clock, until that jumps
+Two times are kept, both advanced by the monotonic clock, which nobody can set:
+  sure   the time on which two sources agreed. Destruction by a deadline uses it, and nothing later.
+  told   the time for everything else: entries, grants, tokens, uploads. It is this machine's clock, until that jumps
          while the process watches; then it is what the monotonic clock says.
 
-Sources: this machine's clock; the monotonic clock since the last moment that was sure; and, where a deployment has
-them, the clocks of others (database server, storage account, witness), each only if it runs on another machine.
+Sources: this machine's clock; the monotonic clock since the last sure time; and, where a deployment has them, the
+clocks of others (database server, storage account, witness), each only if it runs on another machine.
 
 Rules:
 - Sources agree when they are within SLACK of each other. While machine and monotonic clock agree, `sure` follows the
   machine's clock by at most DRIFT of what has passed: small steps cannot add up to a jump.
-- When they do not, the others are heard. One that says what the monotonic clock says settles it: this machine's clock
-  is wrong, and destruction goes on by the others. Else the latest clock is never believed: what the second-latest of
-  them says is vouched for by two.
-- Nobody else to ask: this machine's clock is believed once it has run evenly for as long as it jumped, `settle` at
-  most. A machine that was off for a hundred days destroys again after `settle`, with nobody's help.
+- When they disagree, the others are asked. One that agrees with the monotonic clock settles it: this machine's clock
+  is wrong, and destruction goes on by the others. Otherwise the latest clock is never believed: the time of the
+  second-latest is vouched for by two.
+- With nobody else to ask, this machine's clock is believed once it has run evenly for as long as it jumped, at most
+  `settle`. A machine that was off for a hundred days destroys again after `settle`, without help.
 - At a start nothing has been watched: an absence of up to SHORT is believed, a longer one is a jump for `sure`. `told`
   is the machine's clock even so, because nothing contradicts it, and steps back with it at once.
 """
@@ -29,15 +29,15 @@ from datetime import datetime, timedelta
 SLACK = timedelta(seconds=60)
 SHORT = timedelta(hours=1)
 DRIFT = 0.001
-"""Of the time that passes; time services correct a clock by half of it at most."""
+"""A share of the elapsed time; time services correct a clock by at most half of it."""
 SETTLE = timedelta(hours=24)
 NONE = timedelta(0)
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What was believed at one moment; `gap`: how far this machine's clock was ahead of `sure` when it was found apart
-    (negative: behind; zero while they agree), `settled`: for how long it has run evenly since."""
+    """The belief at one moment; `gap` is how far this machine's clock was ahead of `sure` when it was found apart
+    (negative: behind; zero while they agree), `settled` how long it has run evenly since."""
 
     told: datetime
     sure: datetime
@@ -46,13 +46,13 @@ class Belief:
 
     @property
     def is_apart(self) -> bool:
-        """Whether this machine's clock is not what is sure."""
+        """True if this machine's clock differs from the sure time."""
         return self.gap != NONE
 
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """What an earlier process was sure of, and how far it had settled."""
+    """The sure time of an earlier process, and how far it had settled."""
 
     sure: datetime
     gap: timedelta = NONE
@@ -62,7 +62,7 @@ class Mark:
 def begin(
     wall: datetime, others: Iterable[datetime], mark: Mark | None, settle: timedelta = SETTLE
 ) -> Belief:
-    """What to believe at the start of a process; no mark: nothing was recorded here before."""
+    """Return what to believe at the start of a process; `mark` None: nothing was recorded here before."""
     others = list(others)
     if mark is None:
         return judge(Belief(wall, min(wall, *others) if others else wall), NONE, wall, others, settle)
@@ -78,7 +78,7 @@ def begin(
 def judge(
     before: Belief, ran: timedelta, wall: datetime, others: Iterable[datetime], settle: timedelta = SETTLE
 ) -> Belief:
-    """What to believe now, `ran` (monotonic) after `before`, by this machine's clock (`wall`) and others'."""
+    """Return what to believe now, `ran` (monotonic) after `before`, by this machine's clock (`wall`) and others'."""
     sure, others = before.sure + ran, list(others)
     apart = wall - sure
     if abs(apart) <= SLACK:
@@ -101,7 +101,7 @@ def judge(
 
 
 def tell(before: Belief, ran: timedelta, wall: datetime) -> datetime:
-    """What acts and entries bear now, `ran` after `before`, when nobody else is asked."""
+    """Return the time for acts and entries now, `ran` after `before`, without asking others."""
     sure, told = before.sure + ran, before.told + ran
     if abs(wall - sure) <= SLACK:
         return wall
@@ -110,7 +110,7 @@ def tell(before: Belief, ran: timedelta, wall: datetime) -> datetime:
 
 
 def due_by(before: Belief, ran: timedelta, wall: datetime, others: Iterable[datetime]) -> datetime:
-    """What destruction goes by now: what is sure, and never more than the second-latest of all sources says."""
+    """Return the time for destruction now: the sure time, but never later than the second-latest of all sources."""
     sure = before.sure + ran
     return min(sure, sorted((wall, sure, *others), reverse=True)[1])
 

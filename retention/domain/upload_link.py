@@ -1,13 +1,13 @@
-"""Upload links: what one may allow, when it may be used, and which collection a blob through it is. Pure.
+"""Upload links: what one can allow, when it can be used, and the collection of a blob sent through it. Pure.
 
 - A link is for one stamp, or for one case and the stamp that sends for it. It lets its holder send, and see what was
   sent through it; it never opens a bundle.
-- It lives two years at most, and no longer than its case's data; renewed, it lives no longer than a new one of its
-  age: the two years begin when it was issued.
-- Whatever the service signed, the record decides: a link that was revoked, or whose stamp or case is gone, is refused
-  however good its signature is.
-- What a blob's metadata does not say, the link says; without a word about times, the logs are those of the four hours
-  before the blob was begun, which is what a stamp collects when it is not told otherwise.
+- It lives two years at most, and no longer than its case's data. Renewal does not restart the two years: they begin
+  when it was issued.
+- The record decides, not the signature: a link that was revoked, or whose stamp or case is gone, is refused however
+  good its signature is.
+- The link fills in what a blob's metadata leaves out. Without declared times, the logs are those of the four hours
+  before the blob was begun, which is what a stamp collects by default.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PERMISSIONS = "rcwdl"
 DEFAULT_PERMISSIONS = "rcwl"
 LONGEST = timedelta(days=2 * 365)
 START_SKEW = timedelta(minutes=15)
-"""How far the clock of whoever uses a link may run ahead of its start, as the Blob service has it."""
+"""How long before its start a link is accepted already, for clocks that differ; as in the Blob service."""
 ASSUMED_WINDOW = timedelta(hours=4)
 _FIRST = datetime.min.replace(tzinfo=UTC)
 Address = IPv4Address | IPv6Address
@@ -34,7 +34,7 @@ Address = IPv4Address | IPv6Address
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkTerms:
-    """What a link is asked to be. Times are aware, UTC; `addresses` is one IP address or `first-last`."""
+    """The terms requested for a link. Times are aware, UTC; `addresses` is one IP address or `first-last`."""
 
     expires_at: datetime
     permissions: str = DEFAULT_PERMISSIONS
@@ -46,12 +46,12 @@ class LinkTerms:
 
 
 def check_terms(terms: LinkTerms, now: datetime, case_deadline: datetime | None) -> None:
-    """Invalid, naming every field that is wrong, unless a link may be like this."""
+    """Raise Invalid, naming every wrong field, unless a link can have these terms."""
     errors = {**_time_errors(terms, now, case_deadline)}
     if not terms.permissions or order(terms.permissions) != terms.permissions:
-        errors["permissions"] = f"must be some of {PERMISSIONS}, in this order, each once"
+        errors["permissions"] = f"must be letters of {PERMISSIONS}, in this order, each at most once"
     if terms.addresses is not None and read_range(terms.addresses) is None:
-        errors["ip"] = "must be an IP address, or the first and the last of a range: 192.0.2.1-192.0.2.9"
+        errors["ip"] = "must be an IP address, or the first and last of a range, such as 192.0.2.1-192.0.2.9"
     if errors:
         raise Invalid(
             "this link cannot be issued: " + "; ".join(f"{k} {v}" for k, v in errors.items()), errors
@@ -63,20 +63,20 @@ def _time_errors(terms: LinkTerms, now: datetime, case_deadline: datetime | None
     if terms.expires_at <= max(begins, now):
         return {"expires_at": "must be in the future, and after starts_at"}
     if terms.expires_at > now + LONGEST:
-        return {"expires_at": "must be within two years"}
+        return {"expires_at": f"must be within two years, by {(now + LONGEST).isoformat()}"}
     return _deadline_errors(terms.expires_at, case_deadline)
 
 
 def _deadline_errors(expires_at: datetime, case_deadline: datetime | None) -> dict[str, str]:
     if case_deadline is not None and expires_at > case_deadline:
-        return {"expires_at": f"must not be after the case's data are erased, {case_deadline.isoformat()}"}
+        return {"expires_at": f"must not be after the case's data is erased, {case_deadline.isoformat()}"}
     return {}
 
 
 def check_renewal(link: LinkFacts, created_at: datetime, expires_at: datetime, now: datetime) -> None:
-    """Conflict or Invalid unless a link of these facts may live until `expires_at` from now on."""
+    """Raise Conflict or Invalid unless a link with these facts can be renewed until `expires_at`."""
     if link.revoked_at is not None:
-        raise Conflict("this upload link was revoked, for good: issue a new one", reason="link-revoked")
+        raise Conflict("this upload link was revoked for good: issue a new one", reason="link-revoked")
     if link.stamp_gone:
         raise Conflict("the stamp that this upload link is for is deregistered", reason="stamp-deregistered")
     errors: dict[str, str] = {}
@@ -84,10 +84,10 @@ def check_renewal(link: LinkFacts, created_at: datetime, expires_at: datetime, n
         errors = {"expires_at": "must be in the future"}
     elif expires_at <= link.expires_at:
         ends = link.expires_at.isoformat()
-        errors = {"expires_at": f"must be after the link's present end, {ends}; to end it sooner revoke it"}
+        errors = {"expires_at": f"must be after the link's present end, {ends}; to end it sooner, revoke it"}
     elif expires_at > created_at + LONGEST:
         last = (created_at + LONGEST).isoformat()
-        errors = {"expires_at": f"must be within two years of the link's beginning, no later than {last}"}
+        errors = {"expires_at": f"must be within two years of the link's issue, no later than {last}"}
     else:
         errors = _deadline_errors(expires_at, link.case_deadline)
     if errors:
@@ -95,12 +95,12 @@ def check_renewal(link: LinkFacts, created_at: datetime, expires_at: datetime, n
 
 
 def order(permissions: str) -> str:
-    """The permissions among these letters, in a signature's order."""
+    """Return the permissions among these letters, in a signature's order."""
     return "".join(letter for letter in PERMISSIONS if letter in permissions)
 
 
 def read_range(text: str) -> tuple[Address, Address] | None:
-    """The first and last address of `192.0.2.1` or `192.0.2.1-192.0.2.9`; None when it is neither."""
+    """Return the first and last address of `192.0.2.1` or `192.0.2.1-192.0.2.9`; None for anything else."""
     first, dash, last = text.partition("-")
     try:
         low = ip_address(first)
@@ -112,7 +112,7 @@ def read_range(text: str) -> tuple[Address, Address] | None:
 
 
 def covers(addresses: str, address: str) -> bool:
-    """Whether a range holds an address. An IPv4 address in IPv6 clothes counts as what it is."""
+    """Tell whether a range holds an address. An IPv4-mapped IPv6 address counts as IPv4."""
     held = read_range(addresses)
     try:
         seen = ip_address(address)
@@ -125,7 +125,7 @@ def covers(addresses: str, address: str) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinkFacts:
-    """All that the use of a link depends on, apart from its signature."""
+    """Everything that the use of a link depends on, apart from its signature."""
 
     starts_at: datetime
     expires_at: datetime
@@ -136,7 +136,7 @@ class LinkFacts:
 
 
 def decide_use(facts: LinkFacts, address: str | None, now: datetime) -> Denied | None:
-    """None when the link may be used now, from `address` (None: wherever it would be used from)."""
+    """Return None if the link may be used now from `address`, else the denial. None as `address` skips that check."""
     if facts.revoked_at is not None:
         return Denied("revoked", "this upload link was revoked; ask for a new one")
     if facts.stamp_gone:
@@ -145,18 +145,18 @@ def decide_use(facts: LinkFacts, address: str | None, now: datetime) -> Denied |
         return Denied("expired", "this upload link has expired; ask for it to be renewed")
     if facts.case_deadline is not None and now >= facts.case_deadline:
         return Denied(
-            "case-past-deadline", "the case closed 90 days ago or more; its link ended with its data"
+            "case-past-deadline", "the case closed 90 or more days ago; its link ended with its data"
         )
     if now + START_SKEW < facts.starts_at:
-        return Denied("not-yet-valid", "this upload link is not valid yet")
+        return Denied("not-yet-valid", f"this upload link is not valid before {facts.starts_at.isoformat()}")
     if facts.addresses and address is not None and not covers(facts.addresses, address):
-        return Denied("address", "this upload link is not for this address")
+        return Denied("address", f"this upload link is not for this address, {address}")
     return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What a blob's own metadata says of its collection; None where it says nothing."""
+    """The collection as declared in a blob's own metadata; None for what it leaves out."""
 
     type: CollectionType | None = None
     logs_start: datetime | None = None
@@ -184,7 +184,7 @@ def collection_of(
     begun_at: datetime,
     size: int = 0,
 ) -> Collection:
-    """The collection of a blob: its own words, and the link's (`type_`, `trigger`, `roles`) where it has none."""
+    """Return a blob's collection: as declared, with the link's `type_`, `trigger` and `roles` for what is left out."""
     kind = declared.type or (CollectionType.ON_DEMAND if has_case else type_)
     proactive = kind is CollectionType.PROACTIVE
     collected = declared.time_collected or declared.logs_end or begun_at

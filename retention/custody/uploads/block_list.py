@@ -1,17 +1,18 @@
-"""What happens to staged blocks: committed by a list, listed, given up. See `staging`.
+"""Staged blocks: committed by a block list, listed, or given up. See `block_staging`.
 
 Rules:
-- A commit is one transaction: it names the parts in the list's order, gives the bundle its size and its collection, and
-  forgets every other block. `completing.finish_upload` follows, as after the last byte of any upload; when the process
-  dies in between, the sweep does it.
-- The empty list makes an empty blob, and drops what was staged under its name: as in Azure, whoever finds another
-  client's blocks there starts the name over so.
-- Committing the same list again answers as the first time did: a client whose answer was lost asks again.
+- A commit is one transaction: it makes the listed blocks parts, in the list's order, gives the bundle its size and
+  collection, and forgets every other block. `completion.finish_upload` follows, as after the last byte of any upload;
+  if the process dies in between, the sweep does it.
+- The empty list makes an empty blob, and drops what was staged under its name. As in Azure, a client that finds
+  another's blocks there starts the name over this way.
+- Committing the same list again gets the same response as the first time: a client may have lost that one.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -30,6 +31,7 @@ from retention.custody.uploads.block_staging import (
     StagedBlock,
     Through,
     begin_blob,
+    blob_complete,
     find_blob,
     is_empty,
     plan,
@@ -46,7 +48,7 @@ from retention.records.unit_of_work import Transaction
 
 
 class BlockKind(StrEnum):
-    """Where a list's entry looks for its block."""
+    """The place where a list's entry looks for its block."""
 
     COMMITTED = "Committed"
     UNCOMMITTED = "Uncommitted"
@@ -68,15 +70,18 @@ class Blocks:
 def commit_blocks(
     through: Through, blob_name: str, wanted: Sequence[Wanted], declared: Declared, facts: Mapping[str, Any]
 ) -> Row[Any]:
-    """Make the listed blocks, in this order, the blob; `facts` is what the sender wants told with it. None listed: an
-    empty blob."""
+    """Make the blob of the listed blocks, in this order; `facts` are the sender's, returned with it. An empty list
+    makes an empty blob."""
     if not wanted:  # the only commit that may begin a blob
         refuse_unkeepable(through.custody)
 
     def work(tx: Transaction) -> str | Refusal:
         bundle = find_blob(tx, through.link.row.id, blob_name)
         if bundle is None and wanted:
-            raise Conflict("there is no such block", reason="block-list")
+            raise Conflict(
+                f"none of the {len(wanted)} listed blocks was uploaded: this blob has no blocks",
+                reason="block-list",
+            )
         if bundle is None:
             begun = begin_blob(tx, through, blob_name, declared)
             if isinstance(begun, Refusal):
@@ -95,7 +100,7 @@ def commit_blocks(
 def commit_one(
     through: Through, block: StagedBlock, blob_name: str, declared: Declared, facts: Mapping[str, Any]
 ) -> Row[Any]:
-    """A blob that came in one piece."""
+    """Commit a blob that came in one piece."""
     return commit_blocks(through, blob_name, [(BlockKind.LATEST, block.block_id)], declared, facts)
 
 
@@ -103,7 +108,7 @@ def _same_again(tx: Transaction, bundle: Row[Any], wanted: Sequence[Wanted]) -> 
     rows = tx.execute(select(parts.c.block_id).where(parts.c.bundle_id == bundle.id).order_by(parts.c.number))
     staged_anew = any(kind is BlockKind.UNCOMMITTED for kind, _ in wanted)
     if staged_anew or [block_id for _, block_id in wanted] != list(rows.scalars()):
-        raise Conflict("this blob is complete", reason="blob-complete")
+        raise blob_complete(bundle.id)
     return str(bundle.id)
 
 
@@ -119,7 +124,7 @@ def _commit(
     chosen = _choose(tx, bundle.id, wanted)
     size, most = sum(row.length for row in chosen), through.custody.limits.max_bundle_size
     if size > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(f"the listed blocks have {size} bytes; a bundle can have at most {most}", limit=most)
     planned = plan(tx, through, bundle.blob_name, declared, bundle.created_at, size)
     if isinstance(planned, Refusal):
         return planned
@@ -161,18 +166,24 @@ def _commit(
 
 
 def _choose(tx: Transaction, bundle_id: str, wanted: Sequence[Wanted]) -> list[Row[Any]]:
-    """The staged block of each entry; each block has one place."""
+    """Return the staged block of each entry; a block can be listed once."""
     staged = tx.execute(select(staged_blocks).where(staged_blocks.c.bundle_id == bundle_id))
     held = {row.block_id: row for row in staged}
     ids = [block_id for kind, block_id in wanted if kind is not BlockKind.COMMITTED]
     known = [held[block_id] for block_id in ids if block_id in held]
-    if len(known) != len(wanted) or len(set(ids)) != len(ids):
-        raise Conflict("the list names a block that is not there, or one twice", reason="block-list")
+    if len(known) != len(wanted):
+        raise Conflict(
+            f"{len(wanted) - len(known)} of the {len(wanted)} listed blocks are not among the uncommitted ones",
+            reason="block-list",
+        )
+    if len(set(ids)) != len(ids):
+        twice = Counter(ids).most_common(1)[0][0]
+        raise Conflict(f"the list names block {twice!r} twice; list each block once", reason="block-list")
     return known
 
 
 def _place(tx: Transaction, bundle_id: str, chosen: Sequence[Row[Any]], now: datetime) -> None:
-    """The chosen blocks as the bundle's parts, end to end; every other block is forgotten."""
+    """Make the chosen blocks the bundle's parts, end to end; forget every other block."""
     offset, rows = 0, []
     for number, block in enumerate(chosen):
         rows.append(
@@ -195,7 +206,7 @@ def _place(tx: Transaction, bundle_id: str, chosen: Sequence[Row[Any]], now: dat
 
 
 def _collected(c: Collection) -> dict[str, Any]:
-    """The collection's columns, as declared with the commit."""
+    """Return the collection's columns, as declared with the commit."""
     return {
         "type": c.type,
         "send_logs_now": c.send_logs_now,
@@ -209,7 +220,7 @@ def _collected(c: Collection) -> dict[str, Any]:
 
 
 def get_blob(through: Through, blob_name: str) -> Row[Any]:
-    """A blob that was committed. NotFound, also while it only has blocks."""
+    """Return a committed blob. NotFound, also while it has only uncommitted blocks."""
     with through.custody.records.read() as reads:
         found = find_blob(reads, through.link.row.id, blob_name)
     if found is None or found.state == BundleState.STAGING:
@@ -218,7 +229,7 @@ def get_blob(through: Through, blob_name: str) -> Row[Any]:
 
 
 def list_blocks(through: Through, blob_name: str) -> Blocks:
-    """A blob's blocks: the committed in their order, the others by their ids."""
+    """Return a blob's blocks: the committed ones in order, the others by id."""
     with through.custody.records.read() as reads:
         found = find_blob(reads, through.link.row.id, blob_name)
         if found is None:
@@ -245,12 +256,12 @@ def list_blobs(
     uncommitted: bool = False,
     start: str = "",
 ) -> Sequence[Row[Any]]:
-    """Up to `limit` blobs of the link whose names begin with `prefix`, stand behind `after` and not before `start`, by
-    name."""
+    """Return up to `limit` blobs of the link, by name: those that begin with `prefix`, come after `after` and not
+    before `start`."""
     name = bundles.c.blob_name
     gone = [BundleState.ERASING, BundleState.ERASED, *([] if uncommitted else [BundleState.STAGING])]
     wanted = [bundles.c.link_id == through.link.row.id, bundles.c.state.not_in(gone), name.is_not(None)]
-    if prefix:  # not LIKE: SQLite's knows no case
+    if prefix:  # not LIKE: SQLite's ignores case
         wanted.append(func.substr(name, 1, len(prefix)) == prefix)
     if start:
         wanted.append(name >= start)
@@ -261,8 +272,8 @@ def list_blobs(
 
 
 def give_up_blob(through: Through, blob_name: str) -> None:
-    """Erase a blob that was never committed, or an empty one. Conflict when it is complete: that is the customer's
-    erasure."""
+    """Erase a blob that was never committed, or an empty one. Conflict for a complete one: the customer has that
+    erased."""
     now = through.custody.clock.now()
 
     def work(tx: Transaction) -> None:
@@ -270,7 +281,7 @@ def give_up_blob(through: Through, blob_name: str) -> None:
         if found is None:
             raise NotFound("there is no such blob", kind="blob")
         if found.state != BundleState.STAGING and not is_empty(found):
-            raise Conflict("this blob is complete", reason="blob-complete")
+            raise Conflict(f"this blob is complete: have bundle {found.id} erased", reason="blob-complete")
         of_bundle = {"tenant": found.tenant_id, "case": found.case_id, "bundle": found.id}
         terminated = entry(through.actor, Action.UPLOAD_TERMINATED, now, **of_bundle)
         tx.audit(terminated)

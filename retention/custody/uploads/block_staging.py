@@ -1,17 +1,17 @@
-"""Blobs that arrive in blocks, through an upload link: in parallel, in any order, sealed as they come (P1).
+"""Blobs that arrive in blocks, through an upload link: in parallel, in any order, sealed on arrival (P1).
 
 Order of writing
   block:   seal -> durable object -> * record the block
-  commit:  * the list's blocks become parts, in the list's order -> completing.finish_upload
-- A block is held to the limits when it begins, so that its bytes need not come, and when it is recorded.
-- A block is one part. Nothing is copied at the commit: the list only gives the parts their places.
-- A block id that comes again replaces the earlier block.
-- A blob is begun by its first block and complete once, never overwritten; its name is free again when it is erased.
-- An empty blob, which holds nothing, gives way: what is sent under its name begins its erasure, in the same commit.
+  commit:  * the list's blocks become parts, in the list's order -> completion.finish_upload
+- A block is checked against the limits when it begins, so that its bytes need not be sent, and when it is recorded.
+- A block is one part. A commit copies nothing: the list only gives the parts their places.
+- A block sent under an id already used replaces the earlier block.
+- A blob begins with its first block and is completed once, never overwritten; its name is free again when it is erased.
+- An empty blob, which holds nothing, gives way: a block sent under its name begins its erasure, in the same commit.
   Clients make one before they send (pyarrow) or to start a name over (rclone).
-- Only the blobs of one's own link exist. Nothing here can open a bundle.
-- Without a commit a blob is kept for the upload's lifetime after the log was last told that blocks come, once in a step
-  of that lifetime (`deadline.must_tell`), and never longer than other uploads; then erased like anything else.
+- A sender sees only the blobs of their own link. Nothing here can open a bundle.
+- An uncommitted blob is kept for one upload lifetime after the log's last entry of blocks received, which is written
+  once per step of that lifetime (`deadline.must_tell`), and never longer than other uploads; then it is erased.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from sqlalchemy import Row, case, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from audit.entry import Action
+from audit.times import rfc3339
 from retention.custody.access.manage_links import UploadLink
 from retention.custody.context import Custody, Refusal, about_bundle, commit, entry, refuse, unseen
 from retention.custody.erasure.erasure_steps import BUNDLE, start
@@ -57,17 +58,17 @@ from retention.records.tables import bundles, cases, staged_blocks, stamps, uplo
 from retention.records.unit_of_work import Reads, Transaction
 
 MAX_STAGED = 100_000
-"""Blocks of one blob that wait for a commit."""
+"""The most uncommitted blocks of one blob."""
 FEWER_THAN = 1024
-"""Blocks of one blob that are recorded at the same moment: more than an installation answers requests at once."""
+"""More than the blocks of one blob recorded at the same moment: no installation serves as many requests at once."""
 ONE_SHOT = "put:"
-"""Begins the block id of a blob that comes in one piece; no block id of a client looks like it."""
+"""Prefix of the block id of a blob that comes in one piece; no client's block id begins with it."""
 _GONE = (BundleState.ERASING, BundleState.ERASED)
 
 
 @dataclass(frozen=True, slots=True)
 class Through:
-    """Who sends through which link."""
+    """The sender, and the link that they send through."""
 
     custody: Custody
     link: UploadLink
@@ -75,7 +76,7 @@ class Through:
 
 
 class Stoppable:
-    """Requests that write blocks in this process: a stop of the service asks them to let go."""
+    """The requests writing blocks in this process, so that a stop of the service can ask them to let go."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -90,14 +91,14 @@ class Stoppable:
             self._open.discard(block)
 
     def stop_all(self) -> None:
-        """A block that was cut is sent again by its client; nothing of it stays."""
+        """Cut every block being written. Its client sends it again; none of it is kept."""
         with self._lock:
             for block in self._open:
                 block.stop.set()
 
 
 class StagedBlock:
-    """One request's writing of one block. Feed it bytes, then `keep`; leaving the `with` without it drops them."""
+    """One request writing one block. Feed it bytes, then call `keep`; leaving the `with` without that drops them."""
 
     def __init__(
         self,
@@ -124,27 +125,32 @@ class StagedBlock:
         self._checked = time.monotonic()
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece, of any length."""
+        """Take a piece of any length."""
         if self.stop.is_set():
             raise TakenOver("the service is stopping; send the block again")
         if time.monotonic() - self._checked >= RECHECK_SECONDS:
             self._checked = time.monotonic()
             self._check_wanted()
         if self._sealing.length + len(piece) > self._length:
-            raise TooLarge(f"the block was announced with {self._length} bytes", size=self._length)
+            raise TooLarge(
+                f"more bytes came than the block's Content-Length of {self._length}", size=self._length
+            )
         self._sealing.write(piece)
 
     def keep(self) -> None:
-        """Make it durable, and count it: in the place of an earlier block of its id, if there is one."""
+        """Make the block durable and record it, in place of an earlier block of the same id if there is one."""
         custody = self._through.custody
         length, digest = self._sealing.length, self._sealing.finish()
         if length != self._length:
-            raise Invalid("the block is shorter than announced", {"Content-Length": f"{length} bytes came"})
+            raise Invalid(
+                f"only {length} of the block's {self._length} bytes came; send it again",
+                {"Content-Length": f"is {self._length}, but {length} bytes came"},
+            )
         try:
             self._writer.commit()  # durable object
         except PartMissing:  # an erasure, or a commit of the blob, came between
             self._check_wanted()
-            raise Conflict("this blob is complete", reason="blob-complete") from None
+            raise blob_complete(self.bundle_id) from None
         try:
             near = _is_near(self._through, self.bundle_id, length)
             replaced = commit(
@@ -155,21 +161,21 @@ class StagedBlock:
             Conflict,
             TooLarge,
             QuotaExceeded,
-        ):  # the records said no; after any other error they may say yes
+        ):  # the records refused it; after any other error they may still take it
             custody.objects.destroy_part(self.bundle_id, self.part_id)
             raise
         if replaced is not None:
             custody.objects.destroy_part(self.bundle_id, replaced)
 
     def _record(self, tx: Transaction, length: int, digest: bytes, *, near: bool) -> str | Refusal | None:
-        """Record the block; the part that it replaces. What was asked before its bytes came is asked again, where the
-        limits are `near`: other blocks of the blob may have come meanwhile."""
+        """Record the block and return the part that it replaces. Where the limits are `near`, check them again: other
+        blocks of the blob may have come since its bytes began."""
         now = self._through.custody.clock.now()
         of = bundles.c.id == self.bundle_id
         bundle = tx.execute(select(bundles).where(of)).one()
         refuse_if_erased(bundle)
         if bundle.state != BundleState.STAGING:
-            raise Conflict("this blob is complete", reason="blob-complete")
+            raise blob_complete(bundle.id)
         if near:
             _check_room(tx, self._through, bundle.id, self.block_id, length)
         if self._through.custody.limits.has_quota and (
@@ -196,7 +202,7 @@ class StagedBlock:
         return None
 
     def _renew(self, tx: Transaction, bundle: Row[Any], length: int, now: datetime) -> None:
-        """Keep the blob on, and tell the log so: once in a step of its lifetime, however many blocks come."""
+        """Extend the blob's lifetime, with an entry: once per step of it, however many blocks come."""
         limits = self._through.custody.limits
         until = limits.upload_kept_until(bundle.created_at, now)
         if not must_tell(bundle.expires_at, until, limits.upload_lifetime):
@@ -213,7 +219,7 @@ class StagedBlock:
         tx.audit(going_on)
 
     def _check_wanted(self) -> None:
-        """Erased, Conflict or TakenOver, once the blob or the link is not to be written through any more."""
+        """Raise Erased, Conflict or TakenOver if the blob can no longer be written, or the link no longer be used."""
         held = select(bundles, upload_links.c.revoked_at, stamps.c.deregistered_at).join_from(
             bundles, upload_links, upload_links.c.id == bundles.c.link_id
         )
@@ -222,9 +228,9 @@ class StagedBlock:
             bundle = reads.execute(held.where(bundles.c.id == self.bundle_id)).one()
         refuse_if_erased(bundle)
         if bundle.state != BundleState.STAGING:
-            raise Conflict("this blob is complete", reason="blob-complete")
+            raise blob_complete(bundle.id)
         if bundle.revoked_at is not None:
-            raise TakenOver("the upload link was revoked")
+            raise TakenOver("the upload link was revoked; ask for a new one")
         if bundle.deregistered_at is not None:
             raise TakenOver("the stamp that this upload link is for is deregistered")
 
@@ -241,15 +247,21 @@ class StagedBlock:
             destroy_if_gone(self._through.custody, self.bundle_id)
 
 
+def blob_complete(bundle_id: str) -> Conflict:
+    return Conflict(
+        f"this blob is complete (bundle {bundle_id}): it takes no more blocks", reason="blob-complete"
+    )
+
+
 def _check_same_length(reads: Reads, bundle_id: str, block_id: str) -> None:
-    """All block ids of a blob are equally long."""
+    """Raise Conflict unless the block id is as long as the blob's other ones."""
     clients = staged_blocks.c.bundle_id == bundle_id, ~staged_blocks.c.block_id.startswith(ONE_SHOT)
     other = reads.execute(select(staged_blocks.c.block_id).where(*clients).limit(1)).scalar()
     if other is not None and len(other) != len(block_id):
         raise Conflict(
-            f"this blob has uncommitted blocks, of another client perhaps, with ids of {len(other)} characters, and "
-            f"this id has {len(block_id)}: all ids of a blob are equally long. To start the name over, commit an empty "
-            "block list, put an empty blob, or delete it (permission d)",
+            f"block ID {block_id!r} has {len(block_id)} characters; this blob's uncommitted ones, perhaps another "
+            f"client's, have {len(other)}: use one length for all. To start the name over, commit an empty block list, "
+            "put an empty blob, or delete it (permission d)",
             reason="block-id-length",
         )
 
@@ -257,10 +269,10 @@ def _check_same_length(reads: Reads, bundle_id: str, block_id: str) -> None:
 def begin_block(
     through: Through, blocks: Stoppable, blob_name: str, block_id: str | None, length: int, declared: Declared
 ) -> StagedBlock:
-    """Start writing a block (`block_id` None: the whole blob) of `length` bytes; begins the blob if it is new."""
+    """Start writing a block of `length` bytes (`block_id` None: the whole blob), and begin the blob if it is new."""
     custody, most = through.custody, through.custody.limits.max_bundle_size
     if length < 1 or length > most:
-        raise TooLarge(f"a block has at least 1 byte, and a bundle at most {most}", limit=most)
+        raise TooLarge(f"a block of {length} bytes cannot be taken: send 1 to {most}", limit=most)
     bundle = _find_or_begin(through, blob_name, declared)
     if custody.limits.has_quota:
         commit(custody, lambda tx: _within_quota(tx, through, bundle, length))
@@ -272,10 +284,11 @@ def begin_block(
 
 
 def _is_near(through: Through, bundle_id: str, length: int) -> bool:
-    """Whether blocks that are recorded at the same moment could take the blob past its limits together.
+    """Tell whether blocks recorded at the same moment could together take the blob past its limits.
 
-    Counting all blocks in each one's transaction makes those of one blob run again and again where writers run side by
-    side. A block of a small share of the limit, with half of it left, cannot do it with fewer than FEWER_THAN others.
+    Counting all blocks in each block's transaction makes those of one blob run again and again where writers run in
+    parallel. A block of a small share of the limit, with half of it left, cannot pass it with fewer than FEWER_THAN
+    others.
     """
     most = through.custody.limits.max_bundle_size
     if length > most // (2 * FEWER_THAN):
@@ -286,20 +299,27 @@ def _is_near(through: Through, bundle_id: str, length: int) -> bool:
 
 
 def _staged(reads: Reads, bundle_id: str, block_id: str) -> Row[Any]:
-    """How many `blocks` wait, and the `bytes` of those beside this one."""
+    """Count the uncommitted `blocks`, and the `bytes` of those other than this one."""
     beside = case((staged_blocks.c.block_id != block_id, staged_blocks.c.length), else_=0)
     counted = func.count().label("blocks"), func.coalesce(func.sum(beside), 0).label("bytes")
     return reads.execute(select(*counted).where(staged_blocks.c.bundle_id == bundle_id)).one()
 
 
 def _check_room(reads: Reads, through: Through, bundle_id: str, block_id: str | None, length: int) -> int:
-    """How many blocks wait; Conflict or TooLarge when this one, which may replace one, is more than there may be."""
+    """Return the number of uncommitted blocks; Conflict or TooLarge if this one, which may replace one, is too much."""
     most = through.custody.limits.max_bundle_size
     found = _staged(reads, bundle_id, block_id or "")
     if found.blocks >= MAX_STAGED:
-        raise Conflict("this blob has too many blocks", reason="too-many-blocks")
+        raise Conflict(
+            f"this blob has {found.blocks} uncommitted blocks, and {MAX_STAGED} is the limit: commit it, or start over "
+            "with larger blocks",
+            reason="too-many-blocks",
+        )
     if found.bytes + length > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(
+            f"this block would bring the blob to {found.bytes + length} bytes; a bundle can have at most {most}",
+            limit=most,
+        )
     return int(found.blocks)
 
 
@@ -312,7 +332,7 @@ def _within_quota(tx: Transaction, through: Through, bundle: Row[Any], length: i
 
 
 def find_blob(reads: Reads, link_id: str, blob_name: str) -> Row[Any] | None:
-    """The blob of this name that came, or comes, through the link."""
+    """Find the blob of this name that was sent, or is being sent, through the link."""
     mine = bundles.c.link_id == link_id, bundles.c.blob_name == blob_name, bundles.c.state.not_in(_GONE)
     return reads.execute(select(bundles).where(*mine)).first()
 
@@ -329,17 +349,20 @@ def _find_or_begin(through: Through, blob_name: str, declared: Declared) -> Row[
             with custody.records.read() as reads:
                 found = find_blob(reads, link.row.id, blob_name)
     if found is None:
-        raise Unavailable("the blob was erased as it was begun; send it again", reason="erased-meanwhile")
+        raise Unavailable("the blob was erased just as it began; send it again", reason="erased-meanwhile")
     if found.state != BundleState.STAGING:
-        raise Conflict("this blob is complete", reason="blob-complete")
+        raise blob_complete(found.id)
     if found.expires_at <= custody.clock.now():
-        raise Unavailable("this upload's time is over; its blocks are about to be erased", reason="expired")
+        raise Unavailable(
+            f"this upload expired at {rfc3339(found.expires_at)}; its blocks are about to be erased",
+            reason="expired",
+        )
     return found
 
 
 def forget_wrong(through: Through, bundle_id: str) -> None:
-    """Begin the erasure of a blob whose one request brought something else than it announced, unless it has blocks of
-    others: nothing came of it, and no list shows it."""
+    """Begin the erasure of a blob whose only request sent other bytes than it declared, unless other requests' blocks
+    are there: it holds nothing, and no list shows it."""
     now = through.custody.clock.now()
 
     def work(tx: Transaction) -> None:
@@ -355,12 +378,12 @@ def forget_wrong(through: Through, bundle_id: str) -> None:
 
 
 def is_empty(blob: Row[Any]) -> bool:
-    """True of a blob that was made whole without a byte."""
+    """Return True for a blob that was completed without a byte."""
     return bool(blob.state != BundleState.STAGING and blob.size == 0)
 
 
 def begin_blob(tx: Transaction, through: Through, blob_name: str, declared: Declared) -> Row[Any] | Refusal:
-    """The record of a blob whose blocks are to come; an empty one of its name gives way."""
+    """Make the record of a blob whose blocks are to come; an empty one of its name gives way."""
     now, id_ = through.custody.clock.now(), new_id(Kind.BUNDLE)
     before = find_blob(tx, through.link.row.id, blob_name)
     if before is not None and not is_empty(before):
@@ -381,14 +404,14 @@ def begin_blob(tx: Transaction, through: Through, blob_name: str, declared: Decl
 
 
 def give_way(tx: Transaction, through: Through, blob: Row[Any], cause: str, now: datetime) -> None:
-    """Begin the erasure of a blob whose own sender has no use for it: its name is free from this commit on."""
+    """Begin the erasure of a blob that its own sender no longer needs: its name is free from this commit on."""
     start(tx, through.actor, [blob], blob.tenant_id, blob.case_id, BUNDLE, cause, now, on_demand=False)
 
 
 def plan(
     tx: Transaction, through: Through, blob_name: str, declared: Declared, begun_at: datetime, size: int
 ) -> tuple[Collection, str | None] | Refusal:
-    """The collection and the case of a blob, by its metadata and its link; Invalid, or a refusal."""
+    """Return a blob's collection and case, from its metadata and its link, or the refusal; Invalid."""
     link, now, actor = through.link.row, through.custody.clock.now(), through.actor
     case_id = link.case_id
     if declared.case is not None:
@@ -408,7 +431,10 @@ def plan(
     )
     check_unsized(collection, through.custody.triggers, now)
     if case_id is None and collection.type is CollectionType.ON_DEMAND:
-        raise Invalid("an on-demand collection is made for a case", {"case": "is missing"})
+        raise Invalid(
+            "an on-demand collection needs a case, and neither the blob's metadata nor its link names one",
+            {"case": "is missing: give the case number"},
+        )
     if denied := may_collect(through.link.stamp, collection):
         return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied, tenant=link.tenant_id, subject=link.id)
     return collection, case_id

@@ -1,19 +1,19 @@
-"""From the last byte to the receipt: a bundle is complete when what is stored has been read back.
+"""From the last byte to the receipt: a bundle is complete once the stored bytes are read back.
 
 Order of writing:
   sealed manifest -> objects.complete (idempotent) -> * state `received` + entry
-      `finish_upload`, in the upload's last request (in the same commit: the erasure of the partial uploads it was made
-      of begins)
-  read back, open, hash; the manifest anew if it is not there -> * state `complete` + receipt + entry
-      `verify_bundle`, beside the upload path
-The receipt states the SHA-256 of what is really stored, not of what was on its way. When the read-back finds anything
-else than was sealed, or another digest than the sender announced, the bundle is `damaged` and can never be opened. What
-may be a passing fault of a store is read a second time first. A bundle that was complete and is found damaged, by a
-read or by the scrubbing (`scrubbing`), is damaged too; the scrubbing alone makes it complete again, when what is stored
-has the SHA-256 that its receipt states.
-An upload of which a part is gone before it was whole is damaged too, and erased: nobody can complete it.
-A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
-An empty bundle has no parts: nothing is sealed or stored of it, and all the rest is as for any other.
+      `finish_upload`, in the upload's last request (the same commit begins the erasure of the partial uploads it was
+      made of)
+  read back, open, hash; rewrite the manifest if it is missing -> * state `complete` + receipt + entry
+      `verify_bundle`, outside the upload path
+- The receipt states the SHA-256 of the bytes really stored, not of those sent.
+- If the read-back finds other bytes than were sealed, or another digest than the sender declared, the bundle is
+  `damaged` and can never be opened. A possibly passing fault of a store is read a second time first.
+- A complete bundle found damaged, by a read or by the scrubbing (`retention.jobs.scrub`), is `damaged` too; only the
+  scrubbing makes it complete again, when the stored bytes have the SHA-256 that its receipt states.
+- An upload that loses a part before it is whole is damaged too, and erased: nobody can complete it.
+- A partial upload stays `received`: its bytes are opened only to be sealed again in the bundle that it is for.
+- An empty bundle has no parts: nothing is sealed or stored for it; all else is as for any other.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ from retention.records.unit_of_work import Reads, Transaction
 
 PERHAPS_PASSING = ("part-missing", "seal-broken", "key-broken")
 DAMAGE = (PartMissing, SealBroken, WrappedKeyBroken)
-"""What a read meets where something else is stored than was sealed. A key that is not there is none of it: it is lost,
-or its store was restored from before, and nothing of the bundle is known to be wrong."""
+"""The errors of a read that finds other bytes than were sealed. A missing key is not among them: it is lost, or its
+store was restored from a back-up, and nothing in the bundle is known to be wrong."""
 
 
 def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
-    """All bytes are recorded: fix the parts, then * record the completion with its entry. Idempotent."""
+    """Complete an upload whose bytes are all recorded: fix the parts, then * record it with its entry. Idempotent."""
     manifest = read_manifest(custody, bundle_id)
     try:
         complete_objects(custody, manifest)
@@ -78,9 +78,7 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
         if held is None:
             return  # completed, or erased, meanwhile
         values = _received(now, manifest)
-        if custody.binding.holds_row(
-            row_tag.BUNDLE, held
-        ):  # one that was altered is not bound by its completion
+        if custody.binding.holds_row(row_tag.BUNDLE, held):  # completion does not bind an altered row
             values["tag"] = custody.binding.tag_row(row_tag.BUNDLE, {**held._mapping, **values})
         tx.change(update(bundles).where(of).values(values))
         bundle = tx.execute(select(bundles).where(of)).one()
@@ -102,8 +100,8 @@ def finish_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
 
 
 def give_up_upload(custody: Custody, bundle_id: str) -> None:
-    """* A part of an upload is gone before it was whole: it is damaged, and what is left of it is erased, so that its
-    sender hears of it (410) and sends it again."""
+    """* Record that an upload lost a part before it was whole: it is damaged, and the rest of it is erased, so that its
+    sender is told (410) and sends it again."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> None:
@@ -131,14 +129,14 @@ def _received(now: datetime, manifest: Manifest) -> dict[str, Any]:
 
 
 def read_manifest(custody: Custody, bundle_id: str) -> Manifest:
-    """The ordered parts as recorded."""
+    """Return the ordered parts as recorded."""
     with custody.records.read() as reads:
         return Manifest(bundle_id, bundle_parts(reads, bundle_id))
 
 
 def received_manifest(custody: Custody, bundle_id: str) -> Manifest:
-    """The ordered parts of a bundle that was received, held to its bound row. Altered when the records name others;
-    KeyDestroyed when an erasure came between."""
+    """Return the ordered parts of a received bundle, checked against its bound row. Altered if the records name others;
+    KeyDestroyed if an erasure came between."""
     with custody.records.read() as reads:
         bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
         manifest = Manifest(bundle_id, bundle_parts(reads, bundle_id))
@@ -151,9 +149,9 @@ def received_manifest(custody: Custody, bundle_id: str) -> Manifest:
 
 
 def opener(custody: Custody, manifest: Manifest) -> BundleOpener:
-    """Opens the stored bundle. Only the read-back and `reading` (which demands an Allowed) call this."""
+    """Open the stored bundle. Called only by the read-back, concatenation and `bundle_reads` (with an Allowed)."""
     bundle_id = manifest.bundle_id
-    if not manifest.parts:  # nothing was sealed, so there may be no key: any opens nothing
+    if not manifest.parts:  # nothing was sealed, so there may be no key: any key will do
         return BundleOpener(
             DataKey.generate(), manifest, lambda part_id: custody.objects.open_part(bundle_id, part_id)
         )
@@ -162,8 +160,8 @@ def opener(custody: Custody, manifest: Manifest) -> BundleOpener:
 
 
 def verify_bundle(custody: Custody, bundle_id: str, rest: Callable[[], None] = lambda: None) -> BundleState:
-    """Read a received bundle back, and record what was found. The state that it has now. `rest` is called between two
-    pieces, and may raise to end it."""
+    """Read a received bundle back, record the result and return the bundle's state. `rest` is called between two
+    pieces, and may raise to stop."""
     with custody.records.read() as reads:
         bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
     if bundle.state != BundleState.RECEIVED:
@@ -178,8 +176,8 @@ def verify_bundle(custody: Custody, bundle_id: str, rest: Callable[[], None] = l
 
 
 def recheck_bundle(custody: Custody, bundle: Row[Any], rest: Callable[[], None]) -> BundleState:
-    """Read all of a bundle back that was complete once, and record it when it is another than it was. The state that it
-    has now. `rest` is called between two pieces, and may raise to end it."""
+    """Read a once complete bundle back, record any change and return its state. `rest` is called between two pieces,
+    and may raise to stop."""
     sha256, broken = _read_back(custody, bundle, None, rest)
     if broken in PERHAPS_PASSING:
         sha256, broken = _read_back(custody, bundle, None, rest)
@@ -212,8 +210,8 @@ def _record_whole_again(custody: Custody, bundle: Row[Any]) -> BundleState:
 def _read_back(
     custody: Custody, bundle: Row[Any], mended: list[str] | None, rest: Callable[[], None] = lambda: None
 ) -> tuple[str, str | None]:
-    """The SHA-256 of what is stored, and what is wrong with it (a code) or None; `mended`: what was written anew. None
-    for a bundle that may have readers: nothing is written then."""
+    """Return the SHA-256 of the stored bytes, and the code of what is wrong with them or None. `mended` collects what
+    was rewritten; None for a bundle that may have readers: then nothing is written."""
     manifest = read_manifest(custody, bundle.id)
     if manifest.hash().hex() != bundle.manifest or manifest.length != bundle.size:
         return "", "manifest-mismatch"
@@ -229,7 +227,7 @@ def _read_back(
             mended.append("manifest")
     except KeyDestroyed:
         if bundle.state != BundleState.RECEIVED:
-            raise  # it is erased, whatever restored records say
+            raise  # it was erased, whatever restored records say
         return "", "part-missing"
     except DAMAGE as error:
         return "", _code(error)
@@ -281,7 +279,7 @@ def _receipt(reads: Reads, bundle: Row[Any], sha256: str, now: datetime) -> dict
     number = reads.execute(select(cases.c.number).where(cases.c.id == bundle.case_id)).scalar()
     return {
         "format": INTAKE,
-        "nonce": secrets.token_hex(16),  # all else but the case number stands in leaves: it could be guessed
+        "nonce": secrets.token_hex(16),  # the case number could be guessed: leaves hold everything else
         "bundle": bundle.id,
         "stamp": bundle.stamp_id,
         "case": number or "",
@@ -299,8 +297,8 @@ def _code(error: Exception) -> str:
 
 
 def confirm_damage(custody: Custody, bundle: Row[Any], error: Exception) -> BundleState:
-    """Look again at what a read of a complete bundle met (one of DAMAGE), and record it when it is met again. The state
-    that the bundle has now."""
+    """Repeat a read of a complete bundle that failed with `error` (one of DAMAGE), record damage if it fails again, and
+    return the bundle's state."""
     if (state := _state(custody, bundle.id)) != bundle.state:
         return state  # an erasure came between, or another found it before
     manifest = read_manifest(custody, bundle.id)
@@ -325,7 +323,7 @@ _SOUND = (BundleState.RECEIVED, BundleState.COMPLETE)
 
 
 def record_damage(custody: Custody, bundle: Row[Any], reason: str) -> BundleState:
-    """* The bundle is damaged, unless it has another state by now than it was looked at in; the state that it has."""
+    """* Record the damage, unless the bundle's state has changed since it was read; return its state."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> BundleState:

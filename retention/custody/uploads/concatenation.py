@@ -1,22 +1,23 @@
-"""Concatenation: a bundle made of partial uploads that came in parallel (tus: concatenation).
+"""Concatenation: a bundle made of partial uploads sent in parallel (tus: concatenation).
 
 Order of writing:
   * the final upload's record + what it is made of + entry
   -> each partial upload opened and sealed again, part by part: durable object -> * record the part   (`receiving`)
-  -> * state `received` + entry, and the erasure of the partial uploads begins in the same commit     (`completing`)
-A crash between leaves an upload that stands at its offset: the same request again goes on there.
+  -> * state `received` + entry, and the erasure of the partial uploads begins in the same commit     (`completion`)
+A crash in between leaves an upload at its offset: repeating the request goes on there.
 
 Rules:
-- A partial upload has no collection and is no bundle: it is in no list, cannot be read, claimed or verified. It belongs
-  to the stamp that sends it, expires, and is erased like anything else.
-- One data key a bundle, and associated data that names it (P1, P7): so the bytes are sealed anew under the bundle, not
-  pointed to. Plaintext is in memory only.
-- The parts of a final upload are complete, of one stamp, and used once. The same list asked for again is the same
-  upload.
+- A partial upload has no collection and is not a bundle: it is in no list, and cannot be read, claimed or verified. It
+  belongs to the stamp that sends it, expires, and is erased like anything else.
+- Each bundle has its own data key, and associated data that names it (P1, P7): so the bytes are sealed again for the
+  bundle, not referred to. Plaintext is in memory only.
+- The partial uploads of a final one are complete, from one stamp, and used once. Requesting the same list again
+  returns the same upload.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,16 +46,16 @@ from retention.records.tables import bundles, concatenations
 from retention.records.unit_of_work import Transaction
 
 PARTIAL = "partial"
-"""What stands for a collection type in a partial upload's record."""
+"""Stands in for the collection type in a partial upload's record."""
 
 
 def create_partial(
     custody: Custody, actor: Actor, size: int | None, stamp_id: str | None, metadata: str | None = None
 ) -> Row[Any]:
-    """Announce bytes for a bundle to come; `size` None: it is told with them. An empty one is received as it is."""
+    """Declare a partial upload of `size` bytes; None: the size comes with them. An empty one is received at once."""
     now, most = custody.clock.now(), custody.limits.max_bundle_size
     if size is not None and size > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(f"{size} bytes were declared; a bundle can have at most {most}", limit=most)
     refuse_unkeepable(custody)
     id_ = new_id(Kind.BUNDLE)
 
@@ -116,7 +117,7 @@ def concatenate(
     stamp_id: str | None,
     metadata: str | None = None,
 ) -> Row[Any]:
-    """The bundle made of these partial uploads, in this order, received whole; its size is theirs."""
+    """Make and receive the bundle of these partial uploads, in this order; its size is the sum of theirs."""
     _check_list(custody, partial_ids)
     final = _asked_before(custody, actor, partial_ids)
     if final is None:
@@ -131,10 +132,14 @@ def _check_list(custody: Custody, partial_ids: Sequence[str]) -> None:
     most = custody.limits.max_partials
     if not 1 <= len(partial_ids) <= most:
         raise Invalid(
-            f"a final upload is made of 1 to {most} partial ones", {"Upload-Concat": f"must list 1 to {most}"}
+            f"{len(partial_ids)} partial uploads were listed; a final upload is made of 1 to {most}",
+            {"Upload-Concat": f"must list 1 to {most}"},
         )
     if len(set(partial_ids)) < len(partial_ids):
-        raise Invalid("a partial upload is used once", {"Upload-Concat": "must list each upload once"})
+        twice = Counter(partial_ids).most_common(1)[0][0]
+        raise Invalid(
+            f"partial upload {twice} is listed twice", {"Upload-Concat": "must list each upload once"}
+        )
 
 
 def _asked_before(custody: Custody, actor: Actor, partial_ids: Sequence[str]) -> Row[Any] | None:
@@ -157,7 +162,9 @@ def _create_final(
     most = custody.limits.max_bundle_size
     size = sum(partial.size for partial in partials)
     if size > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(
+            f"the partial uploads have {size} bytes together; a bundle can have at most {most}", limit=most
+        )
     whole = replace(collection, size=size)
     check_collection(whole, custody.triggers, most, custody.clock.now())
 
@@ -170,9 +177,15 @@ def _create_final(
             partial = tx.execute(select(bundles).where(bundles.c.id == partial_id)).one()
             check_row(custody.binding, BUNDLE, partial)
             if partial.stamp_id != final.stamp_id:
-                raise Conflict("the partial uploads are another stamp's", reason="another-stamp")
+                raise Conflict(
+                    f"partial upload {partial_id} belongs to another stamp than this final upload",
+                    reason="another-stamp",
+                )
             if _complete(partial) and final_of(tx, partial_id):
-                raise Conflict("a partial upload is used once", reason="partial-used")
+                raise Conflict(
+                    f"partial upload {partial_id} was used in a final upload already; it can be used once",
+                    reason="partial-used",
+                )
             row = {"final_id": final.id, "number": number, "partial_id": partial_id}
             tx.change(insert(concatenations).values(row))
         return final
@@ -182,9 +195,15 @@ def _create_final(
 
 def _complete(partial: Row[Any]) -> Row[Any]:
     if not partial.partial:
-        raise Conflict("only partial uploads can be concatenated", reason="not-partial")
+        raise Conflict(
+            f"upload {partial.id} is not a partial one, so it cannot be joined", reason="not-partial"
+        )
     if partial.state != BundleState.RECEIVED:
-        raise Conflict("a partial upload is not complete yet", reason="partial-incomplete", upload=partial.id)
+        raise Conflict(
+            f"partial upload {partial.id} is incomplete: finish it before joining",
+            reason="partial-incomplete",
+            upload=partial.id,
+        )
     return partial
 
 
@@ -195,18 +214,18 @@ def _seal_again(
         for piece in _pieces(custody, final, partial_ids, session.position):
             session.feed(piece)
     except TakenOver:
-        session.park()  # the same request again goes on from here
+        session.park()  # repeating the request goes on from here
         raise
     except (
         KeyDestroyed
-    ):  # a partial upload's: with the bundle's own erasure, or because another made it whole
+    ):  # a partial upload's key: the bundle is being erased, or another request completed it
         session.check_mine()
         raise
     session.park()
 
 
 def _pieces(custody: Custody, final: Row[Any], partial_ids: Sequence[str], skip: int) -> Iterator[bytes]:
-    """The plaintext of the partial uploads end to end, from byte `skip` on."""
+    """Yield the plaintext of the partial uploads end to end, from byte `skip` on."""
     for partial_id in partial_ids:
         with alarmed():
             _check_part_of(custody, final, partial_id)
@@ -219,10 +238,10 @@ def _pieces(custody: Custody, final: Row[Any], partial_ids: Sequence[str], skip:
 
 
 def _check_part_of(custody: Custody, final: Row[Any], partial_id: str) -> None:
-    """Altered unless it is a partial upload of the same stamp, by its bound row: nothing else is opened here (P2)."""
+    """Raise Altered unless the bound row is a partial upload of the same stamp: nothing else is opened here (P2)."""
     with custody.records.read() as reads:
         partial = reads.execute(select(bundles).where(bundles.c.id == partial_id)).one()
     check_row(custody.binding, BUNDLE, partial)
     check_row(custody.binding, BUNDLE, final)
     if not partial.partial or partial.stamp_id != final.stamp_id:
-        raise Altered(f"bundle {partial_id} is no partial upload of the stamp that sent {final.id}")
+        raise Altered(f"bundle {partial_id} is not a partial upload of the stamp that sent {final.id}")

@@ -1,10 +1,10 @@
-"""Bundles before and beside their bytes: announced by a stamp, listed, claimed by a case.
+"""The records of bundles: declared by a stamp, listed, claimed by a case.
 
 Rules:
-- Only a registered stamp uploads; its operator may send a saved bundle in its name.
-- A proactive collection needs the live consent for that stamp and a known trigger; it may come without a case.
-- What was erased on demand is refused for a while when it is sent again (`resending`).
-- Quotas of the stamp and of the case are asked before bytes move (`quotas`).
+- Only a registered stamp uploads; its operator can send a saved bundle in its name.
+- A proactive collection needs the live consent for that stamp and a known trigger; it can come without a case.
+- A bundle erased on demand is refused for a while when it is sent again (`resending`).
+- The quotas of the stamp and the case are checked before bytes move (`quotas`).
 - An on-demand collection is for a case of the same tenant. A closed case takes bundles: they share its deadline.
 - An engineer assigned to an open case can claim an unclaimed bundle of the same tenant for it; from then on the case's
   clock alone counts.
@@ -41,11 +41,11 @@ from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
 NOTHING_CAME = "nothing-came"
-"""Why a bundle was erased that never had a byte which counted: its tombstone is in no list."""
+"""The cause of erasing a bundle that never had a recorded byte: its tombstone is in no list."""
 
 
 def refuse_unkeepable(custody: Custody) -> None:
-    """StoreFull, or a KeyWrapperError, when no byte of a new upload could be kept or sealed: it is not begun."""
+    """Raise StoreFull or a KeyWrapperError, before an upload begins, if none of its bytes could be kept or sealed."""
     if custody.objects.free_space() == 0:
         raise StoreFull("the store has no room for uploads")
     custody.key_check.require(custody.wrapper)
@@ -61,10 +61,10 @@ def create_upload(
     deferred: bool = False,
     metadata: str | None = None,
 ) -> Row[Any]:
-    """Announce a bundle; its bytes follow by `receiving.begin`. `stamp_id` is for operators; a stamp sends its own.
+    """Declare a bundle; its bytes follow by `upload_session.begin`. `stamp_id` is for operators; a stamp sends its own.
 
-    `deferred`: the size is told with the bytes; the collection's counts for nothing until then. An empty bundle is
-    received with its announcement. `metadata` is the sender's own, kept as it is until the bundle is erased.
+    `deferred`: the size comes with the bytes; until then the collection's is ignored. An empty bundle is received as
+    soon as it is declared. `metadata` is the sender's own, kept unchanged until the bundle is erased.
     """
     refuse_unkeepable(custody)
     now = custody.clock.now()
@@ -79,7 +79,7 @@ def create_upload(
 
 
 def finish_empty(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """An upload of no bytes is received with its announcement: none will ever come. Its row, as it is then."""
+    """Receive an upload of no bytes as soon as it is declared, for none will ever come; return its row."""
     finish_upload(custody, actor, bundle_id)
     with custody.records.read() as reads:
         return reads.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
@@ -88,7 +88,7 @@ def finish_empty(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
 def check_upload(
     custody: Custody, actor: Actor, collection: Collection, *, case_number: str | None, stamp_id: str | None
 ) -> Room:
-    """Preflight: whatever `create_upload` would raise now, and nothing made; else what the quotas leave for it."""
+    """Raise whatever `create_upload` would raise now, without making anything; else return the room in the quotas."""
     refuse_unkeepable(custody)
     check_collection(collection, custody.triggers, custody.limits.max_bundle_size, custody.clock.now())
 
@@ -110,8 +110,8 @@ def announce(
     brought: int = 0,
     partials: Sequence[str] = (),
 ) -> Row[Any] | Refusal:
-    """The record of an acceptable collection's bundle, if the actor may send it. `more` adds to the row; `brought` of
-    its bytes are here already, and counted: in `partials`."""
+    """Make the record of an acceptable collection's bundle, if the actor is allowed to send it. `more` adds to the row;
+    `brought` of its bytes are here and counted already, in `partials`."""
     size = None if (more or {}).get("deferred") else collection.size
     admitted = _admit(tx, custody, actor, collection, size, case_number, stamp_id, brought)
     if isinstance(admitted, Refusal):
@@ -132,8 +132,8 @@ def _admit(
     stamp_id: str | None,
     brought: int,
 ) -> tuple[Row[Any], str | None, Room] | Refusal:
-    """The stamp that sends, the case that it is for, and the room that there is; or the refusal, with its entry. `size`
-    None: it is told later."""
+    """Return the sending stamp, the case and the room in the quotas; or the refusal, with its entry. `size` None: it
+    comes later."""
     now = custody.clock.now()
     stamp = sender(tx, actor, stamp_id, now)
     if isinstance(stamp, Refusal):
@@ -147,9 +147,7 @@ def _admit(
         if case_id is None:
             return unseen(tx, actor, Action.UPLOAD_CREATED, now, "case", case_number)
     elif collection.type is CollectionType.ON_DEMAND:
-        raise Invalid(
-            "an on-demand collection is made for a case", {"case": "is missing: give the case number"}
-        )
+        raise Invalid("an on-demand collection needs a case", {"case": "is missing: give the case number"})
     check_deadline(tx, case_id, now)
     ids = {"tenant": stamp.tenant_id, "case": case_id, "subject": stamp.id}
     if again := sent_again(tx, custody, stamp.id, collection.file_name, size, collection.sha256, now):
@@ -161,20 +159,20 @@ def _admit(
 
 
 def check_deadline(tx: Transaction, case_id: str | None, now: datetime) -> BundleHistory:
-    """The history of a bundle that begins now; Conflict when it would be erased as it comes."""
+    """Return the history of a bundle that begins now; Conflict if it would be due for erasure at once."""
     history = BundleHistory(now, case_history(tx, case_id) if case_id else None)
     if isinstance(decide(history, now), Erase):
-        raise Conflict("this case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+        raise Conflict("this case closed 90 or more days ago: reopen it first", reason="case-past-deadline")
     return history
 
 
 def sender(tx: Transaction, actor: Actor, stamp_id: str | None, now: datetime) -> Row[Any] | Refusal:
-    """The registered stamp that sends: the actor itself, or the one that its operator names."""
+    """Return the registered stamp that sends: the actor itself, or the one that its operator names."""
     if denied := lacks_role(actor, Role.STAMP, Role.OPERATOR):
         return refuse(tx, actor, Action.UPLOAD_CREATED, now, denied)
     stamp = _sender(tx, actor, stamp_id)
     if stamp is None and stamp_id is None:
-        return refuse(tx, actor, Action.UPLOAD_CREATED, now, _who_sends(actor))
+        return refuse(tx, actor, Action.UPLOAD_CREATED, now, _no_sender(actor))
     return unseen(tx, actor, Action.UPLOAD_CREATED, now, "stamp", stamp_id or "") if stamp is None else stamp
 
 
@@ -188,17 +186,20 @@ def _sender(tx: Transaction, actor: Actor, stamp_id: str | None) -> Row[Any] | N
     return tx.execute(select(stamps).where(own)).first()
 
 
-def _who_sends(actor: Actor) -> Denied:
+def _no_sender(actor: Actor) -> Denied:
     if actor.has(Role.STAMP):
-        return Denied("stamp-not-registered", "this is not a registered stamp; have its operator register it")
-    return Denied("stamp-missing", "say which of your stamps made the bundle")
+        return Denied(
+            "stamp-not-registered", "the caller is not a registered stamp; have its operator register it"
+        )
+    return Denied("stamp-missing", "no stamp is given: name the one of yours that made the bundle")
 
 
 def may_collect(stamp: Row[Any], collection: Collection) -> Denied | None:
-    """None when the stamp's operator lets it collect this."""
+    """Return None if the stamp's operator lets it collect this, else the denial."""
     if collection.type is CollectionType.PROACTIVE and not stamp.proactive:
         return Denied(
-            "no-proactive-consent", "the operator has not consented to proactive collection from this stamp"
+            "no-proactive-consent",
+            f"the operator has not consented to proactive collection from stamp {stamp.id}; have them turn it on",
         )
     return None
 
@@ -215,8 +216,8 @@ def insert_bundle(
     more: Mapping[str, Any] | None = None,
     partials: Sequence[str] = (),
 ) -> Row[Any]:
-    """The bundle's row, its bytes yet to come, and the entry of its creation. `more` adds to the row; `partials` are
-    the partial uploads that it is made of."""
+    """Insert the row of a bundle whose bytes are to come, with the entry of its creation. `more` adds to the row;
+    `partials` are the partial uploads it is made of."""
     details: dict[str, Detail] = {"partials": list(partials)} if partials else {}
     history = check_deadline(tx, case_id, now)
     row = {
@@ -280,11 +281,13 @@ def claim_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: st
         check_row(custody.binding, BUNDLE, bundle)
         check_placed(tx, bundle_id, bundle.case_id)
         if bundle.case_id is not None:
-            raise Conflict("a case holds this bundle already", reason="claimed")
-        if isinstance(
-            decide(bundle_history(tx, bundle), now), Erase
-        ):  # P9 holds also while the sweep is late
-            raise Conflict("its 90 days are over: it is about to be erased", reason="bundle-due")
+            raise Conflict(
+                f"bundle {bundle_id} is in a case already, so it cannot be claimed", reason="claimed"
+            )
+        if isinstance(decide(bundle_history(tx, bundle), now), Erase):  # P9 holds even if the sweep is late
+            raise Conflict(
+                f"the 90 days of bundle {bundle_id} are over: it is about to be erased", reason="bundle-due"
+            )
         put = put_in(custody.binding, bundle, case.id)
         tx.change(update(bundles).where(bundles.c.id == bundle_id).values(put))
         refresh_due(tx, bundles.c.id == bundle_id)
@@ -299,14 +302,14 @@ def _may_claim(tx: Transaction, binding: Binding, actor: Actor, case: Row[Any]) 
         return denied
     access = read_newest_access(tx, binding, case.id)
     if not access.facts(actor).assigned:
-        return Denied("not-assigned", "you are not assigned to this case")
+        return Denied("not-assigned", "you are not assigned to this case; have the case system assign you")
     if access.state is not CaseState.OPEN:
-        return Denied("case-closed", "the case is closed; it takes no more bundles by claim")
+        return Denied("case-closed", "the case is closed, so bundles can no longer be claimed for it")
     return None
 
 
 def refuse_if_erased(bundle: Row[Any]) -> None:
-    """Raise the tombstone's answer when the bundle is erased or being erased."""
+    """Raise Erased, with the tombstone's facts, if the bundle is erased or being erased."""
     if bundle.state in (BundleState.ERASING, BundleState.ERASED):
         raise Erased(
             bundle.id, state=str(bundle.state), cause=bundle.erased_cause, erased_at=bundle.erased_at
@@ -314,7 +317,7 @@ def refuse_if_erased(bundle: Row[Any]) -> None:
 
 
 def get_bundle(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """One bundle's record, with the case's number, tombstones too; NotFound when the actor may not know of it."""
+    """Return a bundle's record or tombstone, with the case's number; NotFound if the actor is not allowed to see it."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         bundle = reads.execute(
@@ -337,7 +340,7 @@ def list_bundles(
     states: Sequence[BundleState] | None = None,
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
-    """Collection history: newest first by the time collected, with the case's number beside each bundle."""
+    """List the collection history, newest first by the time collected, with each bundle's case number."""
     wanted = [func.coalesce(bundles.c.erased_cause, "") != NOTHING_CAME]
     wanted += [cases.c.number == case_number] if case_number else []
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []

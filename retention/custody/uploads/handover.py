@@ -1,15 +1,15 @@
-"""Taking an upload over: who may write to it, from which offset, and until when.
+"""Upload handover: who is allowed to write to an upload, from which offset, and until when.
 
 Rules:
-- Its own stamp writes to it, or the tenant's operator; nobody else learns of it. A final upload is written to by the
-  service alone (tus: concatenation).
-- The bytes go on exactly where the recorded ones end.
-- A length that was deferred is told once, and fenced by the same transaction as the writer's token: it is never less
-  than what is recorded, nor more than the quotas have room for, and no writer from before it can pass it.
-- The time that the upload is kept is renewed by an entry, and by nothing else, so that the log alone tells it: each
-  request that brought bytes writes one, a long one once in a step of the lifetime (`deadline.must_tell`). From its
-  creation on an upload has `Limits.upload_longest` at most. A request that brings nothing renews it only while nothing
-  is recorded: otherwise it would keep parts longer than Blob Storage keeps their staged blocks.
+- Its own stamp or the tenant's operator writes to an upload; nobody else learns of it. Only the service writes to a
+  final upload (tus: concatenation).
+- The bytes continue exactly where the recorded ones end.
+- A deferred length is declared once, and fenced by the same transaction as the writer's token: it is never less than
+  what is recorded, or more than the quotas have room for, and no earlier writer can pass it.
+- An upload's lifetime is renewed only by an entry, so that the log alone tells it: each request that sent bytes writes
+  one, a long request one per step of the lifetime (`deadline.must_tell`). From its creation on an upload has at most
+  `Limits.upload_longest`. A request without bytes renews it only while nothing is recorded: otherwise it would keep
+  parts longer than Blob Storage keeps their staged blocks.
 """
 
 from __future__ import annotations
@@ -47,20 +47,23 @@ from retention.records.unit_of_work import Reads, Transaction
 
 
 def may_write(custody: Custody, actor: Actor, bundle_id: str) -> tuple[Row[Any], list[str]]:
-    """The upload, when the actor is its sender: its own stamp, or the tenant's operator; and the partial uploads that
+    """Return the upload, if the actor is its sender (its own stamp, or the tenant's operator), and the partial uploads
     it is made of."""
     return _admit(custody, actor, bundle_id, writing=False)
 
 
 def may_continue(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """The upload, when the actor may send more of it, and it takes more."""
+    """Return the upload, if it takes more bytes and the actor is allowed to send them."""
     return still_open(custody, _admit(custody, actor, bundle_id, writing=True)[0])
 
 
 def still_open(custody: Custody, upload: Row[Any]) -> Row[Any]:
-    """The upload, unless it goes on another way (Conflict) or its time is over (Erased)."""
+    """Return the upload, unless it continues another way (Conflict) or has expired (Erased)."""
     if upload.state == BundleState.STAGING:
-        raise Conflict("this upload goes on through its upload link", reason="bundle-staging")
+        raise Conflict(
+            f"upload {upload.id} arrives in blocks: continue it through its upload link",
+            reason="bundle-staging",
+        )
     if upload.expires_at <= custody.clock.now() and _can_expire(upload):
         raise Erased(upload.id, state="expired", cause="upload-expired", erased_at=None)
     return upload
@@ -80,7 +83,10 @@ def _admit(custody: Custody, actor: Actor, bundle_id: str, *, writing: bool) -> 
         denied = _not_the_sender(actor, bundle)
         partials = [] if denied else partials_of(reads, bundle_id)
         if writing and partials:
-            denied = Denied("final-upload", "its bytes come from the partial uploads that it was made of")
+            denied = Denied(
+                "final-upload",
+                f"upload {bundle_id} is a final one: its bytes come only from its {len(partials)} partial uploads",
+            )
         if denied:
             ids = {"tenant": bundle.tenant_id, "bundle": bundle_id}
             return refuse(reads, actor, Action.UPLOAD_CONTINUED, now, denied, **ids)
@@ -102,7 +108,7 @@ _WITH_PARTS = select(bundles, _PARTS.label("part_count")).where(bundles.c.id == 
 def take_over(
     custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
 ) -> tuple[Row[Any], int]:
-    """Make `token` the upload's writer from `offset` on; the upload as it stands then, and how many parts it has."""
+    """Make `token` the upload's writer from `offset` on; return the upload as it then stands, and its number of parts."""
 
     def work(tx: Transaction) -> tuple[Row[Any], int] | Refusal:
         now, which = custody.clock.now(), bundles.c.id == bundle_id
@@ -113,10 +119,10 @@ def take_over(
         if bundle.offset != offset:
             raise OffsetMismatch(bundle.offset)
         if bundle.state != BundleState.RECEIVING:
-            raise Conflict("this upload is complete", reason=f"bundle-{bundle.state}")
+            raise Conflict(f"this upload is complete: bundle {bundle_id}", reason=f"bundle-{bundle.state}")
         if bundle.part_count >= MOST_PARTS:
             raise Conflict(
-                f"this upload came in {bundle.part_count} parts, {MOST_PARTS} at most: send it anew, in fewer requests",
+                f"this upload has {bundle.part_count} parts, and {MOST_PARTS} is the limit: start over, with fewer requests",
                 reason="too-many-parts",
             )
         length = _length(bundle, told, custody.limits.max_bundle_size)
@@ -146,7 +152,7 @@ def take_over(
 
 
 def _give_up(custody: Custody, actor: Actor, bundle_id: str) -> None:
-    """Erase an upload that was refused for what it turned out to be; the mark of what it is ends, and it would not."""
+    """Erase an upload that turned out to be an erased bundle: it would otherwise outlast the mark that refused it."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> None:
@@ -159,7 +165,7 @@ def _give_up(custody: Custody, actor: Actor, bundle_id: str) -> None:
 
 
 def is_unfinished(upload: Row[Any]) -> bool:
-    """True while bytes are missing: only that expires. What came whole is finished, however late."""
+    """Return True while bytes are missing: only then does an upload expire. One received whole is finished, if late."""
     missing = upload.deferred or upload.offset < upload.size
     return upload.state == BundleState.RECEIVING and bool(missing)
 
@@ -168,17 +174,23 @@ def _length(bundle: Row[Any], told: int | None, most: int) -> dict[str, Any]:
     if told is None or (told == bundle.size and not bundle.deferred):
         return {}
     if not bundle.deferred:
-        raise Conflict("the length is known already, and does not change", reason="length-known")
+        raise Conflict(
+            f"the length of this upload is {bundle.size} bytes and cannot be changed to {told}",
+            reason="length-known",
+        )
     if told < bundle.offset:
-        raise Conflict(f"{bundle.offset} bytes have come already", reason="length-below-offset")
+        raise Conflict(
+            f"a length of {told} bytes is too small: {bundle.offset} have come already",
+            reason="length-below-offset",
+        )
     if told > most:
-        raise TooLarge(f"a bundle has at most {most} bytes", limit=most)
+        raise TooLarge(f"a length of {told} bytes was declared; a bundle can have at most {most}", limit=most)
     return {"size": told, "deferred": False}
 
 
 def continued(actor: Actor, bundle: Row[Any], run: tuple[int, int], now: datetime) -> Entry:
-    """The entry that the upload's bytes from the one to the other offset of `run` came; they, or none yet, renew its
-    time in the same commit."""
+    """Make the entry of the bytes received between the offsets of `run`, which may be equal; the same commit renews the
+    upload's lifetime."""
     from_, to = run
     whole: dict[str, Detail] = {} if bundle.deferred else {"of": bundle.size}
     details: dict[str, Detail] = {"from": from_, "to": to, **whole}

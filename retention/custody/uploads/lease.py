@@ -1,14 +1,14 @@
-"""Who writes to an upload: one request at a time, and how the one before is made to save and let go.
+"""The lease of an upload: one writer at a time, and how the previous one is made to save and let go.
 
 Rules:
-- In one process the registry tells the old writer by an event: `stop` at once, `settling` as soon as nothing of its
-  body waits, so that what came before the line broke is kept. In another one the records do: its token stands in
-  `bundles.writer`, and ASKED before it means that it has been asked to save and let go.
-- A request is expected from the moment that it is here, before it is known whose it is: who asks for the offset then
-  waits until it writes or is refused.
-- A writer that was asked still counts: what it saves is recorded. One whose token is gone is fenced off: nothing of it
-  is recorded any more.
-- A writer takes its token away when it ends, so a token that stays belongs to a process that died, or to a stuck one.
+- Within one process the registry tells the old writer by an event: `stop` at once, `settling` as soon as none of its
+  body waits, so that bytes received before the connection broke are kept. Between processes the records do: the
+  writer's token stands in `bundles.writer`, and RELEASE_ASKED before it means that it was asked to save and let go.
+- A request is expected from its arrival, before its caller is known: a request for the offset then waits until it
+  writes or is refused.
+- A writer that was asked to let go still counts: what it saves is recorded. A writer whose token is gone is fenced off:
+  nothing more of it is recorded.
+- A writer removes its token when it ends, so a token that stays belongs to a process that died or is stuck.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from retention.custody.context import Custody
 from retention.records.tables import bundles
 
 HANDOVER_SECONDS = 10.0
-"""How long a new request waits for the one before it in this process."""
+"""How long a new request waits for the previous one in this process."""
 SETTLE_SECONDS = 2.0
-"""How long a writer that is asked to let go may go on with bytes that still come."""
+"""How long a writer that is asked to let go can continue with bytes that still arrive."""
 RECHECK_SECONDS = 2.0
-"""How long a slow request may go on taking bytes of an upload that was erased or taken over elsewhere."""
+"""How long a slow request can go on taking bytes of an upload that was erased or taken over elsewhere."""
 ELSEWHERE_SECONDS = 2 * RECHECK_SECONDS + 1
-"""How long a writer of another process is waited for: it looks at its token every RECHECK_SECONDS."""
+"""How long to wait for a writer in another process, which checks its token every RECHECK_SECONDS."""
 LOOK_SECONDS = 0.1
 EXPECTED_SECONDS = 2.0
-"""How long a request that is here may take to begin to write before nobody waits for it any more."""
+"""How long to wait for a request that has arrived to begin writing."""
 RELEASE_ASKED = "?"
 
 
 class Writer(Protocol):
-    """What the registry knows of a session."""
+    """A session, as the registry knows it."""
 
     bundle_id: str
     stop: threading.Event
@@ -46,7 +46,7 @@ class Writer(Protocol):
 
 
 class Uploads:
-    """The uploads being written in this process, so that a second request can ask the first to let go."""
+    """The registry of uploads being written in this process, so that a second request can ask the first to let go."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -54,48 +54,48 @@ class Uploads:
         self._expected: dict[int, tuple[str, threading.Event]] = {}
 
     def expect(self, bundle_id: str) -> None:
-        """This thread's request may be about to write to the upload."""
+        """Note that this thread's request may be about to write to the upload."""
         with self._lock:
             self._expected[threading.get_ident()] = bundle_id, threading.Event()
 
     def arrived(self) -> None:
-        """This thread's request writes, or never will."""
+        """Note that this thread's request writes, or never will."""
         with self._lock:
             _, event = self._expected.pop(threading.get_ident(), ("", None))
         if event is not None:
             event.set()
 
     def await_expected(self, bundle_id: str) -> None:
-        """Wait a while for the requests that are here already to write to the upload, or to end."""
+        """Wait a while until the requests that have arrived write to the upload, or end."""
         with self._lock:
             expected = [event for of, event in self._expected.values() if of == bundle_id]
         for event in expected:
             event.wait(EXPECTED_SECONDS)
 
     def enter(self, writer: Writer) -> None:
-        """Make `writer` the upload's writer here; waits a while for the one before to save and let go."""
+        """Make `writer` the upload's writer here; wait a while for the previous one to save and let go."""
         with self._lock:
             before = self._open.get(writer.bundle_id)
             self._open[writer.bundle_id] = writer
         self.arrived()
         if before is not None:
             before.stop.set()
-            before.left.wait(HANDOVER_SECONDS)  # then the token fences it off anyhow
+            before.left.wait(HANDOVER_SECONDS)  # after that the token fences it off
 
     def has(self, bundle_id: str) -> bool:
-        """True while somebody here writes to the upload, or is about to: its token may not be on record yet."""
+        """Return True while a request here writes to the upload, or is about to: its token may not be on record yet."""
         with self._lock:
             return bundle_id in self._open
 
     def leave(self, writer: Writer) -> None:
-        """`writer` writes no more."""
+        """Note that `writer` writes no more."""
         writer.left.set()
         with self._lock:
             if self._open.get(writer.bundle_id) is writer:
                 del self._open[writer.bundle_id]
 
     def let_go(self, bundle_id: str) -> None:
-        """Have the upload's writer here, if there is one, save and let go; waits a while for it."""
+        """Have the upload's writer here, if there is one, save and let go; wait a while for it."""
         with self._lock:
             writer = self._open.get(bundle_id)
         if writer is not None:
@@ -105,14 +105,14 @@ class Uploads:
                 writer.left.wait(HANDOVER_SECONDS)
 
     def stop_all(self) -> None:
-        """Ask every upload to save and let go: a graceful stop."""
+        """Ask every writer to save and let go: a graceful stop."""
         with self._lock:
             for writer in self._open.values():
                 writer.stop.set()
 
 
 def settle(custody: Custody, uploads: Uploads, bundle_id: str) -> None:
-    """Have whoever writes to the upload, in any process, save and let go. One that does not answer is fenced off."""
+    """Have the upload's writer, in any process, save and let go. One that does not respond is fenced off."""
     uploads.let_go(bundle_id)
     token = _token(custody, bundle_id)
     if token is None:

@@ -1,15 +1,15 @@
-"""The sealed manifest beside the parts (P1): objects, data key and key-encryption key alone give a bundle back.
+"""The sealed manifest beside the parts (P1): objects, data key and key-encryption key alone restore a bundle.
 
 Order of writing, when the last byte is recorded:
   seal the manifest -> durable object -> objects.complete, which takes it as the last of the parts
-`completing` records the bundle as received after that *, so what is received has its manifest. A crash in between
+`completion` records the bundle as received after that *, so every received bundle has its manifest. A crash in between
 leaves an object that no list names: the next try makes another, and `complete` removes the first.
 
 Rules:
-- A bundle has one manifest, an object whose id begins with `mft_`. Which one it is no record says: the store does.
+- A bundle has one manifest, an object whose id begins with `mft_`. The store tells which one it is; no record does.
 - It is an object of the bundle like its parts: destroyed with them, found by `remains` and by the search for orphans.
-- The records say what the parts are; the manifest repeats them, under the data key. Where it is missing or says
-  something else (damage, or a bundle received before there were manifests) the read-back writes it anew.
+- The records say what the parts are; the manifest repeats it, under the data key. Where it is missing or differs
+  (damage, or a bundle received before there were manifests) the read-back rewrites it.
 - An upload without a byte has no parts, no data key and no manifest.
 """
 
@@ -30,7 +30,7 @@ from retention.objects.store_errors import PartMissing
 from retention.records.tables import bundles
 
 TRIES = 8
-"""A try is lost when another completion of the bundle comes between, and each completes once: more do not meet."""
+"""A try is lost when another completion of the bundle comes between. Each completes once, and no more run at a time."""
 
 
 def complete_objects(custody: Custody, manifest: Manifest) -> None:
@@ -43,7 +43,7 @@ def complete_objects(custody: Custody, manifest: Manifest) -> None:
             custody.objects.complete(bundle_id, [*listed, *last])
         except PartMissing:
             destroy_if_gone(custody, bundle_id)
-            # Another that completes this bundle may have taken ours away; its parts, nobody.
+            # Another completion of this bundle may have removed our manifest; nobody removes its parts.
             if not left or not set(listed) <= set(custody.objects.list_parts(bundle_id)):
                 raise
         else:
@@ -51,7 +51,7 @@ def complete_objects(custody: Custody, manifest: Manifest) -> None:
 
 
 def _data_key(custody: Custody, bundle_id: str) -> DataKey | None:
-    """None when it is broken: then the read-back finds the damage, and nothing can be sealed for it."""
+    """Return the data key; None if it is broken: the read-back finds that damage, and nothing can be sealed for it."""
     try:
         return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)
     except WrappedKeyBroken:
@@ -59,7 +59,7 @@ def _data_key(custody: Custody, bundle_id: str) -> DataKey | None:
 
 
 def _write(custody: Custody, manifest: Manifest, key: DataKey) -> str:
-    """Keep the manifest, sealed; the object's id."""
+    """Store the sealed manifest; return the object's id."""
     manifest_id = new_id(Kind.MANIFEST)
     with custody.objects.new_part(manifest.bundle_id, manifest_id) as writer:
         seal_manifest(manifest, key, manifest_id, writer)
@@ -68,7 +68,7 @@ def _write(custody: Custody, manifest: Manifest, key: DataKey) -> str:
 
 
 def is_kept(custody: Custody, manifest: Manifest, read_stored: Callable[[str], Manifest]) -> bool:
-    """Whether the store holds this manifest, sealed, and no other; `read_stored` opens the one with that id."""
+    """Tell whether the store holds this manifest, sealed, and no other; `read_stored` opens the one with that id."""
     if not manifest.parts:
         return True
     found = [
@@ -81,7 +81,7 @@ def is_kept(custody: Custody, manifest: Manifest, read_stored: Callable[[str], M
 
 
 def destroy_if_gone(custody: Custody, bundle_id: str) -> None:
-    """Remove what was begun after the erasure had looked; of a bundle that lives, whatever an error said, nothing."""
+    """Remove objects begun after an erasure had looked for them; leave a live bundle alone, whatever the error said."""
     with custody.records.read() as reads:
         state = reads.execute(select(bundles.c.state).where(bundles.c.id == bundle_id)).scalar()
     if state in (BundleState.ERASING, BundleState.ERASED):

@@ -1,14 +1,13 @@
-"""Quotas: how many bytes a stamp, and a case, may have here. Asked before bytes move.
+"""Quotas: how many bytes a stamp and a case can store. Checked before bytes move.
 
 Rules:
-- What counts is each live bundle's size as it was announced: an upload that is not finished counts whole, so that what
-  was accepted can always be completed. Whoever does not say a size beforehand counts with what has come (a deferred
-  length until it is told, a blob's blocks until they are committed). What is being erased
-  counts no more.
-- Partial uploads count for their stamp; those that a final upload is made of count no more, it counts for them.
-- A quota is asked in the transaction that creates what would count, so two that come at once do not both get the last
-  room; of a blob it is asked for each block, before its bytes move. Claims and moves bring no bytes and are not held to
-  it.
+- Each live bundle counts with its declared size: an unfinished upload counts whole, so that an accepted one can always
+  be completed. An upload without a declared size counts with the bytes received (a deferred length until it is
+  declared, a blob's blocks until they are committed). A bundle being erased no longer counts.
+- Partial uploads count for their stamp; once a final upload is made of them, it counts in their place.
+- A quota is checked in the transaction that creates what would count, so that two at once do not both get the last
+  room; for a blob it is checked for each block, before its bytes move. Claims and moves bring no bytes and are not
+  checked.
 """
 
 from __future__ import annotations
@@ -26,15 +25,15 @@ from retention.records.unit_of_work import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Bytes that may still be announced; None where there is no quota."""
+    """The bytes that can still be declared; None where there is no quota."""
 
     stamp: int | None
     case: int | None
 
 
 def room(tx: Transaction, limits: Limits, stamp_id: str, case_id: str | None) -> Room:
-    """What is left for a stamp, and for a case if there is one."""
-    # Where writers run side by side, those of one stamp or case go one by one.
+    """Return the room left for a stamp, and for a case if there is one."""
+    # Where writers run in parallel, those of one stamp or case take turns.
     if limits.stamp_quota is not None:
         tx.execute(select(stamps.c.id).where(stamps.c.id == stamp_id).with_for_update())
     if limits.case_quota is not None and case_id is not None:
@@ -59,7 +58,7 @@ def _sum(tx: Transaction, statement: Select[tuple[int]]) -> int:
 
 
 def exceeded(left: Room, size: int, brought: int = 0) -> QuotaExceeded | None:
-    """Why a bundle of `size` bytes is not taken, if it is not. `brought` of them are here, and count for the stamp."""
+    """Return why a bundle of `size` bytes is refused, if it is. `brought` of them are here, and count for the stamp."""
     for of, bytes_left, wanted in (("stamp", left.stamp, size - brought), ("case", left.case, size)):
         if bytes_left is not None and wanted > bytes_left:
             return QuotaExceeded(of, left=bytes_left, size=wanted)

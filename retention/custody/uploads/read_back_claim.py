@@ -1,12 +1,12 @@
-"""Who reads a received bundle back: one at a time, whatever clocks and function workers there are.
+"""The claim on a received bundle: one reader at a time, across all clocks and function workers.
 
-- A claim is a moment in the bundle's record until which it is held. Taking one is a conditional update, so of several
-  who try at once one gets it.
-- Its holder renews it while it reads. One that died holds it for LEASE at most; one that finds another in its place
+- A claim is a time in the bundle's record until which it is held. Taking one is a conditional update, so only one of
+  several that try at once gets it.
+- Its holder renews it while reading. A holder that died keeps it for at most LEASE; one that finds another in its place
   stops reading, and records nothing.
-- It ends with the bundle's state, when the work failed (`failed_work`), or when whatever else ends it.
+- It ends with the bundle's state, when the work fails (`work_state`), or when it is let go.
 - It saves work, and decides nothing: what is recorded at the end still depends on the state. A clock that is wrong by
-  more than LEASE has a bundle read twice at worst.
+  more than LEASE at worst has a bundle read twice.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ RENEW_SECONDS = 20.0
 
 
 class ClaimLost(Exception):
-    """Another reads this bundle back: this reader was silent for longer than its claim."""
+    """The loss of a claim to another reader, because this one was silent for longer than it."""
 
 
 def is_free(now: datetime) -> ColumnElement[bool]:
-    """Whether nobody holds a claim. One that ends much later than any that is given now is of a clock that was wrong; a
-    little later, and its holder's `now` was."""
+    """Make the condition that nobody holds a claim. One that ends much later than any given now came from a clock that
+    was wrong; one a little later, from a clock a little ahead."""
     until = bundles.c.claimed_until
     return or_(until.is_(None), until <= now, until > now + 2 * LEASE)
 
 
 class Claim:
-    """A claim that is held. One thread at a time."""
+    """A held claim. Not thread-safe."""
 
     def __init__(
         self, custody: Custody, bundle_id: str, until: datetime, ticks: Callable[[], float] = time.monotonic
@@ -47,12 +47,12 @@ class Claim:
         self._renewed = ticks()
 
     def let_go(self) -> None:
-        """It is not going to be used; whoever comes next need not wait for its end."""
+        """Give up the unused claim, so that the next reader need not wait for its end."""
         mine = bundles.c.claimed_until == self._until
         _hold(self._custody, self._bundle_id, mine, None)
 
     def keep(self) -> None:
-        """Between two pieces: renew it when that is due. ClaimLost."""
+        """Renew the claim if that is due; call it between two pieces. ClaimLost."""
         if self._ticks() - self._renewed < RENEW_SECONDS:
             return
         self._renewed = self._ticks()
@@ -64,7 +64,7 @@ class Claim:
 
 
 def claim(custody: Custody, bundle_id: str, ticks: Callable[[], float] = time.monotonic) -> Claim | None:
-    """* Claim a received bundle; None when another holds it, or it is in another state by now."""
+    """* Claim a received bundle; None if another reader holds it, or its state has changed."""
     now = custody.clock.now()
     held = _hold(custody, bundle_id, is_free(now), now + LEASE)
     return Claim(custody, bundle_id, now + LEASE, ticks) if held else None

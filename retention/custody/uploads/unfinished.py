@@ -1,10 +1,10 @@
-"""Unfinished uploads: where one stands, and giving it up.
+"""Unfinished uploads: their offset, and giving one up.
 
-- Who may continue an upload may ask for its offset and may give it up; nobody else learns that it exists.
-- Who asks for the offset is about to go on: a request that still writes, or hangs, is made to save and let go first, so
-  that the answer stays true.
-- Giving up is an erasure like any other: from this transaction on nothing is written to it, and the sweep carries it
-  through. A bundle that was received whole is not given up any more: that is the customer's erasure, with its receipt.
+- Only an upload's sender can ask for its offset and give it up; nobody else learns that it exists.
+- A sender that asks for the offset is about to continue: a request that still writes, or hangs, is made to save and let
+  go first, so that the offset stays true.
+- Giving up is an erasure like any other: from this transaction on nothing is written to the upload, and the sweep
+  carries it through. A bundle received whole cannot be given up: the customer has it erased, with a receipt.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from retention.records.unit_of_work import Transaction
 
 
 def find_upload(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
-    """The upload, as it stands. NotFound, Refused, Erased (also when its time is over)."""
+    """Return the upload as it stands. NotFound, Refused, Erased (also when it has expired)."""
     return still_open(custody, may_write(custody, actor, bundle_id)[0])
 
 
 def settled_upload(
     custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str
 ) -> tuple[Row[Any], list[str]]:
-    """The upload, once whoever was writing to it has saved and let go; and the partial uploads that it is made of."""
+    """Return the upload, once its writer has saved and let go, and the partial uploads it is made of."""
     uploads.await_expected(bundle_id)
     upload, partials = may_write(custody, actor, bundle_id)
     still_open(custody, upload)
@@ -46,7 +46,7 @@ def settled_upload(
 
 
 def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
-    """Give an unfinished upload up; what came of it is erased ahead of scheduled work."""
+    """Give an unfinished upload up; its bytes are erased ahead of scheduled work."""
     may_write(custody, actor, bundle_id)
     now = custody.clock.now()
 
@@ -54,9 +54,13 @@ def terminate_upload(custody: Custody, actor: Actor, bundle_id: str) -> None:
         bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
         refuse_if_erased(bundle)
         if bundle.state not in (BundleState.STAGING, BundleState.RECEIVING) and not bundle.partial:
-            raise Conflict("this upload is complete: have the bundle erased", reason=f"bundle-{bundle.state}")
+            raise Conflict(
+                f"this upload is complete: have bundle {bundle_id} erased", reason=f"bundle-{bundle.state}"
+            )
         if bundle.partial and final_of(tx, bundle_id):
-            raise Conflict("a final upload is being made of this one", reason="partial-used")
+            raise Conflict(
+                f"a final upload is being made of partial upload {bundle_id}", reason="partial-used"
+            )
         tx.audit(
             entry(
                 actor,

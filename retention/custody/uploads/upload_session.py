@@ -1,22 +1,22 @@
-"""Receiving a bundle's bytes (P1): sealed as they arrive, kept whatever happens to the line.
+"""Receiving a bundle's bytes (P1): sealed on arrival, kept even if the connection breaks.
 
 Order of writing, for each part:
   seal the part -> durable object -> * record the part (offset moves in the same transaction)
-With a checksum announced, all parts of the request are held back: the sum is compared first, then
+With a declared checksum, all parts of the request are held back: the sum is compared first, then
   * all of them are recorded in one transaction, or none.
-When the last byte is recorded, `completing.finish_upload` follows.
+When the last byte is recorded, `completion.finish_upload` follows.
 A crash before a * leaves an object that no record names: it is removed at `complete`, or with the bundle. So does a
 database that falls silent at a *: the part may count, and is left alone.
 
 Rules:
 - Plaintext is in memory only; it goes from the request to the sealer.
-- One writer an upload. A new request takes the upload over: the old one is told to stop, keeps what it can, and is
-  fenced off by the writer's token, so a late part of it is never recorded (`writers`, `taking_over`).
-- A request that ends early, however it ends, keeps what arrived: `park` seals the rest as a short part. Under a
+- An upload has one writer. A new request takes the upload over: the old one is told to stop, keeps what it can, and is
+  fenced off by the writer's token, so that no late part of it is recorded (`lease`, `handover`).
+- A request that ends early, for whatever reason, keeps what arrived: `park` seals the rest as a short part. Under a
   checksum it keeps nothing.
-- A part is at most PART_SEGMENTS segments, and ends by time as well (part_ends.py): a killed process, a power cut or a
-  store that is away loses less than one part, never the upload. docs/intake.md says what that is in bytes.
-- What was handed over counts: a piece is taken first, and then its request hears that it has to let go.
+- A part is at most PART_SEGMENTS segments, and ends by time as well (`part_ends`): a killed process, a power cut or an
+  unreachable store loses less than one part, never the upload. docs/intake.md says what that is in bytes.
+- Bytes handed over count: a piece is taken first, and only then is its request told to let go.
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ _now = time.monotonic
 
 
 class UploadSession:
-    """One request's writing to one upload. Feed it bytes, then `park`; leaving the `with` block without it discards
-    the part begun, and with `held` all that the request brought. One thread at a time; `stop` may be set by another."""
+    """One request writing to one upload. Feed it bytes, then call `park`; leaving the `with` without that discards the
+    open part, and with `held` all that the request sent. Not thread-safe, but any thread may set `stop`."""
 
     def __init__(
         self, custody: Custody, actor: Actor, bundle_id: str, uploads: Uploads, *, held: bool = False
@@ -112,25 +112,28 @@ class UploadSession:
 
     @property
     def kept_until(self) -> datetime | None:
-        """Until when the upload is kept; None once it is a bundle, which has a deadline instead."""
+        """The upload's expiry; None once it is a bundle, which has a deadline instead."""
         return self._kept_until if self._partial or self.offset != self.size else None
 
     @property
     def to_come(self) -> int:
-        """How many bytes it takes yet; of an upload whose length is not told, up to the most that a bundle may have."""
+        """How many more bytes it takes; if its length is not declared yet, up to the most that a bundle can have."""
         return self._most - self.position
 
     def feed(self, piece: bytes) -> None:
-        """Take a piece, of any length; an empty one says that nothing waits.
+        """Take a piece of any length; an empty one says that nothing more waits.
 
-        TakenOver, the piece taken, when another writer came, or somebody asks for the offset and nothing waits.
+        TakenOver, after taking the piece, if another writer came, or somebody asks for the offset and nothing waits.
         TooLarge past the size.
         """
         if time.monotonic() - self._checked >= RECHECK_SECONDS:
             self._checked = time.monotonic()
             self.check_mine()
         if self.position + len(piece) > self._most:
-            raise TooLarge(f"the upload takes {self._most} bytes; more have come", size=self._most)
+            raise TooLarge(
+                f"{self.position + len(piece)} bytes have come; the upload takes {self._most}",
+                size=self._most,
+            )
         view = memoryview(piece)
         while len(view):
             sealing = self._sealing or self._begin_part()
@@ -143,18 +146,18 @@ class UploadSession:
             self._end_part()
         if self.stop.is_set() or (not piece and self.settling.is_set()):
             raise TakenOver(
-                "another request took this upload over, or the service is stopping; ask for the offset"
+                "another request took over this upload, or the service is stopping; ask for the offset"
             )
 
     def _is_old(self) -> bool:
-        """Whether the open part is to end for its age. Under a checksum nothing counts before the request's end."""
+        """Tell whether the open part ends for its age. Under a checksum nothing counts before the request's end."""
         age = _now() - self._opened
         return not self._waits_for_park and age >= open_seconds(
             self._custody.limits.part_seconds, self._number
         )
 
     def park(self) -> int:
-        """Keep all that was taken; completes the bundle when that is all of it. The offset to go on from."""
+        """Keep all that was taken, complete the bundle if that is all of it, and return the offset to continue from."""
         last = self._seal_part()
         kept, self._held = [*self._held, *([last] if last else [])], []
         if kept:
@@ -165,7 +168,7 @@ class UploadSession:
         return self._finished()
 
     def forget(self) -> int:
-        """Keep nothing of what was held back; without it, too, the length that was told may be reached."""
+        """Drop what was held back; return the offset. The declared length may have been reached without it."""
         return self._finished()
 
     def _finished(self) -> int:
@@ -189,7 +192,7 @@ class UploadSession:
             self._keep([part])
 
     def _seal_part(self) -> PartEntry | None:
-        """The open part, as a durable object; None when there is none."""
+        """Seal the open part into a durable object; None if there is none."""
         sealing, writer = self._sealing, self._writer
         if sealing is None or writer is None:
             return None
@@ -212,7 +215,7 @@ class UploadSession:
             TakenOver,
             Erased,
             QuotaExceeded,
-        ):  # the records said no; after any other error they may say yes
+        ):  # the records refused them; after any other error they may still take them
             self._discard(kept)
             raise
         self.offset += sum(part.length for part in kept)
@@ -226,10 +229,10 @@ class UploadSession:
             self._custody.objects.destroy_part(self.bundle_id, part.part_id)
 
     def _record(self, tx: Transaction, kept: Sequence[PartEntry], last: bool) -> datetime | Refusal | None:
-        """Record the parts; with the `last` ones, let go. With those, with what makes the upload whole, and once in a
-        step of its lifetime, the log is told so in the same commit; until when the upload is then kept."""
+        """Record the parts, and with the `last` ones let go. For those, for the parts that complete the upload, and
+        once per step of its lifetime, the same commit writes an entry; then return the upload's new expiry."""
         now = self._custody.clock.now()
-        if self.size is None and self._custody.limits.has_quota:  # no length was asked about: what comes is
+        if self.size is None and self._custody.limits.has_quota:  # no length was checked, so the bytes are
             bundle = tx.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one()
             left = room(tx, self._custody.limits, bundle.stamp_id, bundle.case_id)
             if over := exceeded(left, sum(part.length for part in kept)):
@@ -274,7 +277,7 @@ class UploadSession:
         return until
 
     def check_mine(self) -> None:
-        """Erased or TakenOver, once another than this session has the say over the upload, or asks for it."""
+        """Raise Erased or TakenOver if another session writes to the upload, or asks for it."""
         with self._custody.records.read() as reads:
             held = select(bundles.c.writer, bundles.c.stamp_id, stamps.c.deregistered_at)
             of = bundles.c.id == self.bundle_id
@@ -282,15 +285,15 @@ class UploadSession:
             if row.writer != self._token:
                 raise self._lost(reads)
             if row.deregistered_at is not None and self._actor.stamp == row.stamp_id:
-                raise TakenOver("this stamp is deregistered; it uploads nothing more")
+                raise TakenOver(f"stamp {row.stamp_id} is deregistered, so it can no longer upload")
 
     def _lost(self, reads: Reads) -> TakenOver:
-        """Why this session may not go on; an erasure is raised from here."""
+        """Return why this session cannot continue; raise Erased if it is because of an erasure."""
         refuse_if_erased(reads.execute(select(bundles).where(bundles.c.id == self.bundle_id)).one())
-        return TakenOver("another request took this upload over; ask for the offset")
+        return TakenOver("another request took over this upload; ask for the offset")
 
     def _leave(self, tx: Transaction) -> None:
-        """Let go after parts that are recorded, and tell the log of those that it does not know of."""
+        """Let go after the recorded parts, with an entry of those that the log does not know of."""
         self._let_go(tx)
         if self.offset > self._told:
             now, limits = self._custody.clock.now(), self._custody.limits
@@ -334,14 +337,14 @@ def begin(
 ) -> UploadSession:
     """Start writing to an upload at `offset`. OffsetMismatch, Conflict, Erased, NotFound, Refused, TooLarge.
 
-    `told` is the upload's length, when the request tells it; `length` how many bytes the request brings, when it says
-    so. `held`: nothing of the request counts before it is parked.
+    `told` is the upload's length, if the request declares it; `length` is how many bytes the request sends, if it says
+    so. `held`: none of the request's bytes count before it is parked.
     """
     upload = may_continue(custody, actor, bundle_id)
     most = custody.limits.max_bundle_size if told is None else told
     room = max(0, (most if upload.deferred else upload.size) - offset)
     if length is not None and length > room and offset == upload.offset:
-        raise TooLarge(f"the upload has room for {room} more bytes", room=room)
+        raise TooLarge(f"the request brings {length} bytes; the upload has room for {room} more", room=room)
     return open_session(custody, uploads, actor, bundle_id, offset, told=told, held=held)
 
 
@@ -355,7 +358,7 @@ def open_session(
     told: int | None = None,
     held: bool = False,
 ) -> UploadSession:
-    """`begin`, when it is known already that the actor may."""
+    """Start writing as in `begin`, for an actor already known to be allowed to."""
     session = UploadSession(custody, actor, bundle_id, uploads, held=held)
     uploads.enter(session)
     try:
@@ -367,9 +370,9 @@ def open_session(
 
 
 def data_key_of(custody: Custody, bundle_id: str, *, first: bool) -> DataKey:
-    """The bundle's data key, made with its `first` part: a record always stands before its key.
+    """Return the bundle's data key, made with its `first` part: its record always comes before its key.
 
-    KeyMissing when parts count already: they are sealed by the one that is not found, which another would not open.
+    KeyMissing if parts count already: they are sealed under the missing key, and a new one would not open them.
     """
     try:
         return custody.wrapper.unwrap(custody.keys.get(bundle_id), bundle_id)

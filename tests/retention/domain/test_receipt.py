@@ -79,10 +79,10 @@ FORGERIES: dict[str, tuple[str, Callable[[World, Document, Document], Document]]
         lambda w, d, o: resign({**d, "receipt": {**d["receipt"], "size": 1}}, STRANGER),
     ),
     "another size, signed by us": (
-        "another receipt's",
+        "another receipt",
         lambda w, d, o: resign({**d, "receipt": {**d["receipt"], "size": 1}}, w.receipt_signer),
     ),
-    "another's leaf": ("another receipt's", lambda w, d, o: {**d, "leaf": o["leaf"]}),
+    "another's leaf": ("another receipt", lambda w, d, o: {**d, "leaf": o["leaf"]}),
     "another's note": ("not the text", lambda w, d, o: {**d, "note": o["note"]}),
     "another's proof": ("not proven", lambda w, d, o: {**d, "proof": o["proof"]}),
     "a leaf of our own": (
