@@ -1,12 +1,12 @@
-"""Moves: a bundle that came for the wrong case goes to the right one.
+"""Moves: a bundle sent for the wrong case is put into the right one.
 
 Rules:
-- An engineer assigned to both cases moves it, with a reason; the cases are the same customer's.
-- The bundle takes the earlier deadline of the two: what was due in the case that it leaves stays its cap. A move never
-  saves data: what is due is not moved any more.
-- It may go to a closed case, whose deadline it then shares; not to one whose deadline has come.
-- Grants and consents stay with their cases: a reader under the old case's is cut off, a consent that named the bundle
-  there reaches it no longer.
+- An engineer assigned to both cases moves it, with a reason; both cases belong to the same customer.
+- The bundle takes the earlier deadline of the two: that of the case it leaves stays its cap. A move never saves data:
+  a bundle that is due is not moved.
+- It can go to a closed case, whose deadline it then shares; not to one whose deadline has come.
+- Grants and consents stay with their cases: a reader under the old case's grant is cut off, and a consent that named
+  the bundle there no longer reaches it.
 - The entry stands in the new case and names the old one as its subject.
 """
 
@@ -70,7 +70,7 @@ def move_bundle(custody: Custody, actor: Actor, bundle_id: str, case_number: str
 
 
 def put_in_case(tx: Transaction, binding: Binding, bundle: Row[Any], case_id: str) -> None:
-    """Let another case hold the bundle; the deadline of the one that it leaves, if any, stays its cap."""
+    """Put the bundle into another case; the deadline of the one that it leaves, if any, stays its cap."""
     values = {**put_in(binding, bundle, case_id), "cap_at": cap_after_move(bundle_history(tx, bundle))}
     tx.change(update(bundles).where(bundles.c.id == bundle.id).values(values))
     refresh_due(tx, bundles.c.id == bundle.id)
@@ -83,17 +83,26 @@ def _may_move(
         return denied
     for case_id in (bundle.case_id, case.id):
         if case_id is not None and not read_newest_access(tx, binding, case_id).facts(actor).assigned:
-            return Denied("not-assigned", "you have to be assigned to both cases")
+            return Denied(
+                "not-assigned",
+                "you are not assigned to both cases; have the case system assign you to the other one",
+            )
     return check_reason(reason)
 
 
 def _check_movable(tx: Transaction, bundle: Row[Any], case: Row[Any], now: datetime) -> None:
     if bundle.case_id is None:
-        raise Conflict("no case holds this bundle: claim it", reason="unclaimed")
+        raise Conflict(
+            f"no case holds bundle {bundle.id}, so it cannot be moved: claim it", reason="unclaimed"
+        )
     if bundle.case_id == case.id:
-        raise Conflict("this case holds the bundle already", reason="same-case")
+        raise Conflict(f"case {case.number} holds bundle {bundle.id} already", reason="same-case")
     if isinstance(decide(bundle_history(tx, bundle), now), Erase):
-        raise Conflict("its deadline has come: it is about to be erased", reason="bundle-due")
+        raise Conflict(
+            f"the deadline of bundle {bundle.id} has come: it is about to be erased", reason="bundle-due"
+        )
     deadline = case_deadline(case_history(tx, case.id))
-    if deadline is not None and deadline <= now:  # it would be erased as it comes
-        raise Conflict("that case closed 90 days ago or more: reopen it first", reason="case-past-deadline")
+    if deadline is not None and deadline <= now:  # the bundle would be erased at once
+        raise Conflict(
+            f"case {case.number} closed 90 or more days ago: reopen it first", reason="case-past-deadline"
+        )

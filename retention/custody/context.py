@@ -1,10 +1,10 @@
-"""What every verb of custody works with, and how it speaks.
+"""The parts that every verb of custody works with, its entries and its refusals.
 
 Rules:
 - The clock, the stores and the keys are passed in here; no verb looks for its own.
-- A verb decides, writes its records and its entry in one transaction, and returns. A refusal is an entry too (P3): when
-  the transaction has ended without a change it is entered, or counted (`counted`), and then the caller hears of it.
-- What a caller may not see is answered as if it did not exist; the entry tells the auditor the difference.
+- A verb decides, writes its records and its entry in one transaction, and returns. A refusal is an entry too (P3): once
+  the transaction has ended without a change, it is entered or counted (`counted_entries`), and then the caller is told.
+- What a caller is not allowed to see is refused as if it did not exist; the entry tells the auditor the difference.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ GIB = 1 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What a deployment allows. Sizes in bytes."""
+    """The limits of a deployment. Sizes are in bytes."""
 
     max_bundle_size: int = 64 * GIB
     upload_lifetime: timedelta = timedelta(days=7)
@@ -60,12 +60,12 @@ class Limits:
     case_quota: int | None = None
 
     def upload_kept_until(self, created_at: datetime, told_at: datetime) -> datetime:
-        """Until when an unfinished upload is kept that the log was last told of at `told_at`."""
+        """Return until when an unfinished upload is kept; `told_at` is its last entry of bytes received."""
         return upload_expiry(created_at, told_at, self.upload_lifetime, self.upload_longest)
 
     @property
     def has_quota(self) -> bool:
-        """True when there is something to count."""
+        """True if bytes have to be counted."""
         return (self.stamp_quota, self.case_quota) != (None, None)
 
 
@@ -90,37 +90,37 @@ class Custody:
     key_check: WrapperCheck = field(default_factory=WrapperCheck)
 
     def write_counts(self, *, everything: bool = False) -> int:
-        """Enter what was counted in windows that are over, or `everything`; how many entries."""
+        """Enter what was counted in windows that are over, or `everything`; return how many entries."""
         return self.counts.flush(self.records, self.clock.now(), everything=everything)
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A work's answer: nothing was changed. `entry` is of the refusal; `error` is for the caller."""
+    """The result of a work that changed nothing: the `entry` of the refusal, and the `error` for the caller."""
 
     error: CustodyError
     entry: Entry
 
 
 PATIENCE = 120
-"""Refusals within a window after which a caller is asked to wait: a person does not come near it."""
+"""Refusals within a window after which a caller is asked to wait: far more than a person causes."""
 
 
 def commit(custody: Custody, work: Callable[[Transaction], T | Refusal]) -> T:
-    """Run `work`; its value once durable. Of a Turned the entry is written or counted, and the error raised."""
+    """Run `work` and return its value once durable. For a Refusal, write or count the entry and raise the error."""
     with alarmed():
-        return _unless_turned(custody, custody.records.write(work))
+        return _unless_refused(custody, custody.records.write(work))
 
 
 def decide(custody: Custody, look: Callable[[Reads], T | Refusal]) -> T:
-    """`commit`, for a decision that changes nothing: it waits for no writer and for no disk, unless it is a refusal."""
+    """Run `look` as `commit` would, but read-only: it waits for no writer and no disk, unless it is a refusal."""
     with alarmed():
         with custody.records.read() as reads:
             value = look(reads)
-        return _unless_turned(custody, value)
+        return _unless_refused(custody, value)
 
 
-def _unless_turned(custody: Custody, value: T | Refusal) -> T:
+def _unless_refused(custody: Custody, value: T | Refusal) -> T:
     if isinstance(value, Refusal):
         counts = custody.counts.refusals
         if counts.note(custody.records, value.entry, value.entry.actor) > PATIENCE:
@@ -131,8 +131,7 @@ def _unless_turned(custody: Custody, value: T | Refusal) -> T:
 
 
 def shown_again(custody: Custody, actor: Actor, of: str, subject: str, ids: OfCase) -> None:
-    """An act that was done before changes nothing when it is asked for again, but shows how the thing stands: that is a
-    look, entered or counted (P3)."""
+    """Enter or count a look (P3): an act requested again changes nothing, but shows how the thing stands."""
     now = custody.clock.now()
     looked = entry(actor, Action.RECORD_SHOWN, now, **ids, subject=subject, details={"of": of})
     custody.counts.looks.note(custody.records, looked, actor.id)
@@ -140,7 +139,7 @@ def shown_again(custody: Custody, actor: Actor, of: str, subject: str, ids: OfCa
 
 @contextmanager
 def alarmed() -> Iterator[None]:
-    """What is found altered in here is told to whoever runs the service; the caller is not told what it was."""
+    """Log what is found altered inside the `with`, for the service's operator; the caller is not told what it was."""
     try:
         yield
     except Altered as error:
@@ -149,30 +148,30 @@ def alarmed() -> Iterator[None]:
 
 
 class OfCase(TypedDict):
-    """Whose an entry is."""
+    """The tenant and case that an entry belongs to."""
 
     tenant: str
     case: str | None
 
 
 class OfBundle(OfCase):
-    """Whose an entry is, and what it is about."""
+    """The tenant, case and bundle that an entry belongs to."""
 
     bundle: str
 
 
 def about_case(case: Row[Any]) -> OfCase:
-    """What `entry` and `refuse` are told of a case."""
+    """Return the arguments of `entry` and `refuse` for a case."""
     return {"tenant": case.tenant_id, "case": case.id}
 
 
 def about_bundle(bundle: Row[Any]) -> OfBundle:
-    """What `entry` and `refuse` are told of a bundle."""
+    """Return the arguments of `entry` and `refuse` for a bundle."""
     return {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": bundle.id}
 
 
 def about(held: Row[Any]) -> OfCase:
-    """What `entry` and `refuse` are told of a grant, a consent or an erasure: it is its case's."""
+    """Return the arguments of `entry` and `refuse` for a grant, a consent or an erasure: those of its case."""
     return {"tenant": held.tenant_id, "case": held.case_id}
 
 
@@ -190,7 +189,7 @@ def entry(
     details: Mapping[str, Detail] | None = None,
     particulars: Mapping[str, str] | None = None,
 ) -> Entry:
-    """An entry by `actor`, with the actor's own particulars beside it; its leaf names the company that they act for."""
+    """Make an entry by `actor`, with the actor's own particulars beside it; its leaf names the company they act for."""
     company = {} if actor.company is None else {"partner": actor.company}
     return Entry(
         id=new_id(Kind.ENTRY),
@@ -221,7 +220,7 @@ def refuse(
     bundle: str | None = None,
     subject: str | None = None,
 ) -> Refusal:
-    """Refuse in the open: an entry, and `Refused` (or an error that says more) for the caller."""
+    """Refuse openly: make the entry, and `Refused` (or a more specific error) for the caller."""
     error = Refused(denied.message, reason=denied.reason) if isinstance(denied, Denied) else denied
     refused = entry(
         actor,
@@ -248,8 +247,8 @@ def unseen(
     *,
     keep: bool = True,
 ) -> Refusal:
-    """Answer as if `asked` did not exist, whether or not it does, with `advice` in either case; what was asked for is a
-    particular. Not to be kept is a person's name: others' entries would go on naming them once they are forgotten."""
+    """Refuse as if `asked` did not exist, whether or not it does, with `advice` either way. What was asked for is a
+    particular; `keep=False` for a person's name, which others' entries would hold after that person is forgotten."""
     refused = entry(
         actor,
         action,
@@ -258,32 +257,34 @@ def unseen(
         reason=f"{kind}-not-visible",
         particulars={"asked": asked[:256]} if keep else {},
     )
-    said = f"there is no {kind} {asked[:64]!r} that you may see{advice}"
+    said = f"there is no {kind} {asked[:64]!r} that you are allowed to see{advice}"
     return turned(tx, NotFound(said, kind=kind), refused)
 
 
 def turned(tx: Reads, error: CustodyError, refused: Entry) -> Refusal:
-    """The answer of a work that has changed nothing; one that has must not give it: its change would be kept."""
+    """Make the refusal of a work that has changed nothing; RuntimeError if it has, for the change would be kept."""
     if isinstance(tx, Transaction) and tx.changed:
         raise RuntimeError(f"{refused.action} was refused after something was changed")
     return Refusal(error, refused)
 
 
 def lacks_role(actor: Actor, *roles: Role) -> Denied | None:
-    """None when the actor holds one of `roles`."""
+    """Return None if the actor holds one of `roles`, else the denial."""
     if actor.has(*roles):
         return None
     for role in roles:
         if (why := actor.withheld.get(role)) is not None:
             return Denied(why, WITHHELD[why])
     names = " or ".join(role.value for role in roles)
-    return Denied("role-missing", f"this needs the role {names}")
+    return Denied("role-missing", f"this needs the role {names}, which your token does not carry")
 
 
 def not_operator_of(actor: Actor, tenant: str) -> Denied | None:
-    """None when the actor is that customer's own operator; a role beside it shows more, and allows no more."""
+    """Return None for that customer's own operator, else the denial. Further roles let one see more, not do more."""
     if denied := lacks_role(actor, Role.OPERATOR):
         return denied
     if actor.tenant != tenant:
-        return Denied("another-customer", "only this customer's own operator can do this")
+        return Denied(
+            "another-customer", "you are another customer's operator; only this customer's own can do this"
+        )
     return None

@@ -1,15 +1,16 @@
-"""Entries of what one caller does again and again, bounded so that nobody can fill the log (P3).
+"""Bounded entries for a caller's repeated acts, so that nobody can fill the log (P3).
 
 Rules:
-- Refusals and looks are counted; an act that succeeded has an entry of its own, always.
-- The first of a kind (who, what, how it ended, about what) is an entry at once, durable before its caller is answered.
-- Those that follow within the window are counted. When the window is over, one entry tells their number, with the times
-  and the particulars of the first and the last of them.
-- A caller has at most `most_each` kinds in a window. What goes past them is counted together, for that caller alone.
-- All callers together have at most `most` kinds. What goes past them is counted together for the rest: a crowd cannot
-  fill the memory, and takes nothing from a caller that has its place already.
-- `flush` writes what is over: called by a timer, and for all that is left when a process stops. One that is killed
-  loses the numbers of its windows that are open; the first of each kind is in the log.
+- Refusals and looks are counted; an act that succeeded always has an entry of its own.
+- The first of a kind (who, what, how it ended, about what) is an entry at once, durable before its caller gets a
+  response.
+- Those that follow within the window are counted. When the window is over, one entry gives their number, with the times
+  and particulars of the first and the last.
+- A caller has at most `most_each` kinds in a window. Any beyond are counted together, for that caller alone.
+- All callers together have at most `most` kinds. Any beyond are counted together for all the rest: a crowd cannot fill
+  the memory, and takes nothing from a caller that already has a place.
+- `flush` writes the windows that are over: called by a timer, and for all that is left when a process stops. A killed
+  process loses the numbers of its open windows; the first of each kind is in the log.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from retention.records.unit_of_work import Records
 MOST, MOST_EACH = 4096, 32
 MOST_STRANGERS = 256
 MOST_LOOKS, MOST_LOOKED_AT = 8192, 128
-"""Things that all callers, and one of them, look at within a window and that have an entry each."""
+"""Things looked at within a window that have an entry each, for all callers together and for one of them."""
 MANY = "(many)"
 _EVERYBODY = object()
 
 
 @dataclass(slots=True)
 class _Counted:
-    """One kind in an open window. `told`: an entry of it is durable."""
+    """One kind in an open window. `entered`: its first entry is durable."""
 
-    told: bool = False
+    entered: bool = False
     waiting: int = 0
     earliest: Entry | None = None
     latest: Entry | None = None
@@ -46,7 +47,7 @@ class _Counted:
 
 @dataclass(slots=True)
 class _Window:
-    """What one caller did since it began."""
+    """One caller's acts since the window began."""
 
     since: datetime
     number: int = 0
@@ -57,10 +58,10 @@ Over = Sequence[tuple[Hashable, _Window]]
 
 
 class Counted:
-    """Thread safe; one for a process and a class of callers.
+    """A thread-safe counter, one per process and class of callers.
 
-    `past_each` makes the entry that is counted in place of one past its caller's kinds, `past_all` in place of one past
-    everybody's. `by_address`: kinds are told apart by the address that they come from, too.
+    `past_each` makes the entry to count in place of one beyond its caller's kinds, `past_all` in place of one beyond
+    everybody's. `by_address`: kinds differ by the address they come from, too.
     """
 
     def __init__(
@@ -81,28 +82,28 @@ class Counted:
         self._size = 0
 
     def note(self, records: Records, entry: Entry, caller: str) -> int:
-        """Enter or count `entry`; how many of this caller's its window has now, 0 where it has none of its own.
+        """Enter or count `entry`; return how many this caller's window holds now, 0 if the caller has none of its own.
 
-        Raises what the write of an entry raises: nothing was entered then, and the caller may not be answered.
+        Raises what the write of an entry raises: then nothing was entered, and the caller must not get a response.
         """
         if self._any_over(entry.at):
             self.flush(records, entry.at)
         with self._lock:
             window, counted, entry, own = self._find(entry, caller)
             window.number += 1
-            number, tell = window.number, not counted.told
-            if not tell:
+            number, first = window.number, not counted.entered
+            if not first:
                 counted.waiting += 1
                 counted.earliest, counted.latest = counted.earliest or entry, entry
-        if tell:
+        if first:
             records.write(lambda tx: tx.audit(entry))
-            counted.told = True
+            counted.entered = True
         return number if own else 0
 
     def flush(self, records: Records, now: datetime, *, everything: bool = False) -> int:
-        """Write what windows that are over have counted (`everything`: the open ones too); how many entries.
+        """Write the counts of windows that are over (`everything`: the open ones too); return how many entries.
 
-        Of several at once one writes and the others wait: who has flushed may end the process.
+        Of several calls at once one writes and the others wait: after a flush the process may end.
         """
         with self._writing:
             with self._lock:
@@ -119,7 +120,7 @@ class Counted:
             return len(numbers)
 
     def _find(self, entry: Entry, caller: str) -> tuple[_Window, _Counted, Entry, bool]:
-        """Where it is counted, and as what; whether in a window of the caller's own."""
+        """Return where the entry is counted, as what, and whether in a window of the caller's own."""
         for made, most in ((entry, self._most_each), (self._past_each(entry), 2 * self._most_each)):
             window, kind = self._open.get(caller), self._kind(made)
             if window is not None and (counted := window.kinds.get(kind)) is not None:
@@ -148,12 +149,12 @@ class Counted:
             return oldest is not None and self._is_over(oldest, now)
 
     def _is_over(self, window: _Window, now: datetime) -> bool:
-        """A clock set back ends it too: better an entry too many than a window that never ends. By less than a window
-        it is only callers that overtook each other."""
+        """Tell whether the window is over. A clock set back ends it too: better an entry too many than a window that
+        never ends. A smaller step back is only callers that overtook each other."""
         return abs(now - window.since) >= self.window
 
     def _take(self, now: datetime, *, everything: bool = False) -> Over:
-        """The windows that are over, taken out."""
+        """Take out the windows that are over."""
         over = []
         for key, window in self._open.items():  # in the order in which they began
             if not everything and not self._is_over(window, now):
@@ -165,7 +166,7 @@ class Counted:
         return over
 
     def _give_back(self, over: Over) -> None:
-        """What could not be written is over still, and tried again with the next."""
+        """Put back windows that could not be written: they are still over, and tried again with the next."""
         with self._lock:
             for key, window in over:
                 window.kinds = {kind: each for kind, each in window.kinds.items() if each.waiting}
@@ -175,19 +176,23 @@ class Counted:
 
 
 def _number(counted: _Counted, now: datetime) -> Entry:
-    """The entry that tells how many followed the one that was told."""
+    """Make the entry that says how many followed the first."""
     first, last = counted.earliest, counted.latest
     if first is None or last is None:
         raise ValueError("nothing was counted")
-    told: dict[str, Detail] = {"count": counted.waiting, "first": rfc3339(first.at), "last": rfc3339(last.at)}
+    number: dict[str, Detail] = {
+        "count": counted.waiting,
+        "first": rfc3339(first.at),
+        "last": rfc3339(last.at),
+    }
     beside = dict(first.particulars.items() & last.particulars.items())
     for when, each in (("first", first), ("last", last)):
         beside |= {f"{when}_{name}": text for name, text in each.particulars.items() if name not in beside}
-    return _anew(first, at=now, details={**first.details, **told}, particulars=beside)
+    return _anew(first, at=now, details={**first.details, **number}, particulars=beside)
 
 
 def _anew(entry: Entry, **changes: Any) -> Entry:
-    """`entry` with `changes`, as an entry of its own."""
+    """Copy `entry` with `changes`, as an entry of its own."""
     return replace(entry, **{"id": new_id(Kind.ENTRY), "salt": secrets.token_bytes(SALT_BYTES), **changes})
 
 
@@ -195,12 +200,12 @@ _NOTHING: dict[str, None] = dict.fromkeys(("tenant", "case", "bundle", "subject"
 
 
 def _many_refusals(entry: Entry) -> Entry:
-    """Too many kinds of refusals of one caller: the rest by number, with the first and the last that were asked for."""
+    """For too many kinds of refusals of one caller: the rest by number, with what the first and last asked for."""
     return _anew(entry, action=Action.CALLER_REFUSED, reason="many-refusals", details={}, **_NOTHING)
 
 
 def _many_callers(entry: Entry) -> Entry:
-    """Too many callers: the rest by what they did and why it was refused."""
+    """For too many callers: the rest by what they did and why it was refused."""
     return _anew(entry, actor="act_unknown", actor_kind="unknown", particulars={"ip": MANY}, **_NOTHING)
 
 
@@ -209,12 +214,12 @@ def _many_addresses(entry: Entry) -> Entry:
 
 
 def _many_looks(entry: Entry) -> Entry:
-    """Too many things that one caller looked at: the rest by number, with the first and the last of them."""
+    """For too many things that one caller looked at: the rest by number, with the first and the last of them."""
     return _anew(entry, action=Action.RECORDS_LISTED, details={"of": "many"}, reason=None, **_NOTHING)
 
 
 class Counts:
-    """All that a process counts, each class of callers for itself: none of them takes room from another."""
+    """A process's counters, one per class of callers, so that none takes room from another."""
 
     def __init__(self) -> None:
         self.refusals = Counted(timedelta(minutes=1), past_each=_many_refusals, past_all=_many_callers)
@@ -244,5 +249,5 @@ class Counts:
         )
 
     def flush(self, records: Records, now: datetime, *, everything: bool = False) -> int:
-        """Write what is over, or everything that is counted; how many entries."""
+        """Write the windows that are over, or everything counted; return how many entries."""
         return sum(each.flush(records, now, everything=everything) for each in vars(self).values())

@@ -1,18 +1,18 @@
 """Rotation of the key-encryption key: data keys are wrapped anew, bundles are never touched.
 
 Order:
-  * entry `switching`, with the key that is current -> the new key -> * entry `switched`
-  every data key that another key wraps: unwrapped, wrapped by the current one, replaced; all listed again, until a pass
-  changes none -> * entry `rewrapped`, with what is left
+  * entry `switching`, with the current key -> the new key -> * entry `switched`
+  every data key wrapped by another key: unwrapped, wrapped by the current one, replaced; all listed again, until a pass
+  changes none -> * entry `rewrapped`, with those left
 
 Rules:
-- A crash anywhere is made good by rotating again: what was switched is not switched twice (the last entry says how far
-  it came, and `switching` with a key that is not current any more says that the switch took place).
-- What cannot be re-wrapped now is left, named in the entry, and stops nothing else. It keeps its old wrapping: nothing
-  is lost that was not lost before. Only a vault or a store that does not answer at all ends a pass.
+- Rotating again makes up for a crash anywhere: the switch is not done twice (the last entry says how far it came, and
+  `switching` with a key that is no longer current says that the switch took place).
+- A data key that cannot be re-wrapped now is left, named in the entry, and stops nothing else. It keeps its old
+  wrapping, so nothing is lost. Only a vault or a store that does not respond at all ends a pass.
 - Reads go on meanwhile: each wrapped key names the key that unwraps it, and old ones are kept.
-- An upload may wrap by the old key just before the switch and keep the data key later: so all are listed until none is
-  found. One that is kept after the last pass stays readable, and is found by the next rotation, or by `resume`.
+- An upload may wrap a data key by the old key just before the switch and store it later: so passes repeat until one
+  finds none. A data key stored after the last pass stays readable; the next rotation, or `resume`, finds it.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _REASONS: Mapping[type[Exception], str] = {
 
 
 class Step(StrEnum):
-    """How far a rotation is, in its entries' `step`."""
+    """The steps of a rotation, in its entries' `step`."""
 
     SWITCHING = "switching"
     SWITCHED = "switched"
@@ -56,7 +56,7 @@ class Step(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What was done. `left`: bundles whose data key is not under `key`, and why (a code)."""
+    """The result of a rotation. `left`: bundles whose data key is not under `key`, and the code of the reason."""
 
     key: str
     made: bool
@@ -65,21 +65,20 @@ class Rotation:
 
 
 def rotate(custody: Custody, wrapper: RotatingKeyWrapper, actor: Actor, *, resume: bool = False) -> Rotation:
-    """Make a new key-encryption key and wrap every data key by it; with `resume`, by the one that is current.
+    """Make a new key-encryption key and wrap every data key by it; with `resume`, by the current one.
 
-    A rotation that did not come to its end is gone on with, and no key is made. KeyWrapperUnavailable, StoreError: go
-    on later.
+    An unfinished rotation is continued, without making a key. KeyWrapperUnavailable, StoreError: continue later.
     """
     made = not resume and _switch(custody, wrapper, actor)
     return replace(rewrap_all(custody, actor), made=made)
 
 
 def _switch(custody: Custody, wrapper: RotatingKeyWrapper, actor: Actor) -> bool:
-    """Switch to a new key, unless that was done and its data keys were not wrapped yet; whether one was made."""
+    """Switch to a new key, unless the last rotation switched but did not finish; return whether one was made."""
     last, current = _last(custody), wrapper.current_kek_id
     if last.get("step") == Step.SWITCHED:
         return False
-    if last.get("step") == Step.SWITCHING and last["from"] != current:  # it died before it could say so
+    if last.get("step") == Step.SWITCHING and last["from"] != current:  # it died before its entry
         _note(custody, actor, Step.SWITCHED, {"from": last["from"], "key": current})
         return False
     if last.get("step") != Step.SWITCHING:
@@ -90,14 +89,14 @@ def _switch(custody: Custody, wrapper: RotatingKeyWrapper, actor: Actor) -> bool
 
 
 def _last(custody: Custody) -> Mapping[str, Any]:
-    """The details of the newest entry of a rotation."""
+    """Return the details of the newest entry of a rotation."""
     with custody.records.read() as reads:
         newest = newest_leaf(reads, Action.KEY_ROTATED)
     return newest.get("details", {}) if newest else {}
 
 
 def rewrap_all(custody: Custody, actor: Actor) -> Rotation:
-    """Wrap every data key by the current key-encryption key. One entry."""
+    """Wrap every data key by the current key-encryption key, with one entry."""
     rewrapped, changed, current = 0, 1, ""
     while changed or custody.wrapper.current_kek_id != current:  # somebody may have rotated meanwhile
         current = custody.wrapper.current_kek_id
@@ -111,7 +110,7 @@ def rewrap_all(custody: Custody, actor: Actor) -> Rotation:
 
 
 def _pass(custody: Custody, current: str) -> tuple[int, Mapping[str, str]]:
-    """Each data key once. `current` is asked for once and not for each bundle: in a vault it is a request."""
+    """Re-wrap each data key once. `current` is passed in, not asked for each bundle: with a vault it is a request."""
     changed, left = 0, {}
     for bundle_id in custody.keys.list_bundles():
         try:
@@ -119,7 +118,7 @@ def _pass(custody: Custody, current: str) -> tuple[int, Mapping[str, str]]:
         except (KeyMissing, KeyDestroyed):
             continue  # erased meanwhile
         except tuple(_REASONS) as error:
-            _refuse_silence(custody, error)
+            _raise_outage(custody, error)
             left[bundle_id] = next(code for kind, code in _REASONS.items() if isinstance(error, kind))
     return changed, left
 
@@ -133,8 +132,8 @@ def _rewrap(custody: Custody, bundle_id: str, current: str) -> bool:
     return True
 
 
-def _refuse_silence(custody: Custody, error: Exception) -> None:
-    """Raises when it was not this one data key: the store or the key-encryption key answers nobody now."""
+def _raise_outage(custody: Custody, error: Exception) -> None:
+    """Raise if the fault is not this data key's: the store or the key-encryption key is not responding at all."""
     if isinstance(error, StoreError):
         custody.keys.check()
     elif isinstance(error, KeyWrapperUnavailable):

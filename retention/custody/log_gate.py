@@ -1,19 +1,19 @@
-"""Whether the records are as new as the log: until that is known, nothing is opened (P6).
+"""The gate: nothing is opened until the records are known to be as new as the log (P6).
 
-A database that was restored from before gives back what was revoked since, and does not know it: whoever could tell is
-outside it. Rules:
-- No plaintext leaves while a copy of the log knows more entries than the database has numbered. Asked are the
-  published checkpoint, again every FRESH_SECONDS, and the witness, once in each process. Reconciling ends in the
-  records what the log says ended BEFORE it puts the log's tail back: a database as long as its copies lacks no end.
-- What a process has once seen of the log, every transaction that opens must show again: a database restored under it
-  is found.
-- A witness that has not answered in this process shuts reading. An administrator may waive it, for a time, by an entry
-  (`witness.waived`) that every process finds in the log. It counts until its time is over or the witness has answered a
-  process that reconciles (`witness.resumed`), whichever is first; what the published log knows is waived by nobody.
-- Destruction by a deadline asks here as well (`sweep.begin_due`). Intake, erasure on demand, the log and its reading
-  ask nothing.
+A database restored from a back-up gives back what was revoked since, and cannot know it: only copies outside it can
+tell. Rules:
+- No plaintext leaves while a copy of the log has more entries than the database has numbered. The copies are the
+  published checkpoint, read again every FRESH_SECONDS, and the mirror, asked once in each process. Reconciling ends in
+  the records what the log says ended BEFORE it puts the log's tail back: a database as long as its copies lacks no end.
+- Every transaction that opens a bundle must hold as much of the log as the process has ever seen, so a database
+  restored under a running process is found.
+- A mirror that has not responded in this process shuts reading. An administrator can waive it, for a time, by an entry
+  (`witness.waived`) that every process finds in the log. It counts until its time is over or the mirror has responded
+  to a process that reconciles (`witness.resumed`), whichever is first; nobody can waive what the published log knows.
+- Destruction by a deadline asks here as well (`sweep.begin_due`). Intake, erasure on demand, and the log and its
+  reading do not.
 
-Cost of a read: one look at `audit_tree`, in the transaction that reads anyway.
+Cost of a read: one look-up in `audit_tree`, in the transaction that reads anyway.
 """
 
 from __future__ import annotations
@@ -40,24 +40,24 @@ from retention.records.unit_of_work import Reads, Records
 
 LOG_BEHIND = "log-behind"
 SHUT = frozenset({LOG_BEHIND, "witness-away", "log-forked", "log-damaged", "log-store", "log-copies"})
-"""Why nothing is opened, nor destroyed by a deadline; docs/restore.md says what to do."""
+"""Reasons why nothing is opened, or destroyed by a deadline; docs/restore.md says what to do."""
 FRESH_SECONDS = 2.0
 PATIENCE_SECONDS = 5.0
 _SIZE = select(audit_tree.c.size)
 
 
 class Gate(Protocol):
-    """What `open` asks. `Unavailable`, with a reason that names the cause, while nothing may be opened."""
+    """The gate that `open` asks. It raises `Unavailable`, with the cause as its reason, while nothing can be opened."""
 
     def ask(self, now: datetime) -> int:
-        """How many entries the database must hold. Before the transaction that opens: it may take a while."""
+        """Return how many entries the database must hold. Call it before the transaction: it can take a while."""
 
     def check(self, reads: Reads, least: int) -> None:
-        """Hold the records of this transaction to what `ask` gave before it began."""
+        """Check the records of this transaction against the number that `ask` returned before it."""
 
 
 class LogGate:
-    """One for a process; safe from many threads."""
+    """The gate of a process. Thread-safe."""
 
     def __init__(
         self,
@@ -73,13 +73,16 @@ class LogGate:
         self._asked_at: float | None = None
         self._shut: Unavailable | None = None
         self._least = 0
-        self._heard = False  # the witness has answered, and no copy differs from another
+        self._heard = False  # the mirror has responded, and no copy differs from another
         self._was_open = False
 
     def ask(self, now: datetime) -> int:
         if not self._is_fresh():
             if not self._asking.acquire(timeout=PATIENCE_SECONDS):
-                raise Unavailable("the copies of the log have not answered yet", reason="log-copies")
+                raise Unavailable(
+                    f"the copies of the log have not responded within {PATIENCE_SECONDS:.0f} s; try again",
+                    reason="log-copies",
+                )
             try:
                 if not self._is_fresh():
                     self._shut = self._look(now)
@@ -106,7 +109,7 @@ class LogGate:
         return self._asked_at is not None and self._monotonic() - self._asked_at < FRESH_SECONDS
 
     def _look(self, now: datetime) -> Unavailable | None:
-        """Why nothing may be opened, whatever the records hold; None if something may."""
+        """Return why nothing can be opened, whatever the records hold; None if something can."""
         try:
             published = self._published()
             waits = self._hear(published)
@@ -114,7 +117,7 @@ class LogGate:
         except (TilesUnavailableError, OSError):
             if self._was_open:
                 return None  # what was known still holds
-            return Unavailable("the log's store does not answer", reason="log-store")
+            return Unavailable("the log's store is not responding; try again later", reason="log-store")
         except (NoteError, MirrorError, TreeDamagedError) as error:
             return _unusable(f"a copy of the log cannot be used: {type(error).__name__}", "log-damaged")
         except ForkedError:
@@ -135,7 +138,7 @@ class LogGate:
         return published
 
     def _hear(self, published: Checkpoint | None) -> bool:
-        """Ask the witness, unless it has answered this process; True when it is away."""
+        """Ask the mirror, unless it has responded to this process before; return True if it is unreachable."""
         if self._heard:
             return False
         try:
@@ -148,14 +151,14 @@ class LogGate:
         return False
 
     def _hold_record_to(self, published: Checkpoint | None) -> None:
-        """ForkedError if the database signed another log of this size. One that knows less is found by `check`."""
+        """Raise ForkedError if the database signed another log of this size. `check` finds one that knows less."""
         if published is None:
             return
         signed = select(audit_checkpoints.c.note).where(audit_checkpoints.c.size == published.size)
         with self._records.read() as reads:
             note = reads.execute(signed).scalar()
         if note is not None and open_checkpoint(note, self._log_key).root != published.root:
-            raise ForkedError(f"another log of {published.size} was published than the one on record")
+            raise ForkedError(f"the published log of {published.size} entries is not the one on record")
 
     def _is_waived(self, now: datetime) -> bool:
         with self._records.read() as reads:
@@ -163,7 +166,7 @@ class LogGate:
 
 
 def check_now(gate: Gate, records: Records, now: datetime) -> int:
-    """Unavailable while nothing may be opened; how many entries the records and their copies agree on."""
+    """Return how many entries the records and their copies agree on; Unavailable while nothing can be opened."""
     least = gate.ask(now)
     with records.read() as reads:
         gate.check(reads, least)
@@ -171,7 +174,7 @@ def check_now(gate: Gate, records: Records, now: datetime) -> int:
 
 
 def live_waiver(reads: Reads, now: datetime) -> datetime | None:
-    """Until when an administrator's waiver of the witness counts; None when there is none, or none any more."""
+    """Return until when an administrator's waiver of the mirror counts; None if there is none, or it is over."""
     fields = newest_leaf(reads, Action.WITNESS_WAIVED, Action.WITNESS_RESUMED)
     if fields is None or fields["action"] != Action.WITNESS_WAIVED:
         return None

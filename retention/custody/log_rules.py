@@ -1,10 +1,9 @@
-"""The rules in force, told to the log: what a check from the leaves alone has to know (P1, P4).
+"""The rules in force, written to the log for checks that use the leaves alone (P1, P4).
 
-- Every process that takes part in custody (API, clock, functions) tells them at its start. Settings are read at a start
-  only, so each change of them is a start.
-- They are an entry when they differ from those of the newest such entry, and nothing otherwise: any number of processes
-  tell them once.
-- Durations are whole seconds, sizes bytes. What is not limited is not named.
+- Every process that takes part in custody (API, clock, functions) writes them at its start. Settings are read only at a
+  start, so every change of them is a start.
+- They become an entry only if they differ from the newest such entry: any number of processes write them once.
+- Durations are in whole seconds, sizes in bytes. An absent limit is left out.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from retention.records.unit_of_work import Transaction
 
 
 def rules_of(limits: Limits) -> dict[str, Detail]:
-    """The rules of this version under these limits, as the entry holds them."""
+    """Return the rules of this version under these limits, as the entry holds them."""
     seconds = {
         "retention_seconds": RETENTION,
         "upload_seconds": limits.upload_lifetime,
@@ -46,7 +45,7 @@ def rules_of(limits: Limits) -> dict[str, Detail]:
 
 
 def tell_rules(custody: Custody) -> bool:
-    """Write the rules in force down, unless they are the newest that the log was told; True when it was told."""
+    """Write the rules in force to the log, unless its newest ones are the same; return True if they were written."""
     rules, now = rules_of(custody.limits), custody.clock.now()
 
     def work(tx: Transaction) -> bool:

@@ -1,9 +1,10 @@
-"""Receipts: what custody did, signed, and provable by somebody who does not trust us (P5).
+"""Receipts: custody's acts, signed, and provable to somebody who does not trust us (P5).
 
 - A receipt's body is canonical JSON. Its SHA-256 stands in the leaf of the entry that it belongs to, so an inclusion
-  proof of that leaf proves that this very body was logged. How it is checked: `retention.domain.receipt`.
-- The signature is a C2SP signed note over the body, by the service's receipt key. The clock signs, beside the log: who
-  answers callers holds no key. It signs only a body whose hash the leaf names, and keeps the note with the receipt.
+  proof of that leaf proves that this very body was logged. `retention.domain.receipt` checks it.
+- The signature is a C2SP signed note over the body, by the service's receipt key. The clock signs, beside the log:
+  processes that serve callers hold no key. It signs only a body whose hash the leaf names, and keeps the note with the
+  receipt.
 - A receipt is handed out once it is signed and its entry is in the tree, under a checkpoint: seconds after the fact.
 """
 
@@ -32,11 +33,11 @@ from retention.records.unit_of_work import Records, Transaction
 LOG = logging.getLogger(__name__)
 SIGNED_AT_ONCE = 500
 _NOT_SIGNED = ""
-"""The note of a receipt whose body is not the one that its entry names: no signature is ever given for it."""
+"""The note of a receipt whose body is not the one that its entry names: it is never signed."""
 
 
 def body(fields: Mapping[str, Any]) -> str:
-    """The canonical text of a receipt."""
+    """Return the canonical text of a receipt."""
     return canonical(fields).decode()
 
 
@@ -47,11 +48,11 @@ def keep(tx: Transaction, subject_id: str, kind: str, text: str, entry_id: str, 
 
 
 def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
-    """The signed receipt of a bundle or an erasure, with its leaf and inclusion proof: what `receipt.check` takes.
+    """Return the signed receipt of a bundle or an erasure, with its leaf and inclusion proof, for `receipt.check`.
 
-    Of a bundle also its state now, which nothing signs: a receipt tells what was received. NotFound while there is
-    none; Conflict (`not-sequenced`) until the tree holds its entry, a matter of seconds, and (`bundle-damaged`) when
-    there will be none.
+    For a bundle also its present state, unsigned: a receipt tells what was received. NotFound while there is none;
+    Conflict (`not-sequenced`) until the tree holds its entry, a matter of seconds, and (`bundle-damaged`) if there will
+    never be one.
     """
     with custody.records.read() as reads:
         row = reads.execute(select(receipts).where(receipts.c.subject_id == subject_id)).first()
@@ -61,11 +62,14 @@ def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
         logged = read_entry(reads, row.entry_id)
         note = latest_note(reads)
     if row.note is None:
-        raise Conflict("the receipt is not signed yet; ask again in a few seconds", reason="not-sequenced")
+        raise Conflict(
+            f"the receipt of {subject_id} is not signed yet; ask again in a few seconds",
+            reason="not-sequenced",
+        )
     if row.note == _NOT_SIGNED:
         raise Unavailable(
-            f"the receipt of {subject_id} on record is not the one that the log names: it was changed, and is not "
-            "signed; tell whoever runs the service",
+            f"the receipt of {subject_id} on record is not the one that the log names: it was changed, and will not be "
+            "signed; tell the operator of the service",
             reason="receipt-differs",
         )
     now = {} if state is None else {"state": state}
@@ -74,16 +78,18 @@ def hand_out(custody: Custody, subject_id: str) -> dict[str, Any]:
 
 def _no_receipt(subject_id: str, state: str | None) -> CustodyError:
     if state != BundleState.DAMAGED:
-        return NotFound("there is no receipt (yet): it is issued when the work is proven", kind="receipt")
+        return NotFound(
+            f"there is no receipt of {subject_id} (yet): it is issued when the work is proven", kind="receipt"
+        )
     return Conflict(
-        f"bundle {subject_id} is damaged: what is stored is not what was sent, so it has no receipt; have it erased, "
-        "and send it again",
+        f"bundle {subject_id} is damaged: the stored bytes are not those that were sent, so it has no receipt; have it "
+        "erased, and send it again",
         reason="bundle-damaged",
     )
 
 
 def sign_waiting(records: Records, signer: Signer, most: int = SIGNED_AT_ONCE) -> int:
-    """Sign up to `most` receipts that have no signature yet; how many were looked at. For the clock, and repeatable."""
+    """Sign up to `most` unsigned receipts; return how many were looked at. For the clock; repeatable."""
     waiting = select(receipts).where(UNSIGNED).order_by(receipts.c.issued_at).limit(most)
     with records.read() as reads:
         rows = reads.execute(waiting).all()
@@ -97,7 +103,7 @@ def sign_waiting(records: Records, signer: Signer, most: int = SIGNED_AT_ONCE) -
     ]
     for row in rows:
         if row.subject_id not in bound:
-            LOG.error("the receipt of %s is not the one that the log names: it is not signed", row.subject_id)
+            LOG.error("the receipt of %s is not the one that the log names: not signing it", row.subject_id)
     if notes:
         of = update(receipts).where(receipts.c.subject_id == bindparam("of"), UNSIGNED)
         records.write(lambda tx: tx.change(of.values(note=bindparam("signed")), notes))
@@ -113,7 +119,7 @@ def _is_bound(reads: Connection, row: Row[Any]) -> bool:
 
 
 def prove(custody: Custody, logged: LoggedEntry, note: str | None) -> dict[str, str]:
-    """An entry's leaf, in base64, and the proof that it stands in the tree under `note`; Conflict until it does."""
+    """Return an entry's leaf, in base64, and the proof that the tree under `note` holds it; Conflict until it does."""
     size = Checkpoint.parse(note.rpartition("\n\n")[0] + "\n").size if note else 0
     if note is None or logged.leaf_index is None or logged.leaf_index >= size:
         raise Conflict("the entry is not in the tree yet; ask again in a few seconds", reason="not-sequenced")

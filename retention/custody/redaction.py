@@ -1,18 +1,18 @@
-"""Redaction: what stands beside entries and names a person goes; the leaves stay, and the tree still verifies.
+"""Redaction: particulars that name a person are removed; the leaves stay, and the tree still verifies.
 
 Order of writing
-  an entry:  * its particulars and salt gone + entry `entry.redacted`, in one transaction
-  a person:  * the name, the identity and the reasons of their grants gone + entry `actor.redacted`
-             -> the particulars of all entries until then by them or that name them, some in a transaction
-A crash between leaves entries that the log says are redacted: asking again, or the next start, goes on.
+  an entry:  * its particulars and salt removed + entry `entry.redacted`, in one transaction
+  a person:  * the name, the identity and the reasons of their grants removed + entry `actor.redacted`
+             -> the particulars of all entries until then by them or that name them, some in each transaction
+A crash in between leaves entries that the log says are redacted: a repeated request, or the next start, goes on.
 
 Rules:
-- An administrator decides, with a reason, and never about their own entries. What was decided is an entry, which says
-  who and why, and names the redacted entry or the person's opaque id; it belongs to the same customer's log.
-- A person who is assigned to a case, or holds a live grant, is not forgotten: that ends first. If they sign in again
-  they are somebody new.
-- The log remembers: a database restored from before is redacted again (`redact_again`, when records are reconciled).
-- Copies elsewhere hold leaves only: tiles, mirrors, witnesses. Exports that were taken and back-ups are others' to
+- An administrator decides, with a reason, and never about their own entries. The decision is an entry, which says who
+  and why, and names the redacted entry or the person's opaque id; it belongs to the same customer's log.
+- A person who is assigned to a case, or holds a live grant, cannot be forgotten: that has to end first. If they sign in
+  again they are somebody new.
+- The log remembers: a restored database is redacted again (`redact_again`, when records are reconciled).
+- Copies elsewhere (tiles, mirrors, witnesses) hold leaves only. Exports and back-ups already taken are for others to
   delete.
 """
 
@@ -38,14 +38,14 @@ from retention.records.tables import actors, assignments, grants
 from retention.records.unit_of_work import Transaction
 
 AT_ONCE = 500
-"""Entries redacted in one transaction."""
+"""Number of entries redacted in one transaction."""
 _e = audit_entries.c
 _SUBJECT_IS_A_PERSON = (Action.CASE_ASSIGNED, Action.CASE_UNASSIGNED)
 
 
 @dataclass(frozen=True, slots=True)
 class Redacted:
-    """What was redacted: an entry or a person by id, when that was decided, and how many entries lost something now."""
+    """A redaction: the entry's or person's id, when it was decided, and how many entries lost particulars now."""
 
     redacted: str
     at: datetime
@@ -53,7 +53,7 @@ class Redacted:
 
 
 def redact_entry(custody: Custody, actor: Actor, entry_id: str, reason: str) -> Redacted:
-    """Remove what stands beside an entry. Role: administrator. Repeating it changes nothing."""
+    """Remove an entry's particulars. Role: administrator. Repeating it changes nothing."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> Redacted | Refusal:
@@ -67,7 +67,7 @@ def redact_entry(custody: Custody, actor: Actor, entry_id: str, reason: str) -> 
         if held.redacted_at is not None:
             return Redacted(entry_id, from_microseconds(held.redacted_at), 0)
         if held.particulars is None:
-            raise Conflict("nothing stands beside this entry", reason="nothing-to-redact")
+            raise Conflict(f"entry {entry_id} has no particulars to redact", reason="nothing-to-redact")
         _redact(tx, held, now)
         ids = {"tenant": held.tenant, "case": held.case_id, "bundle": held.bundle, "subject": entry_id}
         said = {"reason": reason.strip()}
@@ -80,8 +80,7 @@ def redact_entry(custody: Custody, actor: Actor, entry_id: str, reason: str) -> 
 
 
 def redact_person(custody: Custody, actor: Actor, actor_id: str, reason: str) -> Redacted:
-    """Forget who an actor was, in the records and beside every entry. Role: administrator. Repeating it goes on where
-    it stopped."""
+    """Forget who an actor was, in the records and beside every entry. Role: administrator. Repeating it resumes."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> datetime | Refusal:
@@ -95,7 +94,7 @@ def redact_person(custody: Custody, actor: Actor, actor_id: str, reason: str) ->
         if _is_forgotten(person) and (before := _decided_at(tx, Action.ACTOR_REDACTED, actor_id)):
             return before
         if why := _still_acts(tx, actor_id, now):
-            raise Conflict(f"this person {why}: end that first", reason="still-acting")
+            raise Conflict(f"person {actor_id} {why}: end that first", reason="still-acting")
         _forget(tx, custody.binding, actor_id)
         said = {"reason": reason.strip()}
         tx.audit(entry(actor, Action.ACTOR_REDACTED, now, subject=actor_id, particulars=said))
@@ -108,8 +107,8 @@ def redact_person(custody: Custody, actor: Actor, actor_id: str, reason: str) ->
 
 
 def redact_again(custody: Custody) -> int:
-    """Carry out what the log says was redacted and the records hold still: of a database from before, or after a crash.
-    How many entries lost something."""
+    """Redact again what the log says was redacted but the records still hold, after a restore or a crash. Return how
+    many entries lost particulars."""
     said = select(_e.action, _e.subject).where(
         _e.action.in_((Action.ENTRY_REDACTED, Action.ACTOR_REDACTED)), _e.outcome == Outcome.SUCCESS
     )
@@ -128,8 +127,9 @@ def redact_again(custody: Custody) -> int:
 
 
 def _own(actor: Actor, whose: str | None) -> Denied | None:
-    """Nobody removes the traces of their own acts."""
-    return Denied("own-entry", "another administrator has to redact yours") if actor.id == whose else None
+    """Return the denial if the entries are the actor's own: nobody removes the traces of their own acts."""
+    denied = Denied("own-entry", "another administrator has to redact your own entries")
+    return denied if actor.id == whose else None
 
 
 def _is_forgotten(person: Row[Any]) -> bool:
@@ -146,7 +146,7 @@ def _still_acts(tx: Transaction, actor_id: str, now: datetime) -> str | None:
 
 
 def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
-    """No issuer has an empty name, so no token ever finds this actor again."""
+    """Remove who the actor was from the records. No issuer has an empty name, so no token ever finds them again."""
     nobody = {"issuer": "", "subject": actor_id, "name": None}
     known = actors.c.id == actor_id, actors.c.issuer != ""
     tag = binding.tag_row(ACTOR, {"id": actor_id, **nobody})
@@ -171,7 +171,7 @@ def _redact_named(tx: Transaction, entry_id: str, custody: Custody) -> int:
 
 
 def _redact_entries_of(custody: Custody, actor_id: str) -> int:
-    """Redact, some at a time, what came before the newest decision to forget this person."""
+    """Redact, some at a time, the entries before the newest decision to forget this person."""
 
     def work(tx: Transaction) -> int:
         decided = _e.action == Action.ACTOR_REDACTED, _e.subject == actor_id, _e.outcome == Outcome.SUCCESS

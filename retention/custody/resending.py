@@ -1,17 +1,18 @@
-"""What was erased on demand and is sent again: refused for a while.
+"""Resending: a bundle erased on demand is refused for a while when it is sent again.
 
-Why: a client that goes on with an upload and finds it gone (410) begins a new one from byte 0 by itself (tus-js-client,
-and Uppy with it). Whoever had just had a bundle erased would get it again, and nobody would have decided that.
+Why: a client that continues an upload and finds it gone (410) begins a new one from byte 0 by itself (tus-js-client,
+and Uppy with it). A customer who has just had a bundle erased would get it back, without anybody's decision.
 
 Rules:
-- An erasure on demand marks each of its bundles for as long as an unfinished upload is kept: so long a client may
-  believe that its upload is there. Until then the same stamp's file of the same name and size is refused, by any way;
-  of one whose size nobody had told yet, whatever has its name. So is one that the clock was erasing already.
-- An upload that turns out to be one of these when its length is told can become nothing else, and is erased.
-- Another SHA-256, where both are known, is another file. A file of another name is somebody's decision to send it.
-- What its sender gave up (tus: DELETE), and what the clock erased, may come again at once.
-- The mark is a keyed hash: the tombstone has forgotten the name, and tells it to nobody who guesses. It goes when its
-  time is over.
+- An erasure on demand marks each of its bundles for as long as an unfinished upload is kept, which is how long a client
+  may believe that its upload is there. Until then the same stamp's file of the same name and size is refused, however
+  it is sent; if the erased bundle's size was not declared yet, any file of that name. A bundle that the clock was
+  erasing already is marked too.
+- An upload that turns out to be one of these when its length is declared can become nothing else, and is erased.
+- Another SHA-256, where both are known, means another file. Sending it under another name is somebody's decision.
+- An upload that its sender gave up (tus: DELETE), or that the clock erased, can be sent again at once.
+- The mark is a keyed hash: the tombstone has forgotten the name, and nobody can guess it. It is removed when its time
+  is over.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ REASON = "erased-lately"
 
 
 def mark(tx: Transaction, binding: Binding, held: Sequence[Row[Any]], until: datetime) -> None:
-    """Refuse until then what would be one of these bundles again."""
+    """Mark these bundles, so that they are refused until `until` when sent again."""
     marked = [
         {"of": bundle.id, "hash": _mark_of(binding, bundle.stamp_id, bundle.file_name, _size(bundle))}
         for bundle in held
@@ -54,7 +55,7 @@ def sent_again(
     sha256: str | None,
     now: datetime,
 ) -> Refused | None:
-    """The refusal of a bundle that was erased lately; `size` None: it is told later."""
+    """Return the refusal of a bundle that was erased lately, if it was; `size` None: it comes later."""
     wanted = {_mark_of(custody.binding, stamp_id, file_name, each) for each in (size, None)}
     marked = RESENDABLE, bundles.c.resend_mark.in_(wanted), bundles.c.resend_until > now
     until = None
@@ -64,15 +65,15 @@ def sent_again(
     if until is None:
         return None
     return Refused(
-        f"this file was erased on demand: until {rfc3339(until)} this stamp's file of its name and size is not taken "
-        "again, so that no client resumes what is erased; to send it all the same, give it another name",
+        f"this file was erased on demand: until {rfc3339(until)} this stamp's file of the same name and size is "
+        "refused, so that no client resumes erased data; to send it all the same, give it another name",
         reason=REASON,
         until=until,
     )
 
 
 def forget(custody: Custody) -> int:
-    """Take the marks away whose time is over; how many."""
+    """Remove the marks whose time is over; return how many."""
     over = RESENDABLE, bundles.c.resend_until <= custody.clock.now()
     with custody.records.read() as reads:
         if reads.execute(select(bundles.c.id).where(*over).limit(1)).first() is None:

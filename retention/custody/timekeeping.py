@@ -1,24 +1,23 @@
-"""Keeping the process's clock honest: others' clocks are asked, and what is sure is recorded for the next start (P4).
+"""Timekeeping: comparing the process's clock with others, and recording the sure time for the next start (P4).
 
-- The clock's process keeps: it asks, judges (`trusted_time`) and records a mark every MARK_EVERY. Where this machine's
-  clock is not what is sure it raises the alarm: a line in the log, an entry (one an hour at most, and one when it is
-  over), and the mark, from which the metric, doctor and `/readyz` tell.
-- Other processes follow: theirs is told by the mark when the keeper knows better.
+`Timekeeper` keeps the trusted time:
+- The clock's process asks the other clocks, judges (`trusted_time`) and records a mark every MARK_EVERY. If this
+  machine's clock differs from the sure time it raises the alarm: a log line, an entry (at most one an hour, and one
+  when it is over), and the mark, which the metric, doctor and `/readyz` report.
+- Other processes follow: they take the mark's time when the clock's process knows better.
 - Only clocks of other machines are asked: one on this machine, or behind a loopback address, is the same clock.
-- A mark that is later than what this process is sure of is never written over: an administrator confirmed it, or
-  another machine knows better. It counts as one more source.
-- Moments of the log's entries are no source. They only stand in where no mark was ever made.
+- A mark later than this process's sure time is never overwritten: an administrator confirmed it, or another machine
+  knows better. It counts as one more source.
+- The times of the log's entries are not a source. They only stand in where no mark was ever made.
 
-How far this machine's clock is from the one that all processes of a service share: the database server's.
-
-Each process writes its own moments: entries, grants, claims, receipts. Two that are apart contradict each other, though
-either may be right by itself (`retention.domain.trusted_time` judges that, and what is destroyed by it).
-
-- Every process asks, once in ASK_SECONDS. Where the database is a file of this machine there is nothing to compare.
-- Apart by more than NOTED is a line in the log, and another when it is over. Of two processes that are apart by twice
-  that, one at least says so.
-- Apart by more than MOST, the process is not ready: no new caller ought to be sent to it.
-- That it cannot be asked changes nothing: the last answer stands.
+`ClockSkew` measures how far this machine's clock is from the database server's, which all processes of a service share.
+Each process writes its own times: entries, grants, claims, receipts. Two that differ contradict each other, although
+each may be right by itself (`retention.domain.trusted_time` judges that, and what it lets be destroyed).
+- Every process asks, every ASK_SECONDS. With a database file on this machine there is nothing to compare.
+- A difference of more than NOTED is a log line, and another when it is over. If two processes differ by twice that, at
+  least one of them says so.
+- At more than MOST the process is not ready: no new caller should be sent to it.
+- If the server cannot be asked nothing changes: the last difference stands.
 """
 
 from __future__ import annotations
@@ -50,7 +49,8 @@ METRIC = "casevault_clock_skew_seconds"
 
 
 class ClockSkew:
-    """Of one process. Thread-safe. `wall` is this machine's clock, `there` the shared one; None where there is none."""
+    """The skew of one process's clock. Thread-safe. `wall` is this machine's clock, `there` the shared one (None: there
+    is none)."""
 
     def __init__(
         self,
@@ -63,10 +63,10 @@ class ClockSkew:
         self._asked = -ASK_SECONDS
         self._noted = False
         self.apart: timedelta | None = None
-        """This machine's clock less the shared one; None while nothing is known."""
+        """This machine's clock minus the shared one; None while unknown."""
 
     def look(self) -> None:
-        """Ask, unless somebody did a moment ago. Raises what asking raises."""
+        """Ask the shared clock, unless that was done a moment ago. Raises what asking raises."""
         if not self._asking.acquire(blocking=False):
             return
         try:
@@ -86,7 +86,7 @@ class ClockSkew:
         if far and not self._noted:
             LOG.error("%s: set both by NTP", self._sentence(apart))
         if self._noted and not far:
-            LOG.warning("this machine's clock is as the database server's again")
+            LOG.warning("this machine's clock agrees with the database server's again")
         self._noted = far
 
     def _sentence(self, apart: timedelta) -> str:
@@ -94,26 +94,26 @@ class ClockSkew:
         return f"this machine's clock is {abs(apart).total_seconds():.0f} s {way} the database server's"
 
     def require(self) -> None:
-        """Unavailable when the clocks are too far apart."""
+        """Raise Unavailable if the clocks are too far apart."""
         apart = self.apart
         if apart is not None and abs(apart) > MOST:
             raise Unavailable(f"{self._sentence(apart)}: set both by NTP", reason="clock-skew")
 
     def figures(self) -> Mapping[str, float]:
-        """For an observer: how far apart, in seconds, under the metric's name."""
+        """Return the difference in seconds under the metric's name, for an observer."""
         return {} if self.apart is None else {METRIC: abs(self.apart).total_seconds()}
 
 
 MARK_EVERY = 30.0
 ASK_EVERY, ASK_SOON = 60.0, 10.0
-"""Seconds between two questions to the others; ASK_SOON while this machine's clock is doubted."""
+"""Seconds between two rounds of asking the others; ASK_SOON while this machine's clock is doubted."""
 ENTRY_EVERY = 3600.0
 Sources = Mapping[str, Callable[[], datetime | None]]
 
 
 class Timekeeper:
-    """`machine` is this machine's clock, `clock` what the service goes by: the same one, but in a rehearsal. `skew`:
-    the former's distance from the shared clock; it is looked at on the way."""
+    """The keeper of trusted time. `machine` is this machine's clock, `clock` the one that the service uses: the same,
+    except in a rehearsal. `skew`, if given, is measured on the way."""
 
     def __init__(
         self,
@@ -133,22 +133,22 @@ class Timekeeper:
 
     @property
     def belief(self) -> Belief:
-        """What was judged last."""
+        """The latest belief."""
         return self._machine.belief
 
     def wall(self) -> datetime:
-        """What this machine's clock says, believed or not."""
+        """Return what this machine's clock says, believed or not."""
         return self._machine.wall()
 
     def begin(self) -> Belief:
-        """Once, at the start of a process."""
+        """Form the first belief, once at the start of a process."""
         with self._records.read() as reads:
             mark = read_mark(reads) or (self._newest_entry(reads) if self._clock is self._machine else None)
         self._alarmed = self._in_log = mark is not None and mark.gap != NONE
         return self._machine.begin(mark, self.ask().values())
 
     def keep(self) -> Belief:
-        """Judge what time it is, and see to what follows from it. Often: it asks nobody more often than it should."""
+        """Judge what time it is, record it and raise the alarm if need be. Call it often: it limits its own asking."""
         self._compare()
         with self._lock:
             before, ticks = self._machine.belief, self._ticks()
@@ -164,7 +164,7 @@ class Timekeeper:
             return belief
 
     def follow(self) -> Belief:
-        """What a process does that does not keep: look at the mark where its own clock is doubted."""
+        """Judge the time in a process that does not keep it: if its own clock is doubted, look at the mark."""
         self._compare()
         return self._hear_mark(self._machine.observe())
 
@@ -173,29 +173,29 @@ class Timekeeper:
         while not stop.wait(ASK_SOON):
             try:
                 self.follow()
-            except Exception as error:  # whatever it is: this process goes on by what it believes
-                LOG.warning("what time it is cannot be looked up: %s", type(error).__name__)
+            except Exception as error:  # whatever it is: this process keeps its belief
+                LOG.warning("the trusted time cannot be looked up: %s", type(error).__name__)
 
     def ask(self) -> dict[str, datetime]:
-        """What the others say; without those that do not answer."""
-        told = {}
+        """Return the times of the other clocks, without those that do not respond."""
+        times = {}
         for name, asked in self._sources.items():
             try:
                 moment = asked()
-            except Exception as error:  # whatever it is: a source that fails is a source less
-                LOG.warning("%s does not tell the time: %s", name, type(error).__name__)
+            except Exception as error:  # whatever it is: go on without this source
+                LOG.warning("%s cannot be asked the time: %s", name, type(error).__name__)
                 continue
             if moment is not None:
-                told[name] = moment
-        return told
+                times[name] = moment
+        return times
 
     def confirm(self, actor: Actor) -> datetime:
-        """Have this machine's clock believed because a person says so: * mark + entry. Conflict: others contradict."""
+        """Believe this machine's clock as a person confirms it: * mark + entry. Conflict if other clocks differ."""
         wall = self._machine.wall()
         for name, moment in self.ask().items():
             if abs(moment - wall) > SLACK:
                 raise Conflict(
-                    f"{name} says {rfc3339(moment)} and this machine {rfc3339(wall)}: set the clock that is wrong",
+                    f"{name} says {rfc3339(moment)}, this machine {rfc3339(wall)}: set the clock that is wrong",
                     reason="clocks-differ",
                 )
         with self._records.read() as reads:
@@ -220,7 +220,7 @@ class Timekeeper:
         try:
             self._skew.look()
         except Exception as error:  # whatever it is: nothing new is known
-            LOG.warning("the database server does not tell the time: %s", type(error).__name__)
+            LOG.warning("the database server cannot be asked the time: %s", type(error).__name__)
 
     def _hear_mark(self, belief: Belief) -> Belief:
         if not belief.is_apart:
@@ -228,7 +228,7 @@ class Timekeeper:
         with self._records.read() as reads:
             mark = read_mark(reads)
         if mark is None or mark.gap != NONE or abs(mark.sure - belief.sure) <= SLACK:
-            return belief  # nothing that this process does not know
+            return belief  # nothing new to this process
         return self._machine.observe([*self.ask().values(), mark.sure])
 
     def _newest_entry(self, reads: Reads) -> Mark | None:
@@ -246,7 +246,7 @@ class Timekeeper:
                 self._entered, self._in_log = ticks, True
                 self._enter(Action.TIME_DOUBTED, belief, _seconds(belief.gap), Outcome.FAILED)
         if not belief.is_apart and self._alarmed:
-            LOG.warning("what time it is is sure again: %s", rfc3339(belief.sure))
+            LOG.warning("the time is sure again: %s", rfc3339(belief.sure))
             if self._in_log:
                 self._in_log = False
                 self._enter(Action.TIME_TRUSTED, belief, _seconds(belief.sure - before.sure), Outcome.SUCCESS)
@@ -260,7 +260,7 @@ class Timekeeper:
 
 
 def read_mark(reads: Reads) -> Mark | None:
-    """What was recorded last; None before anything was."""
+    """Return the latest recorded mark; None before there is one."""
     row = reads.execute(select(trusted_time)).first()
     if row is None:
         return None
@@ -268,7 +268,7 @@ def read_mark(reads: Reads) -> Mark | None:
 
 
 def doubt(mark: Mark | None) -> str | None:
-    """What is wrong with the keeper's clock, for people; None when nothing is."""
+    """Return a sentence on what is wrong with the keeper's clock; None if nothing is."""
     if mark is None or mark.gap == NONE:
         return None
     way = "ahead of" if mark.gap > NONE else "behind"

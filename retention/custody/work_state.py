@@ -1,19 +1,18 @@
-"""How the work stands, read from the records: what is due, late, pending, waiting for the log or its witness.
+"""The state of the clock's work: metrics from the records, and the retries of work that failed.
 
-Rules:
-- Each figure comes from an index that holds only the rows in question, and counting ends at MOST: a look costs
-  milliseconds however much is kept. A figure of MOST means: at least so many.
-- Read when somebody asks; several readers within FRESH seconds share one look.
-- A figure that cannot be had now (the witness does not answer) is left out; it is not zero.
+Metrics (`measure`, `State`): what is due, late, pending, or waiting for the log or its mirror.
+- Each figure comes from an index that holds only the rows in question, and counting ends at MOST: reading it takes
+  milliseconds however much is kept. A figure of MOST means at least that many.
+- They are read on request; several readers within FRESH seconds share one reading.
+- A figure that is unavailable (the mirror does not respond) is left out; it is not zero.
 
-Work of the clock on one bundle that cannot be done now: erasing it, fixing its parts, reading it back.
-
-- The first failure is an entry, and one for another reason than the last; the rest are counted on the bundle's record,
-  and the entry of the end says how many they were. A store that is away for a week writes one entry a bundle.
-- After each failure it waits twice as long, LONGEST at most, less up to half by chance: what failed together does not
-  come back together.
-- What never failed goes first (`retention.jobs.sweep`): those that fail keep nobody waiting, however many they are.
-- A customer who asks for what is waiting has it tried at once.
+Retries (`note_failure`): work on one bundle that cannot be done now: erasing it, fixing its parts, reading it back.
+- The first failure is an entry, and so is one for another reason than the last; the rest are counted in the bundle's
+  record, and the final entry says how many there were. A store unreachable for a week writes one entry a bundle.
+- Each failure doubles the wait, to at most LONGEST, less up to half by chance: work that failed together does not come
+  back together.
+- Work that never failed goes first (`retention.jobs.sweep`): failing work delays nothing else, however much it is.
+- A customer's request for waiting work has it tried at once.
 """
 
 from __future__ import annotations
@@ -54,31 +53,31 @@ from retention.records.unit_of_work import Reads, Records, Transaction
 FIRST, LONGEST = timedelta(seconds=10), timedelta(minutes=15)
 _DRAW = random.SystemRandom()
 UNTRIED: dict[str, Any] = {"failures": 0, "failure": None, "next_try_at": None, "claimed_until": None}
-"""What a bundle's record says when its next work begins."""
+"""The columns of a bundle's record when its next work begins."""
 
 
 def has_come(now: datetime) -> ColumnElement[bool]:
-    """Whether the next try of what failed has come; also of what a clock that was wrong put off for longer than any
-    pause is."""
+    """Make the condition that the next try of failed work has come, or that a wrong clock put it off for longer than
+    the longest wait."""
     at = bundles.c.next_try_at
     return or_(at <= now, at > now + LONGEST)
 
 
 def back_off(failures: int, draw: float) -> timedelta:
-    """How long to wait after so many failures in a row; `draw`: from 0 to 1."""
+    """Return how long to wait after this many failures in a row; `draw` is a random number from 0 to 1."""
     whole = min(LONGEST, FIRST * (1 << min(failures - 1, 20)))
     return whole * (1 + draw) / 2
 
 
 def reason_of(error: Exception) -> str:
-    """The code of a failure, for its entry."""
+    """Return the code of a failure, for its entry."""
     return getattr(error, "reason", None) or type(error).__name__
 
 
 def note_failure(
     custody: Custody, action: Action, bundle_id: str, state: BundleState, error: Exception
 ) -> int:
-    """* `action` on a bundle in this state failed; how often in a row it has. 0: it is in another state by now."""
+    """* Record that `action` failed on a bundle in this state; return the failures in a row, 0 if its state changed."""
     now, reason, draw = custody.clock.now(), reason_of(error), _DRAW.random()
 
     def work(tx: Transaction) -> int:
@@ -99,26 +98,26 @@ def note_failure(
 
 
 def failed_before(bundle: Row[Any]) -> dict[str, Detail]:
-    """For the entry of the work's end: how often it failed first."""
+    """Return the details, for the work's final entry, of how often it failed before."""
     return {"failures": bundle.failures} if bundle.failures else {}
 
 
 def try_at_once(tx: Transaction, which: Any, now: datetime) -> None:
-    """What of `which` waits for its next try waits no longer."""
+    """Let those of `which` that wait for their next try be tried at once."""
     tx.change(update(bundles).where(which, bundles.c.next_try_at > now).values(next_try_at=now))
 
 
 MOST = 10_000
 FRESH = 1.0
 GRACE = timedelta(hours=1)
-"""How long after its deadline a bundle that is still there counts as overdue: the sweep is to run hourly at least."""
+"""How long after its deadline a remaining bundle counts as overdue: the sweep has to run at least hourly."""
 
 
 _LONGEST_AGO = select(bundles.c.checked_at).where(SCRUBBED).order_by(bundles.c.checked_at).limit(1)
 
 
 def measure(reads: Reads, now: datetime) -> dict[str, float]:
-    """Each figure under the name of its metric."""
+    """Return each figure under the name of its metric."""
     b, e = bundles.c, erasures.c
     going = (
         select(b.id, e.requested_at)
@@ -157,7 +156,7 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
 
 
 def oldest_unsequenced(reads: Reads, now: datetime) -> float:
-    """Seconds that the oldest entry has waited for its place in the log; 0 when none waits."""
+    """Return how many seconds the oldest entry has waited for its place in the log; 0 if none waits."""
     waiting = select(audit_entries.c.at_us).where(audit_entries.c.leaf_index.is_(None))
     at_us = reads.execute(waiting.order_by(audit_entries.c.row).limit(1)).scalar()
     return _age(None if at_us is None else from_microseconds(at_us), now)
@@ -183,7 +182,8 @@ class State:
         room: Callable[[], int | None] = lambda: None,
         skew: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """`room`: bytes that uploads can still take; None where the store has no bound. `skew`: of this clock."""
+        """Take the sources: `room` gives the bytes left for uploads (None: the store has no bound), `skew` this clock's
+        skew."""
         self._room, self._skew = room, skew
         self._records, self._mirror, self._clock, self._monotonic = records, mirror, clock, monotonic
         self._lock = threading.Lock()

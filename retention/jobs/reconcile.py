@@ -1,21 +1,22 @@
-"""After a restore: the records are held against the log's mirrors, the key store and the object store (P7).
+"""Reconciliation after a restore: records checked against the log's mirrors, key and object store (P7).
 
-At the start of a service, before anything is sequenced, and by command. In this order; each step is derived from
-state, so a crash anywhere is made good by the next start:
-1. tiles that are older than the database: the storage account was restored. * An entry says so, and they are written
-   again from the leaves (`audit.log.tail_recovery`).
+It runs at the start of a service, before anything is sequenced, and by command, in this order. Each step is derived
+from state, so the next start makes up for a crash anywhere:
+1. tiles older than the database: the storage account was restored. * An entry says so, and they are written again from
+   the leaves (`audit.log.tail_recovery`).
 2. a published or witnessed checkpoint of a longer log: the database was rolled back. * In one commit an entry says so,
    every live grant ends (engineers grant themselves access anew), and what the tail says ended ends in the records too
    (`replay`); * bundles that the tail says are erasing are erased again; only then is the tail adopted. So a database
-   that knows its whole log lacks no end (`log_gate`). A mirror that tells another history stops the service: nothing
-   is adopted or signed over it. What the log says was redacted and the records hold still is redacted again.
-3. a bundle that the log says is erasing or erased, or whose data key is destroyed, and whose record says alive:
-   * its erasure is begun again with the cause `restored`; the sweep carries it to its end, ahead of scheduled work.
-4. bundles of which keys or objects are found and no record: reported, in an entry too. They came after the back-up.
+   that knows its whole log lacks no end (`log_gate`). A mirror with another history stops the service: nothing is
+   adopted or signed over it. Particulars that the log says were redacted, but the records still hold, are redacted
+   again.
+3. a bundle that the log says is erasing or erased, or whose data key is destroyed, but whose record says alive:
+   * its erasure begins again with the cause `restored`; the sweep completes it, ahead of scheduled work.
+4. bundles with keys or objects but no record: reported, in an entry too. They came after the back-up.
    `erase_unrecorded` ends them; their records are lost, so nothing else can be done with them.
 
-A witness that does not answer: 1 and 2 are done with what was published, then WitnessUnavailableError; nothing is
-sequenced. `without_witness` does 3 and 4 as well; `waive_witness` lets reading go on, for a time.
+If the mirror does not respond, 1 and 2 are done with what was published, then MirrorUnavailableError is raised and
+nothing is sequenced. `without_witness` does 3 and 4 as well; `waive_witness` lets reading go on for a time.
 """
 
 from __future__ import annotations
@@ -61,23 +62,23 @@ _GONE = (Action.BUNDLE_ERASING, Action.BUNDLE_ERASED)
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """What was found and begun."""
+    """The findings of a reconciliation, and what it did about them."""
 
     adopted: int = 0
-    """Entries put back into the log."""
+    """Number of entries put back into the log."""
     lost: Mapping[str, int] = field(default_factory=dict)
-    """Acts whose records the database lacks: how many of each action."""
+    """Acts missing from the database's records, counted by action."""
     repeated: Mapping[str, int] = field(default_factory=dict)
-    """Acts of the lost tail that were done again in the records: how many of each action."""
+    """Acts of the lost tail that were repeated in the records, counted by action."""
     grants_ended: int = 0
     erasing: tuple[str, ...] = ()
-    """Bundles whose erasure was begun again."""
+    """Bundles whose erasure began again."""
     keyless: tuple[str, ...] = ()
-    """Bundles on record that have no data key, and whose key nobody destroyed: unreadable, look for the key store."""
+    """Bundles on record whose data key is missing but was not destroyed: unreadable, look for the key store."""
     unrecorded: tuple[str, ...] = ()
-    """Bundles that are stored and have no record."""
+    """Stored bundles without a record."""
     tiles_rebuilt: int = 0
-    """Entries whose tiles were missing, and were written again from the database."""
+    """Number of entries whose tiles were missing, and were written again from the database."""
 
 
 def reconcile(
@@ -85,8 +86,8 @@ def reconcile(
 ) -> Reconciliation:
     """Bring records and log into agreement.
 
-    ForkedError, NotOurTailError: two histories; somebody must look. WitnessUnavailableError: the witness was not heard,
-    and only what was published is agreed with.
+    ForkedError, NotOurTailError: two histories; somebody must look. MirrorUnavailableError: the mirror did not respond,
+    and the records agree only with what was published.
     """
     rebuilt = _repair_tiles(custody, log_key)
     kept, away = None, None
@@ -125,16 +126,18 @@ def reconcile(
 
 
 def waive_witness(custody: Custody, actor: Actor, reason: str, lasts: timedelta) -> datetime:
-    """Let reading go on for a time though the witness does not answer; until when. An entry that every process finds.
+    """Let reading go on for a time although the mirror does not respond; return until when. The entry tells every
+    process.
 
-    Invalid: no reason, or too long a time.
+    Invalid: no real reason, or not a possible time.
     """
     now = custody.clock.now()
     if denied := check_reason(reason):
         raise Invalid(denied.message, {"reason": denied.message})
     if not timedelta(0) < lasts <= LONGEST_WAIVER:
         raise Invalid(
-            "this time is not possible", {"hours": f"must be at most {LONGEST_WAIVER // timedelta(hours=1)}"}
+            f"the witness cannot be waived for {lasts}",
+            {"hours": f"must be more than 0, at most {LONGEST_WAIVER // timedelta(hours=1)}"},
         )
     details: dict[str, Detail] = {
         "size": recorded_size(custody.records.engine),
@@ -146,7 +149,7 @@ def waive_witness(custody: Custody, actor: Actor, reason: str, lasts: timedelta)
 
 
 def _repair_tiles(custody: Custody, log_key: Verifier) -> int:
-    """Write again what the log's store lacks of the signed log; how many entries it is about."""
+    """Write the tiles missing from the log's store again; return how many entries they hold."""
     engine, tiles = custody.records.engine, custody.tiles
     missing = missing_tiles(engine, tiles, log_key)
     if missing is None:
@@ -154,12 +157,12 @@ def _repair_tiles(custody: Custody, log_key: Verifier) -> int:
     details: dict[str, Detail] = {"from": missing.start, "to": missing.newest.size}
     rebuilt = entry(CLOCK, Action.TILES_REBUILT, custody.clock.now(), details=details)
 
-    def announce(tx: Transaction) -> None:
-        said = newest_leaf(tx, Action.TILES_REBUILT)
-        if said is None or said.get("details") != details:  # not again for a try after a crash
+    def enter(tx: Transaction) -> None:
+        newest = newest_leaf(tx, Action.TILES_REBUILT)
+        if newest is None or newest.get("details") != details:  # not again for a try after a crash
             tx.audit(rebuilt)
 
-    custody.records.write(announce)
+    custody.records.write(enter)
     repair_tiles(engine, tiles, missing)
     return missing.newest.size - missing.start
 
@@ -182,19 +185,19 @@ def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
     size = recorded_size(engine)
     if copy is None or copy.checkpoint.size <= size:
         return Reconciliation()
-    told = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *CHANGING_ACCESS})
-    touched = {leaf["case"] for leaf in told if leaf["action"] in CHANGING_ACCESS and "case" in leaf}
+    tail = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *CHANGING_ACCESS})
+    touched = {leaf["case"] for leaf in tail if leaf["action"] in CHANGING_ACCESS and "case" in leaf}
 
-    def announce(tx: Transaction) -> tuple[int, dict[str, int]]:
+    def repeat(tx: Transaction) -> tuple[int, dict[str, int]]:
         bind_anew(tx, custody.binding, CLOCK, touched, now)  # checked now, bound as the replay leaves it
-        again = replay(tx, custody.binding, told)
+        again = replay(tx, custody.binding, tail)
         done = [f"{times} {action}" for action, times in sorted(again.items())]
         details: dict[str, Detail] = {"from": size, "to": copy.checkpoint.size, "repeated": done}
         tx.audit(entry(CLOCK, Action.LOG_ADOPTED, now, details=details))
         return end_grants(tx, custody.binding, CLOCK, true(), RESTORED, now), again
 
-    ended, again = custody.records.write(announce)
-    gone = (leaf["bundle"] for leaf in told if leaf["action"] in _GONE and leaf["outcome"] == Outcome.SUCCESS)
+    ended, again = custody.records.write(repeat)
+    gone = (leaf["bundle"] for leaf in tail if leaf["action"] in _GONE and leaf["outcome"] == Outcome.SUCCESS)
     erasing = _erase_again(custody, dict.fromkeys(gone))
     with custody.records.read() as reads:
         last_row = reads.execute(select(func.max(audit_entries.c.row))).scalar() or 0
@@ -224,7 +227,7 @@ def _gone_by_log(custody: Custody) -> list[str]:
 
 
 def _gone_by_key(custody: Custody) -> tuple[list[str], list[str]]:
-    """Live bundles whose key was destroyed; those that never had one and should."""
+    """Return the live bundles whose key was destroyed, and those without a key that should have one."""
     present = set(custody.keys.list_bundles())
     destroyed, keyless = [], []
     for bundle_id, state in _live(custody):
@@ -235,13 +238,13 @@ def _gone_by_key(custody: Custody) -> tuple[list[str], list[str]]:
         except KeyDestroyed:
             destroyed.append(bundle_id)
         except KeyMissing:
-            if state != BundleState.RECEIVING:  # before its first byte an upload has none
+            if state != BundleState.RECEIVING:  # an upload has no key before its first byte
                 keyless.append(bundle_id)
     return destroyed, keyless
 
 
 def _live(custody: Custody) -> Iterator[tuple[str, str]]:
-    """Id and state of every bundle that is alive on record, a page at a time."""
+    """Yield the id and state of every bundle that is alive on record, reading a page at a time."""
     page = select(bundles.c.id, bundles.c.state).where(bundles.c.state.in_(LIVE)).order_by(bundles.c.id)
     last = ""
     while True:
@@ -268,7 +271,7 @@ def _erase_again(custody: Custody, found: Iterable[str]) -> list[str]:
 
 
 def _unrecorded(custody: Custody) -> Iterator[str]:
-    # What is stored is listed first: whatever comes meanwhile has its record before its first object.
+    # List the stores first: a bundle that comes meanwhile has its record before its first object.
     stored = {*custody.objects.list_bundles(), *custody.keys.list_bundles()}
     for some in _batches(stored):
         with custody.records.read() as reads:
@@ -277,21 +280,25 @@ def _unrecorded(custody: Custody) -> Iterator[str]:
 
 
 def erase_unrecorded(custody: Custody, actor: Actor, found: Iterable[str]) -> int:
-    """Erase these bundles, if they still have no record; how many. Each is an entry: none stays overdue (P4)."""
+    """Erase those of these bundles that still have no record, with an entry each, so that none stays overdue (P4).
+    Return how many."""
     still = set(_unrecorded(custody))
     erased = [bundle_id for bundle_id in found if bundle_id in still]
     for bundle_id in erased:
         custody.keys.destroy(bundle_id)
         custody.objects.destroy(bundle_id)
         if custody.keys.remains(bundle_id) or custody.objects.remains(bundle_id):
-            raise Unavailable(f"something of {bundle_id} is still there after deletion", reason="remains")
+            raise Unavailable(
+                f"keys or objects of bundle {bundle_id} are still there after deletion; try again",
+                reason="remains",
+            )
         noted = _erased_entry(custody, actor, bundle_id)
         custody.records.write(lambda tx, noted=noted: tx.audit(noted))  # type: ignore[misc]
     return len(erased)
 
 
 def _erased_entry(custody: Custody, actor: Actor, bundle_id: str) -> Entry:
-    """Whose it was, the log still says: its tail was adopted."""
+    """Make the entry of its erasure. Its tenant and case are still in the log, whose tail was adopted."""
     columns = select(audit_entries.c.tenant, audit_entries.c.case_id)
     last = columns.where(audit_entries.c.bundle == bundle_id).order_by(audit_entries.c.row.desc()).limit(1)
     with custody.records.read() as reads:

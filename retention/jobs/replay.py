@@ -1,13 +1,14 @@
-"""Acts of the log done again in the records of a restored database.
+"""Repeating the log's acts in the records of a restored database.
 
 Rules:
-- Done again is what ends an access, and what a deadline or a holder hangs on: consents, assignments, upload links and
-  registrations that ended; closes and reopenings; moves and claims; the consent to proactive collection. Grants need
-  nothing: all of them end. What gives an access anew (assignments, consents, grants) is not: a person gives it again.
-- In the log's order, each as of the moment of its entry, in the transaction of whoever calls. Without an entry: the log
-  has it.
-- The same act twice is one: what the records show already is left as it is.
-- An act on what the records do not have (it came after the back-up) is passed over; the caller counts it as lost.
+- Repeated are acts that end an access, or that decide a deadline or whose a bundle is: the ends of consents,
+  assignments, upload links and registrations; closes and reopenings; moves and claims; the consent to proactive
+  collection. Grants need nothing: all of them end. Acts that give an access (assignments, consents, grants) are not
+  repeated: a person gives it again.
+- They are repeated in the log's order, each as of the time of its entry, in the caller's transaction, and without an
+  entry: the log has it.
+- Repeating an act twice changes nothing: what the records already show is left alone.
+- An act on a thing missing from the records (it came after the back-up) is skipped; the caller counts it as lost.
 """
 
 from __future__ import annotations
@@ -37,10 +38,10 @@ Leaf = Mapping[str, Any]
 """The fields of a leaf, as `audit.entry.parse_leaf` gives them."""
 
 
-def replay(tx: Transaction, binding: Binding, told: Sequence[Leaf]) -> dict[str, int]:
-    """Do the acts of these leaves again, in their order; how many of each action changed the records."""
+def replay(tx: Transaction, binding: Binding, leaves: Sequence[Leaf]) -> dict[str, int]:
+    """Repeat the acts of these leaves, in order; return how many of each action changed the records."""
     done: Counter[str] = Counter()
-    for leaf in told:
+    for leaf in leaves:
         again = REPLAYED.get(Action(leaf["action"]))
         if again is not None and leaf["outcome"] == Outcome.SUCCESS:
             done[leaf["action"]] += bool(again(tx, leaf, parse_rfc3339(leaf["at"]), binding))
@@ -80,7 +81,7 @@ def _stepped(kind: CaseEventKind, detail: str) -> Callable[[Transaction, Leaf, d
         if case is None or (CaseState(case.state), kind) not in TRANSITIONS:
             return False
         event = CaseEvent(kind, parse_rfc3339(leaf["details"][detail]), at)
-        if event in case_history(tx, case.id):  # done, and not yet numbered when the back-up was made
+        if event in case_history(tx, case.id):  # done, but not yet sequenced when the back-up was made
             return False
         record_step(tx, case, event)
         return True
@@ -89,14 +90,14 @@ def _stepped(kind: CaseEventKind, detail: str) -> Callable[[Transaction, Leaf, d
 
 
 def _held(tx: Transaction, leaf: Leaf, _at: datetime, binding: Binding) -> bool:
-    """A move names the case that the bundle left; a claim none."""
+    """Repeat a move, whose subject is the case that the bundle left, or a claim, which has none."""
     of_bundle = bundles.c.id == leaf["bundle"], bundles.c.state.in_(LIVE)
     bundle = tx.execute(select(bundles).where(*of_bundle)).first()
     if bundle is None or bundle.case_id != leaf.get("subject"):
         return False
     if tx.execute(select(cases.c.id).where(cases.c.id == leaf["case"])).first() is None:
         return False
-    if not binding.holds_row(BUNDLE, bundle):  # altered: what it says is not believed, nor bound
+    if not binding.holds_row(BUNDLE, bundle):  # altered: neither believed nor bound
         return False
     put_in_case(tx, binding, bundle, leaf["case"])
     return True

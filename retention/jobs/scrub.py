@@ -1,14 +1,14 @@
-"""The scrubbing: everything that is stored is read back, again and again, at a pace that is set (P1).
+"""The scrubbing: all stored bundles are read back, again and again, at a set pace (P1).
 
 Rules:
-- A round reads each complete bundle once, those that were looked at longest ago first, and takes `period`: the bytes
-  that are read are to the bytes of the round as the time that is gone is to the period. The next round begins a period
-  after the last one did; a bundle that comes during a round is in the next.
-- Where it stands is in the records: a stop, a crash or another process costs the bundle that was being read, at most.
+- A round reads each complete bundle once, those checked longest ago first, and takes `period`: the share of the round's
+  bytes that are read keeps pace with the share of the period that has passed. The next round begins a period after the
+  last one did; a bundle that comes during a round is in the next.
+- Its progress is in the records: a stop, a crash or another process costs at most the bundle being read.
 - It yields: received bundles are read back first, and it rests as long as it reads.
-- It is quiet: no entry for a bundle that is sound; damage is one (`completing.recheck_bundle`), and a round's end is.
-- What cannot be read now for a fault that may pass (a store is away) is tried again; what cannot be judged (its data
-  key is not found, or was destroyed) is counted, and does not hold the round up.
+- It is quiet: a sound bundle has no entry; damage has one (`completion.recheck_bundle`), and so has a round's end.
+- A bundle that cannot be read for a passing fault (an unreachable store) is tried again; one that cannot be judged (its
+  data key is missing or was destroyed) is counted, and does not hold up the round.
 """
 
 from __future__ import annotations
@@ -36,29 +36,29 @@ from retention.records.unit_of_work import Reads, Transaction
 
 LOG = logging.getLogger(__name__)
 SETTLED = timedelta(days=1)
-"""How long ago the oldest look must be for the first round of all to begin."""
+"""How long ago the oldest check must be for the very first round to begin."""
 SPREAD = 16
-"""Of those that have waited longest one of so many is read: several clocks seldom read the same, and one that cannot
-be read keeps no other waiting."""
+"""The next bundle is drawn from this many that have waited longest: several clocks seldom read the same one, and an
+unreadable one keeps no other waiting."""
 _DRAW = random.SystemRandom()
 _UNJUDGED = (KeyMissing, KeyDestroyed, UnknownKeyEncryptionKey)
 
 
 class Stopped(Exception):
-    """The process ends: what is being read is read again later."""
+    """The end of the process: the bundle being read is read again later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`period`: how long a round takes. `rest` is told between two pieces how long one took, in seconds; it may raise
-    Stopped."""
+    """The pace of the scrubbing: a round takes `period`. `rest` is called between two pieces with the seconds that one
+    took; it may raise Stopped."""
 
     period: timedelta
     rest: Callable[[float], object] = time.sleep
 
 
 def scrub_next(custody: Custody, pace: Pace) -> bool:
-    """Read the next bundle back if it is time to; whether there may be more to do at once."""
+    """Read the next bundle back if it is time to; return whether there may be more to do at once."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         last = reads.execute(_LAST).first()
@@ -80,7 +80,7 @@ _LAST = select(scrubs).order_by(scrubs.c.row.desc()).limit(1)
 
 
 def _is_time(reads: Reads, last: Row[Any] | None, period: timedelta, now: datetime) -> bool:
-    """Whether the next bundle is to be read, the round to be ended, or a new one to be begun."""
+    """Tell whether it is time to read the next bundle, end the round, or begin a new one."""
     if last is not None and _is_ahead(last, now):
         return True
     if last is not None and last.ended_at is None:
@@ -93,12 +93,12 @@ def _is_time(reads: Reads, last: Row[Any] | None, period: timedelta, now: dateti
 
 
 def _is_ahead(round_: Row[Any], now: datetime) -> bool:
-    """Begun by a clock that was wrong: it is ended, and the next one begins."""
+    """Tell whether a wrong clock began the round: then it is ended, and the next one begins."""
     return bool(round_.begun_at > now + SETTLED)
 
 
 def _waiting(reads: Reads, begun_at: datetime) -> list[Row[Any]]:
-    """Of this round's bundles that are left, those looked at longest ago."""
+    """Return the bundles left in this round, those checked longest ago."""
     left = select(bundles).where(SCRUBBED, bundles.c.checked_at < begun_at)
     return list(reads.execute(left.order_by(bundles.c.checked_at, bundles.c.id).limit(SPREAD)))
 
@@ -137,7 +137,7 @@ def _read(custody: Custody, current: Row[Any], bundle: Row[Any], pace: Pace) -> 
     def work(tx: Transaction) -> None:
         looked = bundles.c.id == bundle.id, bundles.c.checked_at == bundle.checked_at
         if not tx.change(update(bundles).where(*looked).values(checked_at=now)):
-            return  # another clock has read it too, or it is erased
+            return  # another clock has read it too, or it was erased
         s, damaged = scrubs.c, int(judged and state is BundleState.DAMAGED)
         counted = {"checked": s.checked + 1, "bytes": s.bytes + bundle.size, "damaged": s.damaged + damaged}
         of = scrubs.c.row == current.row
@@ -147,7 +147,7 @@ def _read(custody: Custody, current: Row[Any], bundle: Row[Any], pace: Pace) -> 
 
 
 def _finish(tx: Transaction, current: Row[Any], now: datetime) -> None:
-    """* The round is over, and an entry sums it up."""
+    """* End the round, with an entry that sums it up."""
     open_ = scrubs.c.row == current.row, scrubs.c.ended_at.is_(None)
     if not tx.change(update(scrubs).where(*open_).values(ended_at=now)):
         return

@@ -1,22 +1,19 @@
-"""The clock's first step, whichever clock it is: reconcile, then sequence, then sign the receipts that wait (P7); then
-look for what was done to the database behind the service's back (P3).
+"""The clock's steps for the log: reconcile, sequence, sign receipts, detect alterations; mirror and cosign (P3, P7).
 
-- A process reconciles once before it has anything sequenced, and again when the sequencer finds that the database, or
-  the store of tiles, was restored under it.
-- One process at a time reconciles. The others do not wait: nothing is sequenced by them until their turn, which finds
-  nothing left to do.
+`sequence_once` is every clock's first step:
+- A process reconciles once before it sequences anything, and again when the sequencer finds that the database or the
+  tile store was restored under it.
+- One process at a time reconciles. The others do not wait: they sequence nothing until their turn, which finds nothing
+  left to do.
 - Records from before there was a key to bind them are bound once, when the log that proves them is signed.
-- What is foreign in the schema, or missing from the log's rows, is an entry, once for each finding of a process.
+- Anything foreign in the schema, or missing from the log's rows, is an entry, once per process and finding.
 - ForkedError, NotOurTailError: two histories. Nothing is sequenced; somebody must look.
-- WitnessUnavailableError: nothing is sequenced until the witness answers. Late can be made good, forked not.
+- MirrorUnavailableError: nothing is sequenced until the mirror responds. A delay can be made up for, a fork cannot.
 
-Two steps of the clock beside the sequencer: the witness gets what has waited; others are asked to cosign the log.
-
-Each is a step of its own, on a timer of its own: both speak to others' servers, and one that hangs holds neither the
-other step nor the signing of the log.
-
-What goes wrong here stops nothing: checkpoints wait, the lag shows it, and the next step tries again. A fork is
-logged as an error each time, for as long as it stands: it does not go away by waiting.
+`witness_once` copies the log to the mirror; `cosign_once` asks others to cosign it:
+- Each has its own timer: both talk to others' servers, and one that hangs delays neither the other nor the signing.
+- A failure here stops nothing: checkpoints wait, the lag shows it, and the next step tries again. A fork is logged as
+  an error each time, for as long as it stands: it does not go away by waiting.
 """
 
 from __future__ import annotations
@@ -43,7 +40,7 @@ LOG = logging.getLogger(__name__)
 
 
 def sequence_once(services: Services) -> Checkpoint | None:
-    """One run of the sequencer, and receipts signed; None while nothing was ever logged, or another reconciles."""
+    """Run the sequencer once, and sign receipts; None while the log is empty, or another process reconciles."""
     signing = services.signs()
     if not reconcile_once(services):
         return None
@@ -61,7 +58,7 @@ def sequence_once(services: Services) -> Checkpoint | None:
 
 
 def look_for_alterations(services: Services) -> tuple[str, ...]:
-    """What is foreign in the schema, and how many rows of the log are missing; a new finding is an entry."""
+    """Find anything foreign in the schema, and missing rows of the log; a new finding is an entry."""
     custody, seen = services.custody, services.alterations
     found = list(custody.schema.look(custody.records).foreign)
     with custody.records.read() as reads:
@@ -87,34 +84,36 @@ def look_for_alterations(services: Services) -> tuple[str, ...]:
 
 
 def bind_once(services: Services) -> None:
-    """Bind records from before there was a key for it; whoever finds them bound leaves the mark beside the tiles."""
+    """Bind records from before there was a key for it; if they are bound already, leave the mark beside the tiles."""
     if services.bound.is_set():
         return
     custody = services.custody
     if is_marked(custody.records, custody.binding):
         remember_bound(custody)
     elif is_bound_for_good(custody.tiles):
-        LOG.critical("the records have lost their mark of being bound: they were altered, or are from before")
+        LOG.critical(
+            "the records have lost the mark that they are bound: they were altered, or are an old copy"
+        )
     else:
         with alone(custody.records.engine) as mine:
             if not mine or (found := bind_from_log(custody, services.log_key)) is None:
                 return
         facts = {"bound": dict(found.bound), "unproven": len(found.unproven)}
-        LOG.warning("bound the records of before from the log", extra={"facts": facts})
+        LOG.warning("bound older records from the log", extra={"facts": facts})
         for name in found.unproven:
-            LOG.critical("no entry of the log proves %s: nothing is opened by it", name)
+            LOG.critical("no entry of the log proves %s: it opens nothing", name)
     services.bound.set()
 
 
 def reconcile_once(services: Services) -> bool:
-    """True when this process has held the records against log and key store; False when another one is at it."""
+    """Return True once this process has reconciled the records; False while another process is reconciling them."""
     if services.reconciled.is_set():
         return True
     return reconcile_now(services) is not None
 
 
 def reconcile_now(services: Services, *, without_witness: bool = False) -> Reconciliation | None:
-    """What was found and begun; None when another process is at it."""
+    """Reconcile now, and return the findings; None while another process is reconciling."""
     with alone(services.custody.records.engine) as mine:
         if not mine:
             return None
@@ -129,7 +128,7 @@ def reconcile_now(services: Services, *, without_witness: bool = False) -> Recon
         facts |= {"repeated": sum(found.repeated.values()), "tiles_rebuilt": found.tiles_rebuilt}
         more = {"keyless": len(found.keyless), "unrecorded": len(found.unrecorded)}
         LOG.warning("reconciled the records with the log", extra={"facts": facts | more})
-    if found.adopted:  # the newest rules in the log may be others than this process goes by
+    if found.adopted:  # the newest rules in the log may differ from this process's
         tell_rules(services.custody)
     if not without_witness:
         services.reconciled.set()
@@ -137,7 +136,7 @@ def reconcile_now(services: Services, *, without_witness: bool = False) -> Recon
 
 
 def witness_once(services: Services) -> bool:
-    """Copy the log to its witness when something has waited long enough; False if that failed."""
+    """Copy the log to its mirror if something has waited long enough; return False if that failed."""
     try:
         services.mirror.run_once()
     except ForkedError as error:
@@ -150,7 +149,7 @@ def witness_once(services: Services) -> bool:
 
 
 def cosign_once(services: Services) -> bool:
-    """Have the newest checkpoint cosigned when that is due; False if somebody who was asked did not."""
+    """Have the newest checkpoint cosigned if that is due; return False if anybody asked did not cosign."""
     if not services.settings.witness.cosigners:
         return True
     now = services.custody.clock.now()

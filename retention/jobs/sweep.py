@@ -1,16 +1,16 @@
-"""The sweep: what the clock makes happen (P4, P9). Work is derived from state, never from messages.
+"""The sweep: the clock's work on bundles (P4, P9), derived from state, never from messages.
 
 Rules:
-- Several sweepers at once: one begins erasures, the others leave it to it; all carry begun ones out.
-- Bounded and resumable: every call does at most what it is told to, and the next goes on from the records. Running it
-  twice, late, or in several places at once changes nothing but time.
-- What two clocks agree on is the time that counts here (`retention.domain.trusted_time`): one that jumped destroys
-  nothing.
-- No deadline counts while the records may be older than the log (`retention.custody.log_gate`): a reopening or a
-  claim may be missing in them, and what is destroyed does not come back. What was asked for on demand goes on.
+- Of several sweepers at once, one begins erasures and the others leave that to it; all carry out begun ones.
+- It is bounded and resumable: every call does at most as much as it is told to, and the next goes on from the records.
+  Running it twice, late, or in several places at once changes nothing but the time it takes.
+- The time that counts is the one on which two clocks agree (`retention.domain.trusted_time`): a clock that jumped
+  destroys nothing.
+- No deadline counts while the records may be older than the log (`retention.custody.log_gate`): a reopening or a claim
+  may be missing, and destroyed data does not come back. On-demand erasures go on.
 - The index finds what may be due; `retention.domain.deadline` decides again from the history before anything is erased.
-- On-demand erasures go ahead of scheduled ones. What cannot be done now waits for its next try (`custody.failed_work`)
-  behind all that was never tried, so however much fails stops nothing else.
+- On-demand erasures go ahead of scheduled ones. Failed work waits for its next try (`custody.work_state`) behind all
+  that was never tried, so however much fails, nothing else is stopped.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ from retention.records.unit_of_work import Transaction, Turn
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
-"""Bundles begun in one transaction: it holds the writers' lock for some milliseconds."""
+"""Number of bundles begun in one transaction, which holds the writers' lock for some milliseconds."""
 SMALLER = 8
 SPREAD = 16
 _DRAW = random.SystemRandom()
 AT_ONCE = 8
 GIVE_UP = 5
-"""Times that a part of an upload must not be found before it is called gone: minutes apart by then."""
+"""Number of tries, minutes apart by then, that must fail to find a part of an upload before it counts as lost."""
 _UNFINISHED = and_(
     bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
     or_(
@@ -76,7 +76,7 @@ _UNFINISHED = and_(
 )
 _UNUSED = and_(
     UNUSED,
-    # Those that are used go with their final upload.
+    # The used ones are erased with their final upload.
     ~select(concatenations.c.number).where(concatenations.c.partial_id == bundles.c.id).exists(),
 )
 _STOPPED = (StoreError, EnvelopeError, CustodyError, OSError)
@@ -84,7 +84,7 @@ _STOPPED = (StoreError, EnvelopeError, CustodyError, OSError)
 
 @dataclass(slots=True)
 class SweepReport:
-    """What one sweep did."""
+    """The counts of one sweep."""
 
     begun: int = 0
     expired: int = 0
@@ -94,9 +94,9 @@ class SweepReport:
 
 
 def begin_due(custody: Custody, limit: int = BATCH) -> int:
-    """Begin the erasure of up to `limit` bundles whose deadline has come; how many.
+    """Begin the erasure of up to `limit` bundles whose deadline has come; return how many.
 
-    0 if another sweeper is at it, or while the records may be older than the log.
+    0 if another sweeper is doing so, or while the records may be older than the log.
     """
     now, sure = custody.clock.now(), custody.clock.sure()
 
@@ -107,7 +107,7 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
         while not due and (found := tx.execute(search).all()):
             decided = [(bundle, decide(bundle_history(tx, bundle), sure)) for bundle in found]
             due = [(bundle, said.reason) for bundle, said in decided if isinstance(said, Erase)]
-            # Where the index was wrong it is put right, so a page of such rows never hides those behind it.
+            # Correct the index where it was wrong, so that a page of such rows never hides those after it.
             refresh_due(tx, bundles.c.id.in_([b.id for b, said in decided if not isinstance(said, Erase)]))
         erasure_steps.begin(tx, custody.binding, due, now)
         return len(due)
@@ -116,7 +116,7 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
 
 
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:
-    """Begin the erasure of up to `limit` uploads that nobody finished in time; how many, as `begin_due` says it."""
+    """Begin the erasure of up to `limit` uploads that nobody finished in time; return how many, as in `begin_due`."""
     now, sure = custody.clock.now(), custody.clock.sure()
 
     def work(tx: Transaction, limit: int) -> int:
@@ -142,7 +142,7 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
 
 
 def _by_newest_records(custody: Custody, work: Callable[[Transaction, int], int], limit: int) -> int:
-    """Run `work` in turn; nothing is done, and 0 is returned, while the records may be older than the log."""
+    """Run `work` in turn; do nothing, and return 0, while the records may be older than the log."""
     try:
         least = custody.gate.ask(custody.clock.now())
 
@@ -154,14 +154,14 @@ def _by_newest_records(custody: Custody, work: Callable[[Transaction, int], int]
     except Unavailable as shut:
         if shut.reason not in SHUT:
             raise
-        LOG.warning("no erasure is begun by a deadline now (%s): %s", shut.reason, shut.message)
+        LOG.warning("no erasure is begun by deadline for now (%s): %s", shut.reason, shut.message)
         return 0
 
 
 def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: int) -> int:
     """Run `work`, unless another sweeper runs it: two would only undo each other.
 
-    Callers change what it reads. A batch that loses to them every time is tried in smaller ones, down to one bundle.
+    Callers change what it reads. A batch that always loses to them is retried in smaller ones, down to one bundle.
     """
     while True:
 
@@ -177,7 +177,7 @@ def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: i
 
 
 def pending_erasures(custody: Custody, limit: int) -> list[tuple[str, str]]:
-    """Up to `limit` (erasure id, bundle id) waiting to be erased that never failed: on-demand first, then by age."""
+    """Return up to `limit` (erasure id, bundle id) to be erased that never failed: on-demand first, then by age."""
     untried = bundles.c.state == BundleState.ERASING, bundles.c.failures == 0
     going = and_(erasures.c.proven_at.is_(None), *untried)
     joined = (
@@ -194,8 +194,8 @@ def pending_erasures(custody: Custody, limit: int) -> list[tuple[str, str]]:
 
 
 def failed_erasures(custody: Custody, limit: int, *, early: bool = False) -> list[str]:
-    """Up to `limit` bundles whose erasure failed and whose next try has come, the longest waiting first; or those whose
-    next try has not come yet (`early`)."""
+    """Return up to `limit` bundles whose erasure failed and whose next try has come, longest waiting first; with
+    `early`, those whose next try has not come yet."""
     now, at = custody.clock.now(), bundles.c.next_try_at
     due = FAILING, bundles.c.state == BundleState.ERASING, at > now if early else has_come(now)
     ordered = select(bundles.c.id).where(*due).order_by(at, bundles.c.id)
@@ -204,15 +204,15 @@ def failed_erasures(custody: Custody, limit: int, *, early: bool = False) -> lis
 
 
 def erase_pending(custody: Custody, report: SweepReport, limit: int) -> int:
-    """Carry up to `limit` begun erasures through; how many were tried.
+    """Carry out up to `limit` begun erasures; return how many were tried.
 
-    Those that failed before come AT_ONCE at a time, beside pages of those that did not: whatever they wait for, what is
-    asked for meanwhile waits for one of them at most.
+    Those that failed before are taken AT_ONCE at a time, beside pages of those that did not: whatever they wait for, a
+    newly requested erasure waits for at most one of them.
     """
     tried = 0
     while tried < limit:
         page = [bundle_id for _erasure_id, bundle_id in pending_erasures(custody, min(BATCH, limit - tried))]
-        page = list(dict.fromkeys(page))  # one can be waiting under several erasures
+        page = list(dict.fromkeys(page))  # a bundle can be under several erasures
         page += failed_erasures(custody, min(AT_ONCE, limit - tried))
         if not page:
             break
@@ -222,7 +222,7 @@ def erase_pending(custody: Custody, report: SweepReport, limit: int) -> int:
 
 
 def _erase_at_once(custody: Custody, bundle_ids: Sequence[str], report: SweepReport) -> None:
-    """Erase these, AT_ONCE at a time: what one waits for on the disk, others wait for with it (group commit)."""
+    """Erase these, AT_ONCE at a time: they share their waits for the disk (group commit)."""
 
     def one(bundle_id: str) -> SweepReport:
         own = SweepReport()
@@ -236,13 +236,13 @@ def _erase_at_once(custody: Custody, bundle_ids: Sequence[str], report: SweepRep
 
 
 def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
-    """Erase one bundle; a failure is noted (`custody.failed_work`) and stays work for later."""
+    """Erase one bundle; a failure is noted (`custody.work_state`) and tried again later."""
     try:
         with custody.observer.work("erase"):
             erase_bundle(custody, bundle_id)
     except _STOPPED as error:
         report.failed += 1
-        LOG.warning("erasing %s failed, it is tried again: %s", bundle_id, type(error).__name__)
+        LOG.warning("erasing %s failed and will be tried again: %s", bundle_id, type(error).__name__)
         note_failure(custody, Action.BUNDLE_ERASED, bundle_id, BundleState.ERASING, error)
         return False
     report.erased += 1
@@ -250,10 +250,10 @@ def erase_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
 
 
 def verify_received(custody: Custody, report: SweepReport, limit: int, *, early: bool = False) -> None:
-    """Finish uploads whose last request died at the very end, and read back up to `limit` received bundles, each under
-    a claim; of each as many again that failed before and whose next try has come, or has not yet (`early`).
+    """Finish uploads whose last request died at the very end, and read back received bundles, each under a claim: up to
+    `limit` of each, and as many again that failed before and whose next try has come (with `early`: or not yet).
 
-    One that cannot be read now keeps no other waiting.
+    An unreadable bundle keeps no other waiting.
     """
     finish_received(custody, report, limit, early=early)
     for waiting in waiting_for_read_back(custody, limit, early=early):
@@ -276,15 +276,15 @@ def finish_received(custody: Custody, report: SweepReport, limit: int, *, early:
 def waiting_for_read_back(
     custody: Custody, limit: int, *, early: bool = False
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Received bundles that nobody reads back now: SPREAD times `limit` of those that have waited longest, in no order
-    (several clocks then seldom try the same one), and up to `limit` that are to be tried again."""
+    """Return the received bundles that nobody is reading back: SPREAD times `limit` of those that have waited longest,
+    shuffled so that several clocks seldom try the same one, and up to `limit` that are to be tried again."""
     received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial, is_free(custody.clock.now()))
     fresh, again = _some(custody, received, bundles.c.received_at, limit, early)
     return _DRAW.sample(fresh, len(fresh)), again
 
 
 def read_back_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool:
-    """Claim a received bundle and read it back; False when another has it, or it needs none any more."""
+    """Claim a received bundle and read it back; return False if another reader has it, or it is no longer needed."""
     held = claim(custody, bundle_id)
     if held is None:
         return False
@@ -294,10 +294,12 @@ def read_back_one(custody: Custody, bundle_id: str, report: SweepReport) -> bool
                 report, f"reading {bundle_id} back", partial(verify_bundle, custody, bundle_id, held.keep)
             )
     except ClaimLost:
-        LOG.warning("%s is read back by another: this one was silent for too long", bundle_id)
+        LOG.warning(
+            "the claim to read %s back was lost to another reader, after too long a silence", bundle_id
+        )
         return False
     except BaseException:
-        with suppress(Exception):  # what is wrong already is told; the claim ends by itself
+        with suppress(Exception):  # the first error is raised; the claim ends by itself
             held.let_go()
         raise
     if error is None:
@@ -316,7 +318,7 @@ def _not_finished(custody: Custody, bundle_id: str, error: Exception) -> None:
 def _some(
     custody: Custody, which: Any, age: ColumnElement[Any], limit: int, early: bool
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Of `which`, the oldest that never failed, SPREAD times `limit`; and up to `limit` that are to be tried again."""
+    """Return the oldest of `which` that never failed, SPREAD times `limit`, and up to `limit` to be tried again."""
     untried = select(bundles.c.id).where(which, bundles.c.failures == 0).order_by(age)
     failed = and_(which, FAILING) if early else and_(which, FAILING, has_come(custody.clock.now()))
     again = select(bundles.c.id).where(failed).order_by(bundles.c.next_try_at)
@@ -327,23 +329,22 @@ def _some(
 
 
 def _tried(report: SweepReport, what: str, work: Callable[[], object]) -> Exception | None:
-    """Why the work could not be done; None when it was. A failure is counted."""
+    """Do the work; return the error if it failed, and count it."""
     try:
         work()
     except _STOPPED as error:
         report.failed += 1
-        LOG.warning("%s failed, it is tried again: %s", what, type(error).__name__)
+        LOG.warning("%s failed and will be tried again: %s", what, type(error).__name__)
         return error
     return None
 
 
 def remove_orphans(custody: Custody) -> int:
-    """Remove parts of writers that died, and what there is of erased bundles: a part that became durable meanwhile,
-    keys and parts of a store that was away then or was put back from before. It looks at every bundle: at the start
-    of a service is enough. How many objects went.
+    """Remove the parts of dead writers, and all that is left of erased bundles: a part that became durable meanwhile,
+    keys and parts of a store that was unreachable or restored. Return how many objects were removed. It looks at every
+    bundle, so the start of a service is often enough.
 
-    Bundles without a record are left alone: they are what a restored database has forgotten
-    (`retention.jobs.reconcile`).
+    Bundles without a record are left alone: a restored database has forgotten them (`retention.jobs.reconcile`).
     """
     removed = custody.objects.discard_abandoned()
     found = chain(custody.keys.list_bundles(), custody.objects.list_bundles())
@@ -358,7 +359,7 @@ def remove_orphans(custody: Custody) -> int:
 
 
 def erase_due(custody: Custody, limit: int = 10_000) -> SweepReport:
-    """Begin what is due or expired and carry erasures out, up to `limit` of each."""
+    """Begin what is due or expired and carry out erasures, up to `limit` of each."""
     report = SweepReport()
     erase_pending(custody, report, limit)  # on-demand work does not wait for the search
     while report.begun < limit and (begun := begin_due(custody, min(BATCH, limit - report.begun))):
@@ -372,15 +373,13 @@ def erase_due(custody: Custody, limit: int = 10_000) -> SweepReport:
 
 
 def sweep(custody: Custody, limit: int = 10_000) -> SweepReport:
-    """One round of all: erase what is due (up to `limit`), read back what was received. Somebody asked for it: what
-    waits for its next try is tried now."""
+    """Run one round of everything, on request: erase what is due (up to `limit`), and read back what was received.
+    Failed work is tried now, without waiting for its next try."""
     waiting = failed_erasures(custody, limit, early=True)
     report = erase_due(custody, limit)
     if waiting:
         _erase_at_once(custody, waiting, report)
     if report.erased:
-        truncate_wal(
-            custody.records.engine
-        )  # what the tombstones dropped leaves the write-ahead log too (P7)
+        truncate_wal(custody.records.engine)  # erased facts leave the write-ahead log too (P7)
     verify_received(custody, report, limit=8, early=True)
     return report

@@ -1,6 +1,7 @@
-"""Everything in the records that decides who reads what, held against its tags and the log's newest acts.
+"""Finding altered records: all that decide who reads what, checked against tags and log.
 
-What opening asks of one bundle at a time, asked of all: for the doctor. Only what could open something is looked at.
+For the doctor: the checks that an opening makes for one bundle, made for all. Only records that could open something
+are checked.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ _ROWS: tuple[tuple[str, Table], ...] = (
 
 
 def find_altered(records: Records, binding: Binding, now: datetime) -> Iterator[str]:
-    """What is not as the service wrote it, a sentence each."""
+    """Yield a sentence for each record that is not as the service wrote it."""
     for kind, table in _ROWS:
         yield from _altered_rows(records, binding, kind, table)
     for case_id in _reachable(records, now):
@@ -74,7 +75,7 @@ def _problem(reads: Reads, binding: Binding, kind: str, row: Row[tuple[object, .
 
 
 def _reachable(records: Records, now: datetime) -> Sequence[str]:
-    """The open cases in which somebody is, or says to be."""
+    """Return the open cases to which somebody is given access by the records."""
     a, g, c = assignments.c, grants.c, consents.c
     lively = (
         select(a.case_id).where(a.unassigned_at.is_(None)),

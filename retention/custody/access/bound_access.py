@@ -1,13 +1,13 @@
-"""Access to a case as it is bound: what lets somebody read it, believed only under the service's tag (P2, P6).
+"""Bound access to a case: what lets somebody read it, believed only under the service's tag (P2, P6).
 
 Rules:
-- What opens a bundle is read here and nowhere else: the case's state, who is assigned, the grants and the consents that
-  have not ended, with one tag over all of them. A row more, less or changed, and nothing is opened in that case.
+- Access is read here and nowhere else: the case's state, its assignments, and the grants and consents that have not
+  ended, with one tag over all of them. If a row is added, removed or changed, nothing in that case can be opened.
 - An act that changes access first has it checked (`changing`), and at the end of its work it is bound anew, with the
-  next version and the act's entry. What was altered is never blessed by an act that comes after.
-- An act that ends access is done on altered rows too: they stay unbound, so still nothing opens.
-- A grant or consent that had expired when the case was last bound is no part of what is bound: it opens nothing ever.
-- A bundle's own tag says whose case it is.
+  next version and the act's entry. A later act never makes altered rows valid.
+- An act that ends access works on altered rows too: they stay unbound, so still nothing opens.
+- A grant or consent that had expired when the case was last bound is not bound: it never opens anything again.
+- A bundle's own tag says which case holds it.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ NEWEST_PLACE = (
 
 
 def _live() -> Any:
-    """All live rows of a case in one statement, as (kind, id, who, via, said, starts, ends)."""
+    """Build one statement for all live rows of a case, as (kind, id, who, via, said, starts, ends)."""
     no_text, no_time = cast(null(), String), cast(null(), BigInteger)
     of: Any = bindparam("case")
     as_of: Any = bindparam("as_of", type_=Moment())
@@ -141,22 +141,23 @@ class Access:
     rows: Sequence[Row[Any]]
 
     def check_outlasted(self, expires_at: datetime) -> None:
-        """Unavailable when what expires then would be no part of what is bound, and so open nothing."""
+        """Raise Unavailable if a grant or consent that expires then would not be bound, and so open nothing."""
         if expires_at <= self.as_of:
             raise Unavailable(
-                f"access to this case was last changed by a clock that said {rfc3339(self.as_of)}: what is given now "
-                "would open nothing before then. An administrator begins access anew: `casevault rebind`",
+                f"access to this case was last changed by a clock that said {rfc3339(self.as_of)}: access that ends "
+                f"before then, at {rfc3339(expires_at)}, would open nothing. An administrator has to begin access "
+                "anew: `casevault rebind`",
                 reason="bound-ahead",
             )
 
     def facts(self, actor: Actor) -> CaseFacts:
-        """What the rules need to know of this case and this actor."""
+        """Return the facts that the rules need of this case and this actor."""
         assigned = any(row.kind == _ASSIGNMENT and row.who == actor.id for row in self.rows)
         given = self._consents() if actor.has(Role.PARTNER_ENGINEER) else ()
         return CaseFacts(self.case, self.state, assigned, given)
 
     def grants(self, actor: Actor) -> list[Grant]:
-        """The actor's grants that have not ended."""
+        """Return the actor's grants that have not ended."""
         return [
             Grant(row.id, self.case, row.who, from_microseconds(row.ends), None, row.via)
             for row in self.rows
@@ -164,7 +165,7 @@ class Access:
         ]
 
     def has(self, grant: Grant, consent: Consent | None) -> bool:
-        """True while neither the grant nor the consent (if there is one) has ended."""
+        """Return True while neither the grant nor the consent (if there is one) has ended."""
         live = {(row.kind, row.id) for row in self.rows}
         return (_GRANT, grant.id) in live and (consent is None or (_CONSENT, consent.id) in live)
 
@@ -187,19 +188,19 @@ class Access:
 
 
 class Altered(Unavailable):
-    """A row that decides who reads what is not as the service wrote it: nothing is opened by it."""
+    """A row that decides who reads what, and is not as the service wrote it: it opens nothing."""
 
     def __init__(self, what: str) -> None:
         super().__init__(
-            "the records of who may read this were altered outside the service; nothing is opened before somebody has "
-            "looked: `casevault doctor` names what",
+            "the records of who is allowed to read this were altered outside the service; nothing is opened until an "
+            "administrator has looked: `casevault doctor` names what",
             reason=ALTERED,
         )
         self.what = what
 
 
 def read_access(reads: Reads, binding: Binding, case_id: str) -> Access:
-    """Who may read the case, under its tag. Altered when it is not what was bound, or older than what was seen."""
+    """Return the access to the case, under its tag. Altered if it is not what was bound, or older than seen before."""
     access = _under_tag(reads, binding, case_id)
     if access.version < binding.seen(case_id):
         raise Altered(f"the access to case {case_id} is an earlier one, put back")
@@ -207,8 +208,8 @@ def read_access(reads: Reads, binding: Binding, case_id: str) -> Access:
 
 
 def read_newest_access(reads: Reads, binding: Binding, case_id: str) -> Access:
-    """The same for an act that goes by it: also Altered when the log knows of a later act on the case. (A read asks the
-    log after its entry, in `opening.confirm`.)"""
+    """Return the access to the case for an act based on it: also Altered if the log knows of a later act on the case.
+    (A read asks the log after its entry, in `opening_entry.confirm`.)"""
     access = read_access(reads, binding, case_id)
     check_newest(reads, access)
     return access
@@ -228,7 +229,7 @@ def _under_tag(reads: Reads, binding: Binding, case_id: str) -> Access:
 
 
 def no_access(reads: Reads) -> CaseFacts:
-    """The facts of no case, looked for as those of one are: how long it takes tells nobody which cases there are."""
+    """Return the facts of no case, by the same look-ups as for a case, so that timing does not tell which exist."""
     reads.execute(_HEADER, {"case": ""}).first()
     reads.execute(_LIVE, {"case": "", "as_of": from_microseconds(0)}).all()
     reads.execute(NEWEST_ACT, {"case": ""}).first()
@@ -236,16 +237,16 @@ def no_access(reads: Reads) -> CaseFacts:
 
 
 def changing(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> Access:
-    """Called by an act before it changes who may read the case: what is bound, checked (Altered). At the end of the
-    work the case is bound anew."""
+    """Return the checked access (Altered) for an act about to change it, and bind the case anew at the end of the
+    work."""
     access = read_newest_access(tx, binding, case_id)
     tx.at_end(case_id, lambda: bind(tx, binding, case_id, now))
     return access
 
 
 def ending(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> None:
-    """The same for an act that only ends access, and is done whatever was altered: the case stays as unbound as it is.
-    Repeating it in one work changes nothing."""
+    """Prepare, like `changing`, for an act that only ends access. It is done even on altered rows: the case then stays
+    unbound. Repeating it in one work changes nothing."""
     if tx.has_at_end(case_id):
         return
     try:
@@ -255,8 +256,8 @@ def ending(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> No
 
 
 def restored(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> None:
-    """As `ending`, for a case of records that the log proves to be of a back-up: what is older than what was seen is
-    meant to be. It gets a version beyond all that any process can have seen."""
+    """Prepare, like `ending`, for records that the log proves to be a back-up's: they are meant to be older than what
+    was seen. The case gets a version beyond any that a process can have seen."""
     try:
         check_newest(tx, _under_tag(tx, binding, case_id))
     except Altered:
@@ -267,7 +268,7 @@ def restored(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> 
 
 
 def begin(tx: Transaction, binding: Binding, case_id: str, now: datetime) -> None:
-    """As `changing`, for a case that has just been made."""
+    """Prepare, like `changing`, for a case that has just been made."""
     tx.at_end(case_id, lambda: bind(tx, binding, case_id, now))
 
 
@@ -282,8 +283,8 @@ def bind(
     anew: bool = False,
 ) -> None:
     """Bind what now lets somebody read the case, under the last entry of this work (or `entry_id`), at a version above
-    the last and `beyond`. Without an entry nothing has changed. `anew`: nobody has access, so no grant that expired can
-    come back, and a moment that a wrong clock left does not count."""
+    the last and `beyond`. Without an entry nothing has changed. `anew`: nobody has access, so no expired grant can come
+    back, and a time left by a wrong clock is ignored."""
     entry_id = entry_id or _last_act(tx, case_id)
     if entry_id is None:
         return
@@ -301,19 +302,19 @@ def bind(
 
 
 def check_row(binding: Binding, kind: str, row: Row[Any]) -> None:
-    """Altered unless the row is the service's own: whose it is, and where it was put."""
+    """Raise Altered unless the row's tag is the service's own for it."""
     if not binding.holds_row(kind, row):
         raise Altered(f"the row of {kind} {row.id} is not what was bound")
 
 
 def put_in(binding: Binding, bundle: Row[Any], case_id: str) -> dict[str, Any]:
-    """The columns of a bundle that is put into a case."""
+    """Return the new columns of a bundle that is put into a case."""
     put = {**bundle._mapping, "case_id": case_id}
     return {"case_id": case_id, "tag": binding.tag_row(BUNDLE, put)}
 
 
 def check_placed(reads: Reads, bundle_id: str, case_id: str | None) -> None:
-    """Altered when the log's newest claim or move of the bundle names another case."""
+    """Raise Altered if the log's newest claim or move of the bundle names another case."""
     newest = reads.execute(NEWEST_PLACE, {"bundle": bundle_id}).first()
     if newest is not None and newest.case_id != case_id:
         raise Altered(f"bundle {bundle_id} was put back where it had been before")
@@ -322,15 +323,15 @@ def check_placed(reads: Reads, bundle_id: str, case_id: str | None) -> None:
 def refuse_earlier(
     binding: Binding, case_id: str, version: int, version_now: int | None, is_newest: bool
 ) -> None:
-    """Altered when the case is bound by an earlier act than the log's newest (not `is_newest`), or at an earlier
-    version now than at the decision. Acts that have come since are no contradiction: they bound the case anew."""
+    """Raise Altered if the case is bound by an earlier act than the log's newest (not `is_newest`), or at an earlier
+    version now than at the decision. Later acts are no contradiction: they bound the case anew."""
     if not is_newest or (version_now or 0) < version:
         raise Altered(f"the access to case {case_id} is an earlier one, put back")
     binding.remember(case_id, version)
 
 
 def check_newest(reads: Reads, access: Access) -> None:
-    """Altered when the log knows of a later act on the case than the one that bound it."""
+    """Raise Altered if the log knows of a later act on the case than the one that bound it."""
     if reads.execute(NEWEST_ACT, {"case": access.case}).scalar() != access.entry_id:
         raise Altered(f"the access to case {access.case} is an earlier one, put back")
 

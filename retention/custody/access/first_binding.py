@@ -1,16 +1,16 @@
-"""Binding what was written before there was a key to bind it with: once, from the signed log, as an act in the log.
+"""The first binding: records older than the binding key are bound once, from the signed log.
 
-Order of writing; a crash anywhere is made good by the next round:
-  the signed leaves are read through, from the tiles -> every row that a leaf proves is bound, some at a time
+Order of writing; the next round makes up for a crash anywhere:
+  read all signed leaves, from the tiles -> bind every row that a leaf proves, some at a time
   -> * entry `access.bound` + mark in the records -> mark beside the tiles, where the database's writer cannot reach
 
 Rules:
-- A row without a leaf that says the same is not bound, and is named: nothing opens by it. An administrator ends what
-  is not proven (`end_unproven`), and the case system, the customer and the engineers begin anew.
-- It is done once. Where the mark beside the tiles is, records without a mark were altered or restored: they are not
-  bound from the log again, for whoever writes the database can write entries too.
-- What the log cannot say is taken as it stands in the row: the issuer of an actor, and names that were redacted (those
-  rows are not proven).
+- A row that no leaf confirms is not bound, and is named: it opens nothing. An administrator ends unproven access
+  (`end_unproven`), and the case system, the customer and the engineers begin anew.
+- It is done once. If the mark beside the tiles is there, records without a mark were altered or restored: they are not
+  bound from the log again, because a writer of the database can write entries too.
+- The issuer of an actor, which the log does not tell, is taken from the row. A row whose name was redacted is not
+  proven.
 """
 
 from __future__ import annotations
@@ -62,14 +62,14 @@ _Bound = tuple[int, str]
 
 
 def is_marked(records: Records, key: Binding | None = None) -> bool:
-    """True when the records say that they are bound, and with `key` if it is given."""
+    """Return True if the records say that they are bound, and with `key` if it is given."""
     with records.read() as reads:
         row = reads.execute(select(binding)).first()
     return row is not None and (key is None or key.holds(row.tag, _MARK, row.bound_at))
 
 
 def mark_bound(records: Records, key: Binding, now: datetime) -> None:
-    """Say that records are bound: new ones, in which nothing is from before."""
+    """Mark new records, which hold nothing older, as bound."""
     records.write(lambda tx: _mark(tx, key, now))
 
 
@@ -97,12 +97,12 @@ class _Bundle:
 
 @dataclass(slots=True)
 class _Said:
-    """What the log says of who may read what."""
+    """The log's account of who is allowed to read what."""
 
     tenants: dict[str, _Bound] = field(default_factory=dict)
     stamps: dict[str, tuple[str | None, _Bound]] = field(default_factory=dict)
     actors: dict[str, tuple[str, _Bound]] = field(default_factory=dict)
-    """By actor: the name of the particular that is its subject, and where it stands."""
+    """By actor: the name of the particular that holds its subject, and the leaf it belongs to."""
     partners: dict[str, _Bound] = field(default_factory=dict)
     cases: dict[str, _Case] = field(default_factory=dict)
     bundles: dict[str, _Bundle] = field(default_factory=dict)
@@ -206,16 +206,16 @@ _HEARD: dict[str, Callable[[_Said, Mapping[str, Any], _Bound], None]] = {
 
 @dataclass(frozen=True, slots=True)
 class FirstBinding:
-    """What a binding from the log came to."""
+    """The result of binding from the log."""
 
     bound: Mapping[str, int]
-    """How many rows, by kind."""
+    """Number of rows bound, by kind."""
     unproven: Sequence[str]
-    """What no leaf proves, a sentence each."""
+    """Kind and id of each row that no leaf proves."""
 
 
 def is_bound_for_good(tiles: TileStore) -> bool:
-    """True when these records were bound once, whatever they say now."""
+    """Return True if these records were bound once, whatever they say now."""
     try:
         tiles.get(BOUND_PATH)
     except TileMissingError:
@@ -234,7 +234,7 @@ def remember_bound(custody: Custody) -> None:
 def bind_from_log(custody: Custody, log_key: Verifier) -> FirstBinding | None:
     """Bind everything that the signed log proves; None while an act on access is not signed yet: try again.
 
-    LogBrokenError when the log does not hold together: nothing of it is believed.
+    LogBrokenError if the log is inconsistent: none of it is believed.
     """
     said = _Said()
     for index, leaf in signed_leaves(custody.tiles, log_key):
@@ -278,7 +278,7 @@ def _bind_rows(
     for page in _pages(custody, table):
 
         def work(tx: Transaction, page: Sequence[Row[Any]] = page) -> tuple[int, list[str]]:
-            # What this version wrote meanwhile is bound already, and its leaf perhaps not signed yet.
+            # Rows that this version wrote meanwhile are bound already, and their leaves perhaps not signed yet.
             proven = [row for row in page if custody.binding.holds_row(kind, row) or proves(tx, row)]
             for row in proven:
                 tag = custody.binding.tag_row(kind, row)
@@ -351,7 +351,7 @@ def _proves_consent(reads: Reads, case: _Case, row: Row[Any]) -> bool:
 
 
 def _proves_actor(reads: Reads, said: _Said, row: Row[Any]) -> bool:
-    """An actor of whom the log has never heard may be bound: nothing rests on it."""
+    """Tell whether the log proves the actor's row. An actor unknown to the log can be bound: nothing rests on it."""
     name, bound = said.actors.get(row.id, ("", (0, "")))
     return not name or _particulars(reads, bound).get(name) == row.subject
 
@@ -362,7 +362,7 @@ def _proves_tenant(reads: Reads, said: _Said, row: Row[Any]) -> bool:
 
 
 def _proves_partner(reads: Reads, said: _Said, row: Row[Any]) -> bool:
-    """As an actor: one of which the log has never heard may be bound."""
+    """Tell whether the log proves the partner's row. As for actors, one unknown to the log can be bound."""
     bound = said.partners.get(row.id)
     return bound is None or _particulars(reads, bound).get("partner") == row.name
 
@@ -379,7 +379,7 @@ def _proves_bundle(said: _Said, row: Row[Any]) -> bool:
 
 
 def _particulars(reads: Reads, bound: _Bound) -> Mapping[str, str]:
-    """The particulars that the leaf binds; none when they were redacted, or are others."""
+    """Return the particulars that the leaf binds; none if they were redacted or replaced."""
     index, said = bound
     columns = select(audit_entries.c.particulars, audit_entries.c.salt)
     row = reads.execute(columns.where(audit_entries.c.leaf_index == index)).first()
@@ -392,10 +392,10 @@ def _particulars(reads: Reads, bound: _Bound) -> Mapping[str, str]:
 
 
 def end_unproven(custody: Custody, actor: Actor, number: str) -> int | None:
-    """End every assignment, grant and consent of a case, whatever they say, and bind it anew with nobody in it; how
-    many ended. None when there is no such case. An entry each, and one of the binding.
+    """End every assignment, grant and consent of a case, whatever they say, and bind it anew with nobody in it. Return
+    how many ended; None if there is no such case. Each is an entry, and so is the binding.
 
-    Conflict when the case's own row says another customer or state than the log does: that would be bound with it."""
+    Conflict if the case's own row differs from the log in customer or state: that would be bound with it."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> int | None:
@@ -427,10 +427,10 @@ def _check_case(tx: Transaction, case: Row[Any]) -> None:
     )
     said = tx.execute(newest.limit(1)).first()
     if said is None or (said.tenant, steps[Action(said.action)]) != (case.tenant_id, case.state):
-        told = "nothing of it" if said is None else f"customer {said.tenant}, {steps[Action(said.action)]}"
+        logged = "nothing of it" if said is None else f"customer {said.tenant}, {steps[Action(said.action)]}"
         raise Conflict(
-            f"the records say of case {case.number}: customer {case.tenant_id}, {case.state}; the log says {told}. "
-            "Correct the row of the case first: what it says would be bound with it",
+            f"the records say of case {case.number}: customer {case.tenant_id}, {case.state}; the log says {logged}. "
+            "Correct the row of the case first, for it would be bound as it is",
             reason="case-altered",
         )
 

@@ -2,9 +2,9 @@
 
 Rules:
 - Reopening cancels a deadline that lies ahead, never one that has come.
-- Closing and unassigning end the grants at once, in the same transaction; unassigning the engineer's upload links too.
+- Closing and unassigning end the grants in the same transaction; unassigning ends the engineer's upload links too.
 - Every step recomputes the deadlines of the case's bundles in the same transaction, so the sweep's index never lags.
-- A close may be heard late, with the time when the case really closed; see `retention.domain.case`.
+- A close can be reported late, with the time when the case really closed; see `retention.domain.case`.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ def open_case(
         tenant = tx.execute(select(tenants.c.id).where(tenants.c.directory == directory)).scalar()
         if tenant is None:
             raise Invalid(
-                "the customer is not registered", {"directory": "is not the directory of a registered tenant"}
+                f"no customer with the directory {directory!r} is registered",
+                {"directory": "must be the directory of a registered tenant"},
             )
         if tx.execute(select(cases.c.id).where(cases.c.number == number)).first():
-            raise Conflict(f"case {number} is open already, or was before", reason="exists")
+            raise Conflict(f"case {number} exists already: reopen it if it is closed", reason="exists")
         event = next_event((), CaseEventKind.OPENED, opened_at or now, now)
         row = {
             "id": id_,
@@ -107,7 +108,7 @@ def open_case(
 
 
 def close_case(custody: Custody, actor: Actor, number: str, closed_at: datetime | None = None) -> Row[Any]:
-    """Close a case as of `closed_at` (now, if it is not given)."""
+    """Close a case as of `closed_at` (by default now)."""
     return _step(custody, actor, number, CaseEventKind.CLOSED, closed_at)
 
 
@@ -154,7 +155,7 @@ def _step(custody: Custody, actor: Actor, number: str, kind: CaseEventKind, at: 
 
 
 def _asked(custody: Custody, now: datetime) -> int | Unavailable:
-    """What the gate gives, or why it is shut: asked before the work, and needed only if something goes."""
+    """Ask the gate before the work: the number it returns, or why it is shut. Needed only if something is erased."""
     try:
         return custody.gate.ask(now)
     except Unavailable as shut:
@@ -162,15 +163,17 @@ def _asked(custody: Custody, now: datetime) -> int | Unavailable:
 
 
 def _over(tx: Transaction, case: Row[Any], at: datetime, sure: datetime) -> Sequence[Row[Any]]:
-    """What was due before the case was reopened: it goes, even when the sweep is late. 90 days is a maximum (P4).
+    """Return the bundles that were due before the case was reopened: they are erased, even if the sweep is late. 90
+    days is a maximum (P4).
 
-    Whether it was due must be sure: nothing is destroyed early, and no deadline is cancelled that has come.
+    Whether they were due must be sure: nothing is destroyed early, and no deadline that has come is cancelled.
     """
     over = bundles.c.case_id == case.id, bundles.c.state.in_(LIVE), bundles.c.due_at <= at
     held = tx.execute(select(bundles).where(*over)).all()
     if any(bundle.due_at > sure for bundle in held):
         raise Unavailable(
-            "whether this case's data was due by then depends on a clock that is in doubt; reopen it again later",
+            f"whether the data of case {case.number} was due by then depends on a clock that is in doubt; try to "
+            "reopen it later",
             reason="time-doubted",
         )
     return held
@@ -187,7 +190,10 @@ def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: st
         if denied := lacks_role(actor, Role.CASE_SYSTEM):
             return refuse(tx, actor, Action.CASE_ASSIGNED, now, denied, **about_case(case))
         if case.state != CaseState.OPEN:
-            raise Conflict("engineers are assigned to open cases only; reopen it first", reason="case-closed")
+            raise Conflict(
+                f"case {number} is closed, so nobody can be assigned to it; reopen it first",
+                reason="case-closed",
+            )
         changing(tx, custody.binding, case.id, now)
         engineer = actor_id(tx, custody, issuer, subject)
         if not tx.execute(select(assignments.c.row).where(_live(case.id, engineer))).first():
@@ -208,7 +214,7 @@ def assign(custody: Custody, actor: Actor, number: str, issuer: str, subject: st
 
 
 def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: str) -> None:
-    """Take an engineer off a case; their grants for it, and the links that they issued, end at once."""
+    """Take an engineer off a case; their grants for it, and the links they issued, end at once."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> Refusal | None:
@@ -240,9 +246,9 @@ def unassign(custody: Custody, actor: Actor, number: str, issuer: str, subject: 
 
 
 def record_step(tx: Transaction, case: Row[Any], event: CaseEvent) -> CaseState:
-    """Write a close or a reopening into the case's history, state and deadlines; its new state.
+    """Write a close or a reopening into the case's history, state and deadlines; return its new state.
 
-    Conflict: the case is in no state for it.
+    Conflict if the case's state does not allow it.
     """
     state = step(CaseState(case.state), event.kind)
     tx.change(update(cases).where(cases.c.id == case.id).values(state=state))
@@ -252,13 +258,13 @@ def record_step(tx: Transaction, case: Row[Any], event: CaseEvent) -> CaseState:
 
 
 def mark_unassigned(tx: Transaction, case_id: str, engineer: str, at: datetime) -> int:
-    """Write down the end of an assignment that was live at this moment; how many ended."""
+    """Record the end of an assignment that was live at `at`; return how many ended."""
     live = _live(case_id, engineer), assignments.c.assigned_at <= at
     return tx.change(update(assignments).where(*live).values(unassigned_at=at))
 
 
 def get_case(custody: Custody, actor: Actor, number: str) -> Row[Any]:
-    """One case; NotFound when the actor may not know of it."""
+    """Return one case; NotFound if the actor is not allowed to know of it."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         case = find_case(reads, actor, number, now)
@@ -268,14 +274,15 @@ def get_case(custody: Custody, actor: Actor, number: str) -> Row[Any]:
 
 
 def list_cases(custody: Custody, actor: Actor, cursor: str | None, limit: int) -> Page[Row[Any]]:
-    """The cases that the actor may see, newest first."""
+    """List the cases that the actor is allowed to see, newest first."""
     statement = select(cases).where(visible_cases(actor, custody.clock.now()))
     with custody.records.read() as reads:
         return fetch_page(reads, statement, cases.c.opened_at, cases.c.id, cursor, limit)
 
 
 def case_details(custody: Custody, actor: Actor, case: Row[Any]) -> tuple[list[CaseEvent], Sequence[Any]]:
-    """A case's events, and its assignments (subject, assigned_at, unassigned_at), in order; to a partner, their own."""
+    """Return a case's events, and its assignments (subject, issuer, assigned_at, unassigned_at), both in order; a
+    partner sees only their own assignments."""
     with custody.records.read() as reads:
         history = case_history(reads, case.id)
         shown = true() if sees_all_of(reads, actor, case) else assignments.c.actor_id == actor.id

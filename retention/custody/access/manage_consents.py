@@ -1,6 +1,6 @@
 """Consents: the customer lets one partner see one case (P6).
 
-- A consent is given by the customer's operator, for all of a case or for named bundles of it, with an expiry.
+- The customer's operator gives a consent, for all of a case or for named bundles of it, with an expiry.
 - Revoking it ends the grants under it in the same transaction. It stays listed.
 """
 
@@ -45,13 +45,13 @@ def give_consent(
     expires_at: datetime,
     scope: Collection[str] | None,
 ) -> Row[Any]:
-    """Consent that `partner` may see a case, or only the bundles in `scope`. Role: operator."""
+    """Let `partner` see a case, or only the bundles in `scope`. Role: operator."""
     now = custody.clock.now()
     id_, partner = new_id(Kind.CONSENT), one_spelling(partner)
     if not now < expires_at <= now + custody.limits.max_consent:
         days = custody.limits.max_consent.days
         raise Invalid(
-            "this expiry is not possible",
+            f"a consent cannot last until {rfc3339(expires_at)}",
             {"expires_at": f"must be in the future, at most {days} days from now"},
         )
 
@@ -120,7 +120,7 @@ def revoke_consent(custody: Custody, actor: Actor, consent_id: str) -> Row[Any]:
 
 
 def mark_revoked(tx: Transaction, consent_id: str, at: datetime) -> int:
-    """Write down that a live consent is revoked; how many were. The entry and the grants under it are the caller's."""
+    """Record that a live consent is revoked; return how many were. The caller writes the entry and ends its grants."""
     live = consents.c.id == consent_id, consents.c.revoked_at.is_(None)
     return tx.change(update(consents).where(*live).values(revoked_at=at))
 
@@ -128,14 +128,14 @@ def mark_revoked(tx: Transaction, consent_id: str, at: datetime) -> int:
 def list_consents(
     custody: Custody, actor: Actor, case: Row[Any], cursor: str | None, limit: int
 ) -> Page[Row[Any]]:
-    """The consents of a case, revoked ones too, newest first."""
+    """List the consents of a case, revoked ones too, newest first."""
     with custody.records.read() as reads:
         statement = _consents(actor).where(consents.c.case_id == case.id)
         return fetch_page(reads, statement, consents.c.given_at, consents.c.id, cursor, limit)
 
 
 def consented_bundles(custody: Custody, consent: Row[Any]) -> list[str] | None:
-    """The bundles that a consent names; None when it is for all of the case."""
+    """Return the bundles that a consent names; None if it is for all of the case."""
     if consent.whole_case:
         return None
     with custody.records.read() as reads:
@@ -164,8 +164,10 @@ def _check_scope(tx: Transaction, case_id: str, scope: Collection[str] | None) -
         return
     held = and_(bundles.c.case_id == case_id, bundles.c.id.in_(list(scope)))
     known = set(tx.execute(select(bundles.c.id).where(held)).scalars())
-    if not scope or known != set(scope):
+    if not scope:
+        raise Invalid("the scope names no bundle", {"bundles": "must name at least one bundle of this case"})
+    if strange := sorted(set(scope) - known):
         raise Invalid(
-            "the scope names a bundle that this case does not hold",
+            f"{len(strange)} of the {len(set(scope))} bundles named, such as {strange[0][:64]!r}, are not in this case",
             {"bundles": "must be bundles of this case"},
         )

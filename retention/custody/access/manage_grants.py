@@ -1,8 +1,7 @@
-"""Grants: who may read, until when (P2). The rules are in `retention.domain.grants`; here they meet the records.
+"""Grants in the records (P2): given, listed, ended. The rules are in `retention.domain.grants`.
 
-Engineers grant themselves; nobody grants to another. The release is theirs, the revocation the operator's.
-
-Ending grants and upload links: one way each, whatever the cause. What ended stays listed; nothing brings it back.
+- Engineers grant access to themselves; nobody grants it to another. They release a grant; the operator revokes it.
+- Grants and upload links each end in one way, whatever the cause. They stay listed; nothing brings them back.
 """
 
 from __future__ import annotations
@@ -40,8 +39,8 @@ from retention.records.unit_of_work import Transaction
 def bind_anew(
     tx: Transaction, binding: Binding, actor: Actor, case_ids: Iterable[str], now: datetime
 ) -> None:
-    """Bind these cases as they stand at the end of this work, by an entry each: for records that have lost acts which
-    the log knows. Those that were altered stay unbound."""
+    """Bind these cases as they stand at the end of this work, with an entry each, in records that lack acts of the log.
+    Altered cases stay unbound."""
     known = tx.execute(select(cases).where(cases.c.id.in_(sorted(case_ids)))).all()
     for case in known:
         restored(tx, binding, case.id, now)
@@ -57,7 +56,7 @@ def end_grants(
     now: datetime,
     action: Action = Action.GRANT_ENDED,
 ) -> int:
-    """End every live grant in `which`, an entry each; how many ended."""
+    """End every live grant in `which`, with an entry each; return how many ended."""
     live = select(grants, cases.c.tenant_id).join_from(grants, cases)
     rows = tx.execute(live.where(which, grants.c.ended_at.is_(None), grants.c.expires_at > now)).all()
     for case_id in {row.case_id for row in rows}:
@@ -78,7 +77,7 @@ def end_grants(
 
 
 def end_links(tx: Transaction, actor: Actor, which: Any, cause: str, now: datetime) -> int:
-    """Revoke every upload link in `which` that was not, an entry each; how many. What runs through one is stopped."""
+    """Revoke every live upload link in `which`, with an entry each; return how many. Uploads through them stop."""
     rows = tx.execute(select(upload_links).where(which, upload_links.c.revoked_at.is_(None))).all()
     for row in rows:
         tx.change(update(upload_links).where(upload_links.c.id == row.id).values(revoked_at=now))
@@ -93,8 +92,8 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
     id_ = new_id(Kind.GRANT)
 
     def work(tx: Transaction) -> Row[Any] | Refusal:
-        # Looked up without the visibility clause: an engineer who is not assigned is told just that. So they are where
-        # there is no such case, by the same steps: which numbers there are is not theirs to know.
+        # Looked up without the visibility clause: an engineer who is not assigned is told just that, and by the same
+        # steps also if there is no such case: they are not to learn which numbers exist.
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
         access = None
         if case is not None and actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
@@ -137,12 +136,12 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
 
 
 def release_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
-    """Give one's own grant back early; repeating it changes nothing."""
+    """Give back one's own grant early; repeating it changes nothing."""
     return _end(custody, actor, grant_id, Action.GRANT_RELEASED, "released")
 
 
 def revoke_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
-    """Take a grant away. Role: operator of the customer whose case it is."""
+    """Revoke a grant. Role: operator of the case's customer."""
     return _end(custody, actor, grant_id, Action.GRANT_REVOKED, "revoked")
 
 
@@ -171,12 +170,15 @@ def _may_end(actor: Actor, grant: Row[Any], action: Action) -> Denied | None:
     return (
         None
         if grant.actor_id == actor.id
-        else Denied("not-your-grant", "only its holder can release a grant")
+        else Denied(
+            "not-your-grant",
+            f"grant {grant.id} is another engineer's: only its holder can release it, and the operator revoke it",
+        )
     )
 
 
 def get_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
-    """One grant, live or ended."""
+    """Return one grant, live or ended."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         grant = reads.execute(_grants().where(grants.c.id == grant_id, _visible(actor))).first()
@@ -188,7 +190,7 @@ def get_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:
 def list_grants(
     custody: Custody, actor: Actor, case: Row[Any], cursor: str | None, limit: int
 ) -> Page[Row[Any]]:
-    """The grants of a case, ended ones too, newest first."""
+    """List the grants of a case, ended ones too, newest first."""
     with custody.records.read() as reads:
         statement = _grants().where(grants.c.case_id == case.id, _visible(actor))
         return fetch_page(reads, statement, grants.c.granted_at, grants.c.id, cursor, limit)
@@ -205,7 +207,8 @@ def _grant(tx: Transaction, grant_id: str) -> Row[Any]:
 
 
 def _visible(actor: Actor) -> Any:
-    """Engineers see their own; the customer those to their cases; auditors and the case system all."""
+    """Make the condition for the grants an actor sees: engineers their own; the customer those to their cases; auditors
+    and the case system all."""
     if actor.has(Role.AUDITOR, Role.CASE_SYSTEM):
         return true()
     own = grants.c.actor_id == actor.id

@@ -1,15 +1,15 @@
-"""Upload links: issued, listed, renewed, revoked, and looked up by the door that they open.
+"""Upload links: issued, listed, renewed, revoked, and looked up for use.
 
 Rules:
 - A tenant's operator issues links for its stamps and cases, an engineer for a case that they are assigned to (the
-  customer sends through it), a stamp for itself. Whoever may issue a link may revoke it.
-- A link that runs out in mid-upload strands what was sent, for another link is another container. So it can be renewed,
-  expired or not, by whoever may issue it, within what a new one may have; an engineer renews their own alone, since it
-  is those that end with their assignment. A revoked one is not renewed.
-- A link of a case names the stamp that sends; it may be left out while the customer has one only.
-- Issuing, renewing and revoking are entries here; use and refusal are entries of the door (`note_use`, `note_refusal`).
+  customer sends through it), a stamp for itself. Anybody who can issue a link can revoke it.
+- A link that expires in mid-upload strands the bytes sent, because another link is another container. So anybody who
+  can issue a link can renew it, expired or not, within the limits of a new one; an engineer only their own, since those
+  end with their assignment. A revoked link cannot be renewed.
+- A case's link names the stamp that sends; it can be left out while the customer has only one.
+- Issuing, renewing and revoking are entries here; use and refusal are the door's (`note_use`, `note_refusal`).
 - An engineer's link ends with their assignment to its case. A partner sees no links (P6).
-- What signs a link is not kept here (`retention.keys.signing`).
+- The key that signs links is not kept here (`retention.keys.signing`).
 """
 
 from __future__ import annotations
@@ -51,14 +51,14 @@ _NO_PARTNERS = Denied("role-missing", "a consent lets a partner see bundles, not
 
 @dataclass(frozen=True, slots=True)
 class UploadLink:
-    """A link as the door meets it: its record, its stamp's, and what its use depends on."""
+    """A link as the door uses it: its record, its stamp's, and the facts that its use depends on."""
 
     row: Row[Any]
     stamp: Row[Any]
     facts: LinkFacts
 
     def actor(self, address: str, request_id: str) -> Actor:
-        """Who acts through it."""
+        """Return the actor of a request through the link."""
         return Actor(
             id=self.row.id,
             roles=frozenset({Role.UPLOAD_LINK}),
@@ -88,7 +88,7 @@ def create_stamp_link(custody: Custody, actor: Actor, stamp_id: str, terms: Link
 def create_case_link(
     custody: Custody, actor: Actor, number: str, stamp_id: str | None, terms: LinkTerms
 ) -> Row[Any]:
-    """Issue a link for a case; `stamp_id` is the stamp that sends, the customer's only one if it is not given."""
+    """Issue a link for a case; `stamp_id` is the stamp that sends, by default the customer's only one."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> Row[Any] | Refusal:
@@ -109,21 +109,27 @@ def _sender(tx: Transaction, tenant: str, stamp_id: str | None) -> Row[Any]:
     own = [stamps.c.tenant_id == tenant, stamps.c.deregistered_at.is_(None)]
     own += [stamps.c.id == stamp_id] if stamp_id is not None else []
     found = tx.execute(select(stamps).where(*own).limit(2)).all()
-    if len(found) != 1:
-        asked = (
-            "is not a registered stamp of this customer" if stamp_id else "must be given: which one sends?"
-        )
-        raise Invalid("a link is for one stamp", {"stamp": asked})
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    if stamp_id is not None:
+        what = "is not a registered stamp of this customer"
+        raise Invalid(f"{stamp_id[:64]!r} {what}", {"stamp": what})
+    count = "several registered stamps" if found else "no registered stamp"
+    raise Invalid(
+        f"no stamp is given, and this customer has {count}", {"stamp": "must name the stamp that sends"}
+    )
 
 
 def _check_trigger(custody: Custody, terms: LinkTerms) -> None:
     proactive = terms.type is CollectionType.PROACTIVE
     if proactive != (terms.trigger is not None):
-        what = "is missing: a proactive collection has one" if proactive else "goes with type proactive only"
-        raise Invalid("this link cannot be issued", {"trigger": what})
+        what = (
+            "is missing: type proactive needs one" if proactive else f"needs type proactive, not {terms.type}"
+        )
+        raise Invalid(f"this link cannot be issued: trigger {what}", {"trigger": what})
     if terms.trigger is not None and not custody.triggers.knows(terms.trigger):
-        raise Invalid("this link cannot be issued", {"trigger": "must be a known FaultIdType"})
+        what = f"{terms.trigger[:64]!r} is not a known FaultIdType"
+        raise Invalid(f"this link cannot be issued: trigger {what}", {"trigger": what})
 
 
 def _issue(
@@ -171,7 +177,7 @@ def _issue(
 def list_stamp_links(
     custody: Custody, actor: Actor, stamp_id: str, cursor: str | None, limit: int
 ) -> Page[Row[Any]]:
-    """A stamp's links, newest first. NotFound when the actor may not know of the stamp."""
+    """List a stamp's links, newest first. NotFound if the actor is not allowed to know of the stamp."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         stamp = _visible_stamp(reads, actor, stamp_id)
@@ -183,7 +189,7 @@ def list_stamp_links(
 def list_case_links(
     custody: Custody, actor: Actor, number: str, cursor: str | None, limit: int
 ) -> Page[Row[Any]]:
-    """A case's links, newest first. NotFound when the actor may not know of the case."""
+    """List a case's links, newest first. NotFound if the actor is not allowed to know of the case."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         case = find_case(reads, actor, number, now)
@@ -198,7 +204,7 @@ def list_case_links(
 
 
 def renew_link(custody: Custody, actor: Actor, link_id: str, expires_at: datetime) -> Row[Any]:
-    """Let a link live until `expires_at`; what was sent through it stays where it is."""
+    """Renew a link until `expires_at`; the bytes sent through it stay where they are."""
     now, until = custody.clock.now(), expires_at.replace(microsecond=0)
 
     def work(tx: Transaction) -> Row[Any] | Refusal:
@@ -221,7 +227,7 @@ def renew_link(custody: Custody, actor: Actor, link_id: str, expires_at: datetim
 
 
 def revoke_link(custody: Custody, actor: Actor, link_id: str) -> Row[Any]:
-    """End a link at once; an upload that runs through it is stopped. Repeating it changes nothing."""
+    """End a link at once; an upload through it is stopped. Repeating it changes nothing."""
     now = custody.clock.now()
 
     def work(tx: Transaction) -> tuple[Row[Any], int] | Refusal:
@@ -241,19 +247,19 @@ def revoke_link(custody: Custody, actor: Actor, link_id: str) -> Row[Any]:
 
 
 def mark_revoked(tx: Transaction, link_id: str, at: datetime) -> int:
-    """Write down that a live link is revoked; how many were."""
+    """Record that a live link is revoked; return how many were."""
     live = upload_links.c.id == link_id, upload_links.c.revoked_at.is_(None)
     return tx.change(update(upload_links).where(*live).values(revoked_at=at))
 
 
 def may_see_link(custody: Custody, actor: Actor, link_id: str) -> bool:
-    """Whether the actor may know of a link that they show us."""
+    """Tell whether the actor is allowed to know of a link that they show us."""
     with custody.records.read() as reads:
         return _shown(reads, actor, link_id, custody.clock.now()) is not None
 
 
 def find_link(custody: Custody, link_id: str) -> UploadLink | None:
-    """The link with this id, for the door; who may use it is decided there, by signature and facts."""
+    """Find the link with this id, for the door, which decides by signature and facts whether it can be used."""
     with custody.records.read() as reads:
         row = reads.execute(select(upload_links).where(upload_links.c.id == link_id)).first()
         return None if row is None else _met(reads, row)
@@ -294,7 +300,7 @@ def _visible_stamp(reads: Reads, actor: Actor, stamp_id: str) -> Row[Any] | None
 
 
 def _shown(reads: Reads, actor: Actor, link_id: str, now: datetime) -> Row[Any] | None:
-    """The link, when the actor may see its case or its stamp."""
+    """Return the link if the actor is allowed to see its case or its stamp."""
     link = reads.execute(_with_case().where(upload_links.c.id == link_id)).first()
     if link is None:
         return None
@@ -313,12 +319,13 @@ def _not_issuer(tx: Transaction, actor: Actor, link: Row[Any]) -> Denied | None:
 
 
 def _not_own(actor: Actor, link: Row[Any]) -> Denied | None:
-    """An operator renews whatever is of their customer, a stamp what is of itself."""
+    """Return the denial for an engineer renewing another's link: operators renew their customer's, stamps their own."""
     if link.created_by == actor.id or not_operator_of(actor, link.tenant_id) is None or link.case_id is None:
         return None
     return Denied(
         "not-issuer",
-        "an engineer renews links that they issued: ask who issued it, or the customer's operator",
+        f"link {link.id} is another's, and an engineer renews only their own: ask its issuer, or the customer's "
+        "operator",
     )
 
 

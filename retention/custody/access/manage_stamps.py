@@ -1,11 +1,11 @@
-"""Tenants and stamps: who may send bundles at all.
+"""Tenants and stamps: the senders of bundles.
 
 Rules:
 - The service's administrator registers tenants; a tenant's operator registers and deregisters its stamps.
-- Each customer registers an identity once; what another customer registered is neither in the way nor told.
-- A deregistered stamp uploads nothing more; what it sent stays, on its own deadline.
+- Each customer registers an identity once; another customer's registration of it is neither in the way nor revealed.
+- A deregistered stamp can no longer upload; its bundles stay, on their own deadlines.
 - Proactive collection needs the operator's consent, stamp by stamp, with history. Revoking it stops new proactive
-  uploads and leaves what was collected as it is.
+  uploads and leaves earlier bundles alone.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def register_tenant(custody: Custody, actor: Actor, name: str, directory: str) -
 
 
 def list_tenants(custody: Custody, actor: Actor, cursor: str | None, limit: int) -> Page[Row[Any]]:
-    """The tenants: all for the service's own people, their own for operators."""
+    """List the tenants: all for the service's own people, their own for operators."""
     statement = select(tenants)
     if not actor.has(Role.ADMINISTRATOR, Role.CASE_SYSTEM, Role.AUDITOR):
         statement = statement.where(false() if actor.tenant is None else tenants.c.id == actor.tenant)
@@ -83,7 +83,7 @@ def register_stamp(
         if denied := lacks_role(actor, Role.OPERATOR):
             return refuse(tx, actor, Action.STAMP_REGISTERED, now, denied, tenant=actor.tenant)
         if actor.tenant is None:  # no token makes such an operator (`people`)
-            raise Invalid("an operator is one of a registered customer's")
+            raise Invalid("your token names no registered customer, so you cannot register a stamp for one")
         row = {
             "id": id_,
             "tenant_id": actor.tenant,
@@ -96,7 +96,7 @@ def register_stamp(
         _insert(
             tx,
             insert(stamps).values(row),
-            "you have registered a stamp with this identity already; deregister it first",
+            f"you have registered a stamp with the identity {subject!r} already; deregister it first",
         )
         record_proactive(tx, actor.id, id_, proactive, now)
         tx.audit(
@@ -151,7 +151,10 @@ def set_proactive(custody: Custody, actor: Actor, stamp_id: str, enabled: bool) 
                 tx, actor, Action.PROACTIVE_CONSENT_SET, now, denied, tenant=stamp.tenant_id, subject=stamp_id
             )
         if stamp.deregistered_at is not None:
-            raise Conflict("this stamp is deregistered", reason="stamp-deregistered")
+            raise Conflict(
+                f"stamp {stamp_id} is deregistered, so its consent cannot be changed",
+                reason="stamp-deregistered",
+            )
         record_proactive(tx, actor.id, stamp_id, enabled, now)
         state = "on" if enabled else "off"
         tx.audit(
@@ -170,7 +173,7 @@ def set_proactive(custody: Custody, actor: Actor, stamp_id: str, enabled: bool) 
 
 
 def proactive_history(custody: Custody, actor: Actor, stamp_id: str) -> Sequence[Row[Any]]:
-    """Every time that the consent to proactive collection was set, newest first."""
+    """List every setting of the consent to proactive collection, newest first."""
     get_stamp(custody, actor, stamp_id)
     with custody.records.read() as reads:
         statement = select(proactive_consents).where(proactive_consents.c.stamp_id == stamp_id)
@@ -178,7 +181,7 @@ def proactive_history(custody: Custody, actor: Actor, stamp_id: str) -> Sequence
 
 
 def get_stamp(custody: Custody, actor: Actor, stamp_id: str) -> Row[Any]:
-    """One stamp; NotFound when it is another tenant's."""
+    """Return one stamp; NotFound if it is another tenant's."""
     now = custody.clock.now()
     with custody.records.read() as reads:
         found = reads.execute(select(stamps).where(stamps.c.id == stamp_id, *_visible(actor))).first()
@@ -188,7 +191,7 @@ def get_stamp(custody: Custody, actor: Actor, stamp_id: str) -> Row[Any]:
 
 
 def list_stamps(custody: Custody, actor: Actor, cursor: str | None, limit: int) -> Page[Row[Any]]:
-    """The stamps that the actor may see, newest first."""
+    """List the stamps that the actor is allowed to see, newest first."""
     with custody.records.read() as reads:
         statement = select(stamps).where(*_visible(actor))
         return fetch_page(reads, statement, stamps.c.registered_at, stamps.c.id, cursor, limit)
@@ -211,13 +214,13 @@ def _stamp(tx: Transaction, stamp_id: str) -> Row[Any]:
 
 
 def mark_deregistered(tx: Transaction, stamp_id: str, at: datetime) -> int:
-    """Write down that a stamp's registration ended; how many were live."""
+    """Record the end of a stamp's registration; return how many were live."""
     live = stamps.c.id == stamp_id, stamps.c.deregistered_at.is_(None)
     return tx.change(update(stamps).where(*live).values(deregistered_at=at))
 
 
 def record_proactive(tx: Transaction, actor_id: str, stamp_id: str, enabled: bool, at: datetime) -> None:
-    """Write down that the consent to proactive collection was set, for the stamp and in its history."""
+    """Record the consent to proactive collection, for the stamp and in its history."""
     tx.change(update(stamps).where(stamps.c.id == stamp_id).values(proactive=enabled))
     row = {"stamp_id": stamp_id, "enabled": enabled, "set_at": at, "actor_id": actor_id}
     tx.change(insert(proactive_consents).values(row))

@@ -1,10 +1,10 @@
 """Actors: an opaque id for each person or machine that an issuer vouches for.
 
-The id is random, so an entry tells nothing about who it was once the name beside it is redacted. Somebody can be
-assigned before they first sign in: the id is made when it is first needed. A partner company has such an id too: leaves
-name it by that, so that the log alone tells which company read under which consent.
+The id is random, so an entry does not tell who it was once the name beside it is redacted. Somebody can be assigned
+before they first sign in: the id is made when it is first needed. A partner company has such an id too: leaves name it
+by that, so that the log alone tells which company read under which consent.
 
-What a role is for comes from the token's own claims, role by role, and never from another role beside it:
+The scope of a role comes from the token's own claims, role by role, and never from another role beside it:
 
 | role | needs | without it |
 |---|---|---|
@@ -12,10 +12,10 @@ What a role is for comes from the token's own claims, role by role, and never fr
 | stamp | the same, and that this customer registered its subject | the same, `stamp-not-registered` |
 | partner's engineer | a partner | `partner-missing` |
 
-A directory that is named and unknown is nobody's: not the same as none. Where the issuer cannot name a stamp's
-customer, a deployment can do without (`stamps_named` False): then a stamp whose token names none is that of the
-customer who registered its subject first, and whoever registers it later gets nothing of its. A role that lacks what it
-needs is withheld; a caller who is left with none is refused, with that reason.
+Naming an unknown directory is not the same as naming none: it belongs to nobody. Where the issuer cannot name a stamp's
+customer, a deployment can do without (`stamps_named` False): then a stamp whose token names none belongs to the
+customer who registered its subject first, and a later registration gets none of its bundles. A role that lacks what it
+needs is withheld; a caller left with no role is refused, with that reason.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from retention.records.unit_of_work import Transaction
 
 
 def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name: str | None = None) -> str:
-    """The opaque id of `subject` at `issuer`, made now if it is new."""
+    """Return the opaque id of `subject` at `issuer`, made now if it is new."""
     issuer, subject = one_spelling(issuer), one_spelling(subject)
     row = tx.execute(select(actors).where(actors.c.issuer == issuer, actors.c.subject == subject)).first()
     if row is None:
@@ -53,7 +53,7 @@ def actor_id(tx: Transaction, custody: Custody, issuer: str, subject: str, name:
 
 
 def company_id(tx: Transaction, custody: Custody, partner: str) -> str:
-    """The opaque id of a partner company, made now if it is new."""
+    """Return the opaque id of a partner company, made now if it is new."""
     row = tx.execute(select(partners).where(partners.c.name == partner)).first()
     if row is None:
         fresh = {"id": new_id(Kind.PARTNER), "name": partner}
@@ -74,7 +74,7 @@ _FIRST_OF_TENANT = _FIRST.where(stamps.c.tenant_id == bindparam("tenant"))
 
 
 class Directory:
-    """Resolves callers to actors. Ids and tenants never change, so they are remembered; stamps are looked up."""
+    """The resolver of callers to actors. Ids and tenants never change, so they are cached; stamps are looked up."""
 
     _MAX = 10_000
 
@@ -97,7 +97,7 @@ class Directory:
         name: str | None,
         particulars: Mapping[str, str],
     ) -> Actor:
-        """The actor behind a verified caller; Refused, with an entry, when no role is left.
+        """Return the actor of a verified caller; Refused, with an entry, if no role is left.
 
         The service's own roles are never taken from a caller.
         """
@@ -128,7 +128,7 @@ class Directory:
         return actor
 
     def forget(self, actor_id: str) -> None:
-        """Let this process know an actor no more; who signs in as they did is somebody new."""
+        """Drop an actor from this process's cache; somebody who signs in as they did is new."""
         with self._lock:
             self._ids = {key: known for key, known in self._ids.items() if known != actor_id}
 
@@ -144,7 +144,7 @@ class Directory:
         return known
 
     def _company(self, roles: frozenset[Role], partner: str | None) -> str | None:
-        """The company that a caller with these roles acts for: a partner's engineer who is none of ours."""
+        """Return the company that a caller with these roles acts for, if they are a partner's engineer and not ours."""
         if partner is None or Role.PARTNER_ENGINEER not in roles or Role.SUPPORT_ENGINEER in roles:
             return None
         known = self._companies.get(partner)
@@ -169,9 +169,9 @@ class Directory:
         return known
 
     def _stamp(self, subject: str, tenant: str | None) -> str | None:
-        """The live stamp with this identity, of the customer that the token names; without a name, the first one's.
+        """Return the live stamp with this identity, of the customer named by the token; else the first registered one.
 
-        Whoever registers an identity does not prove that it is theirs: a token that names another customer is not this
+        Registering an identity does not prove that it is one's own: a token that names another customer is not this
         customer's stamp, however it is registered. One that names an unknown customer never gets here.
         """
         first, values = (
@@ -189,7 +189,7 @@ class Directory:
     def _withheld(
         self, roles: frozenset[Role], directory: str | None, tenant: str | None, partner: str | None
     ) -> dict[Role, str]:
-        """The roles in `roles` that the claims do not support, each with its reason (a code of `WITHHELD`)."""
+        """Return those of `roles` that the claims do not support, each with its reason (a code of `WITHHELD`)."""
         lacking: dict[Role, str] = {}
         if directory is None:
             lacking = {Role.OPERATOR: "directory-missing"}

@@ -1,28 +1,28 @@
-"""Erasure: begun by the timer or by a request, carried through by whoever comes next (P4, P5, P7, P8).
+"""Erasure: begun by the clock or a request, and resumable at every step (P4, P5, P7, P8).
 
 Order of writing, for each bundle:
   * state `erasing` + entry -> destroy the data key -> delete objects -> prove absence
   -> * state `erased` (tombstone) + entry; with the last bundle: * erasure proven + receipt + entry
-Every step is idempotent and derived from state, so a crash anywhere is resumed by the next sweep. From `erasing` there
-is no way back: the bundle is unreadable at once, whatever still lies on the store.
+Every step is idempotent and derived from state, so the next sweep resumes after a crash anywhere. From `erasing` there
+is no way back: the bundle is unreadable at once, whatever is still in the store.
 
+On request:
 - The customer can have a case or one bundle erased at any time; an engineer can do it for them, with a reason.
-- An engineer of the case who comes upon sensitive data, received inadvertently, reports it: the bundle, or all of the
-  case, is erased at once. It needs no grant: nothing is read.
-- What is asked for while the clock's own erasure of it is under way is that erasure; it goes ahead of scheduled work.
-- What cannot be erased now waits for its next try (`failed_work`); whoever asks for it has it tried at once.
+- An engineer of the case who comes upon sensitive data, received inadvertently, reports it: the bundle, or the whole
+  case, is erased at once. That needs no grant: nothing is read.
+- A request for data that the clock is already erasing joins that erasure, which then goes ahead of scheduled work.
+- An erasure that fails waits for its next try (`work_state`); a new request has it tried at once.
 - The confirmation number is given at once, the receipt when the erasure is proven. On-demand work goes first.
-- An erasure is shown to the customer's operators of today, not to whoever asked for it as one of them; an engineer sees
-  those of the cases that they are assigned to, and those that they asked for as an engineer.
-- The automatic erasure notifies nobody; its receipt is there for who asks.
-- What a person had erased is refused for a while when it is sent again (`resending`).
-- A bundle that is made of partial uploads takes those along that are left: they hold the same bytes.
+- An erasure is shown to the customer's present operators, not to a former one who requested it; an engineer sees those
+  of the cases they are assigned to, and those they requested as an engineer.
+- Data erased on request is refused for a while when it is sent again (`resending`).
+- A bundle made of partial uploads takes along those that are left: they hold the same bytes.
 
-Erasures that the clock begins because a deadline has come (P4, P9).
-
-- What is due with its case goes as the case, and the grants to it end.
-- A bundle that is due by itself goes alone, and its case lives on: one that no case claimed, or one that was moved and
-  kept the earlier deadline of the case that it left.
+By deadline, begun by the clock (P4, P9):
+- Bundles due with their case are erased as the case, and the grants to it end.
+- A bundle due by itself is erased alone, and its case lives on: one that no case claimed, or one that was moved and
+  kept the earlier deadline of the case it left.
+- It notifies nobody (P8); its receipt can be asked for.
 """
 
 from __future__ import annotations
@@ -69,12 +69,12 @@ _ENGINEERS_CAUSES = (FOR_CUSTOMER, SENSITIVE)
 
 
 def request_case_erasure(custody: Custody, actor: Actor, number: str, reason: str = "") -> Row[Any]:
-    """Have all of a case's bundles erased. The erasure, with its confirmation number."""
+    """Have all of a case's bundles erased. Return the erasure, with its confirmation number."""
     return _of_case(custody, actor, number, reason, _for_customer)
 
 
 def request_bundle_erasure(custody: Custody, actor: Actor, bundle_id: str, reason: str = "") -> Row[Any]:
-    """Have one bundle erased. The erasure, with its confirmation number; the same one when it is asked for again."""
+    """Have one bundle erased. Return the erasure, with its confirmation number; the same one on a repeated request."""
     return _of_bundle(custody, actor, bundle_id, reason, _for_customer)
 
 
@@ -84,12 +84,12 @@ def report_case(custody: Custody, actor: Actor, number: str, reason: str) -> Row
 
 
 def report_bundle(custody: Custody, actor: Actor, bundle_id: str, reason: str) -> Row[Any]:
-    """Report that a bundle holds sensitive data, received inadvertently: it is erased at once, nothing else is."""
+    """Report that a bundle holds sensitive data, received inadvertently: it alone is erased at once."""
     return _of_bundle(custody, actor, bundle_id, reason, _for_sensitive_data)
 
 
 _Cause = Callable[[Reads, Actor, str, str | None, str], str | Denied]
-"""Why the actor may have a tenant's bundles (of a case, with a reason) erased, or why not."""
+"""Decides whether the actor can have a tenant's bundles (of a case, with a reason) erased: the cause, or the denial."""
 
 
 def _of_case(custody: Custody, actor: Actor, number: str, reason: str, decide: _Cause) -> Row[Any]:
@@ -139,7 +139,7 @@ def _of_bundle(custody: Custody, actor: Actor, bundle_id: str, reason: str, deci
 
 
 def _mark(tx: Transaction, custody: Custody, held: Sequence[Row[Any]], now: datetime) -> datetime:
-    """Until when what a person has erased is not taken again."""
+    """Mark the bundles that a person had erased; return until when they are refused."""
     until = now + custody.limits.upload_lifetime
     resending.mark(tx, custody.binding, held, until)
     return until
@@ -158,14 +158,14 @@ def _for_sensitive_data(
 
 
 def _engineers_part(reads: Reads, actor: Actor, case_id: str | None, reason: str) -> Denied | None:
-    """None for an engineer of that case, with a reason; a live grant is not needed to have data gone."""
+    """Return None for an engineer of that case, with a reason, else the denial. Erasing needs no live grant."""
     if not actor.has(Role.SUPPORT_ENGINEER):
         return Denied(
             "role-missing",
-            "the customer's operator can have data erased, or an engineer of the case, with a reason",
+            "only the customer's operator can have data erased, or an engineer of the case, with a reason",
         )
     if case_id is None or not is_assigned(reads, case_id, actor.id):
-        return Denied("not-assigned", "you are not assigned to this case")
+        return Denied("not-assigned", "you are not assigned to this case; have the case system assign you")
     return check_reason(reason)
 
 
@@ -176,7 +176,7 @@ def _last(tx: Transaction, *which: Any) -> Row[Any] | None:
 
 
 def _covers(tx: Transaction, erasure: Row[Any], held: Sequence[Row[Any]]) -> bool:
-    """True when all that is `held` goes under this erasure already."""
+    """Return True if all of `held` is under this erasure already."""
     under = select(erasure_bundles.c.bundle_id).where(erasure_bundles.c.erasure_id == erasure.id)
     return {bundle.id for bundle in held} <= set(tx.execute(under).scalars())
 
@@ -190,8 +190,8 @@ def _hastened(
     reason: str,
     now: datetime,
 ) -> Row[Any]:
-    """The erasure that is under way or done; one that the clock began goes ahead of scheduled work from now on. That it
-    was asked for again is an entry either way."""
+    """Return the erasure that is under way or done; one that the clock began goes ahead of scheduled work from now on.
+    The repeated request is an entry either way."""
     waits = erasures.c.id == before.id, ~erasures.c.on_demand, erasures.c.proven_at.is_(None)
     under = select(erasure_bundles.c.bundle_id).where(erasure_bundles.c.erasure_id == before.id)
     try_at_once(tx, bundles.c.id.in_(under), now)
@@ -235,8 +235,8 @@ def start(
 ) -> Row[Any]:
     """Begin the erasure of `held` in this transaction: from its commit on nothing opens them.
 
-    Bundles of `held` whose erasure is under way already are proven under this one too. When it is a whole case's, the
-    grants to it end: `end_with_case`.
+    Bundles of `held` that are being erased already are proven under this erasure too. For a whole case, call
+    `end_with_case` to end the grants to it.
     """
     held = [*held, *live_partials(tx, [bundle.id for bundle in held])]
     id_ = new_id(Kind.ERASURE)
@@ -281,7 +281,7 @@ def end_with_case(tx: Transaction, binding: Binding, actor: Actor, case_id: str,
 def _begin(
     tx: Transaction, actor: Actor, held: Sequence[Row[Any]], erasure_id: str, cause: str, now: datetime
 ) -> None:
-    """* `erasing`, with an entry each; whoever is erasing already only comes under this erasure too."""
+    """* Set `erasing`, with an entry each; bundles that are erasing already are only put under this erasure too."""
     under = [{"erasure_id": erasure_id, "bundle_id": bundle.id} for bundle in held]
     tx.change(insert(erasure_bundles), under)
     begun = [bundle for bundle in held if bundle.state in LIVE]
@@ -292,17 +292,18 @@ def _begin(
 
 
 def erase_bundle(custody: Custody, bundle_id: str) -> BundleState:
-    """Carry a begun erasure through; safe to repeat, and after a crash at any step. Unavailable: try again later."""
+    """Carry out a begun erasure; safe to repeat, and after a crash at any step. Unavailable: try again later."""
     with custody.records.read() as reads:
         bundle = reads.execute(select(bundles).where(bundles.c.id == bundle_id)).first()
     if bundle is None or bundle.state != BundleState.ERASING:
         return BundleState(bundle.state) if bundle else BundleState.ERASED
-    custody.keys.destroy(bundle_id)  # from here on nothing that is left can be read
+    custody.keys.destroy(bundle_id)  # nothing that is left can be read from here on
     custody.objects.destroy(bundle_id)
     left = [*custody.keys.remains(bundle_id), *custody.objects.remains(bundle_id)]
     if left:
         raise Unavailable(
-            f"{len(left)} objects of {bundle_id} are still there after deletion", reason="remains"
+            f"{len(left)} keys or objects of bundle {bundle_id} are still there after deletion",
+            reason="remains",
         )
     now = custody.clock.now()
     custody.records.write(lambda tx: record_erased(tx, bundle_id, now))  # * erased from here
@@ -310,7 +311,7 @@ def erase_bundle(custody: Custody, bundle_id: str) -> BundleState:
 
 
 def find_erasure(custody: Custody, actor: Actor, confirmation: str) -> Row[Any]:
-    """The erasure with this confirmation number; NotFound when it is another tenant's, or misheard."""
+    """Find the erasure with this confirmation number; NotFound if it is another tenant's, or misheard."""
     now = custody.clock.now()
     number = read_confirmation(confirmation)
     with custody.records.read() as reads:
@@ -320,13 +321,16 @@ def find_erasure(custody: Custody, actor: Actor, confirmation: str) -> Row[Any]:
             found = reads.execute(with_case().where(*mine)).first()
     if found is None:
         if number is None:
-            raise NotFound("this is not a confirmation number: a digit is wrong or missing", kind="erasure")
+            raise NotFound(
+                f"{confirmation[:64]!r} is not a confirmation number: a digit is wrong or missing",
+                kind="erasure",
+            )
         return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "erasure", number))
     return found
 
 
 def list_erasures(custody: Custody, actor: Actor, cursor: str | None, limit: int) -> Page[Row[Any]]:
-    """The erasures that the actor may see, newest first."""
+    """List the erasures that the actor is allowed to see, newest first."""
     statement = with_case().where(*_visible(actor))
     with custody.records.read() as reads:
         return fetch_page(reads, statement, erasures.c.requested_at, erasures.c.id, cursor, limit)
@@ -338,7 +342,7 @@ def _visible(actor: Actor) -> list[Any]:
     seen: list[Any] = [false()]
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
         seen.append(erasures.c.tenant_id == actor.tenant)
-    if actor.has(Role.SUPPORT_ENGINEER):  # also what the clock began; and what they asked for as an engineer
+    if actor.has(Role.SUPPORT_ENGINEER):  # their cases' erasures, the clock's too, and those they requested
         seen.append(erasures.c.case_id.in_(assigned_cases(actor)))
         seen.append(and_(erasures.c.actor_id == actor.id, erasures.c.cause.in_(_ENGINEERS_CAUSES)))
     return [or_(*seen)]

@@ -1,9 +1,9 @@
-"""The end of an erasure (P5): the tombstone of each bundle, and with the last one the proof and its receipt.
+"""The end of an erasure (P5): each bundle's tombstone and, with the last, the proof and its receipt.
 
-What is recorded here is true already: the data key is destroyed and absence was looked for (`erasing.erase_bundle`).
-With the data go, in the same commit, the names that it had: from the tombstone, and from what stands beside the entries
-about the bundle (`_FORGOTTEN`). Particulars go whole, for one salted hash binds them: who it was is told by the leaf's
-opaque actor from then on.
+Everything recorded here is true already: the data key is destroyed and absence was verified
+(`erasure_steps.erase_bundle`). The same commit removes the names that the data had: from the tombstone, and from the
+particulars of entries about the bundle (`_FORGOTTEN`). Particulars are removed whole, because one salted hash binds
+them: from then on only the leaf's opaque actor tells who it was.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ _FORGOTTEN: Mapping[Action, frozenset[str]] = {
     Action.BUNDLE_LISTED: frozenset({"inside"}),
     Action.BUNDLE_MOVED: frozenset({"reason"}),
 }
-"""The entries about a bundle whose particulars go with it, if they hold one of these: names of files in it, and what
-was written about it alone. Reasons of grants, erasures and reports are about a case or a request, and stay."""
+"""The entries about a bundle whose particulars are removed with it if they hold one of these: names of files in it, and
+words about it alone. Reasons of grants, erasures and reports are about a case or a request, and stay."""
 METHOD = "data key destroyed; objects deleted; absence verified"
 
 
 def with_case() -> Any:
-    """Erasures, with the case's number beside each: what callers are shown."""
+    """Select erasures with their case's number, as shown to callers."""
     return select(erasures, cases.c.number).join_from(erasures, cases, isouter=True)
 
 
 def bundle_entry(
     actor: Actor, action: Action, now: datetime, bundle: Row[Any], erasure: str, details: dict[str, Any]
 ) -> Entry:
-    """An entry about one bundle of an erasure."""
+    """Make an entry about one bundle of an erasure."""
     return entry(actor, action, now, **about_bundle(bundle), subject=erasure, details=details)
 
 
 def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
-    """* The bundle is erased; with the last one of an erasure that is proven."""
+    """* Record that the bundle is erased; with its last bundle an erasure is proven."""
     bundle = tx.execute(select(bundles).where(bundles.c.id == bundle_id)).one()
     if bundle.state != BundleState.ERASING:
         return
-    # The tombstone keeps sizes, digests and times; what a person wrote goes.
+    # The tombstone keeps sizes, digests and times; words written by people are removed.
     stone = {
         "state": BundleState.ERASED,
         "erased_at": now,
@@ -85,7 +85,7 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
 
 
 def _naming(tx: Transaction, bundle_id: str) -> list[str]:
-    """The entries beside which a name stands that goes with the bundle."""
+    """Return the entries whose particulars hold a name that is removed with the bundle."""
     e = audit_entries.c
     told = e.bundle == bundle_id, e.action.in_(list(_FORGOTTEN)), e.particulars.is_not(None)
     beside = tx.execute(select(e.entry_id, e.action, e.particulars).where(*told))
@@ -95,11 +95,11 @@ def _naming(tx: Transaction, bundle_id: str) -> list[str]:
 
 
 def prove(tx: Transaction, erasure_id: str, now: datetime) -> None:
-    """* The erasure is proven when its last bundle is erased; the receipt's hash stands in that entry's leaf."""
+    """* Record the erasure as proven if its last bundle is erased; the receipt's hash stands in that entry's leaf."""
     joined = select(bundles).join(erasure_bundles, erasure_bundles.c.bundle_id == bundles.c.id)
     under = joined.where(erasure_bundles.c.erasure_id == erasure_id)
     pending = erasures.c.id == erasure_id, erasures.c.proven_at.is_(None)
-    # One that is left is enough to know: all of them are read once, and not for each.
+    # One remaining bundle is enough to know: all are read once, at the end, not for each.
     left = under.where(bundles.c.state != BundleState.ERASED).with_only_columns(bundles.c.id).limit(1)
     if tx.execute(left).first() is not None:
         return

@@ -1,10 +1,11 @@
-"""Two questions that people put to the log: who read a case, and which grants nobody used.
+"""Two reports on the log: who read a case, and which grants nobody used.
 
 Rules:
-- Who sees the log sees these (`auditing`): auditors everything, a customer's operator their own. A refusal is an entry.
+- Whoever sees the log sees these (`log_queries`): auditors everything, a customer's operator their own. A refusal is an
+  entry.
 - Asking is an entry, `audit.queried`, with what was asked for, before anything is shown (P3).
-- A read is an opened bundle or a list of its files that was allowed; a grant nobody used is over, and has none.
-- They go by the rows of the log and the records. `casevault audit unaccounted` goes by the signed leaves alone.
+- A read is an allowed opening of a bundle or listing of its files; an unused grant is over, and has none.
+- They use the rows of the log and the records. `casevault audit unaccounted` uses the signed leaves alone.
 """
 
 from __future__ import annotations
@@ -27,12 +28,12 @@ from retention.records.queries import Page, decode_cursor, encode_cursor, fetch_
 from retention.records.tables import actors, cases, grants
 
 _LONGEST_US = int((LONGEST + timedelta(minutes=1)) / timedelta(microseconds=1))
-"""No read is under a grant later than this after it was given."""
+"""The longest time, in microseconds, after giving a grant that a read under it can begin."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaseReader:
-    """One person under one grant; `actor` is what their issuer calls them, None for who was forgotten."""
+    """One person's reads under one grant; `actor` is their name at the issuer, None for a forgotten person."""
 
     actor: str | None
     actor_id: str
@@ -46,7 +47,7 @@ class CaseReader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UnusedGrant:
-    """A grant that is over and that nothing was read under."""
+    """A grant that is over and under which nothing was read."""
 
     grant: str
     case: str
@@ -62,7 +63,7 @@ class UnusedGrant:
 def list_readers(
     custody: Custody, actor: Actor, asked: Asked, cursor: str | None, limit: int
 ) -> Page[CaseReader]:
-    """Who read the case that is asked for, by person and grant, the latest read first."""
+    """List who read the case in `asked`, by person and grant, the latest read first."""
     where = scope(custody, actor, Action.AUDIT_QUERIED, asked)
     after = None if cursor is None else decode_cursor(cursor)
     with custody.records.read() as reads:
@@ -90,7 +91,8 @@ def list_readers(
 def list_unused_grants(
     custody: Custody, actor: Actor, asked: Asked, cursor: str | None, limit: int
 ) -> Page[UnusedGrant]:
-    """Grants that are over and under which nothing was read, the last given first; `since` and `until` are of that."""
+    """List grants that are over and under which nothing was read, the last given first. `since` and `until` bound when
+    they were given."""
     where = scope(custody, actor, Action.AUDIT_QUERIED, asked)
     now, g, e = custody.clock.now(), grants.c, audit_entries.c
     given_us = type_coerce(g.granted_at, BigInteger)
@@ -122,7 +124,7 @@ def list_unused_grants(
 
 
 def _unused(row: Row[tuple[object, ...]]) -> UnusedGrant:
-    """An expired grant ends by itself: nothing is written down of that."""
+    """Make the report's item. An expired grant ends by itself, without a record of that."""
     return UnusedGrant(
         grant=row.id,
         case=row.number,

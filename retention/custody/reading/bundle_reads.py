@@ -1,17 +1,18 @@
-"""Reading: the one way to plaintext (P2, P3).
+"""Reading bundles: the only way to plaintext (P2, P3).
 
 Order of writing:
-  decide (`retention.domain.grants`) -> * entry `bundle.opened` durable -> seen as it was written (`opening`) -> data
-  key unwrapped -> first plaintext byte
+  decide (`retention.domain.grants`) -> * entry `bundle.opened` durable -> read back as written (`opening_entry`)
+  -> data key unwrapped -> first plaintext byte
   the end of the read (bytes, complete or cut) is a second entry, `bundle.read-ended`
 - `_unseal` takes an Allowed, which only `retention.domain.grants` makes: no door can reach plaintext around the
   decision.
-- Nothing is opened, and what is open is cut, while the records may be older than the log
+- Nothing is opened, and open reads are cut, while the records may be older than the log
   (`retention.custody.log_gate`).
-- What is decided from is bound by the service's own key (`access`): a row that somebody else wrote opens nothing.
-- A grant that ends cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
-- The entry of the end says why a read ended early: WHY.
-- Damage that is met is looked for again at once (`completing.confirm_damage`): found twice, the bundle is damaged.
+- The rows behind the decision are bound by the service's own key (`bound_access`): a row written by somebody else opens
+  nothing.
+- The end of a grant cuts the reads under it: its expiry is checked at every piece, its end every few seconds.
+- The read's second entry says why it ended early: WHY.
+- Damage is looked for again at once (`completion.confirm_damage`): found twice, the bundle is damaged.
 - Nothing here can write to a bundle.
 """
 
@@ -26,6 +27,7 @@ from sqlalchemy import Row, select
 from sqlalchemy.exc import DBAPIError
 
 from audit.entry import Action, Detail, Entry, Outcome
+from audit.times import rfc3339
 from retention.archive import ArchiveError, NoSuchFile
 from retention.custody.access.bound_access import Altered, check_row, read_access
 from retention.custody.context import (
@@ -62,17 +64,17 @@ WHY: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((ArchiveError,), "not-readable"),
     ((Unavailable, StoreError, EnvelopeError, DBAPIError), "unavailable"),
 )
-"""Why a read ended, for the entry of its end; the first row that fits. A grant's end has the refusal's own reason, any
-other error `error`, and a caller that left `cut`."""
+"""Why a read ended, for its second entry; the first matching row counts. A grant's end gives the refusal's own reason,
+any other error `error`, and a caller that left `cut`."""
 T = TypeVar("T")
 Span = tuple[int, int]
 """A run of a bundle's plaintext: offset and length, in bytes."""
 Choose = Callable[[Row[Any]], Sequence[Span]]
-"""Which runs are wanted, once the bundle is known; may raise Invalid."""
+"""Chooses the runs to read, once the bundle is known; may raise Invalid."""
 
 
 class OpenBundle:
-    """A bundle opened under a grant for one read. Close it: closing writes the entry of the end."""
+    """A bundle opened under a grant for one read. Close it: closing writes the second entry."""
 
     def __init__(
         self,
@@ -94,27 +96,27 @@ class OpenBundle:
             with alarmed():
                 self._sealed = _unseal(custody, allowed)
         except Exception as error:
-            told = self._found(error)
-            self._end(_why(told))
-            raise told from None
+            shown = self._found(error)
+            self._end(_why(shown))
+            raise shown from None
 
     @property
     def sealed(self) -> BundleOpener:
-        """For readers that seek (archives); what they deliver goes through `deliver`."""
+        """The opener, for readers that seek (archives); they pass plaintext on through `deliver`."""
         return self._sealed
 
     def pieces(self, span: Span) -> Iterator[bytes]:
-        """The plaintext of a run, each piece verified before it leaves."""
+        """Yield the plaintext of a run, each piece verified before it leaves."""
         return self.deliver(self._sealed.read(*span))
 
     def deliver(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
-        """Pass pieces on while the grant lives, and count each before it is handed over: never less than left."""
+        """Pass pieces on while the grant lives, counting each before it is handed over, so never too few."""
         for piece in self.passing(pieces):
             self._delivered += len(piece)
             yield piece
 
     def passing(self, found: Iterator[T]) -> Iterator[T]:
-        """Pass on what was made of the plaintext (pieces, names) while the grant lives."""
+        """Pass on things made from the plaintext (pieces, names) while the grant lives."""
         try:
             for one in found:
                 self._check_grant()
@@ -123,35 +125,35 @@ class OpenBundle:
             raise self.failed(error) from None
 
     def hold_back(self) -> int:
-        """What `deliver` passed on so far is not handed over yet; how many bytes, for `hand_over`."""
+        """Note that nothing `deliver` passed on so far is handed over yet; return how many bytes, for `hand_over`."""
         held, self._delivered = self._delivered, 0
         return held
 
     def hand_over(self, length: int) -> None:
-        """This much of what was held back is handed over."""
+        """Note that `length` bytes of those held back are handed over."""
         self._delivered += length
 
     def done(self) -> None:
-        """All that was asked for was handed over."""
+        """Note that everything asked for was handed over."""
         self._complete = True
 
     def failed(self, error: Exception) -> Exception:
-        """Close it because of `error`; what to tell the caller of it."""
+        """Close the bundle because of `error`; return the error to show to the caller."""
         if self._closed:
             return error
-        told = self._found(error)
-        self.close(_why(told))
-        return told
+        shown = self._found(error)
+        self.close(_why(shown))
+        return shown
 
     def _found(self, error: Exception) -> Exception:
-        """What an error means once it was looked at again: a passing fault, an erasure that came between, or damage."""
+        """Look again at what caused `error`; return the real one: a passing fault, an erasure in between, or damage."""
         if isinstance(error, KeyDestroyed):
             return Erased(self.bundle.id, state="erasing", cause=None, erased_at=None)
         if not isinstance(error, DAMAGE):
             return error
         try:
             state = confirm_damage(self._custody, self.bundle, error)
-        except Exception as other:  # the store is away: nothing can be said of the bundle
+        except Exception as other:  # the store is unreachable: nothing is known of the bundle
             return other
         if state in (BundleState.ERASING, BundleState.ERASED):
             return Erased(self.bundle.id, state=str(state), cause=None, erased_at=None)
@@ -159,7 +161,10 @@ class OpenBundle:
 
     def _check_grant(self) -> None:
         if self._custody.clock.now() >= self._allowed.until:
-            raise Refused("your grant has expired", reason="grant-expired")
+            raise Refused(
+                f"your access ended at {rfc3339(self._allowed.until)}; grant yourself access anew",
+                reason="grant-expired",
+            )
         if time.monotonic() - self._checked < RECHECK_SECONDS:
             return
         self._checked = time.monotonic()
@@ -167,7 +172,7 @@ class OpenBundle:
         with self._custody.records.read() as reads:
             self._custody.gate.check(reads, least)
             bundle = reads.execute(select(bundles).where(bundles.c.id == self.bundle.id)).one()
-            if bundle.state == BundleState.DAMAGED:  # another reader, or the scrubbing, has found it
+            if bundle.state == BundleState.DAMAGED:  # another reader, or the scrubbing, found it
                 raise Damaged(self.bundle.id)
             with alarmed():
                 allowed = self._still_allowed(reads, bundle)
@@ -187,7 +192,7 @@ class OpenBundle:
         return access.has(allowed.grant, allowed.consent)
 
     def close(self, reason: str = "cut") -> None:
-        """Let go, and write down how the read ended (`reason`: if it was not done). Repeating it does nothing."""
+        """Close the bundle and enter how the read ended (`reason`: if it was not done). Repeating it does nothing."""
         if self._closed:
             return
         self._closed = True
@@ -214,7 +219,7 @@ def open_bundle(
 ) -> OpenBundle:
     """Open a complete bundle under the actor's grant, to read the runs that `choose` names.
 
-    NotFound, Refused (with an entry), Erased (the tombstone answers), Invalid (from `choose`).
+    NotFound, Refused (with an entry), Erased (with the tombstone's facts), Invalid (from `choose`).
     Unavailable: the records may be older than the log; or records or log were altered (with an entry).
     """
     now = custody.clock.now()
@@ -265,7 +270,7 @@ def open_bundle(
 def _decide(
     tx: Transaction, custody: Custody, actor: Actor, bundle: Row[Any], now: datetime
 ) -> tuple[Allowed | Denied, int]:
-    """What the rules say, and the version of the access that they were asked of."""
+    """Return the decision of the rules, and the version of the access that it is based on."""
     state = BundleState(bundle.state)
     check_row(custody.binding, BUNDLE, bundle)
     if bundle.case_id is None:
@@ -276,7 +281,7 @@ def _decide(
 
 
 def _ended(actor: Actor, opened: Entry, now: datetime, reason: str | None, delivered: int) -> Entry:
-    """The entry of the end of a read; without a `reason` all was handed over."""
+    """Make the second entry of a read; without a `reason` all was handed over."""
     return entry(
         actor,
         Action.BUNDLE_READ_ENDED,
@@ -299,12 +304,12 @@ def _why(error: Exception) -> str:
 
 def _unseal(custody: Custody, allowed: Allowed) -> BundleOpener:
     if not isinstance(allowed, Allowed):
-        raise TypeError("opening a bundle takes an Allowed")
+        raise TypeError(f"opening a bundle takes an Allowed, not {type(allowed).__name__}")
     return opener(custody, received_manifest(custody, allowed.bundle))
 
 
 def _span_details(spans: Sequence[Span]) -> dict[str, Detail]:
-    """What is read, for the leaf; a long list of ranges is summed up."""
+    """Return the details of the runs for the leaf; a long list is summed up."""
     shown = [f"{offset}+{length}" for offset, length in spans[:32]]
     return {
         "ranges": shown,

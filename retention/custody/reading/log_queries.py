@@ -1,16 +1,14 @@
-"""The log, shown to those who may see it: found by page, exported, proven.
+"""The log, shown to those allowed to see it: by page, exported, proven, with names for its ids.
 
 Rules:
 - Auditors see all entries; a customer's operator those of their own tenant, so every access to their cases; nobody
   else sees any. A refusal is an entry.
-- Looking is an entry too: what was asked for stands beside it, and nothing is shown before it is durable.
+- Looking is an entry too: its particulars hold what was asked for, and nothing is shown before it is durable.
 - Hash tiles, checkpoints and proofs of growth tell nothing about anybody: they need no role.
-
-What people call what an entry names by ids: who acted, the case's number, the bundle's file, the grant's reason.
-
-- Names come from the records as they are now. What was redacted there, or erased with its bundle, has none any more;
-  nor has an entry that was redacted itself, but for the case's number, which names nobody.
-- The leaves name nobody: a name stands beside an entry only in what is shown to those who may see the entry.
+- Names for an entry's ids (the actor, the case's number, the bundle's file, the grant's reason) come from the records
+  as they are now. A name redacted there, or erased with its bundle, is gone. An entry that was redacted itself has none
+  but the case's number, which names nobody.
+- The leaves name nobody: names are shown beside an entry only to those allowed to see it.
 """
 
 from __future__ import annotations
@@ -44,7 +42,7 @@ from retention.records.unit_of_work import Reads
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Named:
-    """None where there is no such thing, or it has no name any more."""
+    """The names for an entry's ids; None where there is no such thing, or it no longer has a name."""
 
     actor: str | None
     case: str | None
@@ -53,15 +51,15 @@ class Named:
 
 
 def name_entries(reads: Reads, entries: Sequence[LoggedEntry]) -> list[Named]:
-    """The names for each of the entries, in their order."""
+    """Return the names for each of the entries, in order."""
 
-    def told(field: str) -> set[str]:
+    def ids(field: str) -> set[str]:
         return {str(one.fields[field]) for one in entries if field in one.fields}
 
-    people = subjects_of(reads, told("actor"))
-    numbers = _names(reads, cases.c.id, cases.c.number, told("case"))
-    files = _names(reads, bundles.c.id, bundles.c.file_name, told("bundle"))
-    reasons = reasons_of(reads, told("subject"))
+    people = subjects_of(reads, ids("actor"))
+    numbers = _names(reads, cases.c.id, cases.c.number, ids("case"))
+    files = _names(reads, bundles.c.id, bundles.c.file_name, ids("bundle"))
+    reasons = reasons_of(reads, ids("subject"))
     return [
         Named(
             actor=None if one.redacted_at else people.get(one.fields["actor"]),
@@ -74,13 +72,13 @@ def name_entries(reads: Reads, entries: Sequence[LoggedEntry]) -> list[Named]:
 
 
 def subjects_of(reads: Reads, ids: Iterable[str]) -> dict[str, str]:
-    """What their issuers call these actors; who was forgotten is called nothing (`custody.redacting`)."""
+    """Return these actors' names at their issuers; a forgotten actor has none (`custody.redaction`)."""
     named = _names(reads, actors.c.id, actors.c.subject, ids)
     return {id_: subject for id_, subject in named.items() if subject != id_}
 
 
 def reasons_of(reads: Reads, ids: Iterable[str]) -> dict[str, str]:
-    """Why these grants were taken, of those whose reason is on record still."""
+    """Return the reasons of these grants that are still on record."""
     return _names(reads, grants.c.id, grants.c.reason, ids)
 
 
@@ -97,9 +95,9 @@ _TILE = re.compile(r"([0-9]{1,2}|entries)/(x[0-9]{3}/){0,6}[0-9]{3}(\.p/[0-9]{1,
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """What entries are wanted; `case` is the case's number, `actor` an actor's id, or what their issuer calls them.
+    """The conditions for entries, all of which must hold.
 
-    Every condition given must hold.
+    `case` is the case's number, `actor` an actor's id, or their name at the issuer.
     """
 
     case: str | None = None
@@ -111,7 +109,7 @@ class Asked:
     until: datetime | None = None
 
     def given(self, actors: Sequence[str] | None) -> Mapping[str, str]:
-        """The conditions given, as an entry keeps them: `actors` by ids, for a name would outlive who it names."""
+        """Return the conditions as an entry keeps them: `actors` by id, because a name would outlive its removal."""
         named = {name: getattr(self, name) for name in self.__slots__}
         named["actor"] = None if actors is None else " ".join(actors)
         return {f"asked_{name}": str(value) for name, value in named.items() if value is not None}
@@ -119,14 +117,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A page of entries, each with what people call what it names; `next` is the cursor of the following page."""
+    """A page of entries, each with the names for its ids; `next` is the cursor of the following page."""
 
     entries: Sequence[tuple[LoggedEntry, Named]]
     next: str | None
 
 
 def find_entries(custody: Custody, actor: Actor, asked: Asked, cursor: str | None, limit: int) -> Found:
-    """A page of entries, newest first."""
+    """Return a page of entries, newest first."""
     where = scope(custody, actor, Action.AUDIT_QUERIED, asked)
     with custody.records.read() as reads:
         page = query.find(reads, where, cursor, limit)
@@ -136,16 +134,16 @@ def find_entries(custody: Custody, actor: Actor, asked: Asked, cursor: str | Non
 
 
 def export_entries(custody: Custody, actor: Actor, asked: Asked, form: str) -> Iterator[str]:
-    """All of them, oldest first, as pieces of text in the form `jsonl`, `csv` or `ocsf`."""
+    """Export all matching entries, oldest first, as pieces of text in the form `jsonl`, `csv` or `ocsf`."""
     where = scope(custody, actor, Action.AUDIT_EXPORTED, asked)
     note_look(custody, actor, Action.AUDIT_EXPORTED, where, asked, {"format": form})
     return EXPORTS[form](query.iterate(custody.records.read, where))
 
 
 def scope(custody: Custody, actor: Actor, action: Action, asked: Asked) -> Filter:
-    """The conditions, narrowed to what the actor is allowed to see.
+    """Narrow the conditions to what the actor is allowed to see.
 
-    Refused, or NotFound for a case that is not theirs to see, and for an actor without an entry that is.
+    Refused; NotFound for a case that they are not allowed to see, or an actor without an entry that they are.
     """
     tenant = _tenant(custody, actor, action)
     case_id = None if asked.case is None else _case_id(custody, actor, action, asked.case, tenant)
@@ -175,11 +173,11 @@ def _case_id(custody: Custody, actor: Actor, action: Action, number: str, tenant
 def _actor_ids(
     custody: Custody, actor: Actor, action: Action, named: str, tenant: str | None
 ) -> tuple[str, ...]:
-    """The ids of whoever is called so; several issuers may call somebody the same."""
+    """Return the ids of the actors with this id or name; several issuers may use the same name."""
     called = or_(actors.c.id == named, actors.c.subject == one_spelling(named))
     with custody.records.read() as reads:
         ids = tuple(reads.execute(select(actors.c.id).where(called)).scalars())
-        # The service's own actors (the clock, links) are on no record; and who did nothing here is nobody's to know.
+        # The service's own actors (the clock, links) are not on record; an actor without entries is not revealed.
         ids = ids or (named,)
         if query.has_entries(reads, Filter(actors=ids, tenant=tenant)):
             return ids
@@ -188,7 +186,7 @@ def _actor_ids(
 
 
 def _tenant(custody: Custody, actor: Actor, action: Action) -> str | None:
-    """The tenant whose entries the actor may see; None for all of them."""
+    """Return the tenant whose entries the actor is allowed to see; None for all of them."""
     if actor.has(Role.AUDITOR):
         return None
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
@@ -209,15 +207,15 @@ def note_look(
     asked: Asked,
     details: Mapping[str, str | int],
 ) -> None:
-    """Enter that somebody looks at the log: at what was `asked` for, which came to `where`. The entry is the customer's
-    to see when all that it is about is theirs."""
+    """Enter a look at the log, for the conditions `asked`, narrowed to `where`. The customer can see the entry if all
+    it is about is theirs."""
     now, given = custody.clock.now(), asked.given(where.actors)
     looked = entry(actor, action, now, tenant=where.tenant, details=details, particulars=given)
     custody.records.write(lambda tx: tx.audit(looked))
 
 
 def prove_entry(custody: Custody, actor: Actor, entry_id: str) -> dict[str, str]:
-    """An entry's leaf, and the proof that it stands in the tree. NotFound when it is not the actor's to see."""
+    """Return an entry's leaf, and the proof that the tree holds it. NotFound if the actor is not allowed to see it."""
     tenant = _tenant(custody, actor, Action.AUDIT_QUERIED)
     with custody.records.read() as reads:
         note = latest_note(reads)
@@ -232,36 +230,41 @@ def prove_entry(custody: Custody, actor: Actor, entry_id: str) -> dict[str, str]
 
 
 def prove_growth(custody: Custody, old: int, new: int) -> list[bytes]:
-    """That the tree of `new`, the size of a published checkpoint, extends that of `old`."""
+    """Prove that the tree of size `new`, that of a published checkpoint, extends the one of size `old`."""
     with custody.records.read() as reads:
         published = reads.execute(
             select(audit_checkpoints.c.size).where(audit_checkpoints.c.size == new)
         ).first()
     if published is None:
-        raise Invalid("no checkpoint has this size", {"to": "must be the size of a published checkpoint"})
+        raise Invalid(
+            f"no published checkpoint has size {new}", {"to": "must be the size of a published checkpoint"}
+        )
     try:
         return prove_consistency(custody.tiles, old, new)
     except ProofError as error:
-        raise Invalid(f"there is no such proof: {error}", {"from": "must be 1 to `to`"}) from None
+        raise Invalid(
+            f"there is no proof from size {old} to {new}: {error}",
+            {"from": f"must be 1 to `to`, which is {new}"},
+        ) from None
 
 
 def read_checkpoint(custody: Custody) -> bytes:
-    """The newest checkpoint, signed."""
+    """Return the newest signed checkpoint."""
     return _published(custody, CHECKPOINT_PATH, "checkpoint")
 
 
 def read_cosigned(custody: Custody) -> bytes:
-    """The newest checkpoint that others have cosigned, with their signatures below ours."""
+    """Return the newest checkpoint that others have cosigned, with their signatures below ours."""
     return _published(custody, COSIGNED_PATH, "cosigned checkpoint")
 
 
 def read_hash_tile(custody: Custody, path: str) -> bytes:
-    """A tile of hashes, by its C2SP path below `tile/`."""
+    """Return a tile of hashes, by its C2SP path below `tile/`."""
     return _published(custody, _tile_path(path), "tile")
 
 
 def read_entries_tile(custody: Custody, actor: Actor, path: str) -> bytes:
-    """A tile of leaves, for auditors: what a mirror copies."""
+    """Return a tile of leaves, as a mirror copies it. Role: auditor."""
     if not actor.has(Role.AUDITOR):
         _refused(custody, actor, Action.AUDIT_EXPORTED, "only auditors read the leaves")
     return _published(custody, _tile_path(f"entries/{path}"), "tile")

@@ -1,12 +1,12 @@
-"""The entry of an opening: seen as written before the first byte, and followed until the signed tree holds it (P3).
+"""The entry of an opening: read back before the first byte, and followed into the signed tree (P3).
 
 Rules:
-- After the commit it is read back by another transaction: leaf, particulars, salt and every column as they were
-  written, and no later act of the log that contradicts what the opening rests on. Otherwise nothing is opened.
-- Whoever can write the database can delete it again before the sequencer comes. So each process remembers what it
-  committed until it finds it under a signed checkpoint, in tiles that the database's writer cannot reach. What vanished
-  is written again, as it was; what was changed cannot be, and the entry of its loss says what it had been.
-- Reading back is no second durable write.
+- After the commit another transaction reads it back: leaf, particulars, salt and every column must be as written, and
+  no later act of the log may contradict what the opening is based on. Otherwise nothing is opened.
+- A writer of the database could delete it again before the sequencer runs. So each process remembers the entries it
+  committed until it finds them under a signed checkpoint, in tiles that the database's writer cannot reach. A vanished
+  entry is written again, as it was; a changed one cannot be, and the entry of its loss says what it had been.
+- Reading back is not a second durable write.
 """
 
 from __future__ import annotations
@@ -50,22 +50,22 @@ _STANDING = select(audit_entries.c.entry_id, audit_entries.c.leaf_index, audit_e
 
 
 class EntryNotKept(Unavailable):
-    """The entry of an opening does not stand as it was written: nothing is opened."""
+    """An opening's entry that is not as it was written: nothing is opened."""
 
     def __init__(self) -> None:
         super().__init__(
-            "the log did not keep the entry of this opening as it was written; nothing is opened before somebody has "
-            "looked: see `casevault doctor`",
+            "the log did not keep the entry of this opening as it was written; nothing is opened until an "
+            "administrator has looked: see `casevault doctor`",
             reason=NOT_KEPT,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What a look at the openings found."""
+    """The losses found among the opening entries."""
 
     again: int = 0
-    """Vanished, and written again."""
+    """Number that had vanished, and were written again."""
     changed: int = 0
 
     @property
@@ -74,24 +74,24 @@ class Losses:
 
 
 class Openings:
-    """The opening entries of this process that are not known to be in the signed tree. Safe from many threads."""
+    """The opening entries of this process that are not known to be in the signed tree. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[str, Entry] = {}
         self.lost = 0
-        """How many were found vanished or changed since the process began."""
+        """Number found vanished or changed since the process began."""
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def follow(self, opened: Entry) -> None:
-        """Remember it until `look` finds it in the tree."""
+        """Remember the entry until `look` finds it in the tree."""
         with self._lock:
             self._waiting[opened.id] = opened
 
     def look(self, records: Records, tiles: TileStore, log_key: Verifier) -> Losses:
-        """Hold what is remembered against the log; what has vanished is written again."""
+        """Check the remembered entries against the log; write those again that have vanished."""
         with self._lock:
             waiting = dict(self._waiting)
         found = [self._look(records, some, _Tree(tiles, log_key)) for some in _batches(waiting)]
@@ -124,14 +124,14 @@ class Openings:
 
 
 class _Tree:
-    """The log's leaves under its newest published checkpoint, asked for when first needed."""
+    """The log's leaves under its newest published checkpoint, read when first needed."""
 
     def __init__(self, tiles: TileStore, log_key: Verifier) -> None:
         self._tiles, self._log_key = tiles, log_key
         self._reader: tuple[int, TileReader] | None = None
 
     def holds(self, index: int, leaf: bytes) -> bool:
-        """True when the tree has this leaf at `index`; False while it is not signed so far."""
+        """Return True if the tree has this leaf at `index`; False while it is not signed so far."""
         try:
             size, reader = self._reader or self._open()
             if index >= size:
@@ -148,13 +148,13 @@ class _Tree:
 
 
 def confirm(records: Records, binding: Binding, opened: Entry, case_id: str, version: int) -> None:
-    """See the committed entry as it was written, and that the log knows of no later act than the one that bound the
+    """Check that the committed entry is as written, and that the log knows of no later act than the one that bound the
     case at `version`. EntryNotKept; Altered."""
     with records.read() as reads:
         values = {"id": opened.id, "case": case_id, "bundle": opened.bundle}
         row = reads.execute(_CONFIRM, values).first()
     if row is None or tuple(row[: len(append.WRITTEN)]) != append.row_of(opened):
-        LOG.critical("the entry %s does not stand as it was written", opened.id)
+        LOG.critical("the entry %s is not as it was written", opened.id)
         raise EntryNotKept
     if row.newest_place not in (None, case_id):
         raise Altered(f"bundle {opened.bundle} was put back where it had been before")
@@ -162,7 +162,7 @@ def confirm(records: Records, binding: Binding, opened: Entry, case_id: str, ver
 
 
 def stands(reads: Any, opened: Entry) -> bool:
-    """True while the entry is in the log as it was written; redaction takes its particulars only."""
+    """Return True while the entry is in the log as written; redaction removes its particulars only."""
     row = reads.execute(_STANDING.where(audit_entries.c.entry_id == opened.id)).first()
     return row is not None and bytes(row.leaf) == opened.leaf()
 
