@@ -253,7 +253,7 @@ def test_damage_that_a_read_meets_is_recorded_and_the_reader_is_told(
 ) -> None:
     bundle = complete(strict)
     harm(strict)
-    with pytest.raises(Damaged, match="not what was sealed") as told:
+    with pytest.raises(Damaged, match="not those that were sealed") as told:
         strict.read(bundle)
     assert told.value.reason == "bundle-damaged"
     assert strict.state(bundle) == "damaged"
