@@ -231,8 +231,8 @@ def _read_back(
         return "", "part-missing"
     except DAMAGE as error:
         return "", _code(error)
-    announced = bundle.announced_sha256
-    wrong = announced is not None and announced != digest.hexdigest()
+    declared = bundle.announced_sha256
+    wrong = declared is not None and declared != digest.hexdigest()
     return digest.hexdigest(), "digest-mismatch" if wrong else None
 
 

@@ -2,7 +2,7 @@
 
 Order of writing:
   * the final upload's record + what it is made of + entry
-  -> each partial upload opened and sealed again, part by part: durable object -> * record the part   (`receiving`)
+  -> each partial upload opened and sealed again, part by part: durable object -> * record the part   (`upload_session`)
   -> * state `received` + entry, and the erasure of the partial uploads begins in the same commit     (`completion`)
 A crash in between leaves an upload at its offset: repeating the request goes on there.
 

@@ -47,9 +47,9 @@ def _left(tx: Transaction, quota: int | None, which: ColumnElement[bool]) -> int
     if quota is None:
         return None
     counted = which, bundles.c.state.in_(LIVE), bundles.c.id.not_in(select(concatenations.c.partial_id))
-    announced = case((bundles.c.deferred, bundles.c.offset), else_=bundles.c.size)
+    declared = case((bundles.c.deferred, bundles.c.offset), else_=bundles.c.size)
     staged = select(staged_blocks.c.length).join_from(staged_blocks, bundles).where(*counted).subquery()
-    held = _sum(tx, select(func.sum(announced)).where(*counted)) + _sum(tx, select(func.sum(staged.c.length)))
+    held = _sum(tx, select(func.sum(declared)).where(*counted)) + _sum(tx, select(func.sum(staged.c.length)))
     return max(0, quota - held)
 
 
