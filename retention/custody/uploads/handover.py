@@ -108,7 +108,7 @@ _WITH_PARTS = select(bundles, _PARTS.label("part_count")).where(bundles.c.id == 
 def take_over(
     custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
 ) -> tuple[Row[Any], int]:
-    """Make `token` the upload's writer from `offset` on; return the upload as it then stands, and its number of parts."""
+    """Make `token` the upload's writer from `offset` on; return the upload as it then stands, and its part count."""
 
     def work(tx: Transaction) -> tuple[Row[Any], int] | Refusal:
         now, which = custody.clock.now(), bundles.c.id == bundle_id
@@ -122,7 +122,7 @@ def take_over(
             raise Conflict(f"this upload is complete: bundle {bundle_id}", reason=f"bundle-{bundle.state}")
         if bundle.part_count >= MOST_PARTS:
             raise Conflict(
-                f"this upload has {bundle.part_count} parts, and {MOST_PARTS} is the limit: start over, with fewer requests",
+                f"this upload has {bundle.part_count} parts; {MOST_PARTS} is the limit: start over with fewer requests",
                 reason="too-many-parts",
             )
         length = _length(bundle, told, custody.limits.max_bundle_size)
