@@ -37,6 +37,8 @@ _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})", re.ASCII)
 
 
 class Verdict(Enum):
+    """The verdict on a request to cosign."""
+
     COSIGNED = auto()
     MALFORMED = auto()
     UNKNOWN_LOG = auto()
@@ -194,4 +196,5 @@ class LocalCosignedStore:
 
 
 def origin_hash(origin: str) -> str:
+    """Hash a log's origin as in the monitoring path: SHA-256, in hex."""
     return hashlib.sha256(origin.encode()).hexdigest()

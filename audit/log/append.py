@@ -77,6 +77,7 @@ def redaction(which: Sequence[ColumnElement[bool]], at: datetime) -> Update:
 
 
 def read_entry(connection: Connection, entry_id: str) -> LoggedEntry:
+    """Read one entry; UnknownEntryError if there is none with this id."""
     row = connection.execute(select(audit_entries).where(audit_entries.c.entry_id == entry_id)).first()
     if row is None:
         raise UnknownEntryError(entry_id)

@@ -27,6 +27,7 @@ _CONTROLS = frozenset("\t\r\n")
 
 
 def json_lines(entries: Iterable[LoggedEntry]) -> Iterator[str]:
+    """Yield each entry as a line of JSON."""
     for logged in entries:
         line = {
             "leaf_index": logged.leaf_index,
@@ -39,6 +40,7 @@ def json_lines(entries: Iterable[LoggedEntry]) -> Iterator[str]:
 
 
 def csv_rows(entries: Iterable[LoggedEntry]) -> Iterator[str]:
+    """Yield a heading and each entry as a row of CSV."""
     yield _csv_row(CSV_HEADER)
     for logged in entries:
         fields = logged.fields
@@ -54,6 +56,7 @@ def csv_rows(entries: Iterable[LoggedEntry]) -> Iterator[str]:
 
 
 def ocsf_lines(entries: Iterable[LoggedEntry]) -> Iterator[str]:
+    """Yield each entry as an OCSF event, a line of JSON."""
     for logged in entries:
         yield json.dumps(event(logged), ensure_ascii=False) + "\n"
 

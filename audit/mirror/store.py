@@ -85,6 +85,7 @@ class MirrorTiles:
 
 
 def checkpoint_path(size: int) -> str:
+    """Return the path of the checkpoint of a log of `size` entries."""
     if not 0 <= size <= MAX_SIZE:
         raise ValueError(f"{size} is not the size of a log: it must be 0 to {MAX_SIZE}")
     digits = f"{size:0{3 * _GROUPS}d}"

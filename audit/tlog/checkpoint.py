@@ -228,10 +228,12 @@ def _check_name(name: str) -> None:
 
 
 def to_base64(data: bytes) -> str:
+    """Encode bytes in base64."""
     return base64.b64encode(data).decode()
 
 
 def from_base64(text: str) -> bytes:
+    """Decode base64; NoteError for any but the one text of a value."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

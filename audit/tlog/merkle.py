@@ -23,10 +23,12 @@ class ProofError(ValueError):
 
 
 def leaf_hash(leaf: bytes) -> bytes:
+    """Hash a leaf's bytes (RFC 9162 2.1.1)."""
     return hashlib.sha256(b"\x00" + leaf).digest()
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
+    """Hash two nodes into their parent (RFC 9162 2.1.1)."""
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 

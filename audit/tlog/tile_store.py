@@ -76,10 +76,12 @@ class TileStore(TileSource, Protocol):
 
 
 def tile_path(level: int, index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of tile `index` of a tile level, `width` hashes wide."""
     return f"tile/{level}/{_number(index)}{_partial(width)}"
 
 
 def entries_path(index: int, width: int = TILE_WIDTH) -> str:
+    """Return the path of entries tile `index`, `width` leaves wide."""
     return f"tile/entries/{_number(index)}{_partial(width)}"
 
 
@@ -132,10 +134,12 @@ def subtree_root(hashes: Sequence[bytes]) -> bytes:
 
 
 def encode_entries(leaves: Sequence[bytes]) -> bytes:
+    """Encode leaves as an entries tile."""
     return b"".join(_LENGTH.pack(len(leaf)) + leaf for leaf in leaves)
 
 
 def decode_entries(data: bytes) -> list[bytes]:
+    """Decode an entries tile into leaves; TileError if it is malformed."""
     leaves, at = [], 0
     while at < len(data):
         if at + _LENGTH.size > len(data):

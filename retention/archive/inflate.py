@@ -21,6 +21,8 @@ _LZMA_HEADER = 9  # version 2, properties' length 2, then lc/lp/pb 1 and diction
 
 
 class Packed(Protocol):
+    """A source of packed bytes."""
+
     def read(self, size: int, /) -> bytes: ...
 
 
@@ -64,10 +66,12 @@ class Deflate:
 
 
 def raw_deflate(packed: Packed, size: int, limits: Limits) -> Decoder:
+    """Make a decoder of deflate in a zip."""
     return Deflate(-zlib.MAX_WBITS)
 
 
 def bzip2(packed: Packed, size: int, limits: Limits) -> Decoder:
+    """Make a decoder of bzip2."""
     return bz2.BZ2Decompressor()
 
 
@@ -90,6 +94,7 @@ def raw_lzma(packed: Packed, size: int, limits: Limits) -> Decoder:
 
 
 def step(decoder: Decoder, data: bytes, at_most: int) -> bytes:
+    """Decode at most `at_most` bytes; ArchiveDamaged if that fails."""
     try:
         return decoder.decompress(data, at_most)
     except _DECODER_ERRORS as error:
@@ -108,6 +113,7 @@ def inflated(packed: Packed, decoder: Decoder, budget: Budget) -> Iterator[bytes
 
 
 def plain(packed: Packed) -> Iterator[bytes]:
+    """Yield stored bytes, a chunk at a time."""
     while data := packed.read(CHUNK):
         yield data
 
@@ -132,6 +138,7 @@ def exactly(chunks: Iterator[bytes], size: int, *, ends_itself: bool = True) -> 
 
 
 def crc_checked(chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
+    """Pass chunks on; ArchiveDamaged at the end if their CRC-32 differs."""
     crc = 0
     for chunk in chunks:
         crc = zlib.crc32(chunk, crc)

@@ -19,6 +19,8 @@ from typing import ClassVar
 
 
 class ArchiveKind(StrEnum):
+    """The format of an archive."""
+
     ZIP = "zip"
     TAR = "tar"
     TAR_GZIP = "tar.gz"
@@ -102,6 +104,8 @@ class ArchiveError(Exception):
 
 
 class NotAnArchive(ArchiveError):
+    """A bundle that is no archive."""
+
     code = "not_an_archive"
 
     def __init__(self) -> None:
@@ -109,6 +113,8 @@ class NotAnArchive(ArchiveError):
 
 
 class NoSuchFile(ArchiveError):
+    """A key that no file in the archive has."""
+
     code = "no_such_file"
 
     def __init__(self) -> None:
@@ -118,6 +124,8 @@ class NoSuchFile(ArchiveError):
 
 
 class FileNotReadable(ArchiveError):
+    """A file that must not be read, with the reason."""
+
     code = "file_not_readable"
 
     def __init__(self, reason: Reason) -> None:
@@ -126,6 +134,8 @@ class FileNotReadable(ArchiveError):
 
 
 class ArchiveDamaged(ArchiveError):
+    """An archive that is damaged or cut short."""
+
     code = "archive_damaged"
 
     def __init__(self, what: str) -> None:
@@ -133,6 +143,8 @@ class ArchiveDamaged(ArchiveError):
 
 
 class ArchiveTooLarge(ArchiveError):
+    """An archive beyond a limit."""
+
     code = "archive_too_large"
 
     def __init__(self, what: str) -> None:
@@ -144,6 +156,8 @@ KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Limits:
+    """The limits on opening an archive, in bytes unless named otherwise."""
+
     max_entries: int = 100_000
     max_directory_bytes: int = 16 * MIB  # a zip's central directory
     max_header_bytes: int = 32 * KIB  # one tar member's extended headers

@@ -79,6 +79,7 @@ def shown(name: str, max_name: int) -> str:
 
 
 def looks_archive(name: str) -> bool:
+    """Tell whether a name looks like an archive's."""
     return name.lower().endswith(_ARCHIVE_SUFFIXES)
 
 

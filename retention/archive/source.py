@@ -46,6 +46,7 @@ class Source(Protocol):
 
 
 def size_of(source: Source) -> int:
+    """Return the size of a source in bytes."""
     return source.seek(0, io.SEEK_END)
 
 
@@ -83,6 +84,7 @@ class Window(io.RawIOBase):
 
 
 def whole(source: Source) -> Window:
+    """Return a window over all of a source."""
     return Window(source, 0, size_of(source))
 
 

@@ -39,26 +39,32 @@ def _checked(identifier: str) -> str:
 
 
 def bundle_folder(bundle_id: str) -> str:
+    """Name a bundle's folder."""
     return _checked(bundle_id)
 
 
 def part_object(bundle_id: str, part_id: str) -> str:
+    """Name a committed part's object."""
     return f"{_checked(bundle_id)}/{_checked(part_id)}{SEALED}"
 
 
 def part_partial(bundle_id: str, part_id: str) -> str:
+    """Name the object of a part being written."""
     return f"{_checked(bundle_id)}/{_checked(part_id)}{PARTIAL}"
 
 
 def key_object(bundle_id: str) -> str:
+    """Name a wrapped key's object."""
     return _checked(bundle_id) + KEY
 
 
 def key_partial(bundle_id: str) -> str:
+    """Name the object of a wrapped key being written."""
     return _checked(bundle_id) + KEY_PARTIAL
 
 
 def key_destroyed(bundle_id: str) -> str:
+    """Name the note that a key was destroyed."""
     return _checked(bundle_id) + KEY_DESTROYED
 
 

@@ -95,6 +95,7 @@ LEAST_LIFE = timedelta(days=14)
 
 
 def state_folder(state: Path) -> str:
+    """Check that the state folder belongs to this user alone."""
     status = state.stat()
     if status.st_mode & 0o077:
         raise CliError(f"other users have access to {state}; run: chmod 700 {state}")

@@ -37,6 +37,7 @@ PATIENCE = 20.0
 
 
 def machine() -> str:
+    """Describe this machine."""
     return f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
 
 
@@ -48,6 +49,7 @@ def settings_line(wrong: Mapping[str, str]) -> str:
 
 
 def reach(client: Client) -> str:
+    """Check that the service is ready, over trusted TLS, and has our time."""
     answer = client.call("GET", "/readyz")
     told = answer.headers.get("Date")
     if told is not None:
@@ -60,6 +62,7 @@ def reach(client: Client) -> str:
 
 
 def token(client: Client) -> str:
+    """Check that the service accepts the caller's token."""
     client.get("/cases", {"limit": 1})
     return "the service accepts your token"
 
