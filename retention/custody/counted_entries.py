@@ -200,12 +200,12 @@ _NOTHING: dict[str, None] = dict.fromkeys(("tenant", "case", "bundle", "subject"
 
 
 def _many_refusals(entry: Entry) -> Entry:
-    """For too many kinds of refusals of one caller: the rest by number, with what the first and last asked for."""
+    """Make the entry that counts one caller's further kinds of refusals, with what the first and last asked for."""
     return _anew(entry, action=Action.CALLER_REFUSED, reason="many-refusals", details={}, **_NOTHING)
 
 
 def _many_callers(entry: Entry) -> Entry:
-    """For too many callers: the rest by what they did and why it was refused."""
+    """Make the entry that counts further callers together, by what they did and why it was refused."""
     return _anew(entry, actor="act_unknown", actor_kind="unknown", particulars={"ip": MANY}, **_NOTHING)
 
 
@@ -214,7 +214,7 @@ def _many_addresses(entry: Entry) -> Entry:
 
 
 def _many_looks(entry: Entry) -> Entry:
-    """For too many things that one caller looked at: the rest by number, with the first and the last of them."""
+    """Make the entry that counts the further things one caller looked at, with the first and the last of them."""
     return _anew(entry, action=Action.RECORDS_LISTED, details={"of": "many"}, reason=None, **_NOTHING)
 
 

@@ -25,7 +25,7 @@ from retention.domain.faults import Conflict, Invalid
 
 
 class BundleState(StrEnum):
-    """Where a bundle stands."""
+    """The states of a bundle."""
 
     STAGING = "staging"
     RECEIVING = "receiving"
@@ -75,7 +75,7 @@ def step(state: BundleState, to: BundleState) -> BundleState:
 
 
 class CollectionType(StrEnum):
-    """What started the collection."""
+    """The ways a collection is started."""
 
     PROACTIVE = "proactive"
     ON_DEMAND = "on-demand"

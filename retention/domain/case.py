@@ -22,14 +22,14 @@ NUMBER_PATTERN = r"[0-9]{15,16}"
 
 
 class CaseState(StrEnum):
-    """Where a case stands."""
+    """The states of a case."""
 
     OPEN = "open"
     CLOSED = "closed"
 
 
 class CaseEventKind(StrEnum):
-    """What can happen to a case."""
+    """The events in a case's life."""
 
     OPENED = "opened"
     CLOSED = "closed"

@@ -191,7 +191,9 @@ def _tenant(custody: Custody, actor: Actor, action: Action) -> str | None:
         return None
     if actor.has(Role.OPERATOR) and actor.tenant is not None:
         return actor.tenant
-    return _refused(custody, actor, action, "only auditors, and operators for their own tenant, see the log")
+    return _refused(
+        custody, actor, action, "only auditors can see the log, and operators their own tenant's part of it"
+    )
 
 
 def _refused(custody: Custody, actor: Actor, action: Action, why: str) -> str:
@@ -266,13 +268,13 @@ def read_hash_tile(custody: Custody, path: str) -> bytes:
 def read_entries_tile(custody: Custody, actor: Actor, path: str) -> bytes:
     """Return a tile of leaves, as a mirror copies it. Role: auditor."""
     if not actor.has(Role.AUDITOR):
-        _refused(custody, actor, Action.AUDIT_EXPORTED, "only auditors read the leaves")
+        _refused(custody, actor, Action.AUDIT_EXPORTED, "only auditors can read the leaves of the log")
     return _published(custody, _tile_path(f"entries/{path}"), "tile")
 
 
 def _tile_path(path: str) -> str:
     if not _TILE.fullmatch(path):
-        raise NotFound("there is no such tile", kind="tile")
+        raise NotFound(f"{path[:64]!r} is not the path of a tile", kind="tile")
     return f"tile/{path}"
 
 
