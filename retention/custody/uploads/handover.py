@@ -14,10 +14,12 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, select, update
+from sqlalchemy import Executable, Row, bindparam, func, select, update
 
 from audit.entry import Action, Detail, Entry
 from retention.custody import resending
@@ -105,13 +107,29 @@ _PARTS = select(func.count()).where(parts.c.bundle_id == bundles.c.id).scalar_su
 _WITH_PARTS = select(bundles, _PARTS.label("part_count")).where(bundles.c.id == bindparam("bundle"))
 
 
+@lru_cache(maxsize=64)
+def change_upload(names: frozenset[str], *fenced_by: str) -> Executable:
+    """Build, once, the update of these columns of an upload that is being received, which returns the row: only if each
+    column in `fenced_by` is what it was. `bound` gives the values."""
+    fence = [bundles.c[name] == bindparam(f"old_{name}") for name in fenced_by]
+    which = bundles.c.id == bindparam("bundle"), bundles.c.state == BundleState.RECEIVING, *fence
+    values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
+    return update(bundles).where(*which).values(values).returning(bundles)
+
+
+def bound(bundle_id: str, values: Mapping[str, object], **fence: object) -> dict[str, object]:
+    """What `change_upload` binds."""
+    new = {f"new_{name}": value for name, value in values.items()}
+    return {"bundle": bundle_id, **new, **{f"old_{name}": value for name, value in fence.items()}}
+
+
 def take_over(
     custody: Custody, actor: Actor, bundle_id: str, token: str, offset: int, told: int | None
 ) -> tuple[Row[Any], int]:
     """Make `token` the upload's writer from `offset` on; return the upload as it then stands, and its part count."""
 
     def work(tx: Transaction) -> tuple[Row[Any], int] | Refusal:
-        now, which = custody.clock.now(), bundles.c.id == bundle_id
+        now = custody.clock.now()
         bundle = tx.execute(_WITH_PARTS, {"bundle": bundle_id}).one()
         refuse_if_erased(bundle)
         if bundle.expires_at <= now and is_unfinished(bundle):
@@ -138,7 +156,7 @@ def take_over(
         tells = length or begins
         renewed = {"expires_at": until} if tells and not offset else {}
         values = {"writer": token, **length, **renewed}
-        fresh = tx.execute(update(bundles).where(which).values(values).returning(bundles)).one()
+        fresh = tx.execute(change_upload(frozenset(values)), bound(bundle_id, values)).one()
         if tells:
             tx.audit(continued(actor, fresh, (offset, offset), now))
         return fresh, bundle.part_count

@@ -35,13 +35,12 @@ from audit.entry import Action
 from retention.custody.context import Custody, Refusal, commit, refuse
 from retention.custody.uploads.completion import finish_upload
 from retention.custody.uploads.declaration import refuse_if_erased
-from retention.custody.uploads.handover import continued, may_continue, take_over
+from retention.custody.uploads.handover import bound, change_upload, continued, may_continue, take_over
 from retention.custody.uploads.lease import RECHECK_SECONDS, RELEASE_ASKED, Uploads
 from retention.custody.uploads.manifests import destroy_if_gone
 from retention.custody.uploads.part_ends import open_seconds
 from retention.custody.uploads.quotas import exceeded, room
 from retention.domain.actor import Actor
-from retention.domain.bundle import BundleState
 from retention.domain.deadline import must_tell
 from retention.domain.faults import Erased, QuotaExceeded, TakenOver, TooLarge
 from retention.domain.ids import Kind, new_id
@@ -238,12 +237,6 @@ class UploadSession:
             if over := exceeded(left, sum(part.length for part in kept)):
                 ids = {"tenant": bundle.tenant_id, "case": bundle.case_id, "bundle": self.bundle_id}
                 return refuse(tx, self._actor, Action.UPLOAD_CONTINUED, now, over, **ids)
-        mine = (
-            bundles.c.id == self.bundle_id,
-            bundles.c.state == BundleState.RECEIVING,
-            bundles.c.writer.in_(self._mine),
-            bundles.c.offset == self.offset,
-        )
         offset = self.offset + sum(part.length for part in kept)
         limits = self._custody.limits
         until = limits.upload_kept_until(self._created_at, now)
@@ -254,7 +247,10 @@ class UploadSession:
             **({"writer": None} if last else {}),
             **({"expires_at": until} if tells else {}),
         }
-        held = tx.execute(update(bundles).where(*mine).values(values).returning(bundles)).first()
+        held = None
+        for writer in self._mine:  # asked to let go, or not
+            mine = bound(self.bundle_id, values, writer=writer, offset=self.offset)
+            held = held or tx.execute(change_upload(frozenset(values), "writer", "offset"), mine).first()
         if held is None:
             raise self._lost(tx)
         rows = [
