@@ -33,7 +33,7 @@ from audit.entry import Action
 from functions.config import CONNECTION, Settings
 from functions.triggers import LOG, GetServices, enter_refusal, new_blueprint, note_lateness, retried
 from retention.custody.erasure.erasure_steps import erase_bundle
-from retention.custody.work_state import note_failure
+from retention.custody.failed_work import note_failure
 from retention.domain.bundle import BundleState
 from retention.domain.ids import Kind
 from retention.jobs.sweep import (

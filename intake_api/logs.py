@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, request, request_started
 
-from intake_api.http.wsgi_guard import Answer
+from intake_api.http.request_body import Answer
 from intake_api.processes import places_of
 from retention.telemetry.observer import NOTHING, Observer
 

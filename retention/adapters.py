@@ -146,7 +146,7 @@ class Adapters:
     def signing_keys(self) -> SigningKeys:
         if self.settings.azure.signing_vault_url is None:
             return SigningKeyFiles(self.settings.state)
-        from retention.keys.signing_vault import SigningSecrets
+        from retention.keys.signing_secrets import SigningSecrets
 
         return SigningSecrets(self.settings.azure.signing_vault_url, self._azure.credential)
 

@@ -28,12 +28,12 @@ from retention.clock import Clock
 from retention.config import PublicKeys, Settings, read_triggers
 from retention.custody.access.first_binding import is_marked, mark_bound
 from retention.custody.access.people import Directory
+from retention.custody.backlog import State
 from retention.custody.context import Custody
 from retention.custody.log_gate import LogGate
 from retention.custody.log_rules import tell_rules
 from retention.custody.timekeeping import ClockSkew, Timekeeper
 from retention.custody.uploads.lease import Uploads
-from retention.custody.work_state import State
 from retention.domain.row_tag import Binding
 from retention.envelope.data_keys import RotatingKeyWrapper
 from retention.envelope.format import KeyWrapperUnavailable, WrappedKeyBroken

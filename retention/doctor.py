@@ -18,9 +18,9 @@ from audit.tlog.checkpoint import NoteError, Signer, Verifier
 from retention.adapters import Adapters
 from retention.custody.access.altered_records import find_altered
 from retention.custody.access.first_binding import is_marked
+from retention.custody.backlog import measure
 from retention.custody.log_gate import LogGate, check_now, live_waiver
 from retention.custody.timekeeping import Sources, doubt, read_mark
-from retention.custody.work_state import measure
 from retention.domain.faults import Unavailable
 from retention.domain.ids import Kind, new_id
 from retention.domain.row_tag import Binding

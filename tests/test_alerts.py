@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from audit.entry import Action
 from retention.config_telemetry import TelemetrySettings
-from retention.custody.work_state import MOST
+from retention.custody.backlog import MOST
 from retention.telemetry.opentelemetry import STATE, Telemetry
 
 DOCS = Path(__file__).parent.parent / "docs"

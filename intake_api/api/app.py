@@ -14,7 +14,7 @@ from intake_api.api.context import AppContext
 from intake_api.api.routes import RESOURCES
 from intake_api.api.routes.witness import witness_blueprint
 from intake_api.http import cross_origin
-from intake_api.http.headers import MethodOverride
+from intake_api.http.method_override import MethodOverride
 from intake_api.identity import development_blueprint
 from intake_api.schemas.fields import ProblemDetails
 

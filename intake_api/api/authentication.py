@@ -19,10 +19,10 @@ from flask import Flask, current_app, g, request
 
 from audit.entry import Action, Outcome
 from intake_api.api.context import AppContext
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from intake_api.http.hosts import is_loopback_host, is_one_host
+from intake_api.http.request_body import Body, WholeBody
 from intake_api.http.seats import Holder, Kind, holder_of, seat_of
-from intake_api.http.wsgi_guard import Body, WholeBody
 from intake_api.identity import InvalidToken, NoRole
 from intake_api.tus import protocol
 from retention.custody.context import Custody, entry

@@ -25,8 +25,8 @@ from audit.tlog.tile_store import TilesUnavailableError
 from intake_api.api import looks
 from intake_api.api.authentication import the_door
 from intake_api.api.problem_codes import PROBLEMS
+from intake_api.http.call_refused import CallRefused
 from intake_api.http.draining import drain
-from intake_api.http.headers import CallRefused
 from intake_api.http.seats import Busy, holder_of
 from intake_api.identity import InvalidToken, KeysUnavailable, TokenRefusal
 from intake_api.logs import log_unexpected

@@ -21,10 +21,10 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from intake_api.logs import log_unexpected
 from retention.assembly import Services
+from retention.custody.backlog import oldest_unsequenced
 from retention.custody.log_gate import check_now
 from retention.custody.reading.opening_entry import EntryNotKept
 from retention.custody.timekeeping import doubt, read_mark
-from retention.custody.work_state import oldest_unsequenced
 from retention.doctor import MOST_UNSEQUENCED
 from retention.domain.faults import Unavailable
 from retention.envelope.format import KeyWrapperUnavailable

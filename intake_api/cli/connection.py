@@ -18,9 +18,9 @@ from audit.tlog.checkpoint import NoteError, Verifier
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
 from intake_api.cli.options import FILE, PATH, shared
-from intake_api.cli.printing import say
+from intake_api.cli.print_tables import say
 from intake_api.cli.tokens import FetchedToken, GivenToken, Rehearsed, TokenSource, token_of_command
-from intake_api.state_folder import kept_address, listen_is_set_from_environment, state_from_environment
+from intake_api.state_location import kept_address, listen_is_set_from_environment, state_from_environment
 
 DEFAULT_SERVER = "https://127.0.0.1:8443"
 TOKEN_PATH = "/development/token"  # noqa: S105 - an address

@@ -75,9 +75,11 @@ _SECTIONS = {
         Entry(
             "intake_api.cli.commands.access", "claim", "Claim a proactive bundle for a case assigned to you."
         ),
-        Entry("intake_api.cli.commands.moves", "move", "Move a BUNDLE that was sent for the wrong case."),
         Entry(
-            "intake_api.cli.commands.moves",
+            "intake_api.cli.commands.misdirected", "move", "Move a BUNDLE that was sent for the wrong case."
+        ),
+        Entry(
+            "intake_api.cli.commands.misdirected",
             "report",
             "Report sensitive data that was received inadvertently: it is erased at once.",
         ),

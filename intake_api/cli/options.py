@@ -20,7 +20,7 @@ import click
 from click.decorators import FC
 
 from intake_api.cli.cli_errors import INTERRUPTED, CliError
-from intake_api.cli.transfer.pace import parse_rate
+from intake_api.cli.transfer.rate import parse_rate
 
 _RELATIVE = re.compile(r"([+-])(\d{1,6})([smhdw])", re.ASCII)
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from intake_api.cli.printing import size_of
+from intake_api.cli.print_tables import size_of
 
 
 class RateColumn(ProgressColumn):

@@ -14,8 +14,8 @@ Rules:
 - Every byte that arrived counts (P1): when the body stalls, or its writer has to let go, the waiting read is ended, and
   its bytes are fed first.
 - AHEAD pieces wait while the next is read: more would cost memory, and gain nothing measurable. A reader whose request
-  is over ends with its current read, which `intake_api.http.idle` ensures; a request waits for its reader
-  (`intake_api.http.wsgi_guard`), so there are never more readers than requests.
+  is over ends with its current read, which `intake_api.http.idle_connections` ensures; a request waits for its reader
+  (`intake_api.http.request_body`), so there are never more readers than requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from itertools import cycle
 from queue import Empty, SimpleQueue
 from typing import Protocol, runtime_checkable
 
-from intake_api.http.idle import LEAST_RATE
+from intake_api.http.idle_connections import LEAST_RATE
 from intake_api.processes import log_end
 from retention.custody.uploads.upload_session import PART_SEGMENTS
 from retention.domain.faults import TakenOver
@@ -137,7 +137,7 @@ class _Line:
         while self._ends is None and (left := give_up - time.monotonic()) > 0:
             piece = self.pieces.take(min(left, LOOK_SECONDS))
             if piece is not None:
-                # `intake_api.http.idle` can be first to end a connection on which nothing moves
+                # `intake_api.http.idle_connections` can be first to end a connection on which nothing moves
                 self.stalled = not piece and time.monotonic() - begun > self._stall_seconds / 2
                 return piece
             self.feed(b"")  # raises if the session was stopped, taken over or erased meanwhile

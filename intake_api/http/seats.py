@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from intake_api.http.wsgi_guard import Answer
+from intake_api.http.request_body import Answer
 from retention.domain.actor import Actor
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ claims.py              Claims of a token with a valid signature -> Caller. Pure;
 config.py              The settings of the deployment's issuer. Values only: their source is the caller's business.
 development.py         The development issuer: tokens for anybody, on this machine only. NOT FOR PRODUCTION.
 development_routes.py  The routes of the development issuer. NOT FOR PRODUCTION, and every response says so.
-discovery.py           An issuer's keys, found by OpenID Connect Discovery, kept, and renewed when needed.
+issuer_keys.py         An issuer's keys, found by OpenID Connect Discovery, kept, and renewed when needed.
 jwks.py                Published keys: a JSON Web Key Set (RFC 7517), fetched -> keys for verifying signatures.
 tokens.py              Bearer token -> Caller. The only place where a token becomes a caller.
 """
@@ -22,7 +22,7 @@ from intake_api.identity.caller import (
 from intake_api.identity.config import ALGORITHMS, IssuerSettings
 from intake_api.identity.development import DevelopmentIssuer, IssuerKeyRefused
 from intake_api.identity.development_routes import development_blueprint
-from intake_api.identity.discovery import DiscoveredKeys, RefreshPolicy
+from intake_api.identity.issuer_keys import DiscoveredKeys, RefreshPolicy
 from intake_api.identity.jwks import HttpsDocuments, KeySource, StaticKeys, VerificationKey
 from intake_api.identity.tokens import TokenVerifier
 

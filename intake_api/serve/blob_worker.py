@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from intake_api.blob.app import BlobEndpoint, turned_away
 from intake_api.config import ServerSettings
-from intake_api.http.idle import Connections
+from intake_api.http.idle_connections import Connections
+from intake_api.http.request_body import LastReadFirst
 from intake_api.http.seats import Seated, Seats
-from intake_api.http.wsgi_guard import LastReadFirst
 from intake_api.logs import RequestLog
 from intake_api.processes import end_with_parent, in_background, leave_terminal_group
 from intake_api.serve.metrics import observer_of

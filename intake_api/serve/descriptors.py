@@ -6,7 +6,7 @@ recovers from a failed accept. So connections are bounded below the limit, and t
 The arithmetic, per process: its connections, FOR_A_THREAD for each thread (a part's file, a connection to a store, a
 copy of a socket), two for each connection to the database, and APART (the log, the listening socket, what Python and
 the server hold). On top of it, where allowed, HANDSHAKES: the server counts a connection only once its TLS handshake is
-done, and those before are closed a moment later (idle.py).
+done, and those before are closed a moment later (idle_connections.py).
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ from granian.server.mp import MPServer, WorkerProcess
 from intake_api.config import ServerSettings
 from intake_api.logs import LOGGING
 from intake_api.processes import in_background
-from intake_api.serve.tls import TlsFiles
+from intake_api.serve.certificates import TlsFiles
 from intake_api.serve.worker import REPLACED
 from intake_api.serve.worker_health import WorkerHealth, responds
 

@@ -24,9 +24,9 @@ from intake_api.api.app import create_app
 from intake_api.api.context import open_door
 from intake_api.api.problems import turned_away
 from intake_api.config import ServerSettings
-from intake_api.http.idle import Connections
+from intake_api.http.idle_connections import Connections
+from intake_api.http.request_body import LastReadFirst
 from intake_api.http.seats import READINESS, Seated, Seats
-from intake_api.http.wsgi_guard import LastReadFirst
 from intake_api.logs import RequestLog, log_unexpected, note_routes
 from intake_api.processes import end_with_parent, in_background, leave_terminal_group
 from intake_api.serve.metrics import observer_of

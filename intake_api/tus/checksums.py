@@ -14,7 +14,7 @@ from typing import Protocol
 
 import google_crc32c
 
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from intake_api.http.pump import Sink
 from intake_api.tus.protocol import Headers
 

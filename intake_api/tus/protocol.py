@@ -28,7 +28,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from werkzeug.datastructures import Headers as WerkzeugHeaders
 
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from retention.domain.faults import Invalid, TooLarge
 
 Headers = Mapping[str, str] | WerkzeugHeaders

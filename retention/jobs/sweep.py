@@ -33,10 +33,10 @@ from retention.custody import resending
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasure import erasure_steps
 from retention.custody.erasure.erasure_steps import BUNDLE, erase_bundle, start
+from retention.custody.failed_work import has_come, note_failure
 from retention.custody.log_gate import SHUT
 from retention.custody.uploads.completion import finish_upload, give_up_upload, verify_bundle
 from retention.custody.uploads.read_back_claim import ClaimLost, claim, is_free
-from retention.custody.work_state import has_come, note_failure
 from retention.domain.actor import CLOCK
 from retention.domain.bundle import BundleState
 from retention.domain.deadline import Erase, Reason, decide

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from intake_api.serve.tls import TlsFiles, local_certificate
+from intake_api.serve.certificates import TlsFiles, local_certificate
 from tests.servers.installing import npm_packages
 
 HERE = Path(__file__).resolve().parent

@@ -14,8 +14,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from flask import Flask, request
 
 from intake_api.config import ServerSettings, from_environment
-from intake_api.serve.supervisor import Server, serve
-from intake_api.serve.tls import TlsFiles
+from intake_api.serve.certificates import TlsFiles
+from intake_api.serve.parent import Server, serve
 from intake_api.serve.worker import load
 from retention.assembly import initialise
 

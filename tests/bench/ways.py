@@ -22,7 +22,7 @@ from intake_api.cli.commands.send import declared
 from intake_api.cli.tokens import GivenToken
 from intake_api.cli.transfer import through_link, with_token
 from intake_api.cli.transfer.blob import Link
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.rate import Pace
 from intake_api.cli.transfer.remembered import Remembered
 from intake_api.cli.transfer.source import SendJob, UploadSource
 from tests.bench.line import OLGA, issue

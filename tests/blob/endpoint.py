@@ -11,7 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 from retention.clock import SystemClock
 from tests.service import CASE, ENGINEER, OPERATOR, STAMP, Persona, Service
 
@@ -19,9 +19,9 @@ START = """
 import sys
 from pathlib import Path
 from intake_api.http.seats import SeatPlan
-from intake_api.serve.supervisor import serve_blobs
+from intake_api.serve.parent import serve_blobs
 from intake_api.config import ServerSettings
-from intake_api.serve.tls import TlsFiles
+from intake_api.serve.certificates import TlsFiles
 from retention.config import Settings
 state, certificate, key, port, stall = sys.argv[1:]
 custody = Settings(state=Path(state), development=True)

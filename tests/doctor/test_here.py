@@ -14,10 +14,10 @@ import pytest
 from audit.cosigning.cosignature import Cosigner
 from audit.entry import Action
 from functions.config import DEFAULTS
-from intake_api.cli.doctor.checks import FUNCTION_APP
 from intake_api.cli.doctor.running import Check, run_checks
+from intake_api.cli.doctor.server_checks import FUNCTION_APP
 from intake_api.cli.main import run
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 from retention.assembly import assemble
 from retention.clock import DevelopmentClock
 from retention.config import from_environment

@@ -20,7 +20,7 @@ from audit.mirror.copying import Mirror
 from audit.mirror.store_local import LocalMirrorStore
 from audit.tlog.tile_store import CHECKPOINT_PATH
 from intake_api.cli.cli_errors import CliError
-from intake_api.cli.doctor.checks import disk
+from intake_api.cli.doctor.server_checks import disk
 from retention.config import Settings
 from retention.jobs.sweep import erase_due
 from retention.objects.store_errors import StoreFull

@@ -9,7 +9,7 @@ import pytest
 from retention.envelope.data_keys import KeyWrapper
 from retention.keys.key_vault import KeyVaultWrapper
 from retention.keys.signing import SigningKeys
-from retention.keys.signing_vault import SigningSecrets
+from retention.keys.signing_secrets import SigningSecrets
 from tests.contracts.key_wrapper_contract import KeyWrapperContract
 from tests.contracts.signing_keys_contract import SigningKeysContract
 from tests.keyvault.conftest import MakeVault

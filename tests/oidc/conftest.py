@@ -16,7 +16,7 @@ from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
 import pytest
 import requests
 
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 from tests.servers.installing import npm_packages
 
 HERE = Path(__file__).parent

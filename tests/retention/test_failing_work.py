@@ -15,7 +15,7 @@ from sqlalchemy import func, insert, select, update
 from functions.timers import MOST
 from intake_api.serve.clock_process import ERASURES
 from retention.custody.erasure import erasure_steps
-from retention.custody.work_state import FIRST, LONGEST, back_off
+from retention.custody.failed_work import FIRST, LONGEST, back_off
 from retention.domain.bundle import BundleState
 from retention.jobs.sweep import (
     SweepReport,

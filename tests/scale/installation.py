@@ -26,7 +26,7 @@ from pathlib import Path
 from azure.storage.blob import ContainerClient
 
 from intake_api.identity import DevelopmentIssuer
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 from retention.assembly import Services, assemble, initialise
 from retention.clock import DevelopmentClock, SystemClock
 from retention.config import Settings, from_environment

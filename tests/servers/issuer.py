@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from intake_api.identity import DevelopmentIssuer
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 from retention.clock import SystemClock
 from tests.service import Persona
 

@@ -1,22 +1,25 @@
 """The resources, one thin module each: read the request, call custody's verb, write the response.
 
-audit.py         The audit log: entries for those allowed to see them, checkpoints and proofs for anybody.
-blueprint.py     flask-smorest's blueprint, typed, with a stricter reader: unknown fields are errors.
-bodies.py        A bundle's bytes, from a request's body into custody: whatever happens to the line, what came is kept.
-bundles.py       Bundles: sent in one piece, listed, shown, claimed, moved.
-cases.py         Cases: opened, closed, reopened and staffed by the case system.
-consents.py      Consents: the customer lets one partner see one case (P6).
-content.py       A bundle's content, whole or by ranges (RFC 9110 section 14).
-erasures.py      Erasures: requested by case or bundle, found again by their confirmation number.
-files.py         The files inside a bundle: listed, and read one at a time, with its content's decision and audit.
-grants.py        Grants: access that engineers give themselves, for one case, with a reason and an end.
-preflight.py     Preflight: would this collection be accepted? Asked before bytes move; it changes nothing.
-service.py       The service itself: whether it is up, whether it is ready, and what its problems mean.
-stamps.py        Stamps, and the consent to proactive collection from them.
-tenants.py       Tenants: registered by the administrator.
-upload_links.py  Upload links: for clients that know the Blob service and nothing else.
-uploads.py       Resumable uploads: tus 1.0.0. The rules of the protocol are in `intake_api.tus.protocol`.
-witness.py       The C2SP witness protocol for others' logs: `add-checkpoint`, and the last cosigned checkpoints.
+audit.py             The audit log: entries for those allowed to see them, checkpoints and proofs for anybody.
+blueprint.py         flask-smorest's blueprint, typed, with a stricter reader: unknown fields are errors.
+bundles.py           Bundles: sent in one piece, listed, shown, claimed, moved.
+cases.py             Cases: opened, closed, reopened and staffed by the case system.
+consents.py          Consents: the customer lets one partner see one case (P6).
+content.py           A bundle's content, whole or by ranges (RFC 9110 section 14).
+erasures.py          Erasures: requested by case or bundle, found again by their confirmation number.
+files.py             The files inside a bundle: listed, and read one at a time, with its content's decision and
+                     audit.
+grants.py            Grants: access that engineers give themselves, for one case, with a reason and an end.
+service.py           The service itself: whether it is up, whether it is ready, and what its problems mean.
+stamps.py            Stamps, and the consent to proactive collection from them.
+tenants.py           Tenants: registered by the administrator.
+upload_bytes.py      A bundle's bytes, from a request's body into custody: whatever happens to the line, what came
+                     is kept.
+upload_links.py      Upload links: for clients that know the Blob service and nothing else.
+upload_preflight.py  Preflight: would this collection be accepted? Asked before bytes move; it changes nothing.
+uploads.py           Resumable uploads: tus 1.0.0. The rules of the protocol are in `intake_api.tus.protocol`.
+witness.py           The C2SP witness protocol for others' logs: `add-checkpoint`, and the last cosigned
+                     checkpoints.
 """
 
 from intake_api.api.routes import (
@@ -28,11 +31,11 @@ from intake_api.api.routes import (
     erasures,
     files,
     grants,
-    preflight,
     service,
     stamps,
     tenants,
     upload_links,
+    upload_preflight,
     uploads,
 )
 
@@ -40,7 +43,7 @@ RESOURCES = (
     tenants.routes,
     stamps.routes,
     cases.routes,
-    preflight.routes,
+    upload_preflight.routes,
     uploads.routes,
     upload_links.routes,
     bundles.routes,

@@ -18,7 +18,7 @@ from webargs import core
 from webargs.flaskparser import FlaskParser
 
 from intake_api.api.authentication import PUBLIC
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from retention.domain.faults import Invalid
 
 F = TypeVar("F", bound=Callable[..., Any])

@@ -8,9 +8,9 @@ from flask import request
 
 from intake_api.api.authentication import caller, custody, located
 from intake_api.api.looks import looked_at
-from intake_api.api.routes import bodies
+from intake_api.api.routes import upload_bytes
 from intake_api.api.routes.blueprint import Blueprint
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from intake_api.schemas.bundles import Bundle, BundlePage, BundleQuery, Claim, DeclaredCollection, Move
 from intake_api.schemas.receipts import IntakeReceipt
 from intake_api.tus import protocol
@@ -36,12 +36,12 @@ def put(declared: dict[str, Any], bundle: str) -> Any:
     size, most = protocol.body_length(request.headers), custody().limits.max_bundle_size
     if size > most:
         raise TooLarge(f"the bundle has {size} bytes, the limit is {most}", limit=most)
-    collection = bodies.collection_of(declared, bundle, size)
+    collection = upload_bytes.collection_of(declared, bundle, size)
     upload = declaration.create_upload(
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
     )
     if size:
-        bodies.take(upload.id, 0, size, located(f"/uploads/{upload.id}"))
+        upload_bytes.take(upload.id, 0, size, located(f"/uploads/{upload.id}"))
     stored = declaration.get_bundle(custody(), caller(), upload.id)
     return stored, 201, {"Location": located(f"/bundles/{upload.id}")}
 

@@ -24,7 +24,8 @@ from intake_api.api.authentication import caller, custody
 from intake_api.api.looks import looked_at
 from intake_api.api.routes.blueprint import Blueprint
 from intake_api.http import ranges
-from intake_api.http.headers import CallRefused, attachment
+from intake_api.http.call_refused import CallRefused
+from intake_api.http.content_disposition import attachment
 from intake_api.logs import log_unexpected
 from retention.custody.context import about_bundle
 from retention.custody.reading import bundle_reads

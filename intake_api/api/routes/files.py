@@ -13,7 +13,7 @@ from audit.entry import Action
 from intake_api.api.authentication import caller, custody
 from intake_api.api.routes.blueprint import Blueprint
 from intake_api.api.routes.content import BYTES, send
-from intake_api.http.headers import attachment
+from intake_api.http.content_disposition import attachment
 from intake_api.schemas.bundles import File, FilePage, FileQuery
 from retention.archive import ArchivedFile, list_files, open_file
 from retention.custody.reading import bundle_reads

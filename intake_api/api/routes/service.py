@@ -10,7 +10,7 @@ from intake_api.api.authentication import the_door
 from intake_api.api.problem_codes import PROBLEMS
 from intake_api.api.readiness import APART, CHECKS, LATE, OK
 from intake_api.api.routes.blueprint import Blueprint
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from intake_api.schemas.service import Health, Readiness
 
 routes = Blueprint("service", __name__, description="Health, and what the problems mean")

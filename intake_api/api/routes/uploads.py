@@ -14,7 +14,7 @@ from sqlalchemy import Row
 from audit.times import rfc3339
 from intake_api.api.authentication import caller, custody, located, the_door
 from intake_api.api.looks import looked_at
-from intake_api.api.routes import bodies
+from intake_api.api.routes import upload_bytes
 from intake_api.api.routes.blueprint import Blueprint, invalid
 from intake_api.schemas.bundles import DeclaredPartial, DeclaredUpload
 from intake_api.tus import protocol
@@ -118,13 +118,13 @@ def create() -> Response:
     if length == 0:
         return _empty({"Location": location, "Upload-Offset": "0", **_upload_expires(upload)}, 201)
     return _empty(
-        {"Location": location, **_progress_headers(bodies.take(upload.id, 0, length, location))}, 201
+        {"Location": location, **_progress_headers(upload_bytes.take(upload.id, 0, length, location))}, 201
     )
 
 
 def _create_bundle(size: int | None) -> Row[Any]:
     declared = _read_metadata(_DECLARED)
-    collection = bodies.collection_of(declared, declared["filename"], size or 0)
+    collection = upload_bytes.collection_of(declared, declared["filename"], size or 0)
     return declaration.create_upload(
         custody(),
         caller(),
@@ -147,7 +147,7 @@ def _create_final(partials: Sequence[str]) -> Response:
         custody(),
         the_door().services.uploads,
         caller(),
-        bodies.collection_of(declared, declared["filename"], 0),
+        upload_bytes.collection_of(declared, declared["filename"], 0),
         partials,
         case_number=declared["case"],
         stamp_id=declared["stamp"],
@@ -198,7 +198,9 @@ def go_on(bundle: str) -> Response:
     most = custody().limits.max_bundle_size
     told = protocol.read_told(request.headers, most)
     length = protocol.check_body(request.headers, most)
-    return _empty(_progress_headers(bodies.take(bundle, at, length, located(f"/uploads/{bundle}"), told)))
+    return _empty(
+        _progress_headers(upload_bytes.take(bundle, at, length, located(f"/uploads/{bundle}"), told))
+    )
 
 
 @routes.on("DELETE", "/uploads/<bundle>", parameters=[_TUS])
@@ -223,7 +225,7 @@ def _metadata_header() -> str | None:
     return request.headers.get("Upload-Metadata")
 
 
-def _progress_headers(reached: bodies.Reached) -> dict[str, str]:
+def _progress_headers(reached: upload_bytes.Reached) -> dict[str, str]:
     return {"Upload-Offset": str(reached.offset), **_expires(reached.kept_until)}
 
 

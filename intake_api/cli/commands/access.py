@@ -14,8 +14,8 @@ from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client, segment
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.options import MOMENT, PATH, Command, with_json, with_limit
-from intake_api.cli.output import Output
-from intake_api.cli.printing import Column, say, show_item, show_items, size, when
+from intake_api.cli.output_file import Output
+from intake_api.cli.print_tables import Column, say, show_item, show_items, size, when
 from intake_api.cli.transfer.receipts import wait_for_erasure, write_receipt
 from retention.domain.bundle import STATUSES, CollectionType
 from retention.domain.grants import LONGEST, SHORTEST

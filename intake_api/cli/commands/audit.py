@@ -15,13 +15,13 @@ from audit.log.export import EXPORTS
 from audit.times import rfc3339
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client, segment
-from intake_api.cli.commands.audit_replay import overdue, unaccounted
+from intake_api.cli.commands.audit_findings import overdue, unaccounted
 from intake_api.cli.commands.audit_verify import verify
 from intake_api.cli.commands.fetch import copy_body
 from intake_api.cli.connection import connected, parse_keys
 from intake_api.cli.options import MOMENT, Command, Group, with_json, with_limit, with_limit_of
-from intake_api.cli.output import STDOUT, Output, with_output
-from intake_api.cli.printing import Column, Item, moment, say, show_item, show_items, show_json, when
+from intake_api.cli.output_file import STDOUT, Output, with_output
+from intake_api.cli.print_tables import Column, Item, moment, say, show_item, show_items, show_json, when
 from retention.domain.ids import Kind
 
 _FIELDS: tuple[Column, ...] = (

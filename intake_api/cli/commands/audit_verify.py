@@ -34,8 +34,8 @@ from intake_api.cli.client import Client
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.local_log import local_settings, open_local_log, with_database
 from intake_api.cli.options import PATH, Command, with_json
-from intake_api.cli.output import Output
-from intake_api.cli.printing import say, show_json
+from intake_api.cli.output_file import Output
+from intake_api.cli.print_tables import say, show_json
 from retention.adapters import Adapters
 from retention.config import MirrorSettings, Settings, from_environment
 

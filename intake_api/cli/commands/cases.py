@@ -11,7 +11,7 @@ from audit.times import rfc3339
 from intake_api.cli.client import Client, segment
 from intake_api.cli.connection import connected
 from intake_api.cli.options import MOMENT, Group, with_json, with_limit
-from intake_api.cli.printing import Column, Item, moment, say, show_item, show_items, show_json, when
+from intake_api.cli.print_tables import Column, Item, moment, say, show_item, show_items, show_json, when
 
 CASE: tuple[Column, ...] = (
     ("Case", "number"),

@@ -25,8 +25,8 @@ from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import PAGE, TRIES, Client, Items, pause_before, segment
 from intake_api.cli.connection import connected
 from intake_api.cli.options import Command, ResumableCommand, with_json, with_limit_of
-from intake_api.cli.output import STDOUT, Named, Output, Target, with_output
-from intake_api.cli.printing import Column, moment, say, show_items, show_json, size
+from intake_api.cli.output_file import STDOUT, Named, Output, Target, with_output
+from intake_api.cli.print_tables import Column, moment, say, show_items, show_json, size
 from intake_api.cli.progress import transfer
 from intake_api.cli.transfer.tus import Progress
 

@@ -14,7 +14,7 @@ from intake_api.cli.cli_errors import CliError, ServiceProblem
 from intake_api.cli.client import Client, segment
 from intake_api.cli.connection import connected
 from intake_api.cli.options import MOMENT, Group, with_json, with_limit
-from intake_api.cli.printing import Column, say, show_item, show_items, show_json, when
+from intake_api.cli.print_tables import Column, say, show_item, show_items, show_json, when
 from intake_api.cli.transfer.blob import UNSEEN, VERSION, Link, read_problem
 from retention.domain.upload_link import DEFAULT_PERMISSIONS, LONGEST
 

@@ -18,7 +18,7 @@ from audit.times import rfc3339
 from intake_api import config as server_settings
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.options import Command, Group, with_json, with_state
-from intake_api.cli.printing import Column, say, show_item, show_json
+from intake_api.cli.print_tables import Column, say, show_item, show_json
 from retention import config as custody_settings
 from retention.assembly import Services, assemble, bring_up_to_date, initialise, is_initialised, public_keys
 from retention.config import Settings, from_environment
@@ -120,7 +120,7 @@ def serve(state: Path, listen: str | None, development: bool) -> None:
 
     Ctrl-C stops it; uploads keep what arrived. The rest is set by the variables below, and those of docs/azure.md.
     """
-    from intake_api.serve.supervisor import serve as serve_until_stopped  # only here: it takes long to import
+    from intake_api.serve.parent import serve as serve_until_stopped  # only here: it takes long to import
 
     more = {"CASEVAULT_LISTEN": listen} if listen else {}
     settings = server_settings.from_environment(environment(state, development, **more))

@@ -10,8 +10,8 @@ from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
 from intake_api.cli.connection import connected, keys_option, pinned_keys, read_keys
 from intake_api.cli.options import FILE, Group, with_json
-from intake_api.cli.output import STDOUT, Output, with_output
-from intake_api.cli.printing import Column, moment, say, show_item, show_json, size
+from intake_api.cli.output_file import STDOUT, Output, with_output
+from intake_api.cli.print_tables import Column, moment, say, show_item, show_json, size
 from intake_api.cli.transfer.receipts import checked, read_receipt, receipt_path, write_receipt
 from intake_api.cli.transfer.source import digest
 from retention.domain.receipt import INTAKE, Checked

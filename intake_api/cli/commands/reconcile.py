@@ -20,7 +20,7 @@ from audit.times import rfc3339
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.commands.machine import administrator, local_services, with_development
 from intake_api.cli.options import Command, with_json, with_state
-from intake_api.cli.printing import Column, Item, say, show_item
+from intake_api.cli.print_tables import Column, Item, say, show_item
 from retention.assembly import Services
 from retention.custody.access.first_binding import end_unproven
 from retention.jobs.reconcile import LONGEST_WAIVER, Reconciliation, erase_unrecorded, waive_witness

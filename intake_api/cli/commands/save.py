@@ -10,10 +10,10 @@ import click
 
 from intake_api.cli.commands.send import check_declared, collection_options, declared
 from intake_api.cli.options import Command, with_json
-from intake_api.cli.output import with_output
-from intake_api.cli.printing import Column, show_item, size
+from intake_api.cli.output_file import with_output
+from intake_api.cli.print_tables import Column, show_item, size
 from intake_api.cli.progress import transfer
-from intake_api.cli.transfer.saved_bundle import save as save_parcel
+from intake_api.cli.transfer.offline_bundle import save as save_parcel
 from intake_api.cli.transfer.source import open_source
 
 _SHOWN: tuple[Column, ...] = (

@@ -21,14 +21,14 @@ from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
 from intake_api.cli.connection import DEFAULT_SERVER, connected, keys_option, pinned_keys
 from intake_api.cli.options import MOMENT, PATH, RATE, ResumableCommand, with_json
-from intake_api.cli.output import Output
-from intake_api.cli.printing import Column, say, show_item, size_of
+from intake_api.cli.output_file import Output
+from intake_api.cli.print_tables import Column, say, show_item, size_of
 from intake_api.cli.transfer import piped, through_link, with_token
 from intake_api.cli.transfer.blob import Blob, Link
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.offline_bundle import Saved, find_saved, proven
+from intake_api.cli.transfer.rate import Pace
 from intake_api.cli.transfer.receipts import hold_to, wait_for_intake, words, write_receipt
 from intake_api.cli.transfer.remembered import Remembered
-from intake_api.cli.transfer.saved_bundle import Saved, find_saved, proven
 from intake_api.cli.transfer.source import SendJob, digest, open_source
 from retention.domain.bundle import Collection, CollectionType, Triggers, check_collection
 

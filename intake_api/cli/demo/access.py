@@ -12,7 +12,7 @@ from intake_api.cli import public_log
 from intake_api.cli.commands.fetch import content_path
 from intake_api.cli.demo.collecting import PROBE_FILE
 from intake_api.cli.demo.narrator import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, REASON, Life, refusal
-from intake_api.cli.printing import moment
+from intake_api.cli.print_tables import moment
 
 
 def refuse_stranger(life: Life) -> None:

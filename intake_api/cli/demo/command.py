@@ -23,7 +23,7 @@ from intake_api.cli.demo.intake import meet, receive, register, upload
 from intake_api.cli.demo.narrator import CASE, Life, Narrator
 from intake_api.cli.demo.rehearsal import Stage, staged
 from intake_api.cli.options import PATH, Command, with_json
-from intake_api.cli.printing import show_json, size_of
+from intake_api.cli.print_tables import show_json, size_of
 from intake_api.cli.transfer.source import digest
 from retention.config import DISK_RESERVE
 

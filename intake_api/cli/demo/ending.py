@@ -14,7 +14,7 @@ from audit.tlog.unaccounted import READS, Kind, unaccounted
 from intake_api.cli import public_log
 from intake_api.cli.commands.fetch import content_path
 from intake_api.cli.demo.narrator import AUDITOR, CASE, CASE_SYSTEM, ENGINEER, OPERATOR, Life, refusal, search
-from intake_api.cli.printing import moment
+from intake_api.cli.print_tables import moment
 from intake_api.cli.transfer.receipts import wait_for_erasure
 from retention.assembly import assemble
 from retention.domain.deadline import RETENTION

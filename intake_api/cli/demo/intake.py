@@ -21,10 +21,10 @@ from intake_api.cli.demo.narrator import (
     refusal,
     search,
 )
-from intake_api.cli.printing import size_of
+from intake_api.cli.print_tables import size_of
 from intake_api.cli.progress import transfer
 from intake_api.cli.transfer import tus
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.rate import Pace
 from intake_api.cli.transfer.receipts import hold_to, wait_for_intake
 from retention.custody.uploads.upload_session import PART_SIZE
 

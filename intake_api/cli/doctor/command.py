@@ -22,11 +22,11 @@ from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
 from intake_api.cli.commands.machine import environment, with_development
 from intake_api.cli.connection import connected
-from intake_api.cli.doctor.checks import checks_of_server, disk, read_all, state_folder, unknown
-from intake_api.cli.doctor.line import takes_no_body_first
+from intake_api.cli.doctor.proxy_buffering import takes_no_body_first
 from intake_api.cli.doctor.running import Check, run_checks
+from intake_api.cli.doctor.server_checks import checks_of_server, disk, read_all, state_folder, unknown
 from intake_api.cli.options import Command, with_json, with_state
-from intake_api.cli.printing import show_json
+from intake_api.cli.print_tables import show_json
 from retention import config as custody_settings
 from retention.adapters import Adapters
 from retention.config import Settings, read_triggers

@@ -23,7 +23,7 @@ from intake_api.cli.client import Client
 from intake_api.cli.progress import transfer
 from intake_api.cli.transfer import tus
 from intake_api.cli.transfer.blob import Blob, Cut, Link, read_problem
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.rate import Pace
 
 PIECE = 8 << 20
 """Bytes held in memory, and lost at least by a break of the line."""

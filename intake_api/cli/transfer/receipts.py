@@ -11,7 +11,7 @@ from typing import Any
 from audit.tlog.checkpoint import Verifier
 from intake_api.cli.cli_errors import CliError, ServiceProblem
 from intake_api.cli.client import Client, segment
-from intake_api.cli.output import Output
+from intake_api.cli.output_file import Output
 from retention.domain.receipt import ERASURE, INTAKE, Checked, ReceiptBroken, check
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0

@@ -21,9 +21,9 @@ from pathlib import Path
 
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.client import Client
-from intake_api.cli.printing import say, size_of
+from intake_api.cli.print_tables import say, size_of
 from intake_api.cli.progress import transfer
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.rate import Pace
 from intake_api.cli.transfer.remembered import Remembered, file_identity
 
 

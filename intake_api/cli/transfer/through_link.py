@@ -26,10 +26,10 @@ from typing import Any
 from intake_api.blob.crc64 import crc64_of
 from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import pause_before
-from intake_api.cli.printing import say
+from intake_api.cli.print_tables import say
 from intake_api.cli.progress import transfer
 from intake_api.cli.transfer.blob import UNSEEN, Blob, Cut, Link, Stretch, fitting, read_problem
-from intake_api.cli.transfer.pace import Pace, run
+from intake_api.cli.transfer.rate import Pace, run
 from intake_api.cli.transfer.receipts import Keys, checked, wait_until, words
 from intake_api.cli.transfer.remembered import Begun, Way
 from intake_api.cli.transfer.source import SendJob, share

@@ -23,7 +23,7 @@ import requests
 
 from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import Client, pause_before
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.rate import Pace
 from intake_api.tus.protocol import BODY_TYPE, parse_metadata
 
 _EVERY_SECONDS, _AFTER_SECONDS = 6.0, 1.0

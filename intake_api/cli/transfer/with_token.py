@@ -23,11 +23,11 @@ from pathlib import Path
 
 from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import Client
-from intake_api.cli.printing import say
+from intake_api.cli.print_tables import say
 from intake_api.cli.progress import transfer
 from intake_api.cli.transfer import tus
 from intake_api.cli.transfer.blob import Stretch
-from intake_api.cli.transfer.pace import Pace, run
+from intake_api.cli.transfer.rate import Pace, run
 from intake_api.cli.transfer.remembered import Begun, Remembered, Way
 from intake_api.cli.transfer.source import SendJob, share
 

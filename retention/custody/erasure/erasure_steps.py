@@ -50,7 +50,7 @@ from retention.custody.context import (
     unseen,
 )
 from retention.custody.erasure.proof import bundle_entry, prove, record_erased, with_case
-from retention.custody.work_state import UNTRIED, try_at_once
+from retention.custody.failed_work import UNTRIED, try_at_once
 from retention.domain.actor import CLOCK, Actor, Role
 from retention.domain.bundle import LIVE, BundleState
 from retention.domain.deadline import Reason

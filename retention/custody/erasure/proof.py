@@ -21,7 +21,7 @@ from audit.log.tables import audit_entries
 from audit.times import rfc3339
 from retention.custody import receipts
 from retention.custody.context import about, about_bundle, entry
-from retention.custody.work_state import UNTRIED, failed_before
+from retention.custody.failed_work import UNTRIED, failed_before
 from retention.domain.actor import CLOCK, Actor
 from retention.domain.bundle import BundleState
 from retention.domain.receipt import ERASURE, body_hash

@@ -33,8 +33,8 @@ from retention.custody import receipts
 from retention.custody.access.bound_access import Altered, check_row
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasure.erasure_steps import BUNDLE, start
+from retention.custody.failed_work import UNTRIED, failed_before
 from retention.custody.uploads.manifests import complete_objects, is_kept
-from retention.custody.work_state import UNTRIED, failed_before
 from retention.domain import row_tag
 from retention.domain.actor import CLOCK, Actor
 from retention.domain.bundle import BundleState

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from retention.envelope.data_keys import WrappedKey
 from retention.objects import object_names
-from retention.objects.local.file_io import (
+from retention.objects.local.folders import (
     check_private,
     make_private,
     named_errors,

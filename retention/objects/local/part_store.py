@@ -27,7 +27,7 @@ from typing import Self
 from retention.domain.ids import Kind
 from retention.objects import object_names
 from retention.objects.local.aligned_file import CHUNK, AlignedFile
-from retention.objects.local.file_io import (
+from retention.objects.local.folders import (
     check_private,
     make_private,
     named_errors,

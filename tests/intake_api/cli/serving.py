@@ -12,7 +12,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 
 
 @dataclass

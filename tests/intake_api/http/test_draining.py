@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from intake_api.http import draining
+from intake_api.http.request_body import Body
 from intake_api.http.seats import SEAT, Holder, Kind, Seat, SeatPlan, Seats
-from intake_api.http.wsgi_guard import Body
 from tests.intake_api.blob.calling import sender
 from tests.service import STAMP, Service
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from intake_api.http.idle import LEAST_RATE
+from intake_api.http.idle_connections import LEAST_RATE
 from intake_api.http.pump import AHEAD, SMALL_READ, PumpResult, least_ask, piece_sizes, pump
 from retention.domain.faults import TakenOver
 from retention.envelope import format as fmt

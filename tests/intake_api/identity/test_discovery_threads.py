@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from intake_api.identity import DiscoveredKeys, KeysUnavailable
-from intake_api.identity.discovery import RefreshPolicy
+from intake_api.identity.issuer_keys import RefreshPolicy
 from tests.intake_api.serve.serving import until
 
 ISSUER = "https://login.example/customer"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_api.identity.discovery import TokenBucket
+from intake_api.identity.issuer_keys import TokenBucket
 
 BEGIN = datetime(2026, 11, 20, tzinfo=UTC)
 

@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 START = """
 import os, sys
 from intake_api.serve import worker_health
-from intake_api.serve.supervisor import serve
+from intake_api.serve.parent import serve
 from intake_api.config import from_environment
 if "CASEVAULT_TEST_HEALTH" in os.environ:
     worker_health.PAUSE_SECONDS, worker_health.ANSWER_SECONDS = 0.5, float(os.environ["CASEVAULT_TEST_HEALTH"])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from audit.entry import parse_leaf
-from intake_api.serve.tls import local_certificate
+from intake_api.serve.certificates import local_certificate
 from retention.clock import SystemClock
 from tests.intake_api.serve.serving import Service, until
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from retention.custody import work_state
+from retention.custody import failed_work
 from retention.custody.uploads import part_ends, read_back_claim
 from retention.domain import bundle, deadline, grants, trusted_time, upload_link
 
@@ -31,7 +31,7 @@ from retention.domain import bundle, deadline, grants, trusted_time, upload_link
         (trusted_time.SLACK, timedelta(minutes=1)),
         (trusted_time.SHORT, timedelta(hours=1)),
         (trusted_time.SETTLE, timedelta(hours=24)),
-        ((work_state.FIRST, work_state.LONGEST), (timedelta(seconds=10), timedelta(minutes=15))),
+        ((failed_work.FIRST, failed_work.LONGEST), (timedelta(seconds=10), timedelta(minutes=15))),
         ((part_ends.DOUBLED_EVERY, part_ends.MOST_PARTS), (2048, 16_384)),
         (read_back_claim.LEASE, timedelta(minutes=2)),
     ],

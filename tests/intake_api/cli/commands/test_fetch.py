@@ -21,7 +21,7 @@ from intake_api.cli.commands.fetch import (
     fetch_whole,
     list_files,
 )
-from intake_api.cli.output import Output
+from intake_api.cli.output_file import Output
 from tests.intake_api.cli.serving import Answer, Asked
 
 CONTENT = random.Random(5).randbytes(300_000)

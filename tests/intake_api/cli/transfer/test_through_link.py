@@ -19,7 +19,7 @@ from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import Client
 from intake_api.cli.transfer import through_link
 from intake_api.cli.transfer.blob import LEAST, Blob, Link, fitting
-from intake_api.cli.transfer.pace import Pace, run
+from intake_api.cli.transfer.rate import Pace, run
 from tests.intake_api.cli.serving import Answer, Asked
 
 CONTENT = random.Random(3).randbytes(11 * LEAST + 77)

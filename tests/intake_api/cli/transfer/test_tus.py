@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from intake_api.cli.cli_errors import CliError, ServiceProblem, Unreachable
 from intake_api.cli.transfer import tus
-from intake_api.cli.transfer.pace import LARGEST
+from intake_api.cli.transfer.rate import LARGEST
 from tests.intake_api.cli.serving import Answer, Asked, problem
 
 SIZE = 3 * LARGEST + 1234

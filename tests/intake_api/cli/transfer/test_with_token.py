@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from intake_api.cli.cli_errors import ServiceProblem
 from intake_api.cli.client import Client
-from intake_api.cli.transfer.pace import Pace
+from intake_api.cli.transfer.rate import Pace
 from intake_api.cli.transfer.remembered import Begun, Remembered, Way
 from intake_api.cli.transfer.with_token import Partials, slices
 from tests.intake_api.cli.serving import Answer, Asked, problem

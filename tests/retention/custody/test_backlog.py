@@ -12,8 +12,8 @@ from sqlalchemy import event
 from audit.mirror.copying import Mirror
 from audit.mirror.store_local import LocalMirrorStore
 from audit.tlog.tile_store import LocalTileStore
+from retention.custody.backlog import FRESH, GRACE, State, measure
 from retention.custody.erasure import erasure_steps
-from retention.custody.work_state import FRESH, GRACE, State, measure
 from retention.jobs.sweep import begin_due, erase_due
 from retention.telemetry.opentelemetry import STATE
 from tests.retention.custody.world import DAY, World, postgres_records, strict_world

@@ -5,7 +5,7 @@ from urllib.parse import unquote
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_api.http.headers import attachment
+from intake_api.http.content_disposition import attachment
 
 
 @given(st.text(st.characters(exclude_categories=("Cs",)), max_size=60))

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from intake_api.cli.cli_errors import CliError
-from intake_api.cli.doctor.line import takes_no_body_first
+from intake_api.cli.doctor.proxy_buffering import takes_no_body_first
 from tests.intake_api.serve.conftest import service as service
 from tests.intake_api.serve.conftest import serving as serving
 from tests.intake_api.serve.serving import Service, free_port

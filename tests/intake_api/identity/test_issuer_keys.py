@@ -15,7 +15,7 @@ from intake_api.identity import (
     TokenRefusal,
     TokenVerifier,
 )
-from intake_api.identity.discovery import RefreshPolicy
+from intake_api.identity.issuer_keys import RefreshPolicy
 from intake_api.identity.jwks import DocumentUnavailable
 
 ISSUER = "https://login.example/customer"

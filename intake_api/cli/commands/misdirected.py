@@ -10,7 +10,7 @@ from intake_api.cli.client import Client, segment
 from intake_api.cli.commands.access import BUNDLE, ERASURE, carry_erasure
 from intake_api.cli.connection import connected, keys_option
 from intake_api.cli.options import PATH, Command, with_json
-from intake_api.cli.printing import show_item
+from intake_api.cli.print_tables import show_item
 
 
 @click.command(

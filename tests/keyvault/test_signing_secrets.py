@@ -9,7 +9,7 @@ import pytest
 
 from audit.tlog.checkpoint import Signer
 from retention.keys.signing import LOG_KEY, SigningKeyRefused
-from retention.keys.signing_vault import SigningSecrets
+from retention.keys.signing_secrets import SigningSecrets
 from retention.keys.vault_service import VaultPatience
 from tests.keyvault.conftest import MakeVault
 from tests.keyvault.vault import Credential, Fault, Secret, Vault

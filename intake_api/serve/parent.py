@@ -42,11 +42,11 @@ from intake_api.config import ClockIs, ServerSettings
 from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, fork_children, kill_children, leave_terminal_group
 from intake_api.serve import clock_process
+from intake_api.serve.certificates import TlsFiles, local_certificate, read_pair
 from intake_api.serve.descriptors import fit_descriptors
 from intake_api.serve.granian_server import Server
-from intake_api.serve.tls import TlsFiles, local_certificate, read_pair
 from intake_api.serve.worker import load
-from intake_api.state_folder import SERVING
+from intake_api.state_location import SERVING
 from retention.assembly import assemble, initialise, is_initialised
 from retention.clock import SystemClock
 from retention.config import SettingError, Settings

@@ -23,7 +23,7 @@ from intake_api.cli.client import Client
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.local_log import open_local_log, with_database
 from intake_api.cli.options import MOMENT, Command, with_json
-from intake_api.cli.printing import Column, moment, show_items
+from intake_api.cli.print_tables import Column, moment, show_items
 
 with_moment = click.option(
     "--at", type=MOMENT, help="As of this time.  [default: now, or the log's last entry if that is later]"

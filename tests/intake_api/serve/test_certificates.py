@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from intake_api.serve.tls import AUTHORITY_LIFE, CERTIFICATE_LIFE, local_certificate
+from intake_api.serve.certificates import AUTHORITY_LIFE, CERTIFICATE_LIFE, local_certificate
 
 NOW = datetime.now(UTC)
 

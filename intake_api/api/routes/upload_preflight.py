@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from intake_api.api.authentication import caller, custody
-from intake_api.api.routes import bodies
+from intake_api.api.routes import upload_bytes
 from intake_api.api.routes.blueprint import Blueprint
 from intake_api.schemas.bundles import Admitted, Preflight
 from retention.custody.uploads import declaration
@@ -22,7 +22,7 @@ def preflight(declared: dict[str, Any]) -> Any:
     most = custody().limits.max_bundle_size
     if declared["size"] > most:
         raise TooLarge(f"the bundle has {declared['size']} bytes, the limit is {most}", limit=most)
-    collection = bodies.collection_of(declared, declared["filename"], declared["size"])
+    collection = upload_bytes.collection_of(declared, declared["filename"], declared["size"])
     left = declaration.check_upload(
         custody(), caller(), collection, case_number=declared["case"], stamp_id=declared["stamp"]
     )

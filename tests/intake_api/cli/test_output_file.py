@@ -15,7 +15,7 @@ import pytest
 
 from intake_api.cli.cli_errors import CliError, Unreachable
 from intake_api.cli.main import casevault, run
-from intake_api.cli.output import Output
+from intake_api.cli.output_file import Output
 from tests.intake_api.cli.serving import Answer, Asked, Served
 
 OLD, NEW = b"what was kept before", b'{"entry": 1}\n'
@@ -81,7 +81,7 @@ def test_without_hard_links_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def none(*_: object) -> None:
         raise PermissionError(1, "Operation not permitted")  # as FAT answers, which a USB disk has
 
-    monkeypatch.setattr("intake_api.cli.output.os.link", none)
+    monkeypatch.setattr("intake_api.cli.output_file.os.link", none)
     path = tmp_path / "out.json"
     written(path)
     assert path.read_bytes() == NEW
@@ -108,7 +108,7 @@ def test_a_device_is_written_into_with_or_without_force() -> None:
 
 def test_dev_stdout_is_standard_output_and_what_stands_in_its_file_stays(tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; from intake_api.cli.output import Output\n"
+        "from pathlib import Path; from intake_api.cli.output_file import Output\n"
         "for name in ('/dev/stdout', '/dev/fd/1', '/proc/self/fd/1', '/dev/stderr', '-'):\n"
         "    with Output.at(Path(name)).writing() as target: target.write(name.encode() + b'\\n')\n"
     )
@@ -139,7 +139,7 @@ def test_a_folder_and_a_place_that_is_not_there_are_refused_before_anything_is_w
 @pytest.mark.parametrize("name", ["/dev/full", "out.json"])
 def test_a_full_disk_names_the_file_and_leaves_nothing_half(here: Path, name: str) -> None:
     script = (
-        "import resource; from pathlib import Path; from intake_api.cli.output import Output\n"
+        "import resource; from pathlib import Path; from intake_api.cli.output_file import Output\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, 1 << 16))\n"
         "from intake_api.cli.cli_errors import CliError\n"
         "try:\n"

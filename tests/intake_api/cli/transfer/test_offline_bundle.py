@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from intake_api.cli import output
+from intake_api.cli import output_file
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.main import run
-from intake_api.cli.transfer.saved_bundle import ENDING, find_saved, proven
+from intake_api.cli.transfer.offline_bundle import ENDING, find_saved, proven
 
 CASE = "123456789012345"
 
@@ -106,7 +106,7 @@ def test_a_disk_that_fails_leaves_nothing_half(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(output.os, "fsync", full)
+    monkeypatch.setattr(output_file.os, "fsync", full)
     assert run(["save", str(logs), "--case", CASE, "-o", "out.zip"]) == 1
     assert "No space left" in capsys.readouterr().err
     assert not list(here.glob("out.zip*"))

@@ -22,11 +22,11 @@ import click
 from intake_api import config as server
 from intake_api.cli.cli_errors import CliError
 from intake_api.cli.doctor.running import Check
-from intake_api.cli.printing import size_of
+from intake_api.cli.print_tables import size_of
 from intake_api.config import ServerSettings
-from intake_api.identity.discovery import fetch_keys
+from intake_api.identity.issuer_keys import fetch_keys
 from intake_api.identity.jwks import DocumentUnavailable, HttpsDocuments
-from intake_api.serve.tls import certificate_facts
+from intake_api.serve.certificates import certificate_facts
 from retention import config, config_azure, config_telemetry
 from retention.config import SettingError
 

@@ -11,7 +11,7 @@ from typing import Any
 from flask import request
 
 from intake_api.api.authentication import caller, custody, the_door
-from intake_api.http.headers import CallRefused
+from intake_api.http.call_refused import CallRefused
 from intake_api.http.pump import pump
 from intake_api.tus.checksums import read_checksum
 from retention.custody.uploads import upload_session

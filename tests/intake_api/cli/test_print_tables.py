@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from intake_api.cli.cli_errors import one_line, plain
-from intake_api.cli.printing import moment, show_item, show_items, show_json, size_of
+from intake_api.cli.print_tables import moment, show_item, show_items, show_json, size_of
 
 
 @given(st.text())

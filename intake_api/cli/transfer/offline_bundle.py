@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from intake_api.cli.cli_errors import CliError
-from intake_api.cli.output import Output
+from intake_api.cli.output_file import Output
 from intake_api.cli.transfer.source import READ_AT_ONCE, UploadSource, digest
 
 FORMAT = "casevault-saved-bundle-v1"

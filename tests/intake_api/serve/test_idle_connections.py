@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from intake_api.http.idle import CROWDED, SPARED_SECONDS, Connections, Reading
+from intake_api.http.idle_connections import CROWDED, SPARED_SECONDS, Connections, Reading
 from tests.intake_api.serve.serving import until
 
 

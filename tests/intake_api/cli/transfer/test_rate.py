@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_api.cli.transfer.pace import FIRST, LARGEST, SMALLEST, Pace, parse_rate
+from intake_api.cli.transfer.rate import FIRST, LARGEST, SMALLEST, Pace, parse_rate
 
 
 class Time:

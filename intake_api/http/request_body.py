@@ -2,7 +2,7 @@
 
 Why `Body` exists: a read of the body cannot be called back, and the server, once a response is complete, takes the body
 back while it holds the interpreter. A read that still waits for a silent client would then stop every other thread. So
-no response is complete before the last read has returned; `intake_api.http.idle` makes sure that every read returns.
+no response is complete before the last read has returned; `idle_connections` makes sure that every read returns.
 And a read returns only when all that it asked for is there: `end` makes it return with what has come, so that nothing
 is lost.
 """
@@ -16,7 +16,7 @@ from contextlib import nullcontext
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from intake_api.http.idle import Connections, Reading
+from intake_api.http.idle_connections import Connections, Reading
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
