@@ -21,7 +21,7 @@ from tests.intake_api.serve.serving import free_port, until
 
 START = """
 import os, sys
-from intake_api.serve import supervisor as server
+from intake_api.serve import parent as server
 from intake_api.config import from_environment
 {injected}
 sys.exit(server.serve(from_environment(os.environ)))
