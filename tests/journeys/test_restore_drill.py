@@ -39,7 +39,7 @@ def installed(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Instal
 
 
 def until(what: Callable[[], Any]) -> Any:
-    for _ in range(300):
+    for _ in range(1200):
         if found := what():
             return found
         time.sleep(0.1)
