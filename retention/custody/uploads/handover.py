@@ -14,7 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any
@@ -108,19 +108,24 @@ _WITH_PARTS = select(bundles, _PARTS.label("part_count")).where(bundles.c.id == 
 
 
 @lru_cache(maxsize=64)
-def change_upload(names: frozenset[str], *fenced_by: str) -> Executable:
-    """Build, once, the update of these columns of an upload that is being received, which returns the row: only if each
-    column in `fenced_by` is what it was. `bound` gives the values."""
-    fence = [bundles.c[name] == bindparam(f"old_{name}") for name in fenced_by]
+def _update(names: frozenset[str], fences: int) -> Executable:
+    """Build, once, the update of these columns of an upload that is being received, which returns the row."""
+    writers: list[Any] = [bindparam(f"writer_{number}") for number in range(fences)]
+    fence = (bundles.c.writer.in_(writers), bundles.c.offset == bindparam("at")) if fences else ()
     which = bundles.c.id == bindparam("bundle"), bundles.c.state == BundleState.RECEIVING, *fence
     values: dict[str, Any] = {name: bindparam(f"new_{name}") for name in names}
     return update(bundles).where(*which).values(values).returning(bundles)
 
 
-def bound(bundle_id: str, values: Mapping[str, object], **fence: object) -> dict[str, object]:
-    """What `change_upload` binds."""
+def change_upload(
+    tx: Transaction, bundle_id: str, values: Mapping[str, object], writers: Sequence[str] = (), at: int = 0
+) -> Row[Any] | None:
+    """Change an upload that is being received and return it; with `writers`, only if one of them writes to it `at`
+    this offset. None: nothing was changed."""
     new = {f"new_{name}": value for name, value in values.items()}
-    return {"bundle": bundle_id, **new, **{f"old_{name}": value for name, value in fence.items()}}
+    fence = {f"writer_{number}": writer for number, writer in enumerate(writers)}
+    bound = {"bundle": bundle_id, "at": at, **fence, **new} if writers else {"bundle": bundle_id, **new}
+    return tx.execute(_update(frozenset(values), len(writers)), bound).first()
 
 
 def take_over(
@@ -156,7 +161,9 @@ def take_over(
         tells = length or begins
         renewed = {"expires_at": until} if tells and not offset else {}
         values = {"writer": token, **length, **renewed}
-        fresh = tx.execute(change_upload(frozenset(values)), bound(bundle_id, values)).one()
+        fresh = change_upload(tx, bundle_id, values)
+        if fresh is None:
+            raise RuntimeError(f"upload {bundle_id} changed within its transaction")
         if tells:
             tx.audit(continued(actor, fresh, (offset, offset), now))
         return fresh, bundle.part_count

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from typing import Protocol
 
 from sqlalchemy import select, update
@@ -65,12 +66,10 @@ class Uploads:
         if event is not None:
             event.set()
 
-    def await_expected(self, bundle_id: str) -> None:
-        """Wait a while until the requests that have arrived write to the upload, or end."""
+    def expected(self, bundle_id: str) -> list[threading.Event]:
+        """Return an event for each request that has arrived for the upload and neither writes nor has ended yet."""
         with self._lock:
-            expected = [event for of, event in self._expected.values() if of == bundle_id]
-        for event in expected:
-            event.wait(EXPECTED_SECONDS)
+            return [event for of, event in self._expected.values() if of == bundle_id]
 
     def enter(self, writer: Writer) -> None:
         """Make `writer` the upload's writer here; wait a while for the previous one to save and let go."""
@@ -109,6 +108,13 @@ class Uploads:
         with self._lock:
             for writer in self._open.values():
                 writer.stop.set()
+
+
+def await_arrival(expected: Sequence[threading.Event]) -> None:
+    """Wait, EXPECTED_SECONDS in all, until these requests write to their upload, or end."""
+    give_up = time.monotonic() + EXPECTED_SECONDS
+    for event in expected:
+        event.wait(max(0.0, give_up - time.monotonic()))
 
 
 def settle(custody: Custody, uploads: Uploads, bundle_id: str) -> None:

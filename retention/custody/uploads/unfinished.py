@@ -18,7 +18,7 @@ from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasure.erasure_steps import BUNDLE, start
 from retention.custody.uploads.declaration import refuse_if_erased
 from retention.custody.uploads.handover import may_write, still_open
-from retention.custody.uploads.lease import Uploads, settle
+from retention.custody.uploads.lease import Uploads, await_arrival, settle
 from retention.domain.actor import Actor
 from retention.domain.bundle import BundleState
 from retention.domain.faults import Conflict
@@ -36,11 +36,17 @@ def settled_upload(
     custody: Custody, uploads: Uploads, actor: Actor, bundle_id: str
 ) -> tuple[Row[Any], list[str]]:
     """Return the upload, once its writer has saved and let go, and the partial uploads it is made of."""
-    uploads.await_expected(bundle_id)
-    upload, partials = may_write(custody, actor, bundle_id)
+    expected, busy = (
+        uploads.expected(bundle_id),
+        uploads.has(bundle_id),
+    )  # looked at first: what comes later is later
+    upload, partials = may_write(
+        custody, actor, bundle_id
+    )  # a stranger waits for nobody, and learns of nobody
     still_open(custody, upload)
-    if partials or (upload.writer is None and not uploads.has(bundle_id)):
+    if partials or not (expected or busy or upload.writer):
         return upload, partials
+    await_arrival(expected)
     settle(custody, uploads, bundle_id)
     return find_upload(custody, actor, bundle_id), []
 

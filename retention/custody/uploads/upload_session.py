@@ -35,7 +35,7 @@ from audit.entry import Action
 from retention.custody.context import Custody, Refusal, commit, refuse
 from retention.custody.uploads.completion import finish_upload
 from retention.custody.uploads.declaration import refuse_if_erased
-from retention.custody.uploads.handover import bound, change_upload, continued, may_continue, take_over
+from retention.custody.uploads.handover import change_upload, continued, may_continue, take_over
 from retention.custody.uploads.lease import RECHECK_SECONDS, RELEASE_ASKED, Uploads
 from retention.custody.uploads.manifests import destroy_if_gone
 from retention.custody.uploads.part_ends import open_seconds
@@ -247,10 +247,7 @@ class UploadSession:
             **({"writer": None} if last else {}),
             **({"expires_at": until} if tells else {}),
         }
-        held = None
-        for writer in self._mine:  # asked to let go, or not
-            mine = bound(self.bundle_id, values, writer=writer, offset=self.offset)
-            held = held or tx.execute(change_upload(frozenset(values), "writer", "offset"), mine).first()
+        held = change_upload(tx, self.bundle_id, values, self._mine, self.offset)
         if held is None:
             raise self._lost(tx)
         rows = [

@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from retention.custody.uploads import lease, unfinished, upload_session
 from retention.custody.uploads.lease import Uploads
-from retention.domain.faults import TakenOver
+from retention.domain.faults import NotFound, TakenOver
 from tests.retention.custody.world import World
 
 CONTENT = bytes(range(256)) * 16
@@ -105,6 +106,30 @@ def test_a_request_that_is_here_and_not_let_in_yet_is_waited_for(world: World, b
     upload, _ = unfinished.settled_upload(world.custody, world.uploads, world.stamp, bundle)
     sender.join(10)
     assert (upload.offset, world.row(bundle).offset) == (1000, 1000)
+
+
+def test_who_may_not_know_of_the_upload_waits_for_nothing(
+    world: World, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(unfinished, "await_arrival", lambda _: pytest.fail("a stranger waits"))
+    world.uploads.expect(bundle)
+    with pytest.raises(NotFound):
+        unfinished.settled_upload(world.custody, world.uploads, world.other_operator, bundle)
+    world.uploads.arrived()
+
+
+def test_many_that_do_not_arrive_are_waited_for_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited, now = [], [0.0]
+
+    class Never(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            waited.append(timeout)
+            now[0] += timeout or 0
+            return False
+
+    monkeypatch.setattr(lease, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    lease.await_arrival([Never(), Never(), Never()])
+    assert waited == [lease.EXPECTED_SECONDS, 0, 0]
 
 
 def test_one_that_is_refused_is_not_waited_for_any_more(
