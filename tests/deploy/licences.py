@@ -49,9 +49,9 @@ _SPDX = {
 }
 _HEAD = """# Licences of what is installed
 
-casevault is [Apache-2.0](../LICENSE). `pip install .` installs these beside it, at the versions of
-[requirements.lock](deploy/requirements.lock). The licence is what the package's own metadata says. Written by
-`python -m tests.deploy.licences --write`; a test compares the page with what is installed.
+casevault is [Apache-2.0](../LICENSE). These are what [requirements.lock](deploy/requirements.lock) installs
+beside it, as the container file does. The licence is what the package's own metadata says. Written by
+`python -m tests.deploy.licences --write`; a test compares the page with the packages that are installed.
 
 | package | version | licence |
 |---|---|---|

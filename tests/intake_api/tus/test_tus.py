@@ -293,3 +293,18 @@ def test_a_digest_that_was_announced_is_held_against_what_is_stored(service: Ser
         service.tick()
         bundle = service.done("GET", f"/bundles/{location.rsplit('/', 1)[1]}", OPERATOR)
         assert bundle["state"] == state
+
+
+def test_a_small_patch_is_two_transactions_and_a_head_none(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    location = create(service, 30).headers["Location"]
+    patch(service, location, 0, b"0123456789")
+    assert offset_of(service, location) == 10  # the first look in a while is an entry
+    records = service.services.custody.records
+    written, write = [], records.write
+    monkeypatch.setattr(records, "write", lambda work: written.append(work) or write(work))
+    assert patch(service, location, 10, b"0123456789").status_code == 204
+    assert len(written) == 2
+    assert offset_of(service, location) == 20
+    assert len(written) == 2
