@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import select, update
 
 from retention.custody.uploads import completion
-from retention.custody.uploads.read_back_claim import LEASE, RENEW_SECONDS, claim
+from retention.custody.uploads.read_back_claim import LEASE, RENEW_SECONDS, ClaimLost, claim
 from retention.jobs.sweep import SweepReport, read_back_one, verify_received
 from retention.objects.store_errors import StoreUnavailable
 from retention.records.tables import bundles
@@ -119,6 +119,23 @@ def test_who_was_silent_for_too_long_stops_and_records_nothing(
     assert not read_back_one(world.custody, bundle, report)
     assert (report.verified, report.failed) == (0, 0)
     assert [row.action for row in world.entries()].count("bundle.verified") == 1
+
+
+@pytest.mark.parametrize("ahead", [timedelta(seconds=1), -timedelta(seconds=1)])
+def test_a_claim_that_another_took_is_left_alone_wherever_its_clock_stands(
+    world: World, ahead: timedelta
+) -> None:
+    """Whoever took it may have a clock that is behind: then its claim ends before the one that was lost."""
+    bundle = received(world)
+    mine = claim(world.custody, bundle, iter([0.0, RENEW_SECONDS, RENEW_SECONDS]).__next__)
+    assert mine is not None
+    theirs = held_until(world, bundle) + ahead
+    world.custody.records.write(lambda tx: tx.change(update(bundles).values(claimed_until=theirs)))
+    mine.let_go()
+    assert held_until(world, bundle) == theirs
+    with pytest.raises(ClaimLost):
+        mine.keep()
+    assert held_until(world, bundle) == theirs
 
 
 def test_a_read_back_that_fails_lets_go_and_waits_for_its_next_try(

@@ -113,6 +113,18 @@ def test_open_is_allowed_exactly_when_everything_holds(
         assert decided.reason and decided.message
 
 
+@pytest.mark.parametrize("other", ["a", "z"], ids=["that sorts before", "that sorts after"])
+@pytest.mark.parametrize("what", ["case", "actor"])
+def test_a_grant_opens_its_own_case_for_its_own_holder_alone(what: str, other: str) -> None:
+    """One thing wrong at a time, with everything else in order: a draw meets that too rarely."""
+    actor = Actor(id="act_m", roles=frozenset({Role.SUPPORT_ENGINEER}))
+    known = CaseFacts("cas_m", CaseState.OPEN, assigned=True)
+    grant = Grant("grn_1", "cas_m", "act_m", NOW + HOUR)
+    strange = replace(grant, **{what: f"{getattr(grant, what)[:4]}{other}"})
+    assert isinstance(decide_open(actor, known, "bun_1", BundleState.COMPLETE, [grant], NOW), Allowed)
+    assert isinstance(decide_open(actor, known, "bun_1", BundleState.COMPLETE, [strange], NOW), Denied)
+
+
 @given(actors, facts, st.sampled_from([SHORTEST - TICK, SHORTEST, HOUR, LONGEST, LONGEST + TICK]))
 def test_a_grant_is_given_exactly_when_everything_holds(
     actor: Actor, known: CaseFacts, duration: timedelta

@@ -116,6 +116,12 @@ def test_no_text_makes_a_range_of_nonsense(addresses: str, seen: str) -> None:
     assert held[0] <= ip_address(seen) <= held[1]  # type: ignore[operator]  # of one version
 
 
+@pytest.mark.parametrize("seen", ["", "unknown", "10.0.0", "10.0.0.1:443", "[::1]"])
+def test_what_is_no_address_is_in_no_range(seen: str) -> None:
+    """A proxy in front may hand on anything; a link for one network is then not honoured, and nothing fails."""
+    assert not covers("0.0.0.0-255.255.255.255", seen)
+
+
 def collection(declared: Declared = Declared(), **changes: Any) -> Any:  # noqa: B008 - it is frozen
     usual: dict[str, Any] = {
         "type_": CollectionType.PROACTIVE,

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import update
 
 from retention.custody.erasure import erasure_steps
+from retention.custody.uploads.concatenation import create_partial
 from retention.jobs import sweep as sweeping
 from retention.jobs.sweep import (
     SweepReport,
@@ -200,6 +201,16 @@ def test_expired_uploads_are_begun_in_batches(strict: World, monkeypatch: pytest
     assert begin_expired(strict.custody, 2) == 2
     assert sweep(strict.custody).expired == 3
     assert {strict.row(bundle).erased_cause for bundle in late} == {"upload-expired"}
+
+
+def test_a_batch_of_expired_uploads_holds_both_kinds_together(strict: World) -> None:
+    """Unfinished ones and partial ones that nobody used are found by two queries, under one limit."""
+    strict.open_case()
+    for _ in range(2):
+        strict.announce(5)
+        strict.send(create_partial(strict.custody, strict.stamp, 5, None).id, b"piece")
+    strict.clock.move(7 * DAY)
+    assert [begin_expired(strict.custody, 3), begin_expired(strict.custody, 3)] == [3, 1]
 
 
 def test_what_comes_back_of_an_erased_bundle_goes_again_with_its_key(tmp_path: Path) -> None:
