@@ -11,6 +11,7 @@ keys/                Keys: the key-encryption key, signing keys, and the places 
 objects/             Stores of sealed parts and wrapped data keys: the contract, and its implementations.
 records/             The database: tables, the unit of work, engines and migrations.
 telemetry/           Watching custody at work: `observer` is the contract, `opentelemetry` its one adapter.
+text/                A file's bytes as text: encodings, lines, times, levels and searching, without I/O.
 adapters.py          The only module that names concrete adapters: each part of custody, as the settings place it.
 assembly.py          Settings in, custody out: the service's parts are made once, and put together for each process.
 clock.py             The clock. `now` and `sure` are passed in everywhere; only assembly chooses the clock.
