@@ -1,7 +1,7 @@
 """Bounded entries for a caller's repeated acts, so that nobody can fill the log (P3).
 
 Rules:
-- Refusals and looks are counted; an act that succeeded always has an entry of its own.
+- Refusals, looks and questions to the log are counted; an act that succeeded always has an entry of its own.
 - The first of a kind (who, what, how it ended, about what) is an entry at once, durable before its caller gets a
   response.
 - Those that follow within the window are counted. When the window is over, one entry gives their number, with the times
@@ -31,6 +31,10 @@ MOST, MOST_EACH = 4096, 32
 MOST_STRANGERS = 256
 MOST_LOOKS, MOST_LOOKED_AT = 8192, 128
 """Things looked at within a window that have an entry each, for all callers together and for one of them."""
+_NUMBERS = frozenset({"count", "entries"})
+"""Details that differ between acts of one kind: how many followed the first, how many entries a question found."""
+ASKED = "asked_"
+"""What the names of a question's conditions begin with, in the particulars of its entry."""
 MANY = "(many)"
 _EVERYBODY = object()
 
@@ -61,7 +65,7 @@ class Counted:
     """A thread-safe counter, one per process and class of callers.
 
     `past_each` makes the entry to count in place of one beyond its caller's kinds, `past_all` in place of one beyond
-    everybody's. `by_address`: kinds differ by the address they come from, too.
+    everybody's. `by`: kinds differ by the particulars whose names begin so, too: `ip`, or `asked_` for questions.
     """
 
     def __init__(
@@ -72,11 +76,11 @@ class Counted:
         past_all: Callable[[Entry], Entry],
         most: int = MOST,
         most_each: int = MOST_EACH,
-        by_address: bool = False,
+        by: str | None = None,
     ) -> None:
         self.window = window
         self._past_each, self._past_all = past_each, past_all
-        self._most, self._most_each, self._by_address = most, most_each, by_address
+        self._most, self._most_each, self._by = most, most_each, by
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._open: dict[Hashable, _Window] = {}
         self._size = 0
@@ -138,10 +142,13 @@ class Counted:
         return window, window.kinds[kind]
 
     def _kind(self, entry: Entry) -> Hashable:
-        said = tuple(sorted((name, str(value)) for name, value in entry.details.items() if name != "count"))
+        said = tuple(
+            sorted((name, str(value)) for name, value in entry.details.items() if name not in _NUMBERS)
+        )
         about = (entry.tenant, entry.case, entry.bundle, entry.subject)
-        where = entry.particulars.get("ip") if self._by_address else None
-        return entry.actor, entry.action, entry.outcome, entry.reason, about, said, where
+        beside = entry.particulars.items() if self._by is not None else ()
+        differing = tuple(sorted(each for each in beside if each[0].startswith(self._by or "")))
+        return entry.actor, entry.action, entry.outcome, entry.reason, about, said, differing
 
     def _any_over(self, now: datetime) -> bool:
         with self._lock:
@@ -188,7 +195,8 @@ def _number(counted: _Counted, now: datetime) -> Entry:
     beside = dict(first.particulars.items() & last.particulars.items())
     for when, each in (("first", first), ("last", last)):
         beside |= {f"{when}_{name}": text for name, text in each.particulars.items() if name not in beside}
-    return _anew(first, at=now, details={**first.details, **number}, particulars=beside)
+    same = {name: value for name, value in first.details.items() if name not in _NUMBERS}
+    return _anew(first, at=now, details={**same, **number}, particulars=beside)
 
 
 def _anew(entry: Entry, **changes: Any) -> Entry:
@@ -218,6 +226,19 @@ def _many_looks(entry: Entry) -> Entry:
     return _anew(entry, action=Action.RECORDS_LISTED, details={"of": "many"}, reason=None, **_NOTHING)
 
 
+def _many_questions(entry: Entry) -> Entry:
+    """Make the entry that counts one caller's further questions to the log, with the first and the last of them."""
+    return _anew(entry, details={"report": "many"}, particulars=_asked_first(entry))
+
+
+def _asked_first(entry: Entry) -> dict[str, str]:
+    """Return the particulars with the conditions under one name, so that differing questions are of one kind."""
+    asked = {name: text for name, text in entry.particulars.items() if name.startswith(ASKED)}
+    rest = {name: text for name, text in entry.particulars.items() if name not in asked}
+    said = "&".join(f"{name.removeprefix(ASKED)}={text}" for name, text in sorted(asked.items()))
+    return {**rest, "asked": said} if said else rest
+
+
 class Counts:
     """A process's counters, one per class of callers, so that none takes room from another."""
 
@@ -230,22 +251,30 @@ class Counts:
             most=MOST_LOOKS,
             most_each=MOST_LOOKED_AT,
         )
+        self.questions = Counted(
+            timedelta(minutes=10),
+            past_each=_many_questions,
+            past_all=_many_callers,
+            most=MOST_LOOKS,
+            most_each=MOST_LOOKED_AT,
+            by=ASKED,
+        )
         self.strangers = Counted(
             timedelta(minutes=1),
             past_each=_many_addresses,
             past_all=_many_callers,
             most=MOST_STRANGERS,
-            by_address=True,
+            by="ip",
         )
         self.link_refusals = Counted(
             timedelta(minutes=1),
             past_each=_many_addresses,
             past_all=_many_callers,
             most=MOST_STRANGERS,
-            by_address=True,
+            by="ip",
         )
         self.link_uses = Counted(
-            timedelta(hours=1), past_each=_many_addresses, past_all=_many_callers, by_address=True
+            timedelta(hours=1), past_each=_many_addresses, past_all=_many_callers, by="ip"
         )
 
     def flush(self, records: Records, now: datetime, *, everything: bool = False) -> int:

@@ -3,7 +3,9 @@
 Rules:
 - Auditors see all entries; a customer's operator those of their own tenant, so every access to their cases; nobody
   else sees any. A refusal is an entry.
-- Looking is an entry too: its particulars hold what was asked for, and nothing is shown before it is durable.
+- Looking is an entry too: its particulars hold what was asked for, and nothing is shown before it is durable. The
+  same question of a person within ten minutes (its further pages, a page that refreshes itself) is counted
+  (`custody.counted_entries`); an export always has an entry of its own.
 - Hash tiles, checkpoints and proofs of growth tell nothing about anybody: they need no role.
 - Names for an entry's ids (the actor, the case's number, the bundle's file, the grant's reason) come from the records
   as they are now. A name redacted there, or erased with its bundle, is gone. An entry that was redacted itself has none
@@ -31,6 +33,7 @@ from audit.tlog.merkle import ProofError
 from audit.tlog.proofs import prove_consistency
 from audit.tlog.tile_store import CHECKPOINT_PATH, COSIGNED_PATH, TileMissingError
 from retention.custody.context import Custody, commit, entry, refuse, unseen
+from retention.custody.counted_entries import ASKED
 from retention.custody.receipts import prove
 from retention.domain.actor import Actor, Role
 from retention.domain.faults import Invalid, NotFound
@@ -112,7 +115,7 @@ class Asked:
         """Return the conditions as an entry keeps them: `actors` by id, because a name would outlive its removal."""
         named = {name: getattr(self, name) for name in self.__slots__}
         named["actor"] = None if actors is None else " ".join(actors)
-        return {f"asked_{name}": str(value) for name, value in named.items() if value is not None}
+        return {f"{ASKED}{name}": str(value) for name, value in named.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +216,10 @@ def note_look(
     it is about is theirs."""
     now, given = custody.clock.now(), asked.given(where.actors)
     looked = entry(actor, action, now, tenant=where.tenant, details=details, particulars=given)
-    custody.records.write(lambda tx: tx.audit(looked))
+    if action is Action.AUDIT_EXPORTED:
+        custody.records.write(lambda tx: tx.audit(looked))
+    else:
+        custody.counts.questions.note(custody.records, looked, actor.id)
 
 
 def prove_entry(custody: Custody, actor: Actor, entry_id: str) -> dict[str, str]:

@@ -10,12 +10,15 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from audit.entry import Action, Outcome
+from audit.log.tables import audit_entries
 from retention.custody import counted_entries
 from retention.custody.access import manage_grants
 from retention.custody.context import PATIENCE, entry
-from retention.custody.counted_entries import MOST_EACH, Counted, Counts
+from retention.custody.counted_entries import MOST_EACH, MOST_LOOKED_AT, Counted, Counts
+from retention.custody.reading import log_queries
 from retention.domain.actor import Actor, Role
 from retention.domain.faults import NotFound, Refused
 from tests.retention.custody.world import HOUR, NUMBER, REASON, START, World
@@ -222,3 +225,64 @@ def test_whatever_happens_the_sum_of_what_is_entered_is_what_was_answered(
     few.flush(records, now, everything=True)  # type: ignore[arg-type]
     assert sum(int(each.details.get("count", 1)) for each in records.entries) == answered
     assert few._size == 0
+
+
+def questions(world: World) -> list[dict[str, Any]]:
+    return [leaf for leaf in world.leaves() if leaf["action"] == "audit.queried"]
+
+
+def put(world: World, **conditions: Any) -> None:
+    log_queries.find_entries(world.custody, world.auditor, log_queries.Asked(**conditions), None, 50)
+
+
+def test_a_page_that_asks_the_log_the_same_every_ten_seconds_adds_two_entries_in_ten_minutes(
+    strict: World,
+) -> None:
+    for _ in range(60):
+        put(strict, action=Action.GRANT_GIVEN)
+        assert len(questions(strict)) == 1, "the first is durable before its response"
+        strict.clock.move(timedelta(seconds=10))
+    strict.custody.write_counts()
+    first, number = questions(strict)
+    assert "count" not in first["details"]
+    assert number["details"]["count"] == 59
+    assert number["details"]["first"] <= number["details"]["last"]
+    assert "entries" not in number["details"], "what one of them found is not what all of them found"
+    with strict.custody.records.read() as reads:
+        asked = select(audit_entries.c.particulars).where(audit_entries.c.action == Action.AUDIT_QUERIED)
+        stored = reads.execute(asked).scalars().all()
+    assert all("grant.given" in (kept or "") for kept in stored)
+
+
+def test_another_question_is_an_entry_at_once_and_so_is_every_export(strict: World) -> None:
+    put(strict)
+    put(strict, outcome=Outcome.REFUSED)
+    put(strict, since=START)
+    assert len(questions(strict)) == 3
+    for _ in range(2):
+        list(log_queries.export_entries(strict.custody, strict.auditor, log_queries.Asked(), "jsonl"))
+    assert [leaf["action"] for leaf in strict.leaves()].count("audit.exported") == 2
+
+
+def test_somebody_with_ever_new_questions_is_bounded_and_none_is_lost_from_the_number(strict: World) -> None:
+    asked = 3 * MOST_LOOKED_AT
+    for n in range(asked):
+        put(strict, since=START + n * MINUTE)
+    strict.custody.write_counts(everything=True)
+    assert len(questions(strict)) == MOST_LOOKED_AT + 2
+    assert total(questions(strict)) == asked
+
+
+def test_a_question_that_cannot_be_entered_shows_nothing_the_second_time_either(
+    strict: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(work: Any) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(strict.custody.records, "write", fails)
+        for _ in range(2):
+            with pytest.raises(OSError, match="disk is full"):
+                put(strict)
+    put(strict)
+    assert len(questions(strict)) == 1
