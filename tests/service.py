@@ -27,6 +27,7 @@ from retention.custody.context import Limits
 from retention.domain.actor import Role
 from retention.jobs.sweep import SweepReport, sweep
 from retention.telemetry.observer import NOTHING, Observer
+from tests.servers.schema import copied_schema
 
 DIRECTORY, OTHER_DIRECTORY = "directory-one", "directory-two"
 CASE, OTHER_CASE = "260101000000001", "260101000000002"
@@ -78,7 +79,8 @@ class Service:
         self.settings = settings or Settings(
             state=folder / "state", development=True, limits=limits or Limits()
         )
-        initialise(self.settings)
+        with copied_schema():
+            initialise(self.settings)
         self.services = assemble(self.settings, observer)
         self.custody = self.services.custody
         self.clock: DevelopmentClock = self.custody.clock  # type: ignore[assignment]  # development=True

@@ -16,6 +16,7 @@ import pytest
 
 from audit.entry import Action
 from audit.tlog.unaccounted import READS
+from tests.conftest import REAL, SLOW, within
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("audit", "functions", "intake_api", "retention")
@@ -276,3 +277,29 @@ def picture() -> str:
 
 def test_the_picture_of_the_rooms_is_the_import_contract() -> None:
     assert picture() in (ROOT / "docs/architecture.md").read_text()
+
+
+def test_make_fast_runs_at_least_1500_tests_and_none_that_needs_real_parts() -> None:
+    """Counted by collecting what the Makefile says; conftest.py refuses each of them a PostgreSQL when it runs."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert "-m fast $(FAST)\n" in makefile
+    listing = re.search(r"^FAST := \$\(addprefix tests/,([^)]*)\)$", makefile, re.MULTILINE)
+    assert listing is not None
+    folders = [f"tests/{folder}" for folder in listing[1].replace("\\\n", " ").split()]
+    assert not [folder for folder in folders if within(folder.removeprefix("tests/"), (*REAL, *SLOW))]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "--collect-only",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "fast",
+        *folders,
+    ]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    named = [line for line in listed.splitlines() if "::" in line]
+    assert len(named) >= 1500
+    assert {folder for folder in folders if not any(line.startswith(f"{folder}/") for line in named)} == set()

@@ -30,7 +30,8 @@ from retention.objects.store_errors import StoreError
 from retention.records.queries import bundle_parts
 from tests.faults.injector import KILLED, Injector, Mode, in_a_process_of_its_own
 from tests.faults.scenarios import CONTENT, MARKER, SCENARIOS, Acknowledged, start
-from tests.retention.custody.world import QUICK, FakeClock, World
+from tests.retention.custody.world import FakeClock, World
+from tests.servers.schema import QUICK
 
 _PART = "objects.new_part part.reserve part.advance part.commit records.write "
 _READ = "objects.open_part part.read_at part.read_at part.read_at " * 3 + "part.close part.close part.close "

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -41,7 +40,6 @@ from retention.domain.row_tag import Binding
 from retention.objects.local.key_store import LocalKeyStore
 from retention.objects.local.part_store import LocalObjectStore
 from retention.objects.store import KeyStore, ObjectStore
-from retention.records.migrate import upgrade
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
 from retention.records.rights import give_rights
@@ -50,6 +48,7 @@ from retention.records.tables import bundles
 from retention.records.unit_of_work import Records, SqliteRecords
 from tests.fakes.stores import MemoryKeyWrapper, StrictKeyStore, StrictObjectStore
 from tests.servers.postgres import new_schema, shared_server
+from tests.servers.schema import QUICK, schema
 
 START = datetime(2026, 3, 1, 9, 30, tzinfo=UTC)
 HOUR, DAY, TICK = timedelta(hours=1), timedelta(days=1), timedelta(microseconds=1)
@@ -59,8 +58,6 @@ ISSUER = "https://issuer.example"
 TRIGGER = "Test.FaultIdType"
 FILES = count()
 """Each upload is of another file, unless its name is given: in all worlds, for one may be another's, restored."""
-QUICK = "/dev/shm" if Path("/dev/shm").is_dir() else None
-"""Where databases of tests that make many of them stand: what is tested there is order, not durability."""
 
 
 @dataclass
@@ -78,21 +75,10 @@ class FakeClock:
         self.at += by
 
 
-@cache
-def _schema() -> bytes:
-    """A database of the newest version, empty."""
-    with tempfile.TemporaryDirectory(dir=QUICK) as folder:
-        path = Path(folder) / "records.db"
-        engine = sqlite_engine(path)
-        upgrade(engine)
-        engine.dispose()
-        return path.read_bytes()
-
-
 def empty_records(path: Path) -> SqliteRecords:
     """Records in a new file at `path`."""
     path.touch(mode=0o600)
-    path.write_bytes(_schema())
+    path.write_bytes(schema())
     return SqliteRecords(sqlite_engine(path))
 
 
