@@ -76,6 +76,8 @@ class Action(StrEnum):
     ERASURE_PROVEN = "erasure.proven"
     RECEIPT_ISSUED = "receipt.issued"
     KEY_ROTATED = "key.rotated"
+    SESSION_STARTED = "session.started"
+    SESSION_ENDED = "session.ended"
     UPLOAD_LINK_CREATED = "upload-link.created"
     UPLOAD_LINK_RENEWED = "upload-link.renewed"
     UPLOAD_LINK_REVOKED = "upload-link.revoked"

@@ -13,6 +13,8 @@ tus/               The protocol of resumable uploads, tus 1.0.0.
 config.py          The service's settings. With retention/config.py, the only module here that reads the
                    environment.
 logs.py            The service's logs on standard error: one JSON object per line.
+portal/            The portal: pages for engineers, customers' operators and auditors, over the same calls of
+                   custody as the API.
 processes.py       What the processes of one service owe each other.
 state_location.py  Where a service's state folder is on this machine, and the address kept in it.
 """

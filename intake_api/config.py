@@ -16,6 +16,10 @@
 | CASEVAULT_DIRECTORY_CLAIM | claim that holds the customer's directory | tid |
 | CASEVAULT_PARTNER_CLAIM | claim that holds the partner | partner |
 | CASEVAULT_ACCESS_TOKEN_CLAIMS | claims of access tokens alone (operators.md) | scp,scope,azpacr,appidacr,idtyp=app |
+| CASEVAULT_PORTAL_CLIENT | the portal's client id at the issuer; needs CASEVAULT_ORIGIN | none: no portal |
+| CASEVAULT_PORTAL_SECRET_FILE | file with that client's secret, mode 0600 | none: a public client, by PKCE alone |
+| CASEVAULT_PORTAL_SCOPE | scope that a sign-in asks for (portal.md) | openid |
+| CASEVAULT_PORTAL_RESOURCE | resource that a sign-in asks a token for (RFC 8707), where the issuer wants one | none |
 | CASEVAULT_THREADS | requests of all kinds that a process serves at once (operations.md) | 128 |
 | CASEVAULT_UPLOADS | of these, the most uploads | half of the threads but 4: 62 |
 | CASEVAULT_READS | of these, the most downloads; on the Blob endpoint uploads instead | a quarter of them: 31 |
@@ -47,7 +51,7 @@ from urllib.parse import urlsplit
 from intake_api.http.cross_origin import read_origins
 from intake_api.http.hosts import ensure_loopback, is_loopback_address
 from intake_api.http.seats import SeatPlan
-from intake_api.identity.config import ACCESS_TOKEN_CLAIMS, IssuerSettings
+from intake_api.identity.config import ACCESS_TOKEN_CLAIMS, IssuerSettings, SignInSettings
 from retention.config import SettingError, Settings, whole_number
 from retention.config import from_environment as custody_from_environment
 
@@ -87,6 +91,8 @@ class ServerSettings:
     upload_origins: frozenset[str] = frozenset()
     drain_seconds: int = 0
     metrics_listen: tuple[str, int] | None = None
+    portal: SignInSettings | None = None
+    """How people sign in to the portal; in development they choose who they are instead."""
     metrics_folder: Path | None = None
     """Folder of the sockets over which one service's processes exchange metrics: `serve` makes it."""
 
@@ -208,6 +214,7 @@ def from_environment(environ: Mapping[str, str]) -> ServerSettings:
         blob_address=_origin(environ, "CASEVAULT_BLOB_ORIGIN", "https://blobs.example.com"),
         address=_origin(environ, "CASEVAULT_ORIGIN", "https://casevault.example.com"),
         upload_origins=_upload_origins(environ),
+        portal=_portal(environ),
         drain_seconds=whole_number(environ, "CASEVAULT_DRAIN_SECONDS", 0, least=0, most=600),
         metrics_listen=_listen("CASEVAULT_METRICS_LISTEN", metrics) if metrics else None,
     )
@@ -266,6 +273,31 @@ def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
     if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
         raise SettingError(f"{name} must look like {example}, with no path, not {text!r}")
     return text.rstrip("/")
+
+
+def _portal(environ: Mapping[str, str]) -> SignInSettings | None:
+    if not (client := environ.get("CASEVAULT_PORTAL_CLIENT")):
+        return None
+    origin = _origin(environ, "CASEVAULT_ORIGIN", "https://casevault.example.com")
+    if origin is None or not environ.get("CASEVAULT_ISSUER"):
+        raise SettingError(
+            "CASEVAULT_PORTAL_CLIENT is set, but the issuer has to know where to send people back to: set "
+            "CASEVAULT_ORIGIN and CASEVAULT_ISSUER too, or unset it"
+        )
+    secret = _file(environ, "CASEVAULT_PORTAL_SECRET_FILE")
+    if secret is not None and secret.stat().st_mode & 0o077:
+        raise SettingError(
+            f"CASEVAULT_PORTAL_SECRET_FILE {secret} can be read by others: run `chmod 600` on it"
+        )
+    return SignInSettings(
+        client_id=client,
+        client_secret=secret.read_text().strip() if secret else None,
+        redirect=f"{origin}/portal/callback",
+        signed_out=f"{origin}/portal/sign-in",
+        scope=environ.get("CASEVAULT_PORTAL_SCOPE", "openid"),
+        resource=environ.get("CASEVAULT_PORTAL_RESOURCE") or None,
+        authorities=_file(environ, "CASEVAULT_ISSUER_CA"),
+    )
 
 
 def _upload_origins(environ: Mapping[str, str]) -> frozenset[str]:

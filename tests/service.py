@@ -19,6 +19,7 @@ from intake_api.api.app import create_app
 from intake_api.api.context import AppContext
 from intake_api.identity import DevelopmentIssuer, TokenVerifier
 from intake_api.logs import RequestLog, note_routes
+from intake_api.portal import portal_pages
 from retention.assembly import assemble, initialise
 from retention.clock import DevelopmentClock
 from retention.config import Settings
@@ -99,7 +100,7 @@ class Service:
             origin=origin,
             upload_origins=upload_origins,
         )
-        self.app = create_app(self.door)
+        self.app = create_app(self.door, portal_pages(self.door))
         note_routes(self.app)
         self.app.wsgi_app = RequestLog(self.app.wsgi_app, observer)  # type: ignore[method-assign]
         self._client = self.app.test_client()

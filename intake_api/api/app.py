@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from flask import Flask, Response, g, request
+from flask import Blueprint, Flask, Response, g, request
 from flask_smorest import Api  # type: ignore[import-untyped]
 
 from intake_api.api import authentication, looks, problems
@@ -17,6 +19,7 @@ from intake_api.http import cross_origin
 from intake_api.http.method_override import MethodOverride
 from intake_api.identity import development_blueprint
 from intake_api.schemas.fields import ProblemDetails
+from retention.domain.actor import Actor
 
 _CONFIG = {
     "API_TITLE": "casevault",
@@ -58,12 +61,20 @@ def _without_empty_default(
     return {}
 
 
-def create_app(door: AppContext) -> Flask:
-    """Make the API over `door`."""
+@dataclass(frozen=True, slots=True)
+class Pages:
+    """Pages for people beside the API: their routes, and who finds out who calls there."""
+
+    blueprint: Blueprint
+    find_caller: Callable[[], Actor | None]
+
+
+def create_app(door: AppContext, pages: Pages | None = None) -> Flask:
+    """Make the API over `door`, with `pages` beside it."""
     app = Flask("casevault", static_folder=None)
     app.config.update(_CONFIG)
     app.url_map.merge_slashes = False  # a file's path inside a bundle is taken literally
-    authentication.install(app, door)
+    authentication.install(app, door, {pages.blueprint.name: pages.find_caller} if pages else {})
     problems.install(app)
     app.after_request(_finish)  # runs last
     app.after_request(looks.enter)
@@ -72,6 +83,8 @@ def create_app(door: AppContext) -> Flask:
     api.spec.components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"})
     for routes in RESOURCES:
         api.register_blueprint(routes)
+    if pages is not None:
+        app.register_blueprint(pages.blueprint)
     if door.development is not None:
         bind = urlsplit(door.development.issuer).hostname or ""
         app.register_blueprint(development_blueprint(door.development, bind=bind))

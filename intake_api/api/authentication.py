@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 import unicodedata
+from collections.abc import Callable, Mapping
 
 from flask import Flask, current_app, g, request
 
@@ -65,15 +66,20 @@ CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
 """Endpoints whose body's end is proven by the upload's length instead."""
 MOST_QUERY = 8192
 """Most bytes of a query. At 64 KiB of address the server's own parser ends the request, with a bare 414."""
-LONG_READS = frozenset({"content.content", "files.index", "files.read", "audit.export"})
+LONG_READS = frozenset(
+    {"content.content", "files.index", "files.read", "audit.export", "portal.content", "portal.export"}
+)
 MOST_BODY = 1 << 20
 """Most bytes of any other body."""
 _EXTENSION = "casevault"
+_OTHER = "casevault-callers"
 
 
-def install(app: Flask, door: AppContext) -> None:
-    """Put the rules before every route of `app`."""
+def install(app: Flask, door: AppContext, other: Mapping[str, Callable[[], Actor | None]]) -> None:
+    """Put the rules before every route of `app`. `other`: blueprints whose callers bring no token, and who finds out
+    who calls there; None where that needs nobody."""
     app.extensions[_EXTENSION] = door
+    app.extensions[_OTHER] = {**other, "development": lambda: None}
     app.before_request(_expect_bytes)
     app.before_request(_admit)
     app.teardown_request(lambda _: door.services.uploads.arrived())
@@ -134,8 +140,10 @@ def _admit() -> None:
     _bound_body()
     if request.endpoint is None:
         return
-    if request.endpoint not in PUBLIC and request.blueprint != "development":
-        g.actor = _authenticate()
+    if request.endpoint not in PUBLIC:
+        find = current_app.extensions[_OTHER].get(request.blueprint, _authenticate)
+        if (actor := find()) is not None:
+            g.actor = actor
     _take_seat()
 
 

@@ -23,6 +23,7 @@ from intake_api.identity import (
     HttpsDocuments,
     IssuerSettings,
     KeySource,
+    SignInClient,
     TokenVerifier,
 )
 from retention.assembly import Services, begin, open_cosigning
@@ -78,7 +79,8 @@ class AppContext:
     `issuer` vouches for people and machines. A silent upload is waited for `stall_seconds`, and a small body may take
     `body_seconds`. `origin` is this service's public address where that is known; `upload_origins` are the origins of
     pages that are allowed to send. `blob_origin` is the Blob endpoint's address, `cosigning` the witness for others'
-    logs; each is None where there is none. While `draining()`, a stop was requested: no new callers should come.
+    logs, `sign_in` the portal's way to the issuer; each is None where there is none. While `draining()`, a stop was
+    requested: no new callers should come.
     """
 
     services: Services
@@ -96,6 +98,7 @@ class AppContext:
         default_factory=lambda: SingleFlight(READY_SECONDS, READY_PATIENCE)
     )
     cosigning: CosigningServer | None = None
+    sign_in: SignInClient | None = None
 
 
 def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> AppContext:
@@ -104,9 +107,10 @@ def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> AppCont
     clock = services.custody.clock
     development = _development_issuer(settings, clock)
     issuer, keys = _issuer(settings, clock, development)
+    verifier = TokenVerifier(issuer, keys, clock)
     return AppContext(
         services=services,
-        verifier=TokenVerifier(issuer, keys, clock),
+        verifier=verifier,
         issuer=issuer.issuer,
         development=development,
         stall_seconds=settings.stall_seconds,
@@ -115,7 +119,15 @@ def open_door(settings: ServerSettings, observer: Observer = NOTHING) -> AppCont
         body_seconds=settings.body_seconds,
         blob_origin=settings.blob_origin,
         cosigning=open_cosigning(settings.custody, clock),
+        sign_in=_sign_in(settings, verifier, clock),
     )
+
+
+def _sign_in(settings: ServerSettings, verifier: TokenVerifier, clock: Clock) -> SignInClient | None:
+    if settings.portal is None or settings.issuer is None:
+        return None
+    documents = HttpsDocuments(settings.issuer_authorities)
+    return SignInClient(settings.portal, settings.issuer.issuer, documents, verifier, clock)
 
 
 def _development_issuer(settings: ServerSettings, clock: Clock) -> DevelopmentIssuer | None:

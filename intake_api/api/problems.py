@@ -188,8 +188,9 @@ def tell(error: Exception) -> Told:
     return Told("internal", "something went wrong here; the service's log has details under the request's id")
 
 
-def answer(error: Exception) -> Response:
-    """Make the problem details for `error`; log an unexpected one by type and place."""
+def settle(error: Exception) -> Told:
+    """Return what the caller is told of `error`, once that is entered and the rest of the body is read; log an
+    unexpected one by type and place."""
     told = tell(error)
     if not (getattr(error, "entered", False) or told.code in _ENTERED_BY_READ):
         try:
@@ -201,6 +202,13 @@ def answer(error: Exception) -> Response:
         drain(request.environ, the_door().stall_seconds, holder_of(g.actor) if "actor" in g else None)
     if problem.status >= 500 and told.code != "busy":
         log_unexpected(error, g.get("request_id", "-"))
+    return told
+
+
+def answer(error: Exception) -> Response:
+    """Make the problem details for `error`, settled."""
+    told = settle(error)
+    problem = PROBLEMS[told.code]
     body = {
         "type": f"/problems/{told.code}",
         "title": problem.title,

@@ -1,4 +1,4 @@
-"""The settings of the deployment's issuer. Values only: their source is the caller's business."""
+"""The settings of the issuer, and of the sign-in there. Values only: their source is the caller's business."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 from intake_api.identity.caller import ROLE_OF_CLAIM_VALUE
 from retention.domain.actor import OURS_ALONE, Role
@@ -48,3 +49,16 @@ class IssuerSettings:
             )
         if not timedelta(0) <= self.leeway <= timedelta(minutes=5):
             raise ValueError("the leeway must be between 0 and 5 minutes")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInSettings:
+    """How this service is known at the issuer. `redirect` is the address that the issuer sends browsers back to."""
+
+    client_id: str
+    redirect: str
+    signed_out: str
+    scope: str = "openid"
+    resource: str | None = None
+    client_secret: str | None = field(default=None, repr=False)
+    authorities: Path | None = None

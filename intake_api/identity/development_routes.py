@@ -26,7 +26,7 @@ def development_blueprint(issuer: DevelopmentIssuer, *, bind: str) -> Blueprint:
     """Make the routes below the issuer's own path. `bind`: the host listened on; ValueError unless it is loopback."""
     ensure_loopback(bind)
     routes = Blueprint("development", __name__, url_prefix=urlsplit(issuer.issuer).path.rstrip("/") or None)
-    routes.before_request(_refuse_strangers)
+    routes.before_request(refuse_strangers)
 
     @routes.get("/.well-known/openid-configuration")
     def configuration() -> Response:
@@ -72,7 +72,8 @@ def _token(issuer: DevelopmentIssuer) -> Response:
     )
 
 
-def _refuse_strangers() -> ResponseReturnValue | None:
+def refuse_strangers() -> ResponseReturnValue | None:
+    """Refuse whoever is not on this machine, or did not come directly."""
     straight = not any(header in request.headers for header in FORWARDING_HEADERS)
     if straight and is_loopback_address(request.remote_addr or "") and _asked_for_loopback():
         return None

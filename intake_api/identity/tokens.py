@@ -18,6 +18,7 @@ import hashlib
 import json
 import re
 from collections import OrderedDict
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
@@ -39,6 +40,8 @@ MOST_REMEMBERED = 4096
 COMPACT = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+", re.ASCII)
 ACCESS_TOKEN_TYPES = frozenset({"at+jwt", "application/at+jwt"})
 ACCEPTED_TYPES = ACCESS_TOKEN_TYPES | {"jwt", "application/jwt"}
+ID_TOKEN_TYPES = frozenset({"jwt", "application/jwt", ""})
+LOGOUT_TOKEN_TYPES = ID_TOKEN_TYPES | {"logout+jwt", "application/logout+jwt"}
 REFUSED_HEADERS = frozenset({"crit", "b64", "jku", "jwk", "x5u", "x5c"})
 
 
@@ -64,9 +67,21 @@ class TokenVerifier:
             self._remembered.put(digest, caller, now)
         return caller
 
-    def _verified_claims(self, token: str) -> tuple[dict[str, object], bool]:
+    def signed_claims(self, token: str, types: Collection[str]) -> tuple[dict[str, object], str]:
+        """Return the claims of another kind of token of the issuer, whose type is one of `types`, and its algorithm.
+
+        Only the signature is checked, and only the sign-in may ask: such a token is nobody's right to call.
+        """
+        if len(token) > LONGEST_TOKEN or not COMPACT.fullmatch(token):
+            raise InvalidToken(TokenRefusal.MALFORMED, "the token is not one JSON Web Token")
+        claims, _ = self._verified_claims(token, types)
+        return claims, str(self._signatures.get_unverified_header(token)["alg"])
+
+    def _verified_claims(
+        self, token: str, types: Collection[str] = ACCEPTED_TYPES
+    ) -> tuple[dict[str, object], bool]:
         """Return the claims, and whether the token's type says that it is an access token."""
-        algorithm, kid, kind = self._checked_header(token)
+        algorithm, kid, kind = self._checked_header(token, types)
         key = self._keys.key(kid)
         if key is None:
             raise InvalidToken(
@@ -84,15 +99,15 @@ class TokenVerifier:
             raise InvalidToken(TokenRefusal.MALFORMED, "the token is not a JSON Web Token") from None
         return _json_object(payload), kind in ACCESS_TOKEN_TYPES
 
-    def _checked_header(self, token: str) -> tuple[str, str, str]:
+    def _checked_header(self, token: str, types: Collection[str]) -> tuple[str, str, str]:
         try:
             header = self._signatures.get_unverified_header(token)
         except PyJWTError:
             raise InvalidToken(TokenRefusal.MALFORMED, "the token is not a JSON Web Token") from None
-        algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ")
+        algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "")
         if algorithm not in self._settings.algorithms:
             raise InvalidToken(TokenRefusal.ALGORITHM_REFUSED, "the token's algorithm is not accepted")
-        if not isinstance(kind, str) or kind.lower() not in ACCEPTED_TYPES:
+        if not isinstance(kind, str) or kind.lower() not in types:
             raise InvalidToken(TokenRefusal.TYPE_REFUSED, "the token's type (typ) is not an access token's")
         if REFUSED_HEADERS & header.keys():
             raise InvalidToken(

@@ -28,6 +28,7 @@ from intake_api.http.idle_connections import Connections
 from intake_api.http.request_body import LastReadFirst
 from intake_api.http.seats import READINESS, Seated, Seats
 from intake_api.logs import RequestLog, log_unexpected, note_routes
+from intake_api.portal import portal_pages
 from intake_api.processes import end_with_parent, in_background, leave_terminal_group
 from intake_api.serve.metrics import observer_of
 from intake_api.serve.stop_accepting import stop_accepting
@@ -69,7 +70,7 @@ def load(settings: ServerSettings, authority: Path | None, draining: Callable[[]
     observer = observer_of(settings, "api")
     door = replace(open_door(settings, observer), draining=draining)
     observer.watch_state(door.services.clock_skew.figures)
-    app = create_app(door)
+    app = create_app(door, portal_pages(door))
     note_routes(app)
     signals = listen_for_signals()
     stopping = threading.Event()

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, or_, select, update
+from sqlalchemy import Row, delete, or_, select, update
 
 from audit.entry import Action, Outcome
 from audit.log.append import redaction
@@ -34,7 +34,7 @@ from retention.domain.faults import Conflict
 from retention.domain.grants import Denied, check_reason
 from retention.domain.row_tag import ACTOR, Binding
 from retention.records.sqlite_engine import truncate_wal
-from retention.records.tables import actors, assignments, grants
+from retention.records.tables import actors, assignments, grants, portal_sessions
 from retention.records.unit_of_work import Transaction
 
 AT_ONCE = 500
@@ -151,6 +151,7 @@ def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
     known = actors.c.id == actor_id, actors.c.issuer != ""
     tag = binding.tag_row(ACTOR, {"id": actor_id, **nobody})
     tx.change(update(actors).where(*known).values({**nobody, "tag": tag}))
+    tx.change(delete(portal_sessions).where(portal_sessions.c.actor_id == actor_id))
     written = grants.c.actor_id == actor_id, grants.c.reason != ""
     tx.change(update(grants).where(*written).values(reason=""))
 

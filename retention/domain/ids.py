@@ -28,6 +28,7 @@ class Kind(StrEnum):
     MANIFEST = "mft"
     PART = "prt"
     PARTNER = "ptr"
+    SESSION = "ses"
     STAMP = "stp"
     TENANT = "ten"
     UPLOAD_LINK = "lnk"

@@ -26,12 +26,17 @@ Fact = str | int | bool | None | datetime | Sequence["Fact"]
 MOST_REMEMBERED = 200_000
 
 BUNDLE, ACTOR, STAMP, TENANT, PARTNER, CASE = "bundle", "actor", "stamp", "tenant", "partner", "case"
+SESSION = "session"
 COLUMNS = {
     BUNDLE: ("id", "tenant_id", "stamp_id", "case_id", "partial", "manifest"),
     ACTOR: ("id", "issuer", "subject"),
     STAMP: ("id", "tenant_id", "subject"),
     TENANT: ("id", "directory"),
     PARTNER: ("id", "name"),
+    SESSION: (
+        *("id", "secret_digest", "actor_id", "roles", "directory", "partner"),
+        *("renew_at", "issuer_session", "ends_at"),
+    ),
 }
 """The columns bound by a row's tag: those that never change, or only by an act that binds them again."""
 

@@ -78,6 +78,13 @@ RIGHTS: Mapping[str, Rights] = {
     "upload_links": Rights(
         api=("SELECT", "INSERT", "UPDATE (expires_at, revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
     ),
+    "portal_sessions": Rights(
+        api=(
+            *("SELECT", "INSERT", "DELETE"),
+            "UPDATE (roles, directory, partner, sealed, seen_at, renew_at, issuer_session, tag)",
+        ),
+        clock=("SELECT", "DELETE"),  # forgetting a person again after a restore
+    ),
     "consents": Rights(
         api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
     ),

@@ -24,6 +24,7 @@ from sqlalchemy import (
     ForeignKey,
     Index,
     Integer,
+    LargeBinary,
     MetaData,
     String,
     Table,
@@ -172,6 +173,25 @@ binding = Table(
     metadata,
     Column("id", Integer, CheckConstraint("id = 1"), primary_key=True, autoincrement=False),
     Column("bound_at", Moment, nullable=False),
+    Column("tag", String, nullable=False),
+)
+
+portal_sessions = Table(
+    "portal_sessions",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("secret_digest", String, nullable=False, unique=True),
+    Column("actor_id", ForeignKey("actors.id"), nullable=False, index=True),
+    # What the issuer's token said; `sealed` under a key that only the browser's cookie gives.
+    Column("roles", Text, nullable=False),
+    Column("directory", String),
+    Column("partner", String),
+    Column("issuer_session", String),
+    Column("sealed", LargeBinary),
+    Column("started_at", Moment, nullable=False),
+    Column("seen_at", Moment, nullable=False),
+    Column("renew_at", Moment, nullable=False),
+    Column("ends_at", Moment, nullable=False, index=True),
     Column("tag", String, nullable=False),
 )
 

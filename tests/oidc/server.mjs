@@ -36,10 +36,12 @@ function restart(issuer) {
     clients: Object.entries(clients).map(([id, { secret, redirect }]) => ({
       client_id: id,
       client_secret: secret,
-      grant_types: redirect ? ['authorization_code'] : ['client_credentials'],
+      grant_types: redirect ? ['authorization_code', 'refresh_token'] : ['client_credentials'],
       redirect_uris: redirect ? [redirect] : [],
       response_types: redirect ? ['code'] : [],
+      post_logout_redirect_uris: redirect ? [redirect] : [],
     })),
+    issueRefreshToken: async (_ctx, client) => client.grantTypeAllowed('refresh_token'),
     claims: { openid: ['sub', 'roles', 'name'] },
     conformIdTokenClaims: false, // an ID token with the user's claims in it, as Entra's are
     findAccount: (ctx, accountId) => ({

@@ -84,6 +84,11 @@ def unused_grants(query: dict[str, Any]) -> Any:
 @routes.gives(200, {"type": "string"}, content_type="application/jsonl")
 def export(query: dict[str, Any]) -> Response:
     """Export all matching entries, oldest first, as JSON Lines, CSV or OCSF events."""
+    return exported(query)
+
+
+def exported(query: dict[str, Any]) -> Response:
+    """Respond to a request for an export, whichever door it came through."""
     form = query.pop("format")
     lines = log_queries.export_entries(custody(), caller(), log_queries.Asked(**query), form)
     return Response(_gathered(lines), content_type=_EXPORT_TYPES[form])

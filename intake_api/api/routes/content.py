@@ -76,6 +76,11 @@ class _Wanted:
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
 def content(bundle: str) -> Response:
     """Read the content, under a live grant. Every read is in the audit log."""
+    return respond(bundle)
+
+
+def respond(bundle: str) -> Response:
+    """Respond to a request for the content, whichever door it came through."""
     if request.method == "HEAD":
         return _head_response(bundle)
     if "If-None-Match" in request.headers:

@@ -10,4 +10,5 @@ manage_grants.py    Grants in the records (P2): given, listed, ended. The rules 
 manage_links.py     Upload links: issued, listed, renewed, revoked, and looked up for use.
 manage_stamps.py    Tenants and stamps: the senders of bundles.
 people.py           Actors: an opaque id for each person or machine that an issuer vouches for.
+portal_sessions.py  Sessions of people at the portal: begun after a sign-in at the issuer, renewed there, ended.
 """

@@ -25,7 +25,7 @@ from retention.custody.erasure import erasure_steps
 from retention.domain.actor import Actor, Role
 from retention.domain.bundle import LIVE
 from retention.domain.case import CaseEvent, CaseEventKind, CaseState, check_number, next_event, step
-from retention.domain.deadline import due
+from retention.domain.deadline import case_deadline, due
 from retention.domain.faults import Conflict, Invalid, Unavailable
 from retention.domain.ids import Kind, new_id, one_spelling
 from retention.domain.row_tag import Binding
@@ -278,6 +278,18 @@ def list_cases(custody: Custody, actor: Actor, cursor: str | None, limit: int) -
     statement = select(cases).where(visible_cases(actor, custody.clock.now()))
     with custody.records.read() as reads:
         return fetch_page(reads, statement, cases.c.opened_at, cases.c.id, cursor, limit)
+
+
+def deadlines_of(custody: Custody, listed: Sequence[Row[Any]]) -> dict[str, datetime | None]:
+    """Return the deadline of each of these cases' data, by the case's id; None while a case is open."""
+    closed = [case.id for case in listed if case.state == CaseState.CLOSED]
+    events = select(case_events).where(case_events.c.case_id.in_(closed)).order_by(case_events.c.row)
+    histories: dict[str, list[CaseEvent]] = {case.id: [] for case in listed}
+    with custody.records.read() as reads:
+        for row in reads.execute(events) if closed else ():
+            event = CaseEvent(CaseEventKind(row.kind), row.effective_at, row.recorded_at)
+            histories[row.case_id].append(event)
+    return {id_: case_deadline(history) for id_, history in histories.items()}
 
 
 def case_details(custody: Custody, actor: Actor, case: Row[Any]) -> tuple[list[CaseEvent], Sequence[Any]]:

@@ -63,7 +63,9 @@ def test_a_control_character_in_an_address_is_refused_alike_by_every_route(anywh
             for method in sorted((rule.methods or set()) - {"OPTIONS"}):
                 answer = anywhere.call(method, path, AUDITOR)
                 assert answer.status_code == 400, (method, path, answer.status_code)
-                if method != "HEAD":
+                if rule.endpoint.startswith("portal."):
+                    assert method == "HEAD" or "the address contains control characters" in answer.text
+                elif method != "HEAD":
                     assert answer.get_json()["type"] == "/problems/malformed"
 
 

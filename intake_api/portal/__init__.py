@@ -1,0 +1,16 @@
+"""The portal: pages for engineers, customers' operators and auditors, over the same calls of custody as the API.
+
+auditor_pages.py    An auditor's pages: entries by question and filter, who read a case, unused grants, exports.
+blueprint.py        The portal's routes together: who is calling, which requests are taken, and errors as pages.
+browser_session.py  The session of a browser: its cookie, its seal over the issuer's tokens, its renewal.
+engineer_pages.py   Pages of a case and its bundles, for all who see them, and the engineer's own access.
+forms.py            What a person typed, read by the API's own schemas, so that both doors take the same and refuse the
+                    same.
+operator_pages.py   A customer's operator's pages: collections, stamps, consents, erasures and their receipts.
+page.py             A page: templates, texts, and how moments, sizes and ids are written in it.
+sign_in_pages.py    Sign-in, sign-out, and a person's own sessions.
+"""
+
+from intake_api.portal.blueprint import portal_pages
+
+__all__ = ["portal_pages"]

@@ -1,0 +1,207 @@
+"""The portal in a real browser: three people do their work there, from their sign-in on."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tests.journeys.served import CASE_SYSTEM, Sent, Served
+
+pytestmark = pytest.mark.browser
+REASON = "Volume offline on node 2 since 02:10"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    assert program, "Debian's chromium is needed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser: Browser, served: Served) -> Iterator[BrowserContext]:
+    """A browser of its own, whose pages may not break a rule of theirs."""
+    made = browser.new_context(base_url=served.server, ignore_https_errors=True, timezone_id="Asia/Tokyo")
+    made.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
+    broken: list[str] = []
+    made.on("console", lambda said: broken.append(said.text) if "Policy" in said.text else None)
+    made.on("weberror", lambda error: broken.append(str(error.error)))
+    yield made
+    made.close()
+    assert broken == []
+
+
+def signed_in(
+    context: BrowserContext, who: str, role: str, directory: str = "", to: str = "/portal/"
+) -> Page:
+    page = context.new_page()
+    page.goto(to)
+    page.get_by_text("Somebody else").click()
+    page.get_by_label("Name").fill(who)
+    page.get_by_label("Role").select_option(f"CaseVault.{role}")
+    page.get_by_label("Customer's directory").fill(directory)
+    page.get_by_role("button", name="Go on").click()
+    return page
+
+
+def test_an_engineer_grants_herself_access_downloads_and_releases(
+    context: BrowserContext, served: Served, sent: Sent, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    page = signed_in(context, "alice", "SupportEngineer", to=f"/portal/cases/{case}")
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Case {case}")
+    page.get_by_label("Why do you need").fill(REASON)
+    page.get_by_label("For how long").select_option("2 hours")
+    page.get_by_role("button", name="Grant access").click()
+    expect(page.get_by_text("You can read this case's bundles until")).to_be_visible()
+    expect(page.locator("[data-until]")).to_have_text(re.compile(r"^1 h 59 min$"))
+
+    page.get_by_role("region", name="Bundles").get_by_role("link").first.click()
+    expect(page.get_by_text("complete", exact=True)).to_be_visible()
+    with page.expect_download() as fetched:
+        page.get_by_role("link", name="Download the bundle").click()
+    assert Path(fetched.value.path()).read_bytes() == sent.file.read_bytes()
+
+    page.goto(f"/portal/cases/{case}")
+    page.get_by_role("button", name="Release it now").click()
+    expect(page.get_by_role("button", name="Grant access")).to_be_visible()
+    served.until_sequenced()
+    listed = served.do("audit", "entries", "--case", case, "--limit", 0, who="auditor:ada")
+    done = [entry["action"] for entry in listed]
+    assert {"grant.given", "bundle.opened", "bundle.read-ended", "grant.released"} <= set(done)
+
+
+def test_a_reason_that_is_none_is_refused_in_words(
+    context: BrowserContext, served: Served, sent: Sent, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    page = signed_in(context, "alice", "SupportEngineer", to=f"/portal/cases/{case}")
+    page.get_by_label("Why do you need").fill("aaaaaaaaaaaa")
+    page.get_by_role("button", name="Grant access").click()
+    expect(page.get_by_role("alert")).to_contain_text("reason")
+    expect(page.get_by_text("Request id:")).to_be_visible()
+
+
+def test_an_operator_sees_who_has_access_revokes_it_and_erases_the_case(
+    context: BrowserContext, browser: Browser, served: Served, sent: Sent, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    served.do("grant", case, "--reason", REASON, "--hours", "2", who="engineer:alice")
+    page = signed_in(context, "olga", "Operator", "contoso")
+    page.get_by_role("link", name="Collections").click()
+    expect(page.get_by_role("link", name=case)).to_be_visible()
+    page.goto(f"/portal/cases/{case}")
+    row = page.get_by_role("row", name=re.compile(REASON))
+    expect(row).to_contain_text("alice")
+    row.get_by_role("button", name="Revoke it").click()
+    expect(page.get_by_role("row", name=re.compile(REASON))).to_contain_text("revoked")
+
+    page.get_by_role("link", name="Erase this case's data").click()
+    expect(page.get_by_text("It cannot be undone")).to_be_visible()
+    page.get_by_role("button", name="Erase it for good").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Erasure")
+    receipt = page.get_by_role("link", name="Download the receipt")
+    for _ in range(150):
+        if receipt.is_visible():
+            break
+        page.wait_for_timeout(200)
+        page.reload()
+    for _ in range(150):  # its signature follows the tree
+        answered = context.request.get(f"{page.url}/receipt")
+        if answered.ok:
+            break
+        page.wait_for_timeout(200)
+    handed = json.loads(answered.body())
+    assert handed["receipt"]["bundles"] and handed["note"]
+    page.goto(f"/portal/bundles/{sent.bundle}")
+    expect(page.get_by_text("Only this record is left")).to_be_visible()
+
+
+def test_an_auditor_asks_who_read_a_case_and_takes_the_answer_away(
+    context: BrowserContext, served: Served, sent: Sent, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    served.do("grant", case, "--reason", REASON, "--hours", "2", who="engineer:alice")
+    assert served.cli("fetch", sent.bundle, "-o", "-", who="engineer:alice").code == 0
+    page = signed_in(context, "ada", "Auditor")
+    page.get_by_role("link", name="Who read a case").click()
+    page.get_by_label("Case number").fill(case)
+    page.get_by_role("button", name="Ask").click()
+    expect(page.get_by_role("row", name=re.compile("alice"))).to_contain_text(REASON)
+    page.get_by_role("link", name="Log", exact=True).click()
+    page.get_by_role("textbox", name="Case").fill(case)
+    page.get_by_label("What was done").select_option("bundle.opened")
+    page.get_by_role("button", name="Show").click()
+    expect(page.locator("tbody tr")).to_have_count(1)
+    with page.expect_download() as fetched:
+        page.get_by_role("link", name="jsonl").click()
+    (line,) = Path(fetched.value.path()).read_text().splitlines()
+    assert sent.bundle in line and "bundle.opened" in line
+
+
+def test_who_signs_out_is_out_in_every_tab(context: BrowserContext, served: Served) -> None:
+    page = signed_in(context, "ada", "Auditor")
+    other = context.new_page()
+    other.goto("/portal/log")
+    expect(other.get_by_role("heading", level=1)).to_have_text("Log")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+    other.reload()
+    expect(other.get_by_role("heading", level=1)).to_have_text("Sign in")
+    page.go_back()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sign in")
+
+
+def test_a_link_to_a_page_leads_there_after_the_sign_in(context: BrowserContext, case: str) -> None:
+    page = signed_in(context, "olga", "Operator", "contoso", to=f"/portal/cases/{case}")
+    assert page.url.endswith(f"/portal/cases/{case}")
+
+
+def test_what_a_customer_typed_is_never_markup(context: BrowserContext, served: Served, case: str) -> None:
+    served.cli("cases", "assign", case, "mallory", who=CASE_SYSTEM)
+    hostile = "<img src=x onerror=document.title='owned'> volume offline"
+    served.do("grant", case, "--reason", hostile, "--hours", "2", who="engineer:mallory")
+    page = signed_in(context, "olga", "Operator", "contoso", to=f"/portal/cases/{case}")
+    expect(page.get_by_text(hostile)).to_be_visible()
+    assert page.title() == f"Case {case} · casevault"
+
+
+def test_a_post_that_another_site_makes_is_refused(context: BrowserContext, served: Served) -> None:
+    page = signed_in(context, "ada", "Auditor")
+    form = f"<form method=post action={served.server}/portal/sign-out><button>go</button></form>"
+    context.route(
+        "https://elsewhere.example/", lambda route: route.fulfill(body=form, content_type="text/html")
+    )
+    page.goto("https://elsewhere.example/")
+    page.get_by_role("button").click()
+    # The browser keeps the cookie to itself there (SameSite), and the service refuses what another site began.
+    expect(page.get_by_role("alert")).to_contain_text("another site")
+    page.goto("/portal/log")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Log")
+
+
+@pytest.mark.parametrize(
+    ("role", "first"), [("SupportEngineer", "Cases"), ("Operator", "Cases"), ("Auditor", "Log")]
+)
+def test_each_person_has_pages_of_their_own(context: BrowserContext, role: str, first: str) -> None:
+    page = signed_in(context, "sam", role, "contoso")
+    expect(page.get_by_role("heading", level=1)).to_have_text(first)
+    expect(page.locator("time small").first.or_(page.locator(".empty").first)).to_be_attached()
+
+
+def test_first_pages_are_small(context: BrowserContext) -> None:
+    """Over the wire with everything that they load: under 50 kB."""
+    page, loaded = context.new_page(), []
+    page.on("response", lambda response: loaded.append(len(response.body())))
+    page.goto("/portal/sign-in", wait_until="networkidle")
+    assert len(loaded) >= 3 and sum(loaded) < 50_000
