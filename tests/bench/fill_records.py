@@ -2,9 +2,10 @@
 would have written them, only faster.
 
 - Each leaf is encoded by the log's own code, with a real salt; the tree is the sequencer's own, and signed with the
-  service's key. So `casevault audit verify`, `overdue` and `unaccounted` find nothing.
+  service's key. So `casevault audit verify` and `overdue` find nothing, and `unaccounted` only unused grants.
 - Every row has its tag, so it is believed. Bundles have no bytes and no data keys: they are listed and claimed and
   granted, but cannot be opened.
+- On PostgreSQL it needs a superuser: foreign keys are not looked up meanwhile.
 - Indexes are made at the end. It is done in one transaction; tiles are written before it is committed.
 """
 
