@@ -45,7 +45,10 @@ AREAS = {
     "rules": Area(("retention/domain/*.py",), ("tests/retention/domain", "tests/retention/custody")),
     "custody": Area(
         ("retention/custody/**/*.py", "retention/jobs/sweep.py", "retention/jobs/reconcile.py"),
-        ("tests/retention/custody", "tests/retention/jobs", "tests/faults", "tests/intake_api/api"),
+        (
+            *("tests/retention/custody", "tests/retention/jobs", "tests/retention/attacks"),
+            *("tests/retention/concurrency", "tests/faults", "tests/intake_api/api", "tests/intake_api/tus"),
+        ),
     ),
     "envelope": Area(
         ("retention/envelope/*.py",),
