@@ -235,6 +235,7 @@ DISTRIBUTIONS = {
     "opentelemetry.sdk": "opentelemetry-sdk",
     "opentelemetry": "opentelemetry-api",
     "prometheus_client": "prometheus-client",
+    "re2": "google-re2",
 }
 
 
