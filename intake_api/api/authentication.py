@@ -24,7 +24,7 @@ from intake_api.http.call_refused import CallRefused
 from intake_api.http.hosts import is_loopback_host, is_one_host
 from intake_api.http.request_body import Body, WholeBody
 from intake_api.http.seats import Holder, Kind, holder_of, seat_of
-from intake_api.identity import InvalidToken, NoRole
+from intake_api.identity import Caller, InvalidToken, NoRole
 from intake_api.tus import protocol
 from retention.custody.context import Custody, entry
 from retention.domain.actor import Actor
@@ -199,12 +199,17 @@ def _authenticate() -> Actor:
     except InvalidToken as error:
         note_refused(door.services.custody, address, error.code.value, g.request_id)
         raise
-    return door.services.directory.resolve(
+    return actor_of(verified)
+
+
+def actor_of(verified: Caller) -> Actor:
+    """Return the actor of a person or machine as the issuer's token named them. Refused, if no role is left."""
+    return the_door().services.directory.resolve(
         issuer=verified.issuer,
         subject=verified.subject,
         roles=verified.roles,
         directory=verified.directory,
         partner=verified.partner,
         name=verified.name,
-        particulars={"ip": address, "request_id": g.request_id},
+        particulars={"ip": request.remote_addr or "", "request_id": g.request_id},
     )

@@ -147,6 +147,7 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("portal.grant_access", "POST"): _act(Action.GRANT_GIVEN),
     ("portal.end_grant", "POST"): _act(Action.GRANT_RELEASED, Action.GRANT_REVOKED),
     ("portal.bundle", "GET"): _shown("bundle"),
+    ("portal.content", "HEAD"): _shown("content"),
     ("portal.content", "GET"): Row(_READ, SHOWN, "content", frozenset({304})),
     ("portal.bundle_receipt", "GET"): _shown("intake", Action.RECEIPT_SHOWN),
     ("portal.collections", "GET"): _shown("bundles", LISTED),

@@ -56,8 +56,9 @@ def log() -> Response:
 def export() -> Response:
     """Hand over all matching entries as a file, oldest first."""
     asked = forms.read(ExportQuery, request.args)
+    name = f"casevault-log.{asked['format']}"
     response = exported(asked)
-    response.headers["Content-Disposition"] = f'attachment; filename="casevault-log.{request.args["format"]}"'
+    response.headers["Content-Disposition"] = f'attachment; filename="{name}"'
     return response
 
 

@@ -16,10 +16,11 @@ from werkzeug.exceptions import InternalServerError
 
 from intake_api.api import problems
 from intake_api.api.app import Pages
+from intake_api.api.authentication import custody, note_refused
 from intake_api.api.context import AppContext
 from intake_api.api.problem_codes import PROBLEMS
 from intake_api.http.call_refused import CallRefused
-from intake_api.identity import IssuerAway, SignInFailed
+from intake_api.identity import InvalidToken, IssuerAway, SignInFailed
 from intake_api.portal import auditor_pages, engineer_pages, operator_pages, page, sign_in_pages
 from intake_api.portal.browser_session import COOKIE, SignInNeeded, drop_cookie, find_caller
 from retention.domain.actor import Actor
@@ -68,10 +69,8 @@ def _refuse_other_sites() -> None:
     site, reads = request.headers.get("Sec-Fetch-Site"), request.method in ("GET", "HEAD")
     if site in ("same-origin", "none") or (reads and site is None):
         return
-    if reads and request.headers.get("Sec-Fetch-Mode") == "navigate" and "Sec-Fetch-User" in request.headers:
-        return
     if reads and request.headers.get("Sec-Fetch-Dest") == "document":
-        return  # the issuer's own redirect back, without a click
+        return  # a link in a mail, or the issuer's way back
     origin = request.headers.get("Origin")
     if site is None and origin is not None and urlsplit(origin).netloc == request.host:
         return
@@ -105,6 +104,8 @@ def _error_page(error: Exception) -> Response:
         response: Response = redirect(f"/portal/sign-in?to={quote(back, safe='/')}", 303)  # type: ignore[assignment]
         drop_cookie(response, COOKIE)
         return response
+    if isinstance(error, (SignInFailed, InvalidToken)):
+        note_refused(custody(), request.remote_addr or "", "sign-in-failed", g.request_id)
     if isinstance(error, SignInFailed):
         return page.show("failed_sign_in.html", 403, why=str(error), request_id=g.request_id)
     if isinstance(error, IssuerAway):

@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import Request, Response, g, request
 
-from intake_api.api.authentication import custody, the_door
+from intake_api.api.authentication import actor_of, custody, the_door
 from intake_api.identity import Caller, InvalidToken, SignIn, SignInFailed
 from retention.custody.access import portal_sessions
 from retention.custody.access.portal_sessions import Session, SignedIn
@@ -65,7 +65,7 @@ def drop_cookie(response: Response, cookie: str) -> None:
 
 def begin(response: Response, caller: Caller, signed_in: SignIn | None) -> None:
     """Begin a session for `caller`, and put its secret into the browser's cookie. Refused, if they have no role."""
-    secret, actor = new_secret(), resolve(caller)
+    secret, actor = new_secret(), actor_of(caller)
     said = SignedIn(
         roles=caller.roles,
         directory=caller.directory,
@@ -83,19 +83,6 @@ def begin(response: Response, caller: Caller, signed_in: SignIn | None) -> None:
     set_cookie(response, COOKIE, secret)
 
 
-def resolve(caller: Caller) -> Actor:
-    """Return the actor of a person as the issuer's token named them."""
-    return the_door().services.directory.resolve(
-        issuer=caller.issuer,
-        subject=caller.subject,
-        roles=caller.roles,
-        directory=caller.directory,
-        partner=caller.partner,
-        name=caller.name,
-        particulars={"ip": request.remote_addr or "", "request_id": g.request_id},
-    )
-
-
 def find_caller() -> Actor:
     """Return the actor of this request's session. SignInNeeded; IssuerAway when it has to be renewed and cannot be."""
     secret = secret_in(COOKIE, request)
@@ -106,14 +93,16 @@ def find_caller() -> Actor:
         session = _renew(secret, session)
     g.session, g.session_secret = session, secret
     said = session.signed_in
-    return the_door().services.directory.resolve(
-        issuer=session.issuer,
-        subject=session.subject,
-        roles=said.roles,
-        directory=said.directory,
-        partner=said.partner,
-        name=session.name,
-        particulars={"ip": request.remote_addr or "", "request_id": g.request_id},
+    return actor_of(
+        Caller(
+            issuer=session.issuer,
+            subject=session.subject,
+            roles=said.roles,
+            expires=said.renew_at,
+            directory=said.directory,
+            partner=said.partner,
+            name=session.name,
+        )
     )
 
 

@@ -9,6 +9,7 @@ from flask import Response, redirect, request
 
 from intake_api.api.authentication import caller, custody
 from intake_api.api.looks import looked_at
+from intake_api.api.routes import bundles
 from intake_api.portal import forms, page
 from intake_api.portal.engineer_pages import receipt_file
 from intake_api.schemas.access import NewConsent
@@ -25,17 +26,7 @@ from retention.domain.bundle import STATUSES, CollectionType
 def collections() -> Response:
     """Show the collection history, newest first by the time collected."""
     asked = forms.read(BundleQuery, request.args)
-    found = declaration.list_bundles(
-        custody(),
-        caller(),
-        asked["cursor"],
-        asked["limit"],
-        case_number=asked["case"],
-        stamp_id=asked["stamp"],
-        type_=asked["type"],
-        states=STATUSES.get(asked["status"]),
-        unclaimed=asked["unclaimed"],
-    )
+    found = bundles.listed(asked)
     filters = {
         name: value for name, value in request.args.items() if value and name not in ("cursor", "limit")
     }

@@ -30,7 +30,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; base-uri 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types 'none'; form-action 'self'"
 )
-"""A browser also holds the redirect after a form to form-action, so pages that sign out name the issuer there."""
+"""A browser also holds the redirect after a form to form-action: a page of its own leads to the issuer's sign-out."""
 _HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
@@ -123,8 +123,8 @@ def _templates() -> Environment:
     return made
 
 
-def show(template: str, status: int = 200, form_action: str | None = None, **values: Any) -> Response:
-    """Make the page of this template. `form_action`: another origin to which a form of the page may lead."""
+def show(template: str, status: int = 200, **values: Any) -> Response:
+    """Make the page of this template."""
     actor, session = g.get("actor"), g.get("session")
     held = frozenset() if actor is None else actor.roles
     common = {
@@ -139,6 +139,5 @@ def show(template: str, status: int = 200, form_action: str | None = None, **val
     body = _templates().get_template(template).render({**common, **values})
     response = Response(body, status, content_type="text/html; charset=utf-8")
     response.headers.update(_HEADERS)
-    policy = POLICY if form_action is None else f"{POLICY} {form_action}"
-    response.headers["Content-Security-Policy"] = policy
+    response.headers["Content-Security-Policy"] = POLICY
     return response

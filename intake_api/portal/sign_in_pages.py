@@ -86,7 +86,7 @@ def sign_out() -> Response:
     session, secret, client = g.session, g.session_secret, the_door().sign_in
     there = client.sign_out_address(browser_session.id_token_of(secret, session)) if client else None
     portal_sessions.end(custody(), caller(), session.id, "signed-out")
-    response = _to(there or "/portal/sign-in")
+    response = page.show("signed_out.html", there=there) if there else _to("/portal/sign-in")
     browser_session.drop_cookie(response, browser_session.COOKIE)
     return response
 

@@ -184,6 +184,8 @@ def announce(settings: ServerSettings, authority: Path | None) -> None:
         time.sleep(pause)
         pause = min(pause * 1.2, LONGEST_PAUSE)
     facts = {"address": settings.origin, "authority": str(authority) if authority else None}
+    if settings.custody.development or settings.portal is not None:
+        facts["portal"] = f"{settings.address or settings.origin}/portal/"
     LOG.info("ready", extra={"facts": facts})
     if settings.custody.development:
         LOG.warning("DEVELOPMENT MODE: anybody on this machine gets any token. Not for production.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import request
+from sqlalchemy import Row
 
 from intake_api.api.authentication import caller, custody, located
 from intake_api.api.looks import looked_at
@@ -19,6 +20,7 @@ from retention.custody.context import about_bundle
 from retention.custody.uploads import declaration
 from retention.domain.bundle import STATUSES
 from retention.domain.faults import TooLarge
+from retention.records.queries import Page
 
 routes = Blueprint("bundles", __name__, description="Bundles and their records")
 _RAW = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
@@ -51,6 +53,11 @@ def put(declared: dict[str, Any], bundle: str) -> Any:
 @routes.gives(200, BundlePage)
 def index(query: dict[str, Any]) -> Any:
     """List the collection history, newest first by the time collected."""
+    return listed(query)
+
+
+def listed(query: dict[str, Any]) -> Page[Row[Any]]:
+    """Return the page that a query asks for, whichever door it came through."""
     return declaration.list_bundles(
         custody(),
         caller(),

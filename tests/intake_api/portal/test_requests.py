@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from intake_api.api import looks
+from intake_api.identity.sign_in import LoggedOut
 from intake_api.portal.blueprint import OPEN
 from tests.service import CASE, ENGINEER, OPERATOR, Service
 
@@ -205,3 +207,66 @@ def test_a_bundles_content_goes_out_under_a_grant_alone(service: Service) -> Non
     assert answer.status_code == 200 and answer.data == b"log " * 99
     part = ask(browser, "GET", path, {**SAME, "Range": "bytes=4-7"})
     assert part.status_code == 206 and part.data == b"log "
+
+
+def test_asking_for_a_contents_head_is_a_look_too(service: Service) -> None:
+    bundle = service.complete()
+    browser = service.app.test_client()
+    sign_in(browser, OPERATOR.subject, "CaseVault.Operator", directory=str(OPERATOR.directory))
+    assert ask(browser, "HEAD", f"/portal/bundles/{bundle}/content", SAME).status_code == 200
+    looked = [entry for entry in service.entries() if entry.get("details", {}).get("of") == "content"]
+    assert [(entry["bundle"], entry["details"]["by"]) for entry in looked] == [(bundle, "HEAD")]
+
+
+def test_an_export_without_a_form_is_one_of_lines(browser: Any) -> None:
+    sign_in(browser)
+    answer = ask(browser, "GET", "/portal/log/export", SAME)
+    assert answer.status_code == 200 and "casevault-log.jsonl" in answer.headers["Content-Disposition"]
+
+
+class Issuer:
+    """An issuer's client that says what a test wants."""
+
+    def __init__(self, said: LoggedOut | None = None) -> None:
+        self.said = said
+
+    def sign_out_address(self, _: object) -> str:
+        return "https://issuer.example/end?client_id=portal"
+
+    def read_logout(self, _: str) -> LoggedOut:
+        assert self.said is not None
+        return self.said
+
+
+def signed_in_by(service: Service, issuer: Issuer) -> None:
+    service.app.extensions["casevault"] = replace(service.door, sign_in=issuer)  # type: ignore[arg-type]
+
+
+def test_the_way_to_the_issuers_sign_out_is_a_page_and_no_forms_redirect(
+    empty: Service, browser: Any
+) -> None:
+    """A browser would hold a redirect there to the page's form-action, and stop it."""
+    sign_in(browser)
+    signed_in_by(empty, Issuer())
+    answer = ask(browser, "POST", "/portal/sign-out", SAME)
+    assert answer.status_code == 200
+    assert 'content="0; url=https://issuer.example/end?client_id=portal"' in answer.text
+    assert ask(browser, "GET", "/portal/log", SAME).status_code == 303
+
+
+def test_whom_the_issuer_signs_out_is_out_at_once(empty: Service, browser: Any) -> None:
+    sign_in(browser)
+    signed_in_by(empty, Issuer(LoggedOut(subject="somebody-else", issuer_session=None)))
+    assert ask(browser, "POST", "/portal/back-channel-logout", logout_token="x").status_code == 200
+    assert ask(browser, "GET", "/portal/log", SAME).status_code == 200
+    signed_in_by(empty, Issuer(LoggedOut(subject="ada", issuer_session=None)))
+    assert ask(browser, "POST", "/portal/back-channel-logout", logout_token="x").status_code == 200
+    assert ask(browser, "GET", "/portal/log", SAME).status_code == 303
+
+
+def test_a_sign_in_that_fails_is_an_entry(empty: Service, browser: Any) -> None:
+    signed_in_by(empty, Issuer())
+    answer = ask(browser, "GET", "/portal/callback?code=x&state=y", SAME)
+    assert answer.status_code == 403 and "not begun in this browser" in answer.text
+    (refused,) = [entry for entry in empty.entries() if entry["action"] == "caller.refused"]
+    assert refused["reason"] == "sign-in-failed"
