@@ -204,7 +204,7 @@ def failed_erasures(custody: Custody, limit: int, *, early: bool = False) -> lis
 
 
 def erase_pending(custody: Custody, report: SweepReport, limit: int) -> int:
-    """Carry out up to `limit` begun erasures; return how many were tried.
+    """Carry out begun erasures until `limit` were tried, at most AT_ONCE more; return how many.
 
     Those that failed before are taken AT_ONCE at a time, beside pages of those that did not: whatever they wait for, a
     newly requested erasure waits for at most one of them.

@@ -2,6 +2,7 @@
 
     pip install '.[test,mutation]'
     python -m tests.mutation.run --seed 1 --count 100
+    python -m tests.mutation.run --mutant "retention/domain/grants.py:141 AddNot #2"
 
 - Not part of the suite: it takes hours.
 - Each mutant gets a copy of the tree. Tests nearest to the module run first; the first one that fails, and fails
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tests.mutation.mutants import Mutant, draw, mutated
+from tests.mutation.mutants import Mutant, draw, mutants_of, mutated
 
 ROOT = Path(__file__).parents[2]
 HANGS = "its time: the tests hang"
@@ -69,9 +70,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.area or AREAS:
         area = AREAS[name]
         tests = _found(area.tests)
+        if options.mutant:
+            drawn = _named(_found(area.modules), options.mutant)
+        else:
+            drawn = draw(ROOT, _found(area.modules), options.seed, options.count)
+            drawn = [mutant for mutant in drawn if str(mutant) not in shown]
+        if not drawn:
+            continue
         limit = 4 * _time_of(tests) + 60
-        drawn = draw(ROOT, _found(area.modules), options.seed, options.count)
-        drawn = [mutant for mutant in drawn if str(mutant) not in shown]
         with ThreadPoolExecutor(options.jobs) as pool:
             found = pool.map(partial(_killer, tests, limit), drawn)
             for mutant, killer in zip(drawn, found, strict=True):
@@ -79,9 +85,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name}: {mutant}: {'LIVES' if killer is None else 'killed by ' + killer}", flush=True)
                 if killer is None:
                     lived.append(mutant)
-    print(
-        f"{tried - len(lived)} of {tried} killed ({(tried - len(lived)) / max(tried, 1):.1%}), seed {options.seed}"
-    )
+    if tried < len(options.mutant):
+        sys.exit(
+            f"{len(options.mutant)} mutants were named, {tried} are in these areas: name them as printed"
+        )
+    chosen = "as named" if options.mutant else f"seed {options.seed}"
+    print(f"{tried - len(lived)} of {tried} killed ({(tried - len(lived)) / max(tried, 1):.1%}), {chosen}")
     return 1 if lived else 0
 
 
@@ -89,9 +98,24 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.mutation.run", description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=25, help="mutants an area")
+    parser.add_argument(
+        "--mutant",
+        action="append",
+        default=[],
+        help="this one, as it was printed, in place of a draw; repeat for more",
+    )
     parser.add_argument("--area", action="append", choices=AREAS, help="only this one; repeat for more")
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args(arguments)
+
+
+def _named(modules: Sequence[str], wanted: Sequence[str]) -> list[Mutant]:
+    """Return the mutants of these modules that are printed so."""
+    paths = {text.partition(":")[0] for text in wanted}
+    every = (
+        mutant for path in modules if path in paths for mutant in mutants_of(path, (ROOT / path).read_text())
+    )
+    return [mutant for mutant in every if str(mutant) in wanted]
 
 
 def _found(patterns: Sequence[str]) -> list[str]:

@@ -126,6 +126,7 @@ def test_a_case_with_a_row_that_no_leaf_proves_is_not_bound_and_is_named(before:
 OF_ROWS = {
     "a bundle": "UPDATE bundles SET case_id = NULL",
     "an actor": "UPDATE actors SET subject = 'mallory' WHERE subject LIKE 'erin%'",
+    "someone never assigned": "UPDATE actors SET subject = 'mallory' WHERE subject LIKE 'olga@contoso%'",
     "a company": "UPDATE partners SET name = 'new' WHERE name = 'oem'",
     "a tenant": "UPDATE tenants SET directory = 'new' WHERE directory = 'contoso'",
     "a stamp": "UPDATE stamps SET subject = 'new' WHERE subject = 'stamp-contoso'",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from retention.config_azure import MAX_BLOB
 from retention.custody.context import Limits
 from retention.custody.uploads.part_ends import MOST_PARTS, open_seconds
-from retention.custody.uploads.upload_session import PART_SIZE
+from retention.custody.uploads.upload_session import PART_SEGMENTS, PART_SIZE
+from retention.envelope.format import ciphertext_length
 
 BLOCK, BLOCKS = 8 << 20, 50_000
 """Of the store's blobs: what it stages, and what one blob holds."""
@@ -23,6 +26,19 @@ def parts_in(seconds: float, base: float) -> int:
 
 def test_two_gigabytes_at_twenty_kilobytes_a_second_are_1667_parts() -> None:
     assert parts_in(2e9 / 20e3, Limits().part_seconds) == 1667
+
+
+def test_a_full_part_is_as_large_as_the_pages_tell_senders_that_a_kill_can_cost_them() -> None:
+    docs = Path(__file__).parents[3] / "docs"
+    mebibytes, rest = divmod(ciphertext_length(PART_SIZE), 1 << 20)
+    assert rest == 0, "whole segments"
+    intake = (docs / "intake.md").read_text()
+    assert f"| 2 GB at 1.1 MB/s or more | {-(-2 * 10**9 // PART_SIZE)}, of {mebibytes} MiB |" in intake
+    assert f"and never more than {mebibytes} MiB" in intake
+    assert (
+        f"A part of a tus or PUT upload holds at most {PART_SEGMENTS} segments"
+        in (docs / "formats.md").read_text()
+    )
 
 
 @pytest.mark.parametrize("base", [5, 60, 3600])

@@ -51,6 +51,17 @@ def test_each_call_does_at_most_what_it_is_told_to_and_the_next_goes_on(strict: 
     assert {strict.state(bundle) for bundle in made} == {"erased"}
 
 
+def test_erasing_in_pages_keeps_to_what_it_is_told(strict: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last page is as long as what is left of the limit: a sweep ends in time for the next one."""
+    monkeypatch.setattr(sweeping, "BATCH", 3)
+    strict.open_case()
+    many(strict, 7)
+    strict.close_case()
+    strict.clock.move(90 * DAY)
+    begin_due(strict.custody, 7)
+    assert [erase_pending(strict.custody, SweepReport(), 4) for _ in range(3)] == [4, 3, 0]
+
+
 def test_the_oldest_deadline_goes_first(strict: World) -> None:
     first = strict.upload(b"1", None)
     strict.clock.move(DAY)
