@@ -3,7 +3,8 @@
 Each is a timer of its own: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are other
 people's servers that may hang, and the host does not start a timer again while it still runs.
 
-- `sequence`: its first run in a process reconciles the records with the log and the key store (P7).
+- `sequence`: its first run in a process catches up with the longest copy of the log; then it compares the records with
+  log and stores, COMPARED_SECONDS in each run until that is done (P7).
 - `sweep`: begins what is due or expired, then puts one message per pending bundle on the erase queue.
   Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a lost message, costs time only:
   every sweep sends messages for all pending bundles, whoever began them, on-demand ones first.
@@ -13,6 +14,7 @@ people's servers that may hang, and the host does not start a timer again while 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import List  # noqa: UP035  # the worker cannot index Out[list[str]]
 
@@ -24,7 +26,7 @@ from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, r
 from retention.custody import resending
 from retention.custody.context import Custody
 from retention.jobs.scrub import Pace, scrub_next
-from retention.jobs.sequencing import cosign_once, sequence_once, witness_once
+from retention.jobs.sequencing import compare_once, cosign_once, sequence_once, witness_once
 from retention.jobs.sweep import (
     BATCH,
     begin_due,
@@ -34,6 +36,8 @@ from retention.jobs.sweep import (
     remove_orphans,
 )
 
+COMPARED_SECONDS = 5.0
+"""How long one run compares records and stores, after the log was signed: the next entries wait that long at most."""
 SCRUBBED = 4
 """Bundles scrubbed in one run: together they must fit in the host's functionTimeout."""
 
@@ -50,6 +54,9 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         parts = services()
         parts.custody.write_counts()
         checkpoint = sequence_once(parts)
+        until = time.monotonic() + COMPARED_SECONDS
+        while compare_once(parts) and time.monotonic() < until:
+            pass
         LOG.info("sequence: the log has %d entries", checkpoint.size if checkpoint else 0)
 
     @blueprint.function_name("witness")

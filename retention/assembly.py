@@ -29,6 +29,7 @@ from retention.config import PublicKeys, Settings, read_triggers
 from retention.custody.access.first_binding import is_marked, mark_bound
 from retention.custody.access.people import Directory
 from retention.custody.backlog import State
+from retention.custody.compare_records import Comparison
 from retention.custody.context import Custody
 from retention.custody.log_gate import LogGate
 from retention.custody.log_rules import tell_rules
@@ -96,7 +97,9 @@ class Services:
     timekeeper: Timekeeper
     clock_skew: ClockSkew
     reconciled: Event = field(default_factory=Event)
-    """Set once this process has checked the records against log and key store (jobs/sequencing.py)."""
+    """Set once this process has brought the records up to every copy of the log (jobs/sequencing.py)."""
+    comparison: Comparison = field(default_factory=Comparison)
+    """This process's comparison of the records with log and stores (jobs/sequencing.py)."""
     bound: Event = field(default_factory=Event)
     """Set once this process has seen that the records are bound, or cannot be (jobs/sequencing.py)."""
     alterations: Alterations = field(default_factory=Alterations)

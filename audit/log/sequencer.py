@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, bindparam, func, insert, select, text, update
+from sqlalchemy import Connection, Engine, bindparam, insert, select, text, update
 
 from audit.log.append import latest_note
 from audit.log.tables import audit_checkpoints, audit_entries, audit_tree
@@ -54,6 +54,11 @@ _LOCK = {
         "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), pg_advisory_xact_lock(4153697012)"
     )
 }
+_UNSEQUENCED = (
+    select(audit_entries.c.row, audit_entries.c.leaf)
+    .where(audit_entries.c.leaf_index.is_(None))
+    .order_by(audit_entries.c.row)
+)
 _NUMBER_ROW = (
     update(audit_entries)
     .where(audit_entries.c.row == bindparam("of_row"))
@@ -100,6 +105,9 @@ class Sequencer:
         self._witnessed = witnessed
         self._asked: int | None = None
         self._readable = -1  # the size of the last tree whose tiles this process has read or written
+        self._settled: tuple[str, Checkpoint] | None = None  # the newest note, once nothing was left to do
+        self.has_more = False
+        """True if the last run stopped at its limit: entries are left to be sequenced."""
 
     def run_once(self, limit: int = 5000) -> Checkpoint | None:
         """Sequence up to `limit` entries; return the newest checkpoint, or None if nothing was ever logged."""
@@ -107,11 +115,27 @@ class Sequencer:
             self._asked = (
                 self._witnessed()
             )  # without its size nothing is signed: a delay can be made good, a fork not
+        if self._settled is not None and self._is_settled(*self._settled):
+            return self._settled[1]
+        self._settled = None
         self._catch_up()  # 1
         if self._sequence(limit):  # 2
             self._catch_up()  # 3 to 5
         with self._locked() as connection:
-            return self._latest(connection)
+            note = latest_note(connection)
+        latest = None if note is None else open_checkpoint(note, self._signer.verifier)
+        if note is not None and latest is not None:
+            self._settled = note, latest
+        return latest
+
+    def _is_settled(self, note: str, newest: Checkpoint) -> bool:
+        """Tell, without the lock, whether nothing has come since `newest` was published: most runs find nothing."""
+        with self._engine.connect().execution_options(read_only=True) as connection, connection.begin():
+            tree = connection.execute(select(audit_tree)).first()
+            waiting = connection.execute(_UNSEQUENCED.limit(1)).first() is not None
+            known = latest_note(connection)
+        whole = tree is not None and tree.size == tree.checkpoint_size == newest.size
+        return whole and not waiting and known == note and self._published_note() == note.encode()
 
     def _catch_up(self) -> None:
         with self._locked() as connection:
@@ -141,13 +165,8 @@ class Sequencer:
     def _sequence(self, limit: int) -> bool:
         with self._locked() as connection:
             frontier = read_tree(connection).frontier
-            unsequenced = (
-                select(audit_entries.c.row, audit_entries.c.leaf)
-                .where(audit_entries.c.leaf_index.is_(None))
-                .order_by(audit_entries.c.row)
-                .limit(limit)
-            )
-            rows = connection.execute(unsequenced).all()
+            rows = connection.execute(_UNSEQUENCED.limit(limit)).all()
+            self.has_more = len(rows) == limit
             if not rows:
                 return False
             numbers = [{"of_row": row.row, "to_index": frontier.size + at} for at, row in enumerate(rows)]
@@ -182,7 +201,9 @@ class Sequencer:
             if read_tree(connection).published >= frontier.size:
                 return  # another run was here first
             at_us = to_microseconds(self._clock.now())
-            last = connection.execute(select(func.max(audit_checkpoints.c.at_us))).scalar()
+            # Each is signed no earlier than the one before, so the newest has the latest time.
+            newest = select(audit_checkpoints.c.at_us).order_by(audit_checkpoints.c.size.desc()).limit(1)
+            last = connection.execute(newest).scalar()
             connection.execute(
                 insert(audit_checkpoints).values(
                     size=frontier.size,

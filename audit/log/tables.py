@@ -133,6 +133,9 @@ Index(
     sqlite_where=PLACING_ACTS,
     postgresql_where=PLACING_ACTS,
 )
+# Acts after which a bundle's data is gone: asked of every bundle that is alive on record, when a service starts.
+GONE_ACTS = text("outcome = 'success' AND action IN ('bundle.erased', 'bundle.erasing')")
+Index("ix_audit_entries_gone", _entry.bundle, sqlite_where=GONE_ACTS, postgresql_where=GONE_ACTS)
 
 # The columns that repeat a field of the leaf, and its name there; `at_us` repeats `at` in another form.
 LEAF_COLUMNS: Mapping[str, str] = {

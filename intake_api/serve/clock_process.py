@@ -1,9 +1,9 @@
 """The clock process: work that no caller asks for, beside the server so that it never slows an upload.
 
-First the records are reconciled with the log's mirrors and the key store (P7): nothing is sequenced before. A witness
-that does not respond holds up the sequence beat alone, which asks it again; `retention.custody.log_gate` decides if
-anything is opened meanwhile.
-Then seven beats, each in a thread of its own, so that none waits for another's long work:
+First the records are brought up to the longest copy of the log (P7): nothing is sequenced before. A witness that does
+not respond holds up the sequence beat alone, which asks it again; `retention.custody.log_gate` decides if anything is
+opened meanwhile.
+Then eight beats, each in a thread of its own, so that none waits for another's long work:
   time       checks whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   puts new audit entries into the tree, and signs a checkpoint (P3)
   witness    copies checkpoints and tiles to where somebody else keeps them (P3)
@@ -12,12 +12,14 @@ Then seven beats, each in a thread of its own, so that none waits for another's 
              write-ahead log, so that no deleted value lingers there (P7)
   read back  reads received bundles back, to their receipts (P1)
   scrub      reads everything stored back, again and again (P1)
+  compare    once: compares the records with log and stores, in steps, and removes what dead writers left (P7)
 
 Rules:
 - Work is derived from state: the next round makes up for one that was killed anywhere.
 - A failing beat is logged and tried again, after ever longer pauses; it does not stop the others.
-- The process stops between two rounds when asked to, and when its parent is gone. Beats that speak to others' servers
-  are not waited for: the last entries are signed whether or not a witness hangs, and the next start makes up the rest.
+- The process stops between two rounds when asked to, and when its parent is gone. Beats that speak to others' servers,
+  or list whole stores, are not waited for: the last entries are signed whether or not a witness hangs, and the next
+  start makes up the rest.
 """
 
 from __future__ import annotations
@@ -39,7 +41,7 @@ from intake_api.processes import end_with_parent, keep_running, leave_terminal_g
 from intake_api.serve.metrics import observer_of, serve_metrics
 from retention.assembly import Services, begin, state_of
 from retention.jobs.scrub import Pace, Stopped, scrub_next
-from retention.jobs.sequencing import cosign_once, reconcile_once, sequence_once, witness_once
+from retention.jobs.sequencing import compare_once, cosign_once, reconcile_once, sequence_once, witness_once
 from retention.jobs.sweep import SweepReport, erase_due, remove_orphans, verify_received
 from retention.records.sqlite_engine import truncate_wal
 from retention.telemetry.observer import NOTHING, Observer
@@ -56,8 +58,8 @@ OUTSIDE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """One kind of work. `round` does a bounded amount of it and returns whether more waits; an `outside` one asks
-    others' servers."""
+    """One kind of work. `round` does a bounded amount of it and returns whether more waits; an `outside` one may take
+    long: it asks others' servers, or lists whole stores."""
 
     name: str
     round: Callable[[], bool]
@@ -80,7 +82,7 @@ class Beat:
 
 
 class Clockwork:
-    """The seven beats over one set of services; long work ends early once `stop` is set."""
+    """The eight beats over one set of services; long work ends early once `stop` is set."""
 
     def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
         self._services = services
@@ -88,6 +90,8 @@ class Clockwork:
         self._wal_holds_erased = (
             True  # unknown at the start: the process before this one may have been killed
         )
+
+        self._is_tidy = False
 
     def jobs(self) -> tuple[Beat, ...]:
         """Return the beats, each for a thread of its own."""
@@ -99,11 +103,12 @@ class Clockwork:
             Beat("erase", self._erase),
             Beat("read-back", self._read_back),
             Beat("scrub", self._scrub, SCRUB_PAUSE),
+            Beat("compare", self._compare, SCRUB_PAUSE, outside=True),
         )
 
     def prepare(self, pause: float, stop: threading.Event) -> None:
-        """Reconcile once, before the beats. ForkedError, NotOurTailError: the log has two histories; the service ends,
-        and a person must look."""
+        """Catch up with the log, before the beats. ForkedError, NotOurTailError: the log has two histories; the service
+        ends, and a person must look."""
         while not stop.is_set():
             try:
                 if reconcile_once(self._services):
@@ -113,8 +118,6 @@ class Clockwork:
                 LOG.warning("the log is waiting for its witness; all other work continues: %s", error)
                 break
             stop.wait(pause)
-        if removed := remove_orphans(self._services.custody):
-            LOG.info("removed %d parts left behind by dead writers", removed)
 
     def _time(self) -> bool:
         self._services.timekeeper.keep()
@@ -131,8 +134,7 @@ class Clockwork:
         return False
 
     def _sequence(self) -> bool:
-        sequence_once(self._services)
-        return False
+        return sequence_once(self._services) is not None and self._services.sequencer.has_more
 
     def _erase(self) -> bool:
         report = erase_due(self._services.custody, ERASURES)
@@ -153,6 +155,16 @@ class Clockwork:
         step_back()
         with suppress(Stopped):
             return scrub_next(self._services.custody, Pace(self._services.settings.scrub_period, self._rest))
+        return False
+
+    def _compare(self) -> bool:
+        step_back()
+        if compare_once(self._services):
+            return True
+        if not self._is_tidy:
+            self._is_tidy = True
+            if removed := remove_orphans(self._services.custody):
+                LOG.info("removed %d parts left behind by dead writers", removed)
         return False
 
     def _rest(self, seconds: float) -> None:

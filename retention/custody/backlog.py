@@ -27,12 +27,14 @@ from retention.domain.bundle import BundleState
 from retention.objects.store_errors import StoreError
 from retention.records.tables import (
     DAMAGED,
+    ERASING,
     FAILING,
-    IN_PROGRESS,
+    RECEIVED,
     SCRUBBED,
+    UNCOMMITTED,
+    UNPROVEN,
     WAITING,
     bundles,
-    erasure_bundles,
     erasures,
 )
 from retention.records.unit_of_work import Reads, Records
@@ -48,41 +50,35 @@ _LONGEST_AGO = select(bundles.c.checked_at).where(SCRUBBED).order_by(bundles.c.c
 
 def measure(reads: Reads, now: datetime) -> dict[str, float]:
     """Return each figure under the name of its metric."""
-    b, e = bundles.c, erasures.c
-    going = (
-        select(b.id, e.requested_at)
-        .join_from(erasures, erasure_bundles)
-        .join(bundles, b.id == erasure_bundles.c.bundle_id)
-        .where(e.proven_at.is_(None), b.state == BundleState.ERASING)
-    )
-    late = going.where(b.due_at <= now - GRACE).with_only_columns(b.id).distinct()
-    ordered = going.order_by(e.on_demand.desc(), e.requested_at).limit(MOST)
-    pending = reads.execute(ordered).all()
-    waiting = select(b.id).where(WAITING)
+    b = bundles.c
+    waiting, erasing = select(b.id).where(WAITING), select(b.id).where(ERASING)
     mark = read_mark(reads)
-    overdue = _count(reads, waiting.where(b.due_at <= now - GRACE)) + _count(reads, late)
+    late = b.due_at <= now - GRACE
+    overdue = _count(reads, waiting.where(late)) + _count(reads, erasing.where(late))
     return {
         "casevault_bundles_due": _count(reads, waiting.where(b.due_at <= now)),
         "casevault_bundles_overdue": min(MOST, overdue),
-        "casevault_erasures_pending": len({row.id for row in pending}),
-        "casevault_erasure_oldest_pending_seconds": _age(
-            min((row.requested_at for row in pending), default=None), now
-        ),
+        "casevault_erasures_pending": _count(reads, erasing),
+        "casevault_erasure_oldest_pending_seconds": _age(_oldest_pending(reads), now),
         "casevault_erasures_failing": _count(
             reads, select(b.id).where(FAILING, b.state == BundleState.ERASING)
         ),
-        "casevault_uploads_open": _count(
-            reads, select(b.id).where(IN_PROGRESS, b.state != BundleState.RECEIVED)
-        ),
-        "casevault_read_back_waiting": _count(
-            reads, select(b.id).where(b.state == BundleState.RECEIVED, ~b.partial)
-        ),
+        "casevault_uploads_open": _count(reads, select(b.id).where(UNCOMMITTED)),
+        "casevault_read_back_waiting": _count(reads, select(b.id).where(RECEIVED, ~b.partial)),
         "casevault_bundles_damaged": _count(reads, select(b.id).where(DAMAGED)),
         "casevault_scrub_oldest_seconds": _age(reads.execute(_LONGEST_AGO).scalar(), now),
         "casevault_log_oldest_unsequenced_seconds": oldest_unsequenced(reads, now),
         "casevault_time_apart_seconds": abs(mark.gap).total_seconds() if mark else 0.0,
         "casevault_log_entries": float(reads.execute(select(audit_tree.c.size)).scalar() or 0),
     }
+
+
+def _oldest_pending(reads: Reads) -> datetime | None:
+    """Return when the oldest erasure that is not proven was requested: the index has each kind in order."""
+    at = erasures.c.requested_at
+    kinds = [select(at).where(UNPROVEN, erasures.c.on_demand == kind) for kind in (True, False)]
+    oldest = [reads.execute(kind.order_by(at).limit(1)).scalar() for kind in kinds]
+    return min((each for each in oldest if each is not None), default=None)
 
 
 def oldest_unsequenced(reads: Reads, now: datetime) -> float:

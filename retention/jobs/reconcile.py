@@ -10,22 +10,20 @@ from state, so the next start makes up for a crash anywhere:
    that knows its whole log lacks no end (`log_gate`). A mirror with another history stops the service: nothing is
    adopted or signed over it. Particulars that the log says were redacted, but the records still hold, are redacted
    again.
-3. a bundle that the log says is erasing or erased, or whose data key is destroyed, but whose record says alive:
-   * its erasure begins again with the cause `restored`; the sweep completes it, ahead of scheduled work.
-4. bundles with keys or objects but no record: reported, in an entry too. They came after the back-up.
-   `erase_unrecorded` ends them; their records are lost, so nothing else can be done with them.
+3. the records are compared with the log and the stores (`custody.compare_records`), in steps: at a start beside all
+   other work, by command to its end.
 
-If the mirror does not respond, 1 and 2 are done with what was published, then MirrorUnavailableError is raised and
-nothing is sequenced. `without_witness` does 3 and 4 as well; `waive_witness` lets reading go on for a time.
+Nothing is sequenced before 1 and 2, which take as long as the log's lost tail. If the mirror does not respond, they are
+done with what was published, then MirrorUnavailableError is raised and nothing is sequenced. `without_witness` goes on
+to 3 all the same; `waive_witness` lets reading go on for a time.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from itertools import islice
 
 from sqlalchemy import func, select, true
 
@@ -37,26 +35,28 @@ from audit.mirror.store import MirrorStore, MirrorUnavailableError
 from audit.times import rfc3339
 from audit.tlog.checkpoint import Verifier
 from retention.custody.access.manage_grants import bind_anew, end_grants
+from retention.custody.compare_records import (
+    RESTORED,
+    STEP,
+    Differences,
+    compare,
+    erase_again,
+    in_batches,
+    without_record,
+)
 from retention.custody.context import Custody, entry
-from retention.custody.erasure.erasure_steps import BUNDLE, start
 from retention.custody.erasure.proof import METHOD
 from retention.custody.log_gate import live_waiver
 from retention.custody.redaction import redact_again
 from retention.domain.actor import CLOCK, Actor
-from retention.domain.bundle import LIVE, BundleState
 from retention.domain.faults import Invalid, Unavailable
 from retention.domain.grants import check_reason
 from retention.jobs.replay import REPLAYED, replay
-from retention.objects.store_errors import KeyDestroyed, KeyMissing
 from retention.records.queries import newest_leaf
-from retention.records.tables import bundles
 from retention.records.unit_of_work import Transaction
 
 LONGEST_WAIVER = timedelta(hours=72)
-RESTORED, UNRECORDED = "restored", "unrecorded"
-_AT_ONCE = 200
-_PAGE = 5000
-_NAMED = 100  # ids in one entry: a leaf is bounded
+UNRECORDED = "unrecorded"
 _GONE = (Action.BUNDLE_ERASING, Action.BUNDLE_ERASED)
 
 
@@ -84,7 +84,14 @@ class Reconciliation:
 def reconcile(
     custody: Custody, log_key: Verifier, witness: MirrorStore, *, without_witness: bool = False
 ) -> Reconciliation:
-    """Bring records and log into agreement.
+    """Bring records, log and stores into agreement; the same errors as `catch_up`."""
+    return compare_to_the_end(custody, catch_up(custody, log_key, witness, without_witness=without_witness))
+
+
+def catch_up(
+    custody: Custody, log_key: Verifier, witness: MirrorStore, *, without_witness: bool = False
+) -> Reconciliation:
+    """Bring tiles and records up to the longest copy of the log: all that sequencing has to wait for.
 
     ForkedError, NotOurTailError: two histories; somebody must look. MirrorUnavailableError: the mirror did not respond,
     and the records agree only with what was published.
@@ -102,26 +109,19 @@ def reconcile(
         raise away
     if away is None:
         _end_waiver(custody)
-    erasing = [*tail.erasing, *_erase_again(custody, _gone_by_log(custody))]
-    destroyed, keyless = _gone_by_key(custody)
-    erasing += _erase_again(custody, destroyed)
-    unrecorded = sorted(_unrecorded(custody))
-    if erasing or keyless or unrecorded:
-        details: dict[str, Detail] = {
-            "erasing": len(erasing),
-            "keyless": keyless[:_NAMED],
-            "unrecorded": unrecorded[:_NAMED],
-            "unrecorded_count": len(unrecorded),
-        }
-        now = custody.clock.now()
-        noted = entry(CLOCK, Action.RECORDS_RECONCILED, now, details=details)
-        custody.records.write(lambda tx: tx.audit(noted))
+    return dataclasses.replace(tail, tiles_rebuilt=rebuilt)
+
+
+def compare_to_the_end(custody: Custody, caught_up: Reconciliation) -> Reconciliation:
+    """Compare the records with log and stores in one go; return all findings together."""
+    found = Differences(erasing=list(caught_up.erasing))
+    for _ in compare(custody, found):
+        pass
     return dataclasses.replace(
-        tail,
-        tiles_rebuilt=rebuilt,
-        erasing=tuple(erasing),
-        keyless=tuple(keyless),
-        unrecorded=tuple(unrecorded),
+        caught_up,
+        erasing=tuple(found.erasing),
+        keyless=tuple(found.keyless),
+        unrecorded=tuple(sorted(found.unrecorded)),
     )
 
 
@@ -198,7 +198,7 @@ def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
 
     ended, again = custody.records.write(repeat)
     gone = (leaf["bundle"] for leaf in tail if leaf["action"] in _GONE and leaf["outcome"] == Outcome.SUCCESS)
-    erasing = _erase_again(custody, dict.fromkeys(gone))
+    erasing = erase_again(custody, dict.fromkeys(gone))
     with custody.records.read() as reads:
         last_row = reads.execute(select(func.max(audit_entries.c.row))).scalar() or 0
     adopted = recover_tail(engine, copy.source, copy.checkpoint, now)
@@ -219,71 +219,15 @@ def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
     )
 
 
-def _gone_by_log(custody: Custody) -> list[str]:
-    said = audit_entries.c.action.in_(_GONE), audit_entries.c.outcome == Outcome.SUCCESS
-    erased = select(audit_entries.c.row).where(audit_entries.c.bundle == bundles.c.id, *said).exists()
-    with custody.records.read() as reads:
-        return list(reads.execute(select(bundles.c.id).where(bundles.c.state.in_(LIVE), erased)).scalars())
-
-
-def _gone_by_key(custody: Custody) -> tuple[list[str], list[str]]:
-    """Return the live bundles whose key was destroyed, and those without a key that should have one."""
-    present = set(custody.keys.list_bundles())
-    destroyed, keyless = [], []
-    for bundle_id, state in _live(custody):
-        if bundle_id in present:
-            continue
-        try:
-            custody.keys.get(bundle_id)
-        except KeyDestroyed:
-            destroyed.append(bundle_id)
-        except KeyMissing:
-            if state != BundleState.RECEIVING:  # an upload has no key before its first byte
-                keyless.append(bundle_id)
-    return destroyed, keyless
-
-
-def _live(custody: Custody) -> Iterator[tuple[str, str]]:
-    """Yield the id and state of every bundle that is alive on record, reading a page at a time."""
-    page = select(bundles.c.id, bundles.c.state).where(bundles.c.state.in_(LIVE)).order_by(bundles.c.id)
-    last = ""
-    while True:
-        with custody.records.read() as reads:
-            rows = reads.execute(page.where(bundles.c.id > last).limit(_PAGE)).all()
-        if not rows:
-            return
-        yield from ((row.id, row.state) for row in rows)
-        last = rows[-1].id
-
-
-def _erase_again(custody: Custody, found: Iterable[str]) -> list[str]:
-    begun: list[str] = []
-    for some in _batches(found):
-
-        def work(tx: Transaction, some: list[str] = some) -> list[str]:
-            held = tx.execute(select(bundles).where(bundles.c.id.in_(some), bundles.c.state.in_(LIVE))).all()
-            for row in held:
-                start(tx, CLOCK, [row], row.tenant_id, row.case_id, BUNDLE, RESTORED, custody.clock.now())
-            return [row.id for row in held]
-
-        begun += custody.records.write(work)
-    return begun
-
-
-def _unrecorded(custody: Custody) -> Iterator[str]:
-    # List the stores first: a bundle that comes meanwhile has its record before its first object.
-    stored = {*custody.objects.list_bundles(), *custody.keys.list_bundles()}
-    for some in _batches(stored):
-        with custody.records.read() as reads:
-            known = set(reads.execute(select(bundles.c.id).where(bundles.c.id.in_(some))).scalars())
-        yield from set(some) - known
-
-
 def erase_unrecorded(custody: Custody, actor: Actor, found: Iterable[str]) -> int:
     """Erase those of these bundles that still have no record, with an entry each, so that none stays overdue (P4).
     Return how many."""
-    still = set(_unrecorded(custody))
-    erased = [bundle_id for bundle_id in found if bundle_id in still]
+    erased = [
+        bundle_id
+        for some in in_batches(found, STEP)
+        for bundle_id in sorted(without_record(custody, some))
+        if custody.keys.remains(bundle_id) or custody.objects.remains(bundle_id)
+    ]
     for bundle_id in erased:
         custody.keys.destroy(bundle_id)
         custody.objects.destroy(bundle_id)
@@ -309,9 +253,3 @@ def _erased_entry(custody: Custody, actor: Actor, bundle_id: str) -> Entry:
     return entry(
         actor, Action.BUNDLE_ERASED, now, tenant=tenant, case=case, bundle=bundle_id, details=details
     )
-
-
-def _batches(found: Iterable[str]) -> Iterator[list[str]]:
-    left = iter(found)
-    while some := list(islice(left, _AT_ONCE)):
-        yield some

@@ -31,7 +31,7 @@ from retention.domain.actor import CLOCK
 from retention.domain.bundle import BundleState
 from retention.envelope.format import UnknownKeyEncryptionKey
 from retention.objects.store_errors import KeyDestroyed, KeyMissing
-from retention.records.tables import SCRUBBED, bundles, scrubs
+from retention.records.tables import RECEIVED, SCRUBBED, bundles, scrubs
 from retention.records.unit_of_work import Reads, Transaction
 
 LOG = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ def _waiting(reads: Reads, begun_at: datetime) -> list[Row[Any]]:
 
 
 def _reading_back_waits(reads: Reads) -> bool:
-    received = select(bundles.c.id).where(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial)
+    received = select(bundles.c.id).where(RECEIVED, ~bundles.c.partial)
     return reads.execute(received.limit(1)).first() is not None
 
 

@@ -1,9 +1,11 @@
-"""The clock's steps for the log: reconcile, sequence, sign receipts, detect alterations; mirror and cosign (P3, P7).
+"""The clock's steps for the log: catch up, sequence, sign receipts, detect alterations; compare; mirror and cosign
+(P3, P7).
 
 `sequence_once` is every clock's first step:
-- A process reconciles once before it sequences anything, and again when the sequencer finds that the database or the
-  tile store was restored under it.
-- One process at a time reconciles. The others do not wait: they sequence nothing until their turn, which finds nothing
+- A process brings the records up to every copy of the log once before it sequences anything, and again when the
+  sequencer finds that the database or the tile store was restored under it. That is quick unless something was
+  restored. The comparison with all that is stored follows in steps of `compare_once`, beside everything else.
+- One process at a time catches up. The others do not wait: they sequence nothing until their turn, which finds nothing
   left to do.
 - Records from before there was a key to bind them are bound once, when the log that proves them is signed.
 - Anything foreign in the schema, or missing from the log's rows, is an entry, once per process and finding.
@@ -30,10 +32,11 @@ from audit.tlog.tile_store import TileMissingError
 from retention.assembly import Services
 from retention.custody import receipts
 from retention.custody.access.first_binding import bind_from_log, is_bound_for_good, is_marked, remember_bound
+from retention.custody.compare_records import Differences
 from retention.custody.context import entry
 from retention.custody.log_rules import tell_rules
 from retention.domain.actor import CLOCK
-from retention.jobs.reconcile import Reconciliation, reconcile
+from retention.jobs.reconcile import Reconciliation, catch_up, reconcile
 from retention.records.sqlite_engine import alone
 
 LOG = logging.getLogger(__name__)
@@ -106,14 +109,37 @@ def bind_once(services: Services) -> None:
 
 
 def reconcile_once(services: Services) -> bool:
-    """Return True once this process has reconciled the records; False while another process is reconciling them."""
+    """Return True once this process has brought the records up to the log, so that entries can be sequenced; False
+    while another process is at it."""
     if services.reconciled.is_set():
         return True
-    return reconcile_now(services) is not None
+    with alone(services.custody.records.engine) as mine:
+        if not mine:
+            return False
+        found = catch_up(services.custody, services.log_key, services.witness)
+    services.comparison.begin(found.erasing)
+    _tell(services, found)
+    services.reconciled.set()
+    return True
+
+
+def compare_once(services: Services) -> bool:
+    """Do one step of this process's comparison of the records with log and stores; return whether more are left."""
+    comparison = services.comparison
+    if not services.reconciled.is_set() or comparison.is_done:
+        return False
+    more, found = comparison.step(services.custody), comparison.found
+    if not more and found != Differences():
+        facts = {"erasing": len(found.erasing), "keyless": len(found.keyless)}
+        LOG.warning(
+            "the records differ from the stores",
+            extra={"facts": {**facts, "unrecorded": len(found.unrecorded)}},
+        )
+    return more
 
 
 def reconcile_now(services: Services, *, without_witness: bool = False) -> Reconciliation | None:
-    """Reconcile now, and return the findings; None while another process is reconciling."""
+    """Reconcile now, to the end, and return the findings; None while another process is reconciling."""
     with alone(services.custody.records.engine) as mine:
         if not mine:
             return None
@@ -123,6 +149,13 @@ def reconcile_now(services: Services, *, without_witness: bool = False) -> Recon
             services.witness,
             without_witness=without_witness,
         )
+    _tell(services, found)
+    if not without_witness:
+        services.reconciled.set()
+    return found
+
+
+def _tell(services: Services, found: Reconciliation) -> None:
     if found != Reconciliation():
         facts = {"adopted": found.adopted, "grants_ended": found.grants_ended, "erasing": len(found.erasing)}
         facts |= {"repeated": sum(found.repeated.values()), "tiles_rebuilt": found.tiles_rebuilt}
@@ -130,9 +163,6 @@ def reconcile_now(services: Services, *, without_witness: bool = False) -> Recon
         LOG.warning("reconciled the records with the log", extra={"facts": facts | more})
     if found.adopted:  # the newest rules in the log may differ from this process's
         tell_rules(services.custody)
-    if not without_witness:
-        services.reconciled.set()
-    return found
 
 
 def witness_once(services: Services) -> bool:

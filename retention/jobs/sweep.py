@@ -22,6 +22,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from itertools import chain, islice
 from typing import Any
@@ -48,6 +49,8 @@ from retention.records.retry import Trouble
 from retention.records.sqlite_engine import truncate_wal
 from retention.records.tables import (
     FAILING,
+    RECEIVED,
+    UNCOMMITTED,
     UNUSED,
     WAITING,
     bundles,
@@ -59,7 +62,10 @@ from retention.records.unit_of_work import Transaction, Turn
 
 LOG = logging.getLogger(__name__)
 BATCH = 200
-"""Number of bundles begun in one transaction, which holds the writers' lock for some milliseconds."""
+"""Number of bundles looked at in one step."""
+BEGUN_AT_ONCE = 8
+"""Number of erasures begun in one transaction, which holds the writers' lock for some tens of milliseconds. All bundles
+that are due with one case are one erasure."""
 SMALLER = 8
 SPREAD = 16
 _DRAW = random.SystemRandom()
@@ -67,7 +73,7 @@ AT_ONCE = 8
 GIVE_UP = 5
 """Number of tries, minutes apart by then, that must fail to find a part of an upload before it counts as lost."""
 _UNFINISHED = and_(
-    bundles.c.state.in_((BundleState.STAGING, BundleState.RECEIVING)),
+    UNCOMMITTED,
     or_(
         bundles.c.state == BundleState.STAGING,
         bundles.c.deferred,
@@ -99,31 +105,57 @@ def begin_due(custody: Custody, limit: int = BATCH) -> int:
     0 if another sweeper is doing so, or while the records may be older than the log.
     """
     now, sure = custody.clock.now(), custody.clock.sure()
+    over = bundles.c.due_at <= sure, WAITING
+    if not _any(custody, *over):
+        return 0
 
     def work(tx: Transaction, limit: int) -> int:
-        over = bundles.c.due_at <= sure, WAITING
         search = select(bundles).where(*over).order_by(bundles.c.due_at, bundles.c.id).limit(limit)
         due: list[tuple[Row[Any], Reason]] = []
         while not due and (found := tx.execute(search).all()):
-            decided = [(bundle, decide(bundle_history(tx, bundle), sure)) for bundle in found]
-            due = [(bundle, said.reason) for bundle, said in decided if isinstance(said, Erase)]
+            due, wrong = _decide_some(tx, found, sure)
             # Correct the index where it was wrong, so that a page of such rows never hides those after it.
-            refresh_due(tx, bundles.c.id.in_([b.id for b, said in decided if not isinstance(said, Erase)]))
+            if wrong:
+                refresh_due(tx, bundles.c.id.in_(wrong))
         erasure_steps.begin(tx, custody.binding, due, now)
         return len(due)
 
     return _by_newest_records(custody, work, limit)
 
 
+def _decide_some(
+    tx: Transaction, found: Sequence[Row[Any]], sure: datetime
+) -> tuple[list[tuple[Row[Any], Reason]], list[str]]:
+    """Decide on the bundles found, in order, until BEGUN_AT_ONCE erasures are full: return those that are due, with the
+    reason, and the ids of those that are not."""
+    due: list[tuple[Row[Any], Reason]] = []
+    wrong: list[str] = []
+    erased: set[str] = set()
+    for bundle in found:
+        said = decide(bundle_history(tx, bundle), sure)
+        if not isinstance(said, Erase):
+            wrong.append(bundle.id)
+            continue
+        whole = said.reason is Reason.CASE_CLOSED
+        erased.add(bundle.case_id if whole else bundle.id)
+        if len(erased) > BEGUN_AT_ONCE:
+            break
+        due.append((bundle, said.reason))
+    return due, wrong
+
+
 def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     """Begin the erasure of up to `limit` uploads that nobody finished in time; return how many, as in `begin_due`."""
     now, sure = custody.clock.now(), custody.clock.sure()
+    kinds = [(late, bundles.c.expires_at <= sure) for late in (_UNFINISHED, _UNUSED)]  # each has its index
+    if not any(_any(custody, *late) for late in kinds):
+        return 0
 
     def work(tx: Transaction, limit: int) -> int:
         found: list[Row[Any]] = []
-        for late in (_UNFINISHED, _UNUSED):  # each is found by its own index
-            some = select(bundles).where(late, bundles.c.expires_at <= sure).order_by(bundles.c.expires_at)
-            found += tx.execute(some.limit(limit - len(found))).all()
+        for late in kinds:
+            some = select(bundles).where(*late).order_by(bundles.c.expires_at)
+            found += tx.execute(some.limit(min(limit, BEGUN_AT_ONCE) - len(found))).all()
         for bundle in found:
             tx.audit(
                 entry(
@@ -139,6 +171,12 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
         return len(found)
 
     return _by_newest_records(custody, work, limit)
+
+
+def _any(custody: Custody, *which: Any) -> bool:
+    """Tell whether there is such a bundle, without the lock that writers wait for: mostly there is none."""
+    with custody.records.read() as reads:
+        return reads.execute(select(bundles.c.id).where(*which).limit(1)).first() is not None
 
 
 def _by_newest_records(custody: Custody, work: Callable[[Transaction, int], int], limit: int) -> int:
@@ -178,7 +216,9 @@ def _in_turn(custody: Custody, work: Callable[[Transaction, int], int], limit: i
 
 def pending_erasures(custody: Custody, limit: int) -> list[tuple[str, str]]:
     """Return up to `limit` (erasure id, bundle id) to be erased that never failed: on-demand first, then by age."""
-    untried = bundles.c.state == BundleState.ERASING, bundles.c.failures == 0
+    # Under an erasure that is not proven a bundle is erasing or erased. To ask for `erasing` would have SQLite gather
+    # and sort all that is pending for each page; so it walks the erasures in their order.
+    untried = bundles.c.state != BundleState.ERASED, bundles.c.failures == 0
     going = and_(erasures.c.proven_at.is_(None), *untried)
     joined = (
         select(erasures.c.id, bundles.c.id.label("bundle_id"))
@@ -263,9 +303,8 @@ def verify_received(custody: Custody, report: SweepReport, limit: int, *, early:
 
 def finish_received(custody: Custody, report: SweepReport, limit: int, *, early: bool = False) -> None:
     """Finish up to `limit` uploads whose last request died at the very end, and as many again that failed before."""
-    full = and_(
-        bundles.c.state == BundleState.RECEIVING, bundles.c.offset == bundles.c.size, ~bundles.c.deferred
-    )
+    whole = bundles.c.offset == bundles.c.size, ~bundles.c.deferred
+    full = and_(UNCOMMITTED, bundles.c.state == BundleState.RECEIVING, *whole)
     fresh, again = _some(custody, full, bundles.c.expires_at, limit, early)
     for bundle_id in (*_DRAW.sample(fresh, min(limit, len(fresh))), *again):
         error = _tried(report, f"completing {bundle_id}", partial(finish_upload, custody, CLOCK, bundle_id))
@@ -278,7 +317,7 @@ def waiting_for_read_back(
 ) -> tuple[Sequence[str], Sequence[str]]:
     """Return the received bundles that nobody is reading back: SPREAD times `limit` of those that have waited longest,
     shuffled so that several clocks seldom try the same one, and up to `limit` that are to be tried again."""
-    received = and_(bundles.c.state == BundleState.RECEIVED, ~bundles.c.partial, is_free(custody.clock.now()))
+    received = and_(RECEIVED, ~bundles.c.partial, is_free(custody.clock.now()))
     fresh, again = _some(custody, received, bundles.c.received_at, limit, early)
     return _DRAW.sample(fresh, len(fresh)), again
 

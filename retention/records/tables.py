@@ -13,6 +13,7 @@ Rules:
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import (
@@ -20,6 +21,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     Dialect,
     ForeignKey,
     Index,
@@ -29,8 +31,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     TypeDecorator,
     false,
+    literal_column,
     text,
 )
 
@@ -57,6 +61,37 @@ BlobName = String().with_variant(String(collation="C"), "postgresql")
 
 # SQLite numbers rows itself only for a column declared exactly INTEGER PRIMARY KEY.
 _RowNumber = BigInteger().with_variant(Integer, "sqlite")
+
+# The conditions of partial indexes. SQLite uses such an index only for a query with the very same words: never for one
+# whose states are bound parameters. So queries take them from here, and `partial_index` takes nothing else.
+WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
+UNUSED = text("partial AND state = 'received'")
+FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
+UNSIGNED = text("note IS NULL")
+IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
+UNCOMMITTED = text("state IN ('staging', 'receiving')")
+RECEIVED = text("state = 'received'")
+ERASING = text("state = 'erasing'")
+NAMED = text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')")
+SCRUBBED = text("checked_at IS NOT NULL AND state IN ('complete', 'damaged')")
+DAMAGED = text("state = 'damaged'")
+RESENDABLE = text("resend_mark IS NOT NULL")
+REGISTERED = text("deregistered_at IS NULL")
+NOT_ENDED = text("ended_at IS NULL")
+WITH_CONSENT = text("consent_id IS NOT NULL")
+UNPROVEN = text("proven_at IS NULL")
+
+
+def partial_index(name: str, *columns: str | TextClause, where: TextClause, unique: bool = False) -> Index:
+    """Declare an index that holds only the rows that meet `where`, one of the conditions above."""
+    return Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+def in_words(column: ColumnElement[str], values: Iterable[str]) -> ColumnElement[bool]:
+    """Make the condition that a column has one of our own constants, written out as in a partial index and with the
+    column's table, for a query that joins others. Never for what a caller gave."""
+    return column.in_([literal_column(f"'{value}'") for value in values])
+
 
 actors = Table(
     "actors",
@@ -102,14 +137,7 @@ stamps = Table(
     Column("deregistered_at", Moment),
     Column("tag", String),
     # One live registration of a subject by each customer; a deregistered stamp can be registered anew.
-    Index(
-        "ux_stamps_subject",
-        "subject",
-        "tenant_id",
-        unique=True,
-        sqlite_where=text("deregistered_at IS NULL"),
-        postgresql_where=text("deregistered_at IS NULL"),
-    ),
+    partial_index("ux_stamps_subject", "subject", "tenant_id", where=REGISTERED, unique=True),
 )
 
 proactive_consents = Table(
@@ -215,17 +243,6 @@ upload_links = Table(
     Column("revoked_at", Moment),
 )
 
-# The conditions of partial indexes. SQLite uses such an index only for a query with the very same words, so queries
-# take them from here.
-WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
-UNUSED = text("partial AND state = 'received'")
-FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
-UNSIGNED = text("note IS NULL")
-IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
-SCRUBBED = text("checked_at IS NOT NULL AND state IN ('complete', 'damaged')")
-DAMAGED = text("state = 'damaged'")
-RESENDABLE = text("resend_mark IS NOT NULL")
-
 bundles = Table(
     "bundles",
     metadata,
@@ -287,76 +304,18 @@ bundles = Table(
     Index("ix_bundles_collected", "time_collected", "id"),
     Index("ix_bundles_stamp", "stamp_id", "time_collected", "id"),
     # One blob of a name at a time; the name is free again when the erasure of its bundle begins.
-    Index(
-        "ux_bundles_blob",
-        "link_id",
-        "blob_name",
-        unique=True,
-        sqlite_where=text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
-        postgresql_where=text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')"),
-    ),
+    partial_index("ux_bundles_blob", "link_id", "blob_name", where=NAMED, unique=True),
     # The clock's searches; each index holds only the rows that are waiting.
-    Index(
-        "ix_bundles_due",
-        "due_at",
-        "id",
-        sqlite_where=WAITING,
-        postgresql_where=WAITING,
-    ),
-    Index(
-        "ix_bundles_in_progress",
-        "time_collected",
-        "id",
-        sqlite_where=IN_PROGRESS,
-        postgresql_where=IN_PROGRESS,
-    ),
-    Index(
-        "ix_bundles_expiring",
-        "expires_at",
-        "id",
-        sqlite_where=text("state IN ('staging', 'receiving')"),
-        postgresql_where=text("state IN ('staging', 'receiving')"),
-    ),
-    Index(
-        "ix_bundles_partial",
-        "expires_at",
-        "id",
-        sqlite_where=UNUSED,
-        postgresql_where=UNUSED,
-    ),
-    Index(
-        "ix_bundles_failing",
-        "next_try_at",
-        "id",
-        sqlite_where=FAILING,
-        postgresql_where=FAILING,
-    ),
-    Index(
-        "ix_bundles_received",
-        "received_at",
-        "id",
-        sqlite_where=text("state = 'received'"),
-        postgresql_where=text("state = 'received'"),
-    ),
-    Index(
-        "ix_bundles_checked",
-        "checked_at",
-        "id",
-        sqlite_where=SCRUBBED,
-        postgresql_where=SCRUBBED,
-    ),
-    Index(
-        "ix_bundles_resendable",
-        "resend_mark",
-        sqlite_where=RESENDABLE,
-        postgresql_where=RESENDABLE,
-    ),
-    Index(
-        "ix_bundles_damaged",
-        "id",
-        sqlite_where=DAMAGED,
-        postgresql_where=DAMAGED,
-    ),
+    partial_index("ix_bundles_due", "due_at", "id", where=WAITING),
+    partial_index("ix_bundles_in_progress", "time_collected", "id", where=IN_PROGRESS),
+    partial_index("ix_bundles_expiring", "expires_at", "id", where=UNCOMMITTED),
+    partial_index("ix_bundles_partial", "expires_at", "id", where=UNUSED),
+    partial_index("ix_bundles_erasing", "due_at", "id", where=ERASING),
+    partial_index("ix_bundles_failing", "next_try_at", "id", where=FAILING),
+    partial_index("ix_bundles_received", "received_at", "id", where=RECEIVED),
+    partial_index("ix_bundles_checked", "checked_at", "id", where=SCRUBBED),
+    partial_index("ix_bundles_resendable", "resend_mark", where=RESENDABLE),
+    partial_index("ix_bundles_damaged", "id", where=DAMAGED),
 )
 
 # A row a round of the scrubbing; the last one has no `ended_at` while it runs.
@@ -443,19 +402,8 @@ grants = Table(
     Index("ix_grants_case", "case_id", "granted_at", "id"),
     Index("ix_grants_given", "granted_at", "id"),
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
-    Index(
-        "ix_grants_live",
-        "case_id",
-        "expires_at",
-        sqlite_where=text("ended_at IS NULL"),
-        postgresql_where=text("ended_at IS NULL"),
-    ),
-    Index(
-        "ix_grants_consent",
-        "consent_id",
-        sqlite_where=text("consent_id IS NOT NULL"),
-        postgresql_where=text("consent_id IS NOT NULL"),
-    ),
+    partial_index("ix_grants_live", "case_id", "expires_at", where=NOT_ENDED),
+    partial_index("ix_grants_consent", "consent_id", where=WITH_CONSENT),
 )
 
 erasures = Table(
@@ -478,14 +426,7 @@ erasures = Table(
     Index("ix_erasures_actor", "actor_id", "requested_at", "id"),
     Index("ix_erasures_requested", "requested_at", "id"),
     # The erase work list: on-demand goes ahead of scheduled work.
-    Index(
-        "ix_erasures_pending",
-        text("on_demand DESC"),
-        "requested_at",
-        "id",
-        sqlite_where=text("proven_at IS NULL"),
-        postgresql_where=text("proven_at IS NULL"),
-    ),
+    partial_index("ix_erasures_pending", text("on_demand DESC"), "requested_at", "id", where=UNPROVEN),
 )
 
 erasure_bundles = Table(
@@ -506,7 +447,7 @@ receipts = Table(
     Column("issued_at", Moment, nullable=False),
     # The body as a signed note; the clock signs.
     Column("note", Text),
-    Index("ix_receipts_unsigned", "issued_at", sqlite_where=UNSIGNED, postgresql_where=UNSIGNED),
+    partial_index("ix_receipts_unsigned", "issued_at", where=UNSIGNED),
 )
 
 trusted_time = Table(

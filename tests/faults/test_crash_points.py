@@ -45,8 +45,10 @@ CALLS = {
     "complete": "records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
     "open": "records.read records.write records.read records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
-    "sweep": 3 * "records.read " + "records.write records.write records.write records.read records.read "
-    "records.read keys.destroy objects.destroy keys.remains objects.remains records.write records.read records.read "
+    "sweep": 4 * "records.read "
+    + "records.write "
+    + 6 * "records.read "
+    + "keys.destroy objects.destroy keys.remains objects.remains records.write records.read records.read "
     "records.read records.read records.read records.write records.read records.read keys.get "
     + _READ_THROUGH
     + _KEPT

@@ -19,7 +19,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Row, delete, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, TextClause, delete, func, insert, select, update
 
 from audit.entry import Action
 from retention.custody.access.bound_access import check_row, put_in
@@ -43,7 +43,7 @@ from retention.domain.bundle import BundleState, Collection
 from retention.domain.faults import Conflict, NotFound, TooLarge
 from retention.domain.upload_link import Declared
 from retention.records.queries import refresh_due
-from retention.records.tables import bundles, parts, staged_blocks
+from retention.records.tables import NAMED, bundles, parts, staged_blocks
 from retention.records.unit_of_work import Transaction
 
 
@@ -259,8 +259,9 @@ def list_blobs(
     """Return up to `limit` blobs of the link, by name: those that begin with `prefix`, come after `after` and not
     before `start`."""
     name = bundles.c.blob_name
-    gone = [BundleState.ERASING, BundleState.ERASED, *([] if uncommitted else [BundleState.STAGING])]
-    wanted = [bundles.c.link_id == through.link.row.id, bundles.c.state.not_in(gone), name.is_not(None)]
+    wanted: list[ColumnElement[bool] | TextClause] = [bundles.c.link_id == through.link.row.id, NAMED]
+    if not uncommitted:
+        wanted.append(bundles.c.state != BundleState.STAGING)
     if prefix:  # not LIKE: SQLite's ignores case
         wanted.append(func.substr(name, 1, len(prefix)) == prefix)
     if start:

@@ -54,7 +54,7 @@ from retention.envelope import format
 from retention.envelope.part_stream import PartSealer, SealingWriter
 from retention.objects.store import PartWriter
 from retention.objects.store_errors import KeyDestroyed, PartMissing
-from retention.records.tables import bundles, cases, staged_blocks, stamps, upload_links
+from retention.records.tables import NAMED, bundles, cases, staged_blocks, stamps, upload_links
 from retention.records.unit_of_work import Reads, Transaction
 
 MAX_STAGED = 100_000
@@ -63,7 +63,6 @@ FEWER_THAN = 1024
 """More than the blocks of one blob recorded at the same moment: no installation serves as many requests at once."""
 ONE_SHOT = "put:"
 """Prefix of the block id of a blob that comes in one piece; no client's block id begins with it."""
-_GONE = (BundleState.ERASING, BundleState.ERASED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -333,7 +332,7 @@ def _within_quota(tx: Transaction, through: Through, bundle: Row[Any], length: i
 
 def find_blob(reads: Reads, link_id: str, blob_name: str) -> Row[Any] | None:
     """Find the blob of this name that was sent, or is being sent, through the link."""
-    mine = bundles.c.link_id == link_id, bundles.c.blob_name == blob_name, bundles.c.state.not_in(_GONE)
+    mine = bundles.c.link_id == link_id, bundles.c.blob_name == blob_name, NAMED
     return reads.execute(select(bundles).where(*mine)).first()
 
 

@@ -36,7 +36,7 @@ from retention.domain.ids import Kind, new_id
 from retention.domain.row_tag import BUNDLE, Binding
 from retention.objects.store_errors import StoreFull
 from retention.records.queries import Page, bundle_history, case_history, fetch_page, find_bundle, refresh_due
-from retention.records.tables import bundles, cases, stamps
+from retention.records.tables import bundles, cases, in_words, stamps
 from retention.records.unit_of_work import Transaction
 from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
 
@@ -346,7 +346,7 @@ def list_bundles(
     wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
     wanted += [bundles.c.type == type_] if type_ else []
     wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
-    wanted += [bundles.c.state.in_(states)] if states is not None else []
+    wanted += [in_words(bundles.c.state, states)] if states is not None else []
     with custody.records.read() as reads:
         seen = reasons_to_see_bundles(reads, actor, custody.clock.now())
         found = _with_case().where(*wanted)

@@ -88,8 +88,10 @@ class LocalKeyStore:
 
     def destroy(self, bundle_id: str) -> None:
         note = self._folder / object_names.key_destroyed(bundle_id)
-        with named_errors("a data key cannot be destroyed"), self._lock_changes() as folder:
-            note.touch(mode=0o600)
+        with named_errors("a data key cannot be destroyed"), open_folder(self._folder) as folder:
+            with self._lock_changes():
+                note.touch(mode=0o600)
+            # From here on nobody makes or replaces this key, so others need not wait for this disk.
             os.fsync(folder)
             for name in (object_names.key_object(bundle_id), object_names.key_partial(bundle_id)):
                 _shred(self._folder / name)
@@ -155,6 +157,7 @@ def _shred(path: Path) -> None:
         return
     try:
         _overwrite(fd)
-        path.unlink()  # before the lock is released: a reader that waited finds the file without a name
+        # Before the lock is released: a reader that waited finds the file without a name. Another may have been faster.
+        path.unlink(missing_ok=True)
     finally:
         os.close(fd)

@@ -255,3 +255,25 @@ def test_nothing_is_signed_after_a_checkpoint_of_another_key(log: Any) -> None:
     log.write(1)
     with pytest.raises(TreeDamagedError, match="no signature by"):
         log.sequence()
+
+
+def test_a_run_that_stopped_at_its_limit_says_that_more_waits(log: Any) -> None:
+    log.write(5)
+    sequencer = Sequencer(log.engine, log.tiles, log.signer, log.clock)
+    sequencer.run_once(3)
+    assert sequencer.has_more
+    sequencer.run_once(3)
+    assert not sequencer.has_more
+
+
+def test_a_run_that_finds_nothing_new_takes_no_lock_that_appenders_wait_for(log: Any) -> None:
+    log.write(5)
+    sequencer = Sequencer(log.engine, log.tiles, log.signer, log.clock)
+    signed = sequencer.run_once()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Sequencer, "_locked", lambda _self: pytest.fail("it took the lock"))
+        assert sequencer.run_once() == signed
+    log.write(1)
+    newer = sequencer.run_once()
+    assert newer is not None
+    assert newer.size == 6

@@ -12,6 +12,7 @@ from intake_api.serve import clock_process
 from intake_api.serve.clock_process import LONGEST_PAUSE, Beat, Clockwork, run
 from retention.assembly import assemble, initialise
 from retention.config import Settings
+from retention.custody.log_rules import tell_rules
 from retention.records.sqlite_engine import truncate_wal
 from tests.fakes.ids import bundle, part
 
@@ -115,9 +116,11 @@ def test_what_a_dead_writer_left_is_removed_at_the_start(tmp_path):
     writer._file.close()  # as when the process dies: the lock falls, the file stays
     writer._file = None
     assert store.remains(bundle_id) != []
-    stop = threading.Event()
-    stop.set()
-    run(services, 0.05, stop)
+    clock = Clockwork(services)
+    clock.prepare(0.05, threading.Event())
+    (compare,) = (job for job in clock.jobs() if job.name == "compare")
+    while compare.round():
+        pass
     assert store.remains(bundle_id) == []
     services.close()
 
@@ -135,4 +138,26 @@ def test_the_write_ahead_log_is_emptied_unless_a_reader_is_in_the_way(tmp_path):
         assert wal.stat().st_size > 0
     assert truncate_wal(records.engine)
     assert wal.stat().st_size == 0
+    services.close()
+
+
+def test_the_log_goes_on_while_the_records_are_compared_with_the_stores(tmp_path, monkeypatch):
+    services = _services(tmp_path)
+    clock = Clockwork(services)
+    listed = []
+
+    def list_bundles(_self):
+        assert services.sequencer.run_once() is not None  # signed in the middle of the comparison
+        listed.append("keys")
+        return iter(())
+
+    monkeypatch.setattr(type(services.custody.keys), "list_bundles", list_bundles)
+    tell_rules(services.custody)
+    clock.prepare(0.05, threading.Event())
+    assert listed == []
+    clock._sequence()
+    while clock._compare():
+        pass
+    assert listed[0] == "keys"
+    assert services.comparison.is_done
     services.close()

@@ -193,7 +193,7 @@ def test_a_close_that_was_lost_keeps_its_own_deadline(installation: Installation
 
 
 @pytest.mark.parametrize(
-    "step", ["retention.jobs.reconcile.recover_tail", "retention.jobs.reconcile._gone_by_log"]
+    "step", ["retention.jobs.reconcile.recover_tail", "retention.custody.compare_records.gone_by_log"]
 )
 def test_whoever_dies_while_reconciling_leaves_no_end_behind(
     installation: Installation, step: str, monkeypatch: pytest.MonkeyPatch

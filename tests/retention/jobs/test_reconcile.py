@@ -214,7 +214,7 @@ def test_a_crash_while_reconciling_is_made_good_by_the_next_start(
         crash = {
             "announced": ("retention.jobs.reconcile.recover_tail", lambda *_: 1 / 0),
             "before the commit": ("audit.log.tail_recovery._check_leads_to", _crash_at(2)),
-            "adopted": ("retention.jobs.reconcile._gone_by_log", lambda *_: 1 / 0),
+            "adopted": ("retention.custody.compare_records.gone_by_log", lambda *_: 1 / 0),
         }[step]
         patch.setattr(*crash)
         with pytest.raises(ZeroDivisionError):

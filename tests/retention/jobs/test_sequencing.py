@@ -16,7 +16,7 @@ from audit.log.sequencer import RolledBackError
 from audit.mirror.copying import ForkedError
 from retention.assembly import assemble
 from retention.config import Settings
-from retention.jobs.sequencing import reconcile_now, reconcile_once, sequence_once
+from retention.jobs.sequencing import compare_once, reconcile_now, reconcile_once, sequence_once
 from retention.jobs.sweep import sweep
 from retention.records.sqlite_engine import alone
 from tests.retention.restoring import (
@@ -48,6 +48,8 @@ def clock_process(settings: Settings, start: Barrier) -> None:
     services = assemble(settings)
     start.wait(60)
     while sequence_once(services) is None:
+        pass
+    while compare_once(services):
         pass
     services.close()
 

@@ -237,3 +237,25 @@ def test_what_comes_back_of_an_erased_bundle_goes_again_with_its_key(tmp_path: P
         remove_orphans(world.custody)
         assert world.custody.objects.remains(bundle) == []
         assert world.custody.keys.remains(bundle) == []
+
+
+def test_few_erasures_are_begun_in_one_transaction_and_a_case_is_one_of_them(strict: World) -> None:
+    """The lock that all writers wait for is held for some erasures, however many bundles are due."""
+    strict.open_case()
+    of_case = many(strict, sweeping.BEGUN_AT_ONCE + 2)
+    strict.close_case()
+    many(strict, sweeping.BEGUN_AT_ONCE + 2, None)
+    strict.clock.move(90 * DAY)
+    begun = []
+    while count := begin_due(strict.custody):
+        begun.append(count)
+    assert begun == [len(of_case) + sweeping.BEGUN_AT_ONCE - 1, 3]
+
+
+def test_without_anything_due_or_late_the_writers_lock_is_not_taken(strict: World) -> None:
+    strict.open_case()
+    many(strict, 2)
+    strict.announce(5)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(strict.custody.records), "write", lambda *_: pytest.fail("it took the lock"))
+        assert begin_due(strict.custody) == begin_expired(strict.custody) == 0
