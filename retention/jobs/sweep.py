@@ -64,8 +64,8 @@ LOG = logging.getLogger(__name__)
 BATCH = 200
 """Number of bundles looked at in one step."""
 BEGUN_AT_ONCE = 8
-"""Number of erasures begun in one transaction, which holds the writers' lock for some tens of milliseconds. All bundles
-that are due with one case are one erasure."""
+"""Number of erasures begun in one transaction, so that other writers get their turn between them. All bundles that are
+due with one case are one erasure."""
 SMALLER = 8
 SPREAD = 16
 _DRAW = random.SystemRandom()
