@@ -105,6 +105,11 @@ PROBLEMS: Mapping[str, Problem] = {
         "Damaged archive",
         "The archive inside the bundle is damaged; its bytes can still be read as a whole.",
     ),
+    "archive-split": Problem(
+        422,
+        "One volume of a split archive",
+        "Its files can be listed only after its volumes are joined; read the bundle's content instead.",
+    ),
     "archive-too-large": Problem(
         422,
         "Archive too large",
@@ -132,6 +137,11 @@ PROBLEMS: Mapping[str, Problem] = {
         503,
         "Unavailable",
         "A part of the service does not respond. Nothing was done; try again after Retry-After.",
+    ),
+    "archive-busy": Problem(
+        503,
+        "Too many archives open",
+        "There is no memory left to open another archive. Nothing was read; try again after Retry-After.",
     ),
     "busy": Problem(
         503,

@@ -193,7 +193,18 @@ class File(ma.Schema):
     kind = fields.String()
     readable = fields.Boolean()
     why_not = fields.String(allow_none=True)
+    name_guessed = fields.String(
+        allow_none=True,
+        metadata={"description": "the code page by which the name was read, if that is a guess"},
+    )
 
 
 BundlePage = page_of(Bundle, "BundlePage")
-FilePage = page_of(File, "FilePage")
+FilePage = page_of(
+    File,
+    "FilePage",
+    incomplete=fields.String(
+        allow_none=True,
+        metadata={"description": "on the last page: why the list ends before the archive does"},
+    ),
+)

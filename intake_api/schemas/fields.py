@@ -82,11 +82,12 @@ class PageQuery(ma.Schema):
     )
 
 
-def page_of(schema: type[ma.Schema], name: str) -> type[ma.Schema]:
-    """Make the schema of a page of `schema`."""
+def page_of(schema: type[ma.Schema], name: str, **more: fields.Field[Any]) -> type[ma.Schema]:
+    """Make the schema of a page of `schema`, with what else the page says."""
     members: dict[str, fields.Field[Any]] = {
         "items": fields.List(fields.Nested(schema)),
         "next": fields.String(allow_none=True, metadata={"description": "cursor of the next page"}),
+        **more,
     }
     return ma.Schema.from_dict(members, name=name)
 

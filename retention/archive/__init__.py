@@ -1,20 +1,24 @@
 """The files inside a bundle: listed, and read one at a time, over the opened bundle's ranges. Nothing is written to a
 disk.
 
-inflate.py      Inflating in bounded steps: every decoder is asked for at most a chunk, however much the input could
-                become.
-model.py        An archive as an engineer sees it: its files, its errors, and the limits on opening it.
-reader.py       Listing the files inside a bundle, and reading one of them without opening the rest.
-source.py       The source of an archive's bytes, the guards that parsers read it through, and a format's view of a
-                file.
-tar_archive.py  Tar and tar.gz: the headers by tarfile, over guarded reads; a plain tar is skipped through, a packed one
-                streamed.
-zip_archive.py  Zip: the directory by zipfile, the bytes by our own bounded inflating.
+inflate.py        Decoding in bounded steps: every decoder is asked for at most a chunk, however much it could become.
+limits.py         The limits on opening an archive, and the budgets of work and memory.
+model.py          An archive as an engineer sees it: its files and its errors.
+names.py          The names of files in archives: read, judged, shown and told apart.
+reader.py         Listing the files inside a bundle, and reading one of them without opening the rest.
+seekable.py       A packed file as bytes to seek in, by seek points: what nested archives are read through.
+source.py         The source of an archive's bytes, the guards that parsers read it through, and a format's view of a
+                  file.
+tar_archive.py    Tar and tar.gz: the headers by tarfile, over guarded reads; a plain tar is skipped through.
+zip_archive.py    Zip: its files, and their bytes by our own bounded decoding.
+zip_directory.py  A zip's list of files: its central directory, or its local headers where that is cut off.
 """
 
 from __future__ import annotations
 
+from retention.archive.limits import PROCESS, Limits, Memory
 from retention.archive.model import (
+    ArchiveBusy,
     ArchiveDamaged,
     ArchivedFile,
     ArchiveError,
@@ -22,16 +26,18 @@ from retention.archive.model import (
     ArchiveTooLarge,
     FileKind,
     FileNotReadable,
-    Limits,
     NoSuchFile,
     NotAnArchive,
     OpenedFile,
     Reason,
+    SplitArchive,
 )
 from retention.archive.reader import detect, list_files, open_file
 from retention.archive.source import Source, Window
 
 __all__ = [
+    "PROCESS",
+    "ArchiveBusy",
     "ArchiveDamaged",
     "ArchiveError",
     "ArchiveKind",
@@ -40,11 +46,13 @@ __all__ = [
     "FileKind",
     "FileNotReadable",
     "Limits",
+    "Memory",
     "NoSuchFile",
     "NotAnArchive",
     "OpenedFile",
     "Reason",
     "Source",
+    "SplitArchive",
     "Window",
     "detect",
     "list_files",

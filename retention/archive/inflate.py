@@ -1,29 +1,32 @@
-"""Inflating in bounded steps: every decoder is asked for at most a chunk, however much the input could become.
+"""Decoding in bounded steps: every decoder is asked for at most a chunk, however much the input could become.
 
-zipfile's own reader bounds deflate only: one 256 KiB read of bzip2 or LZMA may become gigabytes in its memory. So zip
-members are inflated here, like gzip.
+- zipfile's own reader bounds deflate only: one 256 KiB read of bzip2 or LZMA may become gigabytes in its memory. So
+  every packed file is decoded here.
+- A `Forward` is a packed run being decoded, forwards only. Where the decoder can be copied, so can the Forward: that is
+  a seek point. Several share one packed source, so each goes to its own place before it reads.
+- What a decoder needs of memory is leased before it decodes a byte.
 """
 
 from __future__ import annotations
 
 import bz2
-import io
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
-from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, Budget, Limits
-from retention.archive.source import CHUNK
+from retention.archive.limits import KIB, MIB, Bounds, Lease
+from retention.archive.model import ArchiveDamaged, ArchiveTooLarge
+from retention.archive.source import CHUNK, Window
 
-_DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
+PIECE = 64 * KIB
+"""Packed bytes that a decoder is given at once."""
+DEFLATE_STATE = 48 * KIB
+"""What a copy of zlib's decoder holds: the window of 32 KiB, and its tables."""
+_BZIP2_STATE = 4 * MIB
 _LZMA_HEADER = 9  # version 2, properties' length 2, then lc/lp/pb 1 and dictionary size 4 (APPNOTE 5.8.8)
-
-
-class Packed(Protocol):
-    """A source of packed bytes."""
-
-    def read(self, size: int, /) -> bytes: ...
+_DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
 
 class Decoder(Protocol):
@@ -42,7 +45,7 @@ class Decoder(Protocol):
 
 
 class Deflate:
-    """zlib with that interface: zlib hands unread input back, so it is kept here."""
+    """zlib with that interface: zlib hands unread input back, so it is kept here. It can be copied."""
 
     def __init__(self, wbits: int) -> None:
         self._zlib = zlib.decompressobj(wbits)
@@ -57,6 +60,17 @@ class Deflate:
     def unused_data(self) -> bytes:
         return self._zlib.unused_data
 
+    @property
+    def held(self) -> int:
+        """What a copy holds, in bytes."""
+        return DEFLATE_STATE + len(self._tail)
+
+    def copy(self) -> Deflate:
+        """Return a decoder that goes on from the same place."""
+        other = Deflate.__new__(Deflate)
+        other._zlib, other._tail, other.needs_input = self._zlib.copy(), self._tail, self.needs_input
+        return other
+
     def decompress(self, data: bytes, max_length: int) -> bytes:
         out = self._zlib.decompress(self._tail + data, max_length)
         self._tail = self._zlib.unconsumed_tail
@@ -65,32 +79,58 @@ class Deflate:
         return out
 
 
-def raw_deflate(packed: Packed, size: int, limits: Limits) -> Decoder:
+@dataclass(frozen=True, slots=True)
+class Coding:
+    """A way of packing. `make` makes a decoder from the packed bytes' beginning (where it may read a header) and the
+    declared size, and says how much memory it needs. `magic`: several may stand joined end to end, each begun by it."""
+
+    make: Callable[[Window, int | None, Bounds], tuple[Decoder, int]]
+    what: str
+    magic: bytes | None = None
+
+
+def raw_deflate(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
     """Make a decoder of deflate in a zip."""
-    return Deflate(-zlib.MAX_WBITS)
+    return Deflate(-zlib.MAX_WBITS), 0
 
 
-def bzip2(packed: Packed, size: int, limits: Limits) -> Decoder:
+def gzip(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of gzip; zlib checks each member's CRC and length (RFC 1952)."""
+    return Deflate(zlib.MAX_WBITS | 16), 0
+
+
+def bzip2(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
     """Make a decoder of bzip2."""
-    return bz2.BZ2Decompressor()
+    return bz2.BZ2Decompressor(), _BZIP2_STATE
 
 
-def raw_lzma(packed: Packed, size: int, limits: Limits) -> Decoder:
+def raw_lzma(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
     """Make a decoder of LZMA in a zip. Its dictionary size is the archive's claim: the file's size is always enough."""
     header = packed.read(_LZMA_HEADER)
-    if len(header) < _LZMA_HEADER or header[2:4] != b"\x05\x00" or header[4] >= 9 * 5 * 5:
+    if len(header) < _LZMA_HEADER or header[2:4] != b"\x05\x00":
         raise ArchiveDamaged("a file's LZMA header makes no sense")
-    dictionary = min(int.from_bytes(header[5:9], "little"), size)
-    if dictionary > limits.max_dictionary_bytes:
-        raise ArchiveTooLarge(
-            f"a file needs an LZMA dictionary above the limit of {limits.max_dictionary_bytes} bytes"
-        )
-    rest, lc = divmod(header[4], 9)
+    return lzma_decoder(header[4:9], size, bounds)
+
+
+def lzma_decoder(properties: bytes, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of LZMA from its five bytes of properties."""
+    dictionary = bounded_dictionary(int.from_bytes(properties[1:5], "little"), size, bounds)
+    rest, lc = divmod(properties[0], 9)
     pb, lp = divmod(rest, 5)
-    if lc + lp > 4:
+    if properties[0] >= 9 * 5 * 5 or lc + lp > 4:
         raise ArchiveDamaged("a file's LZMA header makes no sense")
-    properties = {"id": lzma.FILTER_LZMA1, "dict_size": max(dictionary, 4096), "lc": lc, "lp": lp, "pb": pb}
-    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[properties])
+    chosen = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": lc, "lp": lp, "pb": pb}
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chosen]), dictionary
+
+
+def bounded_dictionary(claimed: int, size: int | None, bounds: Bounds) -> int:
+    """Return the dictionary that is needed. ArchiveTooLarge if that is above the limit."""
+    dictionary = max(claimed if size is None else min(claimed, size), 4096)
+    if dictionary > bounds.limits.max_dictionary:
+        raise ArchiveTooLarge(
+            f"a file needs a dictionary of {dictionary} bytes; the limit is {bounds.limits.max_dictionary}"
+        )
+    return dictionary
 
 
 def step(decoder: Decoder, data: bytes, at_most: int) -> bytes:
@@ -98,21 +138,101 @@ def step(decoder: Decoder, data: bytes, at_most: int) -> bytes:
     try:
         return decoder.decompress(data, at_most)
     except _DECODER_ERRORS as error:
-        raise ArchiveDamaged("its packed bytes cannot be inflated") from error
+        raise ArchiveDamaged("its packed bytes cannot be decoded") from error
 
 
-def inflated(packed: Packed, decoder: Decoder, budget: Budget) -> Iterator[bytes]:
-    """Inflate the packed bytes until the decoder or they end."""
-    while not decoder.eof:
-        data = packed.read(CHUNK) if decoder.needs_input else b""
-        if decoder.needs_input and not data:
-            return
-        if out := step(decoder, data, CHUNK):
-            budget.spend(len(out))
-            yield out
+class Forward:
+    """A packed run being decoded, forwards only."""
+
+    def __init__(self, packed: Window, coding: Coding, size: int | None, bounds: Bounds) -> None:
+        self._packed, self._coding, self._size, self._bounds = packed, coding, size, bounds
+        self._joined = 1
+        self._feed = b""
+        packed.seek(0)
+        self._decoder = self._begin()
+        self._taken = packed.tell()
+
+    def _begin(self) -> Decoder:
+        decoder, held = self._coding.make(self._packed, self._size, self._bounds)
+        self._lease: Lease | None = self._bounds.memory.need(held, "its decoder") if held else None
+        return decoder
+
+    def release(self) -> None:
+        """Give back the decoder's memory: nothing more will be read."""
+        if self._lease is not None:
+            self._lease.release()
+
+    @property
+    def held(self) -> int:
+        """What a copy holds, in bytes; 0 where there can be none."""
+        return self._decoder.held + len(self._feed) if isinstance(self._decoder, Deflate) else 0
+
+    def copy(self) -> Forward:
+        """Return another that goes on from the same place. Only where `held` is not 0."""
+        if not isinstance(self._decoder, Deflate):
+            raise TypeError(f"a decoder of {self._coding.what} cannot be copied")
+        other = Forward.__new__(Forward)
+        other.__dict__.update(self.__dict__)
+        other._decoder = self._decoder.copy()
+        return other
+
+    def more(self, at_most: int) -> bytes:
+        """Return the next bytes, at most so many; none at the end. ArchiveDamaged if it ends too early."""
+        out = b""
+        while not out:
+            if self._decoder.eof and not self._next():
+                return b""
+            needs = self._decoder.needs_input
+            data = self._input() if needs else b""
+            if needs and not data:
+                if self._coding.magic is None:  # in a zip the declared size and the checksum judge
+                    return b""
+                raise ArchiveDamaged(f"the {self._coding.what} ends before its content does")
+            out = step(self._decoder, data, at_most)
+            self._bounds.work.spend(len(out) + len(data) // 8)  # input may be made to give nothing
+        return out
+
+    def _input(self) -> bytes:
+        data, self._feed = self._feed or self._read(), b""
+        return data
+
+    def _read(self) -> bytes:
+        self._packed.seek(self._taken)
+        data = self._packed.read(PIECE)
+        self._taken += len(data)
+        return data
+
+    def _next(self) -> bool:
+        """Begin the next of several joined end to end, with nothing but zeros (tape blocks) between."""
+        if self._coding.magic is None:
+            return False
+        rest = self._decoder.unused_data.lstrip(b"\0")
+        while not rest:
+            data = self._read()
+            if not data:
+                return False
+            rest = data.lstrip(b"\0")
+        if not self._coding.magic.startswith(rest[: len(self._coding.magic)]):
+            raise ArchiveDamaged(
+                f"bytes that are not {self._coding.what} follow the end of the {self._coding.what}"
+            )
+        self._joined += 1
+        if self._joined > self._bounds.limits.max_entries:
+            raise ArchiveTooLarge(f"it is joined from more than {self._bounds.limits.max_entries} parts")
+        self._lease = None
+        self._packed.seek(self._taken - len(rest))
+        self._decoder = self._begin()
+        self._feed = rest
+        return True
 
 
-def plain(packed: Packed) -> Iterator[bytes]:
+def chunks_of(forward: Forward) -> Iterator[bytes]:
+    """Yield all of it, a chunk at a time."""
+    while out := forward.more(CHUNK):
+        yield out
+
+
+def plain(packed: Window) -> Iterator[bytes]:
     """Yield stored bytes, a chunk at a time."""
     while data := packed.read(CHUNK):
         yield data
@@ -130,7 +250,7 @@ def exactly(chunks: Iterator[bytes], size: int, *, ends_itself: bool = True) -> 
             break
         chunk = chunk if ends_itself else chunk[:left]
         if len(chunk) > left:
-            raise ArchiveDamaged(f"a file inflates past its declared size of {size} bytes")
+            raise ArchiveDamaged(f"a file decodes past its declared size of {size} bytes")
         left -= len(chunk)
         yield chunk
     if left:
@@ -147,81 +267,8 @@ def crc_checked(chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
         raise ArchiveDamaged("a file's bytes do not match its checksum (CRC-32)")
 
 
-class GzipStream(io.RawIOBase):
-    """An inflated gzip file, read forwards only; zlib checks each member's CRC and length (RFC 1952)."""
-
-    def __init__(self, packed: Packed, limits: Limits, budget: Budget) -> None:
-        super().__init__()
-        self._packed, self._limits, self._budget = packed, limits, budget
-        self._decoder = Deflate(zlib.MAX_WBITS | 16)
-        self._feed = b""
-        self._members = 1
-        self._taken = self._position = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True  # forwards: tarfile does so from header to header
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        skip = offset if whence == io.SEEK_CUR else offset - self._position
-        if skip < 0 or whence == io.SEEK_END:
-            raise io.UnsupportedOperation("a gzip stream can only be read forwards")
-        while skip and (out := self._more(min(skip, CHUNK))):
-            skip -= len(out)
-        return self._position
-
-    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
-        out = self._more(len(buffer)) if len(buffer) else b""
-        buffer[: len(out)] = out
-        return len(out)
-
-    def _more(self, at_most: int) -> bytes:
-        """Return the next bytes, or none at the end."""
-        out = b""
-        while not out:
-            if self._decoder.eof and not self._next_member():
-                return b""
-            out = step(self._decoder, self._input() if self._decoder.needs_input else b"", at_most)
-        self._position += len(out)
-        self._budget.spend(len(out))
-        if self._limits.bomb_like(self._position, self._taken):
-            raise ArchiveTooLarge(
-                f"it expands more than {self._limits.max_ratio}-fold, the limit for logs; it looks like a "
-                "decompression bomb"
-            )
-        return out
-
-    def _input(self) -> bytes:
-        data, self._feed = self._feed or self._read(), b""
-        if not data:
-            raise ArchiveDamaged("the gzip ends before its content does")
-        return data
-
-    def _read(self) -> bytes:
-        data = self._packed.read(CHUNK)
-        self._taken += len(data)
-        return data
-
-    def _next_member(self) -> bool:
-        """Start the next of several gzip files joined end to end, with nothing but zeros (tape blocks) between."""
-        rest = self._decoder.unused_data.lstrip(b"\0")
-        while not rest:
-            data = self._read()
-            if not data:
-                return False
-            rest = data.lstrip(b"\0")
-        if not rest.startswith(b"\x1f"):
-            raise ArchiveDamaged("bytes that are not gzip follow the end of the gzip")
-        self._members += 1
-        if self._members > self._limits.max_entries:
-            raise ArchiveTooLarge(f"it is joined from more than {self._limits.max_entries} gzip files")
-        self._decoder, self._feed = Deflate(zlib.MAX_WBITS | 16), rest
-        return True
-
-
-DecoderFor = Callable[[Packed, int, Limits], Decoder]
+GZIP_MAGIC = b"\x1f\x8b"
+GZIP = Coding(gzip, "gzip", GZIP_MAGIC)
+RAW_DEFLATE = Coding(raw_deflate, "deflate")
+BZIP2 = Coding(bzip2, "bzip2")
+RAW_LZMA = Coding(raw_lzma, "LZMA")

@@ -1,12 +1,10 @@
-"""An archive as an engineer sees it: its files, its errors, and the limits on opening it.
+"""An archive as an engineer sees it: its files and its errors.
 
 - `key` names a file exactly as the archive does, for `open_file`; `path` is the same made safe to show. Both stay out
   of reprs: file names are particulars (the personal details of an entry, stored apart so that they can be erased).
 - Each error has a machine `code` and a message for a person. Messages never repeat a name from the archive: a log keeps
   messages.
-- An archive is written by others: every size in it is a claim until counted. Memory for one call stays below about:
-  5 x max_directory_bytes (measured: 65 MiB for 90,000 entries with long names), max_nested_bytes x (max_depth - 1),
-  max_dictionary_bytes, and a few chunks.
+- A list that ends before the archive does says so: what was found is shown, and the error that ended it.
 """
 
 from __future__ import annotations
@@ -50,14 +48,16 @@ class Reason(Enum):
     ABSOLUTE_PATH = ("absolute_path", "its name is an absolute path")
     DRIVE_PATH = ("drive_path", "its name begins with a drive letter")
     PARENT_PATH = ("parent_path", "its name climbs out of its folder")
-    SEPARATOR_NAME = ("separator_name", "its name holds '!/', which separates nested archives")
+    SEPARATOR_NAME = (
+        "separator_name",
+        "its name holds '!/' or '!#', which keys of nested and of equal names need",
+    )
     ENCRYPTED = ("encrypted", "it is encrypted inside the archive, with a password we do not have")
     METHOD = ("method", "it is compressed by an unsupported method")
     SPARSE = ("sparse", "it is stored as a sparse file")
     OVERLAP = ("overlap", "its bytes overlap those of another file in the archive")
-    TOO_LARGE = ("too_large", "it is larger than the limit")
-    RATIO = ("ratio", "it expands far beyond the limit for logs; it looks like a decompression bomb")
-    DUPLICATE = ("duplicate", "an earlier file in the archive has the same name")
+    CUT = ("cut", "the archive is cut short before its last byte")
+    OTHER_VOLUME = ("other_volume", "its bytes lie in another volume of a split archive, which is not here")
     DEPTH = ("depth", "it lies in more nested archives than are opened")
 
     def __init__(self, code: str, message: str) -> None:
@@ -70,6 +70,7 @@ class ArchivedFile:
     """A listed file. `size` is None where only inflating would tell; `packed_size` is its size in the archive. Bytes.
 
     `modified` is UTC. A zip without extended time stamps has a local time of an unknown zone, read as UTC.
+    `guessed` is the code page by which a name was read whose bytes do not say theirs.
     """
 
     key: str = field(repr=False)
@@ -79,6 +80,7 @@ class ArchivedFile:
     packed_size: int | None
     modified: datetime | None
     reason: Reason | None
+    guessed: str | None = None
 
     @property
     def readable(self) -> bool:
@@ -151,37 +153,24 @@ class ArchiveTooLarge(ArchiveError):
         super().__init__(f"The archive exceeds a limit for opening it: {what}.")
 
 
-KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+class SplitArchive(ArchiveError):
+    """One volume of an archive that was split."""
+
+    code = "archive_split"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "This is one volume of a split archive, which cannot be opened without the others. Join the volumes into "
+            "one file before it is sent, or fetch them all and join them."
+        )
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The limits on opening an archive, in bytes unless named otherwise."""
+class ArchiveBusy(ArchiveError):
+    """No memory left for now: too many archives are being read at once."""
 
-    max_entries: int = 100_000
-    max_directory_bytes: int = 16 * MIB  # a zip's central directory
-    max_header_bytes: int = 32 * KIB  # one tar member's extended headers
-    max_name: int = 1024
-    max_depth: int = 3  # archives opened to reach a file; the bundle itself is the first
-    max_inflated_bytes: int = 32 * GIB  # in one call, all levels together; also for a single file
-    max_ratio: int = 200
-    ratio_free_bytes: int = 64 * MIB  # below this the ratio does not count: empty logs pack very well
-    max_nested_bytes: int = (
-        64 * MIB
-    )  # a nested archive that is packed is inflated into memory, never onto a disk (P1)
-    max_dictionary_bytes: int = 64 * MIB  # LZMA's window
+    code = "archive_busy"
 
-    def bomb_like(self, inflated: int, packed: int) -> bool:
-        return inflated > self.ratio_free_bytes and inflated > self.max_ratio * packed
-
-
-class Budget:
-    """The bytes that one call may inflate, at all levels; spending more raises."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._left = limits.max_inflated_bytes
-
-    def spend(self, size: int) -> None:
-        self._left -= size
-        if self._left < 0:
-            raise ArchiveTooLarge("it inflates past the limit for one read")
+    def __init__(self) -> None:
+        super().__init__(
+            "Too many archives are being read at once: there is no memory left to open this one. Try again later."
+        )

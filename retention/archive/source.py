@@ -2,8 +2,8 @@
 
 1. A source is an opened bundle: reading a range opens only its segments, so reads stay local.
 2. A `Window` is a run of a source: a stored nested archive is read in place, without a copy.
-3. zipfile and tarfile trust the lengths they find. They see the bytes through `GuardedReads`, which refuses a read
-   before it happens when the archive's own headers ask for more than the limits allow.
+3. tarfile trusts the lengths it finds. It sees the bytes through `GuardedReads`, which refuses a read before it happens
+   when the archive's own headers ask for more than the limits allow.
 4. A fault of the source (a store that errs, a segment that does not open) is never reported as a damaged archive.
 5. A `Member` is a file as its format's reader finds it, before the rules common to all formats judge it.
 """
@@ -13,7 +13,6 @@ from __future__ import annotations
 import io
 import struct
 import tarfile
-import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, FileKind, R
 CHUNK = 256 * 1024
 READ_AHEAD = 64 * 1024  # headers lie beside their data: one read gets both
 _PARSER_ERRORS = (
-    zipfile.BadZipFile,
     tarfile.TarError,
     struct.error,
     ValueError,
@@ -142,7 +140,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file in an archive. `chunks` and `window` work while the iterator is at it (a tar.gz cannot go back)."""
+    """A file in an archive. `chunks` and `source` work while the iterator is at it (a packed tar cannot go back)."""
 
     name: str
     kind: FileKind
@@ -151,7 +149,8 @@ class Member:
     modified: datetime | None
     reason: Reason | None  # one that only the format can know: encrypted, a link, overlapping
     chunks: Callable[[], Iterator[bytes]]
-    window: Callable[[], Window | None]  # the bytes in place, if they are stored uncompressed
+    source: Callable[[], Source]  # the same bytes to seek in, for an archive in it
+    guessed: str | None = None
 
 
 def since_epoch(seconds: float) -> datetime | None:

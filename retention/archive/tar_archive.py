@@ -15,8 +15,11 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, cast
 
-from retention.archive.inflate import GzipStream, exactly, plain
-from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, Budget, FileKind, Limits, Reason
+from retention.archive.inflate import GZIP, Forward, exactly, plain
+from retention.archive.limits import Bounds, Limits
+from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, FileKind, Reason
+from retention.archive.names import decoded
+from retention.archive.seekable import Unpacked
 from retention.archive.source import (
     READ_AHEAD,
     GuardedReads,
@@ -88,17 +91,18 @@ def members(source: Source, limits: Limits) -> Iterator[Member]:
     return _walk(io.BufferedReader(whole(source), READ_AHEAD), limits, in_place=True)
 
 
-def packed_members(source: Source, limits: Limits, budget: Budget) -> Iterator[Member]:
+def packed_members(source: Source, bounds: Bounds) -> Iterator[Member]:
     """Yield the members of a gzipped tar, in one pass."""
-    stream = GzipStream(whole(source), limits, budget)
-    return _walk(io.BufferedReader(stream, READ_AHEAD), limits, in_place=False)
+    packed = whole(source)
+    stream = Unpacked(lambda: Forward(packed, GZIP, None, bounds), None, bounds)
+    return _walk(io.BufferedReader(stream, READ_AHEAD), bounds.limits, in_place=False)
 
 
 def _walk(raw: io.BufferedReader, limits: Limits, *, in_place: bool) -> Iterator[Member]:
     reads = _HeaderReads(raw, limits)
     reads.next_member()
     with parsing(reads, _DAMAGED):
-        archive = _TarFile(fileobj=cast(IO[bytes], reads), encoding="utf-8", errors="replace")
+        archive = _TarFile(fileobj=cast(IO[bytes], reads), encoding="utf-8", errors="surrogateescape")
     before = -1
     while info := _next(archive, reads):
         if info.size < 0 or archive.offset <= before:
@@ -123,16 +127,26 @@ def _member(raw: io.BufferedReader, info: tarfile.TarInfo, *, in_place: bool) ->
     kind, reason = _judge(info)
     size = info.size if info.isreg() else 0
     data = Window(raw, info.offset_data, size)
+    name, guessed = _name(info.name)
     return Member(
-        name=info.name + "/" * info.isdir(),  # tarfile strips the slash
+        name=name + "/" * info.isdir(),  # tarfile strips the slash
         kind=kind,
         size=size,
         packed_size=size if in_place else None,
         modified=since_epoch(info.mtime),
         reason=reason,
         chunks=lambda: exactly(plain(data), size),
-        window=lambda: data if in_place else None,
+        source=lambda: data,
+        guessed=guessed,
     )
+
+
+def _name(found: str) -> tuple[str, str | None]:
+    """Decode a name that tarfile could not; surrogates that were in it as such stay, and are refused."""
+    try:
+        return decoded(found.encode(errors="surrogateescape"), "cp1252")
+    except UnicodeEncodeError:
+        return found, None
 
 
 def _judge(info: tarfile.TarInfo) -> tuple[FileKind, Reason | None]:

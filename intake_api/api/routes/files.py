@@ -15,7 +15,7 @@ from intake_api.api.routes.blueprint import Blueprint
 from intake_api.api.routes.content import BYTES, send
 from intake_api.http.content_disposition import attachment
 from intake_api.schemas.bundles import File, FilePage, FileQuery
-from retention.archive import ArchivedFile, list_files, open_file
+from retention.archive import ArchiveBusy, ArchivedFile, ArchiveError, list_files, open_file
 from retention.custody.reading import bundle_reads
 from retention.domain.faults import Invalid
 from retention.envelope.bundle_file import SealedFile
@@ -26,8 +26,32 @@ routes = Blueprint("files", __name__, description="The files inside bundles")
 
 
 _LISTED = {
-    "schema": {"type": "string", "description": "One JSON object per line; the last line has their number."}
+    "schema": {
+        "type": "string",
+        "description": "One JSON object per line; the last line has their number, and `incomplete` as a page does.",
+    }
 }
+
+
+class _Listing:
+    """The files of an archive. Where it is damaged after some of them, they are the list; `incomplete` says why."""
+
+    def __init__(self, files: Iterator[ArchivedFile]) -> None:
+        self._files = files
+        self.incomplete: str | None = None
+
+    def __iter__(self) -> Iterator[ArchivedFile]:
+        number = 0
+        try:
+            for file in self._files:
+                number += 1
+                yield file
+        except ArchiveBusy:
+            raise
+        except ArchiveError as error:
+            if not number:
+                raise
+            self.incomplete = str(error)
 
 
 @routes.on("GET", "/bundles/<bundle>/files", responses={200: {"content": {LINES: _LISTED}}})
@@ -45,16 +69,18 @@ def index(query: dict[str, Any], bundle: str) -> Any:
         custody(), caller(), bundle, lambda _: (), action=Action.BUNDLE_LISTED, particulars=asked
     )
     try:
-        files = opened.passing(list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside))
+        listing = _Listing(list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside))
+        files = opened.passing(iter(listing))
         if request.accept_mimetypes.best == LINES:
-            return send(opened, _lines(islice(files, start, None)), {"Content-Type": LINES})
+            return send(opened, _lines(islice(files, start, None), listing), {"Content-Type": LINES})
         found = list(islice(files, start, start + limit + 1))
     except Exception as error:
         raise opened.failed(error) from None
     opened.done()
     opened.close()
     more = str(start + limit) if len(found) > limit else None
-    return {"items": [_shown(file) for file in found[:limit]], "next": more}
+    incomplete = None if more else listing.incomplete
+    return {"items": [_shown(file) for file in found[:limit]], "next": more, "incomplete": incomplete}
 
 
 @routes.on("GET", "/bundles/<bundle>/files/<path:path>")
@@ -76,8 +102,9 @@ def read(bundle: str, path: str) -> Response:
         raise opened.failed(error) from None
 
 
-def _lines(files: Iterator[ArchivedFile]) -> Iterator[bytes]:
-    """Yield one JSON object per line for each file, then one with their number: without it the list was cut."""
+def _lines(files: Iterator[ArchivedFile], listing: _Listing) -> Iterator[bytes]:
+    """Yield one JSON object per line for each file, then one with their number: without it the list was cut. Where the
+    archive itself is, that line says so."""
     schema, number, gathered = File(), 0, b""
     for file in files:
         gathered += json.dumps(schema.dump(_shown(file)), ensure_ascii=False).encode() + b"\n"
@@ -85,7 +112,8 @@ def _lines(files: Iterator[ArchivedFile]) -> Iterator[bytes]:
         if len(gathered) >= _PIECE:
             yield gathered
             gathered = b""
-    yield gathered + json.dumps({"files": number}).encode() + b"\n"
+    incomplete = {"incomplete": listing.incomplete} if listing.incomplete else {}
+    yield gathered + json.dumps({"files": number, **incomplete}).encode() + b"\n"
 
 
 def _place(cursor: str | None) -> int:
@@ -107,4 +135,5 @@ def _shown(file: ArchivedFile) -> dict[str, Any]:
         "kind": file.kind.value,
         "readable": file.readable,
         "why_not": None if file.reason is None else file.reason.message,
+        "name_guessed": file.guessed,
     }

@@ -200,7 +200,9 @@ def _files(client: Client, bundle: str, answer: requests.Response) -> Iterator[d
     try:
         for line in answer.iter_lines(PIECE):
             file = json.loads(line)
-            if file.keys() == {"files"} and file["files"] == number:
+            if file.keys() - {"incomplete"} == {"files"} and file["files"] == number:
+                if "incomplete" in file:
+                    click.echo(f"the list is incomplete: {file['incomplete']}", err=True)
                 return
             number += 1
             yield file

@@ -46,7 +46,7 @@ from retention.custody.uploads.completion import DAMAGE, confirm_damage, opener,
 from retention.custody.uploads.declaration import refuse_if_erased
 from retention.domain.actor import Actor
 from retention.domain.bundle import BundleState
-from retention.domain.faults import Damaged, Erased, Passing, Refused, Unavailable
+from retention.domain.faults import Conflict, Damaged, Erased, Passing, Refused, Unavailable
 from retention.domain.grants import Allowed, Denied, decide_open
 from retention.domain.row_tag import BUNDLE
 from retention.envelope.bundle_file import BundleOpener
@@ -219,7 +219,8 @@ def open_bundle(
 ) -> OpenBundle:
     """Open a complete bundle under the actor's grant, to read the runs that `choose` names.
 
-    NotFound, Refused (with an entry), Erased (with the tombstone's facts), Invalid (from `choose`).
+    NotFound, Refused (with an entry), Conflict (with an entry; the bundle is not complete yet),
+    Erased (with the tombstone's facts), Invalid (from `choose`).
     Unavailable: the records may be older than the log; or records or log were altered (with an entry).
     """
     now = custody.clock.now()
@@ -240,7 +241,10 @@ def open_bundle(
                 tx, error, entry(actor, action, now, outcome=Outcome.REFUSED, reason=error.reason, **ids)
             )
         if isinstance(decided, Denied):
-            return refuse(tx, actor, action, now, decided, **about_bundle(bundle))
+            refusal = refuse(tx, actor, action, now, decided, **about_bundle(bundle))
+            if decided.reason == f"bundle-{bundle.state}" and bundle.state != BundleState.DAMAGED:
+                return Refusal(Conflict(decided.message, reason=decided.reason), refusal.entry)
+            return refusal
         hold(tx, decided.grant.id, bundle_id)
         spans = choose(bundle)
         opened = entry(

@@ -81,3 +81,18 @@ def test_a_list_without_a_grant_is_refused_either_way(service: Service) -> None:
     bundle = service.complete(archive(3))
     assert service.call("GET", f"/bundles/{bundle}/files", ENGINEER, headers=ACCEPT).status_code == 403
     assert service.call("GET", f"/bundles/{bundle}/files", OPERATOR, headers=ACCEPT).status_code == 403
+
+
+def test_a_zip_cut_short_lists_what_stands_before_and_says_why_it_ends(service: Service) -> None:
+    bundle = service.complete(archive(7)[:-400])
+    service.grant()
+    path = f"/bundles/{bundle}/files"
+    first = service.done("GET", path, ENGINEER, query_string={"limit": 3})
+    rest = service.done("GET", path, ENGINEER, query_string={"limit": 3, "cursor": "3"})
+    last = service.done("GET", path, ENGINEER, query_string={"limit": 3, "cursor": "6"})
+    assert (first["incomplete"], rest["incomplete"]) == (None, None)
+    assert "without its directory" in last["incomplete"]
+    answer = service.call("GET", path, ENGINEER, headers=ACCEPT)
+    *files, end = [json.loads(line) for line in answer.get_data().splitlines()]
+    assert files == first["items"] + rest["items"] + last["items"]
+    assert end == {"files": 7, "incomplete": last["incomplete"]}

@@ -141,3 +141,22 @@ def test_a_listing_ends_with_its_grant(
 
     monkeypatch.setattr(files_route, "list_files", slow)
     assert service.call("GET", f"/bundles/{bundle}/files", ENGINEER).status_code == 403
+
+
+def test_a_bundle_that_is_not_complete_yet_is_a_conflict_with_an_entry(service: Service) -> None:
+    bundle = service.send(zipped({"a.log": b"a"}))
+    service.grant()
+    for path in (f"/bundles/{bundle}/files", f"/bundles/{bundle}/files/a.log", f"/bundles/{bundle}/content"):
+        response = service.call("GET", path, ENGINEER)
+        assert (response.status_code, response.get_json()["type"]) == (409, "/problems/conflict")
+        assert response.get_json()["reason"].startswith("bundle-")
+    refused = [entry for entry in service.entries(bundle=bundle) if entry["outcome"] == "refused"]
+    assert len(refused) == 3
+
+
+def test_a_refused_file_has_its_reason_as_it_was_listed(service: Service, bundle: str) -> None:
+    (trick,) = [
+        f for f in service.done("GET", f"/bundles/{bundle}/files", ENGINEER)["items"] if not f["readable"]
+    ]
+    response = service.call("GET", f"/bundles/{bundle}/files/{quote(trick['path'], safe='')}", ENGINEER)
+    assert (response.status_code, response.get_json()["reason"]) == (422, "parent-path")

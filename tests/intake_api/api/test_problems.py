@@ -20,6 +20,7 @@ from werkzeug.test import TestResponse
 from intake_api.api.problem_codes import PROBLEMS
 from intake_api.http.pump import least_ask
 from intake_api.http.seats import SEAT, Holder, Kind, Seat, SeatPlan, Seats
+from retention.archive import PROCESS
 from retention.custody.context import PATIENCE, Limits
 from retention.domain.faults import Unavailable
 from retention.envelope.format import KeyFileRefused
@@ -87,10 +88,9 @@ def file_in(archive: bytes, path: str) -> Trigger:
     return trigger
 
 
-def zipped(*names: str) -> bytes:
-
+def zipped(*names: str, method: int = zipfile.ZIP_STORED) -> bytes:
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as archive:
+    with zipfile.ZipFile(packed, "w", method) as archive:
         for name in names:
             archive.writestr(name, "content")
     return packed.getvalue()
@@ -104,6 +104,15 @@ def swollen() -> bytes:
         member.pax_headers = {"comment": "x" * 40_000}
         archive.addfile(member)
     return packed.getvalue()
+
+
+def without_memory(service: Service, monkeypatch: pytest.MonkeyPatch) -> TestResponse:
+    """A reader that needs a decoder's memory, while others hold all of it."""
+    lease = PROCESS.need(PROCESS.most - PROCESS.held, "a test")
+    try:
+        return file_in(zipped("a.log", method=zipfile.ZIP_BZIP2), "/a.log")(service, monkeypatch)
+    finally:
+        lease.release()
 
 
 def patch_from(service: Service, body: object, size: int = 10) -> TestResponse:
@@ -234,7 +243,9 @@ TRIGGERS: dict[str, Trigger] = {
     "invalid": lambda s, _: s.call("POST", "/stamps", OPERATOR, json={"name": "", "colour": "red"}),
     "not-an-archive": no_archive,
     "file-not-readable": file_in(zipped("../up.log"), "/..%2Fup.log"),
-    "archive-damaged": file_in(zipped("a.log")[:-5], ""),
+    "archive-damaged": file_in(b"PK\3\4" + bytes(40), ""),
+    "archive-split": file_in(b"PK\7\x08" + zipped("a.log")[:20], ""),
+    "archive-busy": without_memory,
     "archive-too-large": file_in(swollen(), ""),
     "too-many-refusals": refused_too_often,
     "internal": internal,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from retention.archive import ArchivedFile, Limits, list_files, open_file
 
-SMALL = Limits(ratio_free_bytes=100_000)
+SMALL = Limits()
 
 
 def zip_of(files: Mapping[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retention.archive import FileNotReadable, NoSuchFile, Reason
-from retention.archive.reader import inner_name, name_trick, shown
+from retention.archive.names import inner_name, name_trick, shown
 from tests.retention.archive.making import SMALL, content, hand_made, listing, tar_of, whole_entry
 
 TRICKS = [
@@ -92,16 +92,39 @@ def test_text_that_reads_backwards_is_shown_disarmed_and_stays_readable() -> Non
     assert content(data, "invoice\u202egpj.exe") == b"x"
 
 
-def test_of_equal_names_the_first_is_read_and_the_later_are_listed_as_duplicates() -> None:
-    data = hand_made([whole_entry(b"a", b"first"), whole_entry(b"b", b""), whole_entry(b"a", b"second")])
-    assert [file.reason for file in listing(data)] == [None, None, Reason.DUPLICATE]
-    assert content(data, "a") == b"first"
+def test_each_of_several_files_of_one_name_has_a_key_of_its_own() -> None:
+    data = hand_made(
+        [whole_entry(name, text) for name, text in ((b"a", b"1"), (b"b", b""), (b"a", b"2"), (b"a", b"3"))]
+    )
+    assert [(file.key, file.reason) for file in listing(data)] == [
+        (k, None) for k in ("a", "b", "a!#2", "a!#3")
+    ]
+    assert [content(data, key) for key in ("a", "a!#2", "a!#3")] == [b"1", b"2", b"3"]
+    with pytest.raises(NoSuchFile):
+        content(data, "a!#4")
 
 
-def test_a_name_that_is_not_utf8_in_a_tar_is_shown_with_marks_and_readable() -> None:
-    data = tar_of({"caf\udce9.log": b"x"}, tar_format=1)
-    assert listing(data)[0].key == "caf\ufffd.log"
-    assert content(data, "caf\ufffd.log") == b"x"
+def test_a_file_cannot_pass_for_the_second_of_another_name() -> None:
+    data = hand_made([whole_entry(b"a", b"1"), whole_entry(b"a!#2", b"false"), whole_entry(b"a", b"2")])
+    assert [file.reason for file in listing(data)] == [None, Reason.SEPARATOR_NAME, None]
+
+
+def test_a_refused_file_has_its_reason_by_its_name_and_as_it_was_shown() -> None:
+    data = hand_made([whole_entry(name, b"x") for name in (b"..\\x", b"a!/b", b"in.zip")])
+    for asked, reason in (
+        ("..\\x", Reason.PARENT_PATH),
+        ("../x", Reason.PARENT_PATH),
+        ("a!/b", Reason.SEPARATOR_NAME),
+    ):
+        with pytest.raises(FileNotReadable) as refused:
+            content(data, asked)
+        assert refused.value.reason is reason
+
+
+def test_a_name_that_is_not_utf8_in_a_tar_is_read_by_a_code_page_that_is_said_to_be_a_guess() -> None:
+    (file,) = listing(tar_of({"caf\udce9.log": b"x"}, tar_format=1))
+    assert (file.key, file.guessed) == ("café.log", "cp1252")
+    assert content(tar_of({"caf\udce9.log": b"x"}, tar_format=1), "café.log") == b"x"
 
 
 def test_no_name_stands_in_a_repr_or_an_error() -> None:
