@@ -11,16 +11,18 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection as Pipe
 from typing import Any
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Row, event
 
+from retention.custody.reading.bundle_reads import open_bundle
 from retention.custody.uploads import upload_session
+from retention.domain.faults import CustodyError
 from retention.objects.local.key_store import LocalKeyStore
 from retention.objects.local.part_store import LocalObjectStore
 from retention.records.postgres import PostgresRecords
@@ -77,6 +79,38 @@ def test_two_who_meet_before_commit_leave_what_one_after_the_other_would(
     world, brink = met
     for again in range(2):
         race_on_the_brink(world, brink, name, 100 + 10 * list(RACES).index(name) + again)
+
+
+@pytest.mark.parametrize("name", ["open, close", "open, erase"])
+def test_whoever_ends_what_an_opening_rests_on_waits_until_the_opening_is_entered(
+    met: tuple[World, Brink], name: str
+) -> None:
+    world, _ = met
+    race = RACES[name]
+    args = race.prepare(world, 500 + list(RACES).index(name))
+    with ThreadPoolExecutor(1) as pool:
+        ending: list[Future[Any]] = []
+
+        def decided(bundle: Row[Any]) -> Sequence[tuple[int, int]]:
+            """The opening is decided, and its entry not written yet."""
+            ending.append(pool.submit(outcome, race.second, world, args))
+            while not ending[0].done() and not _somebody_waits(world):
+                time.sleep(0.01)
+            return [(0, bundle.size)]
+
+        with suppress(CustodyError):  # what ended it may be done before the bundle's first byte
+            open_bundle(world.custody, world.engineer, args["bundle"], decided).close()
+        assert not isinstance(ending[0].result(), Exception)
+    assert "bundle.opened" in [entry.action for entry in world.entries() if entry.bundle == args["bundle"]]
+    race.check(world, args, [])
+
+
+def _somebody_waits(world: World) -> bool:
+    with world.custody.records.engine.connect() as connection:
+        waiting = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        return connection.exec_driver_sql(waiting).first() is not None
 
 
 class _Snapshots(PostgresRecords):
