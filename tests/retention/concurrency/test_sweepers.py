@@ -11,13 +11,14 @@ from sqlalchemy import text, update
 from retention.domain.bundle import BundleState
 from retention.domain.faults import Unavailable
 from retention.jobs import sweep as sweeping
-from retention.jobs.sweep import begin_due, begin_expired
+from retention.jobs.sweep import BEGUN_AT_ONCE, begin_due, begin_expired
 from retention.records import postgres
 from retention.records.tables import bundles
 from retention.records.unit_of_work import Turn
 from tests.retention.custody.world import DAY, NUMBER, World, postgres_records, strict_world
 
-MANY = 12
+MANY = BEGUN_AT_ONCE
+"""As many erasures as are begun in one transaction."""
 
 
 @pytest.fixture
