@@ -67,7 +67,16 @@ CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
 MOST_QUERY = 8192
 """Most bytes of a query. At 64 KiB of address the server's own parser ends the request, with a bare 414."""
 LONG_READS = frozenset(
-    {"content.content", "files.index", "files.read", "audit.export", "portal.content", "portal.export"}
+    {
+        "content.content",
+        "files.index",
+        "files.read",
+        "text.lines",
+        "text.search",
+        "audit.export",
+        "portal.content",
+        "portal.export",
+    }
 )
 MOST_BODY = 1 << 20
 """Most bytes of any other body."""

@@ -90,6 +90,16 @@ _SECTIONS = {
             "intake_api.cli.commands.fetch", "files", "List the files inside a bundle, without fetching it."
         ),
         Entry("intake_api.cli.commands.fetch", "fetch", "Fetch a BUNDLE, or one file inside it (PATH)."),
+        Entry(
+            "intake_api.cli.commands.read_text",
+            "view",
+            "Show lines of one file inside a BUNDLE: from a line, a time, or the end.",
+        ),
+        Entry(
+            "intake_api.cli.commands.read_text",
+            "grep",
+            "Search PATTERN in a BUNDLE, in one file inside it (PATH), or in all bundles of a case.",
+        ),
     ],
     "For the case system and the administrator": [
         Entry(

@@ -9,5 +9,6 @@ fields.py        The kinds of values: text safe to store and show, moments in RF
 receipts.py      Receipts as they are handed out: only described here, as signed documents are sent as they were kept.
 service.py       The service's own health and readiness.
 stamps.py        Tenants, stamps, and the consent to proactive collection.
+text.py          Lines of a file, and searching.
 upload_links.py  Upload links, and the check of a pasted one.
 """

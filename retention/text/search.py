@@ -34,6 +34,9 @@ class Position:
     seen: datetime | None = None
 
 
+BEGINNING = Position()
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """What to search for. `since` and `until` (excluded) are the time window; `most` bounds the lines found."""
@@ -81,7 +84,7 @@ def search(
     encoding: Encoding,
     query: Query,
     *,
-    begin: Position = Position(),
+    begin: Position = BEGINNING,
     stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Hit | SearchEnd]:
     """Yield the lines found in the bytes that begin at `begin`, each once and in order, and then the end.

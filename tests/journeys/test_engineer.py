@@ -53,6 +53,37 @@ def test_she_lists_what_is_inside_and_reads_one_file(served: Served, granted: st
     assert ran.code == 0 and ran.raw == members["Storage/node-2.log"]
 
 
+def test_she_sees_lines_of_a_file_without_fetching_it(served: Served, granted: str, sent: Sent) -> None:
+    lines = sent.members["Storage/node-2.log"].decode().splitlines()
+    ran = served.cli("view", granted, "Storage/node-2.log", "--line", "2", "--count", "2", who=ALICE)
+    assert ran.code == 0, ran.err
+    assert [line.split(maxsplit=1) for line in ran.out.splitlines()] == [
+        [str(number), lines[number - 1]] for number in (2, 3)
+    ]
+    last = served.do("view", granted, "Storage/node-2.log", "--tail", "1", who=ALICE)
+    assert [line["text"] for line in last["lines"]] == lines[-1:]
+    beyond = served.cli("view", granted, "Storage/node-2.log", "--line", "999999999", who=ALICE)
+    assert beyond.code == 1 and f"the file has {len(lines)}" in beyond.error
+
+
+def test_she_searches_with_greps_exit_codes(served: Served, granted: str, sent: Sent, case: str) -> None:
+    text = sent.members["Storage/node-2.log"].decode().splitlines()
+    word = text[0].split()[-1]
+    wanted = [f"{number}:{line}" for number, line in enumerate(text, 1) if word in line]
+    ran = served.cli("grep", "-n", "-F", word, granted, "Storage/node-2.log", who=ALICE)
+    assert (ran.code, ran.out.splitlines()) == (0, wanted)
+    everywhere = served.cli(
+        "grep", "-F", "-m", "1", word, "--case", case, "--include", "node-2.log", who=ALICE
+    )
+    assert everywhere.out.startswith(f"{granted}:Storage/node-2.log:")
+    none = served.cli("grep", "no such words anywhere", granted, who=ALICE)
+    assert (none.code, none.out) == (1, "")
+    bad = served.cli("grep", "(", granted, who=ALICE)
+    assert bad.code == 2 and "regular expression" in bad.error
+    stranger = served.cli("grep", word, granted, who=BOB)
+    assert stranger.code == 2 and "there is no bundle" in stranger.error
+
+
 def test_a_whole_bundle_goes_into_a_pipe(served: Served, granted: str, sent: Sent) -> None:
     ran = served.cli("fetch", granted, "-o", "-", who=ALICE)
     assert ran.code == 0 and ran.raw == sent.file.read_bytes()

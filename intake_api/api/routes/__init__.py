@@ -13,6 +13,7 @@ grants.py            Grants: access that engineers give themselves, for one case
 service.py           The service itself: whether it is up, whether it is ready, and what its problems mean.
 stamps.py            Stamps, and the consent to proactive collection from them.
 tenants.py           Tenants: registered by the administrator.
+text.py              A file inside a bundle as text: a screen of its lines, and searching one file or all.
 upload_bytes.py      A bundle's bytes, from a request's body into custody: whatever happens to the line, what came
                      is kept.
 upload_links.py      Upload links: for clients that know the Blob service and nothing else.
@@ -34,6 +35,7 @@ from intake_api.api.routes import (
     service,
     stamps,
     tenants,
+    text,
     upload_links,
     upload_preflight,
     uploads,
@@ -49,6 +51,7 @@ RESOURCES = (
     bundles.routes,
     content.routes,
     files.routes,
+    text.routes,
     grants.routes,
     consents.routes,
     erasures.routes,

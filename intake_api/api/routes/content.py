@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -43,35 +43,43 @@ def _header(name: str, what: str) -> dict[str, Any]:
     return {"in": "header", "name": name, "description": what, "schema": {"type": "string"}}
 
 
-class _Wanted:
-    """The spans that the headers ask for, once the bundle is known."""
+CONDITIONS = [
+    _header("Range", "One or more byte ranges."),
+    _header("If-Range", "The ETag."),
+    _header("If-None-Match", "The ETag."),
+]
+PARTIAL = {"206": {"description": "The requested ranges", "content": {BYTES: _BINARY}}}
+
+
+class Wanted:
+    """The spans that the headers ask for, once the size and the ETag are known. `partial`: they are by Range."""
 
     def __init__(self) -> None:
         self.partial = False
         self._range, self._if_range = request.headers.get("Range"), request.headers.get("If-Range")
 
     def __call__(self, bundle: Row[Any]) -> list[bundle_reads.Span]:
+        return self.of(bundle.size, _etag(bundle))
+
+    def of(self, size: int, etag: str) -> list[bundle_reads.Span]:
+        """Return the spans of something with this size and strong ETag. CallRefused when none can be served."""
         try:
-            spans = ranges.wanted(self._range, self._if_range, _etag(bundle), bundle.size)
+            spans = ranges.wanted(self._range, self._if_range, etag, size)
         except ranges.Unsatisfiable as error:
-            unsatisfied = {"Content-Range": f"bytes */{bundle.size}"}
+            unsatisfied = {"Content-Range": f"bytes */{size}"}
             raise CallRefused(
                 "unsatisfiable-range", error.message, reason=error.reason, headers=unsatisfied
             ) from None
         self.partial = spans is not None
-        return [(0, bundle.size)] if spans is None else spans
+        return [(0, size)] if spans is None else spans
 
 
 @routes.on(
     "GET",
     "/bundles/<bundle>/content",
     also=("HEAD",),
-    parameters=[
-        _header("Range", "One or more byte ranges."),
-        _header("If-Range", "The ETag."),
-        _header("If-None-Match", "The ETag."),
-    ],
-    responses={"206": {"description": "The requested ranges", "content": {BYTES: _BINARY}}},
+    parameters=CONDITIONS,
+    responses=PARTIAL,
 )
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
 def content(bundle: str) -> Response:
@@ -84,10 +92,10 @@ def respond(bundle: str) -> Response:
     if request.method == "HEAD":
         return _head_response(bundle)
     if "If-None-Match" in request.headers:
-        known = _readable(bundle)
+        known = readable(bundle)
         if request.if_none_match.contains_weak(known.sha256):
             return Response(status=304, headers={"ETag": _etag(known)})
-    wanted = _Wanted()
+    wanted = Wanted()
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, wanted)
     try:
         return _streamed(opened, wanted.partial)
@@ -96,20 +104,33 @@ def respond(bundle: str) -> Response:
 
 
 def _streamed(opened: bundle_reads.OpenBundle, partial: bool) -> Response:
-    bundle, spans = opened.bundle, opened.spans
-    headers = _headers(bundle)
+    bundle = opened.bundle
+    return send_spans(opened, opened.pieces, opened.spans, bundle.size, _headers(bundle), partial=partial)
+
+
+def send_spans(
+    opened: bundle_reads.OpenBundle,
+    pieces_of: Callable[[bundle_reads.Span], Iterator[bytes]],
+    spans: Sequence[bundle_reads.Span],
+    size: int,
+    headers: dict[str, str],
+    *,
+    partial: bool,
+) -> Response:
+    """Respond with the spans of something that has `size` bytes; `partial` if they were asked for by Range."""
+    headers = dict(headers)
     if len(spans) > 1:
         boundary = secrets.token_hex(16)
         headers["Content-Type"] = f"multipart/byteranges; boundary={boundary}"
-        heads = [_part_head(boundary, span, bundle.size) for span in spans]
+        heads = [_part_head(boundary, span, size) for span in spans]
         tail = f"\r\n--{boundary}--\r\n".encode()
-        length = sum(len(head) for head in heads) + sum(size for _, size in spans) + len(tail)
-        pieces = _multipart(opened, heads, tail)
+        length = sum(len(head) for head in heads) + sum(length for _, length in spans) + len(tail)
+        pieces = _multipart(pieces_of, spans, heads, tail)
     else:
         length = spans[0][1]
-        pieces = opened.pieces(spans[0])
+        pieces = pieces_of(spans[0])
         if partial:
-            headers["Content-Range"] = ranges.content_range(spans[0], bundle.size)
+            headers["Content-Range"] = ranges.content_range(spans[0], size)
     headers["Content-Length"] = str(length)
     return send(opened, pieces, headers, 206 if partial else 200)
 
@@ -146,20 +167,26 @@ def _part_head(boundary: str, span: bundle_reads.Span, size: int) -> bytes:
     return f"\r\n--{boundary}\r\nContent-Type: {BYTES}\r\nContent-Range: {content_range}\r\n\r\n".encode()
 
 
-def _multipart(opened: bundle_reads.OpenBundle, heads: list[bytes], tail: bytes) -> Iterator[bytes]:
-    for head, span in zip(heads, opened.spans, strict=True):
+def _multipart(
+    pieces_of: Callable[[bundle_reads.Span], Iterator[bytes]],
+    spans: Sequence[bundle_reads.Span],
+    heads: list[bytes],
+    tail: bytes,
+) -> Iterator[bytes]:
+    for head, span in zip(heads, spans, strict=True):
         yield head
-        yield from opened.pieces(span)
+        yield from pieces_of(span)
     yield tail
 
 
 def _head_response(bundle: str) -> Response:
     """Respond to HEAD with the whole's headers. Nothing is opened, so no grant is needed, only the right to know."""
-    known = _readable(bundle)
+    known = readable(bundle)
     return Response(headers={**_headers(known), "Content-Length": str(known.size)})
 
 
-def _readable(bundle: str) -> Row[Any]:
+def readable(bundle: str) -> Row[Any]:
+    """Look up a complete bundle that the caller is allowed to know of, unopened. NotFound, Erased, Conflict."""
     known = declaration.get_bundle(custody(), caller(), bundle)
     looked_at(**about_bundle(known))
     declaration.refuse_if_erased(known)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
 from flask import Response, request
+from sqlalchemy import Row
 
 from audit.entry import Action
 from intake_api.api.authentication import caller, custody
 from intake_api.api.routes.blueprint import Blueprint
-from intake_api.api.routes.content import BYTES, send
+from intake_api.api.routes.content import BYTES, CONDITIONS, PARTIAL, Wanted, readable, send, send_spans
 from intake_api.http.content_disposition import attachment
+from intake_api.http.ranges import LONGEST_HEADER
 from intake_api.schemas.bundles import File, FilePage, FileQuery
-from retention.archive import ArchiveBusy, ArchivedFile, ArchiveError, list_files, open_file
+from retention.archive import ArchiveBusy, ArchivedFile, ArchiveError, OpenedFile, list_files, open_file
 from retention.custody.reading import bundle_reads
+from retention.custody.reading.file_text import part_of
 from retention.domain.faults import Invalid
 from retention.envelope.bundle_file import SealedFile
 
@@ -83,23 +87,50 @@ def index(query: dict[str, Any], bundle: str) -> Any:
     return {"items": [_shown(file) for file in found[:limit]], "next": more, "incomplete": incomplete}
 
 
-@routes.on("GET", "/bundles/<bundle>/files/<path:path>")
+@routes.on("GET", "/bundles/<bundle>/files/<path:path>", parameters=CONDITIONS, responses=PARTIAL)
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
 def read(bundle: str, path: str) -> Response:
-    """Read one file's bytes."""
-    opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars={"file": path})
+    """Read one file's bytes, whole or by ranges. The one file of a `.gz`, whose size nobody knows, comes whole."""
+    if "If-None-Match" in request.headers:
+        tag = _tag(readable(bundle), path)
+        if request.if_none_match.contains_weak(tag):
+            return Response(status=304, headers={"ETag": f'"{tag}"'})
+    wanted = Wanted()
+    asked = request.headers.get("Range")
+    told = {"file": path, **({"range": asked[:LONGEST_HEADER]} if asked else {})}
+    opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars=told)
     try:
-        file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
-        headers = {"Content-Type": BYTES, "Content-Disposition": attachment(path)}
-        if file.size is not None:
-            headers["Content-Length"] = str(file.size)
-        if request.method == "HEAD":  # none of the file is handed over, and the log says so
-            opened.done()
-            opened.close()
-            return Response(headers=headers)
-        return send(opened, opened.deliver(file.chunks), headers)
+        return _sent(opened, path, wanted)
     except Exception as error:
         raise opened.failed(error) from None
+
+
+def _sent(opened: bundle_reads.OpenBundle, path: str, wanted: Wanted) -> Response:
+    def again() -> OpenedFile:
+        return open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
+
+    def pieces_of(span: bundle_reads.Span) -> Iterator[bytes]:
+        return opened.deliver(part_of(opened.passing(again().chunks), *span))
+
+    file, etag = again(), f'"{_tag(opened.bundle, path)}"'
+    headers = {"Content-Type": BYTES, "Content-Disposition": attachment(path), "ETag": etag}
+    if file.size is not None:
+        headers |= {"Accept-Ranges": "bytes", "Content-Length": str(file.size)}
+    if request.method == "HEAD":  # none of the file is handed over, and the log says so
+        opened.done()
+        opened.close()
+        return Response(headers=headers)
+    if file.size is None:
+        return send(opened, opened.deliver(file.chunks), headers)
+    spans = wanted.of(file.size, etag)
+    if not wanted.partial:
+        return send(opened, opened.deliver(file.chunks), headers)
+    return send_spans(opened, pieces_of, spans, file.size, headers, partial=True)
+
+
+def _tag(bundle: Row[Any], path: str) -> str:
+    """Return the file's ETag, unquoted: a bundle's bytes never change, so they and the key name the content."""
+    return hashlib.sha256(f"{bundle.sha256}/{path}".encode()).hexdigest()[:32]
 
 
 def _lines(files: Iterator[ArchivedFile], listing: _Listing) -> Iterator[bytes]:

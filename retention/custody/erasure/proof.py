@@ -30,12 +30,13 @@ from retention.records.unit_of_work import Transaction
 
 _FORGOTTEN: Mapping[Action, frozenset[str]] = {
     Action.UPLOAD_CREATED: frozenset({"file_name"}),
-    Action.BUNDLE_OPENED: frozenset({"file"}),
+    Action.BUNDLE_OPENED: frozenset({"file", "search"}),
     Action.BUNDLE_LISTED: frozenset({"inside"}),
     Action.BUNDLE_MOVED: frozenset({"reason"}),
 }
-"""The entries about a bundle whose particulars are removed with it if they hold one of these: names of files in it, and
-words about it alone. Reasons of grants, erasures and reports are about a case or a request, and stay."""
+"""The entries about a bundle whose particulars are removed with it if they hold one of these: names of files in it,
+what was searched for in it, and words about it alone. Reasons of grants, erasures and reports are about a case or a
+request, and stay."""
 METHOD = "data key destroyed; objects deleted; absence verified"
 
 

@@ -46,7 +46,7 @@ from retention.custody.uploads.completion import DAMAGE, confirm_damage, opener,
 from retention.custody.uploads.declaration import refuse_if_erased
 from retention.domain.actor import Actor
 from retention.domain.bundle import BundleState
-from retention.domain.faults import Conflict, Damaged, Erased, Passing, Refused, Unavailable
+from retention.domain.faults import Conflict, Damaged, Erased, Invalid, Passing, Refused, Unavailable
 from retention.domain.grants import Allowed, Denied, decide_open
 from retention.domain.row_tag import BUNDLE
 from retention.envelope.bundle_file import BundleOpener
@@ -62,6 +62,7 @@ WHY: tuple[tuple[tuple[type[Exception], ...], str], ...] = (
     ((Damaged,), "damaged"),
     ((NoSuchFile,), "no-such-file"),
     ((ArchiveError,), "not-readable"),
+    ((Invalid,), "invalid"),
     ((Unavailable, StoreError, EnvelopeError, DBAPIError), "unavailable"),
 )
 """Why a read ended, for its second entry; the first matching row counts. A grant's end gives the refusal's own reason,

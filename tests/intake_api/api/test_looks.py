@@ -145,8 +145,13 @@ CALLS: dict[str, tuple[str, str, Persona, int]] = {
     "audit.entries_tile": ("GET", "/audit/tile/entries/000.p/{size}", AUDITOR, 200),
     "audit.inclusion": ("GET", "/audit/proofs/inclusion?entry={entry}", AUDITOR, 200),
 }
-MORE = {("preflight.preflight", "POST"), ("upload_links.check", "POST"), ("content.content", "GET")}
-"""Tried by tests of their own; the portal's in tests/intake_api/portal."""
+MORE = {
+    ("preflight.preflight", "POST"),
+    ("upload_links.check", "POST"),
+    ("content.content", "GET"),
+    ("files.read", "GET"),
+}
+"""Tried by tests of their own; `files.read` in test_text.py, the portal's in tests/intake_api/portal."""
 
 
 def test_every_look_of_the_table_is_tried_here() -> None:
