@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -33,7 +33,7 @@ from retention.text.times import Zone, find_time
 
 LINES = "application/jsonl"
 SECONDS = 60.0
-"""A search ends after this long, and says where to go on."""
+"""A search ends this long after its first block of text, and says where to go on."""
 routes = Blueprint("text", __name__, description="Lines of files, and searching")
 _FOUND = {
     "schema": {
@@ -96,7 +96,6 @@ def search(asked: dict[str, Any], bundle: str) -> Response:
     named = {"file": asked["file"] or asked["files"], "search": asked["pattern"]}
     told = {name: value for name, value in named.items() if value}
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars=told)
-    ends = time.monotonic() + SECONDS
     try:
         found = search_bundle(
             opened,
@@ -106,11 +105,27 @@ def search(asked: dict[str, Any], bundle: str) -> Response:
             named=asked["files"],
             resume=resume,
             begin=begin,
-            stop=lambda: time.monotonic() > ends,
+            stop=_after(SECONDS),
         )
         return send(opened, _told(found, pattern, zone), {"Content-Type": LINES})
     except Exception as error:
         raise opened.failed(error) from None
+
+
+def _after(seconds: float) -> Callable[[], bool]:
+    """Return what tells that `seconds` have passed since it was first asked: so each call gets further, even if coming
+    to its place takes longer than that."""
+    ends: float | None = None
+
+    def passed() -> bool:
+        nonlocal ends
+        now = time.monotonic()
+        if ends is None:
+            ends = now + seconds
+            return False
+        return now > ends
+
+    return passed
 
 
 def _told(found: Iterator[Found | Passed], pattern: Pattern, zone: Zone) -> Iterator[bytes]:

@@ -210,11 +210,27 @@ def test_a_search_that_takes_too_long_says_where_to_go_on(
     end = search(service, bundle, pattern="Error")[-1]["end"]
     assert end == {
         "why": "stopped",
-        "found": 0,
-        "go_on": {"file": "cbs.log", "offset": 0, "line": 1, "continues": False, "seen": None},
+        "found": 6,
+        "go_on": {"file": "wide.log", "offset": 0, "line": 1, "continues": False, "seen": None},
     }
     monkeypatch.undo()
-    assert len(matches(search(service, bundle, pattern="Error", begin=end["go_on"]))) == 13
+    assert len(matches(search(service, bundle, pattern="Error", begin=end["go_on"]))) == 7
+
+
+def test_each_call_gets_further_however_long_it_takes_to_come_to_its_place(
+    service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_route, "SECONDS", -1.0)
+    seen: list[tuple[str | None, int]] = []
+    begin: Any = None
+    for _ in range(5):
+        told = search(service, bundle, pattern="Error", **({"begin": begin} if begin else {}))
+        seen += matches(told)
+        begin = told[-1]["end"]["go_on"]
+        if begin is None:
+            break
+    assert begin is None
+    assert len(seen) == 13
 
 
 def test_a_plain_bundle_is_searched_as_the_one_file_that_it_is(service: Service) -> None:
