@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum, StrEnum
@@ -89,10 +89,13 @@ class ArchivedFile:
 
 @dataclass(frozen=True, slots=True)
 class OpenedFile:
-    """A file being read: `chunks` ends with an ArchiveError unless every byte arrived as the archive declares."""
+    """A file being read. `chunks` is all of it, and ends with an ArchiveError unless every byte arrived as the archive
+    declares. `part(offset, length)` is a run of it (without a length, the rest), in any order and as often as wanted,
+    by seek points where it is packed. A part's length is checked; the checksum is the whole file's, and is not."""
 
     file: ArchivedFile
     chunks: Iterator[bytes] = field(repr=False)
+    part: Callable[[int, int | None], Iterator[bytes]] = field(repr=False)
 
     @property
     def size(self) -> int | None:

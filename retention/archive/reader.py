@@ -12,10 +12,11 @@ r"""Listing the files inside a bundle, and reading one of them without opening t
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 
 from retention.archive import inflate, tar_archive, zip_archive, zip_directory
-from retention.archive.inflate import Forward, chunks_of
+from retention.archive.inflate import Forward, chunks_of, plain
 from retention.archive.limits import PROCESS, Bounds, Limits, Memory
 from retention.archive.model import (
     ArchiveDamaged,
@@ -32,9 +33,10 @@ from retention.archive.model import (
 )
 from retention.archive.names import SEPARATOR, Ordinals, inner_name, looks_archive, name_trick, shown
 from retention.archive.seekable import Unpacked
-from retention.archive.source import Member, Source, since_epoch, whole
+from retention.archive.source import Member, Source, Window, since_epoch, whole
 
 _PROGRAM = b"MZ"
+_TO_THE_END = 1 << 62
 _GZIP_MAGIC = b"\x1f\x8b\x08"
 _DEFAULTS = Limits()
 _BY_KIND = {
@@ -99,7 +101,25 @@ def open_file(
     member = _find(_inside(source, name, around, bounds, last), last, "", limits)
     deeper = len(around) + 1 < limits.max_depth
     listed = _listed(SEPARATOR.join(around), last, member, None, limits, deeper=deeper)
-    return OpenedFile(listed, _renewing(member.chunks(), bounds))
+    return OpenedFile(listed, _renewing(member.chunks(), bounds), _parts(member, bounds))
+
+
+def _parts(member: Member, bounds: Bounds) -> Callable[[int, int | None], Iterator[bytes]]:
+    source = cache(member.source)  # one for all parts: its seek points serve the later ones
+
+    def part(offset: int, length: int | None) -> Iterator[bytes]:
+        window = Window(source(), offset, _TO_THE_END if length is None else length)
+        return _renewing(plain(window) if length is None else _all_of(window, length), bounds)
+
+    return part
+
+
+def _all_of(window: Window, length: int) -> Iterator[bytes]:
+    for chunk in plain(window):
+        length -= len(chunk)
+        yield chunk
+    if length:
+        raise ArchiveDamaged("a file ends before the bytes that were asked for")
 
 
 def _renewing(chunks: Iterator[bytes], bounds: Bounds) -> Iterator[bytes]:

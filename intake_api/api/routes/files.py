@@ -18,9 +18,8 @@ from intake_api.api.routes.content import BYTES, CONDITIONS, PARTIAL, Wanted, re
 from intake_api.http.content_disposition import attachment
 from intake_api.http.ranges import LONGEST_HEADER
 from intake_api.schemas.bundles import File, FilePage, FileQuery
-from retention.archive import ArchiveBusy, ArchivedFile, ArchiveError, OpenedFile, list_files, open_file
+from retention.archive import ArchiveBusy, ArchivedFile, ArchiveError, list_files, open_file
 from retention.custody.reading import bundle_reads
-from retention.custody.reading.file_text import part_of
 from retention.domain.faults import Invalid
 from retention.envelope.bundle_file import SealedFile
 
@@ -106,13 +105,8 @@ def read(bundle: str, path: str) -> Response:
 
 
 def _sent(opened: bundle_reads.OpenBundle, path: str, wanted: Wanted) -> Response:
-    def again() -> OpenedFile:
-        return open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
-
-    def pieces_of(span: bundle_reads.Span) -> Iterator[bytes]:
-        return opened.deliver(part_of(opened.passing(again().chunks), *span))
-
-    file, etag = again(), f'"{_tag(opened.bundle, path)}"'
+    file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
+    etag = f'"{_tag(opened.bundle, path)}"'
     headers = {"Content-Type": BYTES, "Content-Disposition": attachment(path), "ETag": etag}
     if file.size is not None:
         headers |= {"Accept-Ranges": "bytes", "Content-Length": str(file.size)}
@@ -125,7 +119,9 @@ def _sent(opened: bundle_reads.OpenBundle, path: str, wanted: Wanted) -> Respons
     spans = wanted.of(file.size, etag)
     if not wanted.partial:
         return send(opened, opened.deliver(file.chunks), headers)
-    return send_spans(opened, pieces_of, spans, file.size, headers, partial=True)
+    return send_spans(
+        opened, lambda span: opened.deliver(file.part(*span)), spans, file.size, headers, partial=True
+    )
 
 
 def _tag(bundle: Row[Any], path: str) -> str:

@@ -10,7 +10,7 @@ Rules:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
@@ -76,18 +76,6 @@ class Passed:
     file: str | None
     end: SearchEnd | None
     unread: str | None = None
-
-
-def part_of(chunks: Iterable[bytes], offset: int, length: int) -> Iterator[bytes]:
-    """Yield `length` bytes from `offset` of what the chunks hold."""
-    for chunk in chunks:
-        piece = chunk[offset : offset + length]
-        offset = max(0, offset - len(chunk))
-        length -= len(piece)
-        if piece:
-            yield piece
-        if not length:
-            return
 
 
 def show_lines(opened: OpenBundle, path: str, screen: Screen, encoding: Encoding | None) -> Lines:
@@ -157,23 +145,19 @@ def _as_text(
     opened: OpenBundle, path: str | None, encoding: Encoding | None, offset: int = 0
 ) -> tuple[Detected, Iterator[bytes]]:
     """Open a file (None: the bundle itself) as bytes from `offset` on, and say what they are encoded in."""
+    size = opened.bundle.size
     if path is None:
-        chunks = opened.sealed.read(0, opened.bundle.size)
+        chunks = opened.sealed.read(0, size)
+        rest = opened.sealed.read(min(offset, size), max(0, size - offset))
     else:
-        chunks = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path).chunks
+        file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
+        chunks, rest = file.chunks, file.part(offset, None)
     checked = opened.passing(chunks)
     head: list[bytes] = []
     while sum(map(len, head)) < HEAD and (chunk := next(checked, None)) is not None:
         head.append(chunk)
     detected = detect(b"".join(head)) if encoding is None else Detected(encoding, guessed=False)
-    return detected, _rest(chain(head, checked), offset)
-
-
-def _rest(chunks: Iterator[bytes], offset: int) -> Iterator[bytes]:
-    for chunk in chunks:
-        if offset < len(chunk):
-            yield chunk[offset:]
-        offset = max(0, offset - len(chunk))
+    return detected, opened.passing(rest) if offset else chain(head, checked)
 
 
 def _readable(opened: OpenBundle, named: str | None) -> Iterator[str | Passed | None]:
