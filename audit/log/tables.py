@@ -117,6 +117,11 @@ ACCESS_ACTS = text(
     "outcome = 'success' AND action IN (" + ", ".join(f"'{action}'" for action in CHANGING_ACCESS) + ")"
 )
 PLACING_ACTS = text("outcome = 'success' AND action IN ('bundle.claimed', 'bundle.moved')")
+# Acts on a policy or a request of approval: the newest about it is looked up before it counts for anything.
+APPROVAL_ACTS = text(
+    "outcome = 'success' AND action IN ('approval-policy.set', 'approval.asked', 'approval.declined', "
+    "'approval.given', 'approval.lapsed', 'approval.withdrawn')"
+)
 Index(
     "ix_audit_entries_access",
     _entry.case_id,
@@ -136,6 +141,15 @@ Index(
 # Acts after which a bundle's data is gone: asked of every bundle that is alive on record, when a service starts.
 GONE_ACTS = text("outcome = 'success' AND action IN ('bundle.erased', 'bundle.erasing')")
 Index("ix_audit_entries_gone", _entry.bundle, sqlite_where=GONE_ACTS, postgresql_where=GONE_ACTS)
+
+Index(
+    "ix_audit_entries_approvals",
+    _entry.subject,
+    _entry.leaf_index,
+    _entry.row,
+    sqlite_where=APPROVAL_ACTS,
+    postgresql_where=APPROVAL_ACTS,
+)
 
 # The columns that repeat a field of the leaf, and its name there; `at_us` repeats `at` in another form.
 LEAF_COLUMNS: Mapping[str, str] = {

@@ -1,6 +1,7 @@
 """The transparency log (C2SP): the Merkle tree over the entries, its checkpoints, tiles and proofs, and their
 checks.
 
+approvals.py         The approvals that grants rest on, from the leaves alone (P2). Pure.
 checkpoint.py        Signed notes (C2SP signed-note) and checkpoints (C2SP tlog-checkpoint), with Ed25519. Pure.
 merkle.py            The Merkle tree of RFC 6962 / RFC 9162 over SHA-256. Pure.
 overdue.py           The bundles that outlived their deadline, from the leaves alone (P4, P9). Pure.

@@ -8,6 +8,7 @@ A second, independent reading of the rules of access: it shares no code with the
 - A read whose entry names a partner company also rests on a consent: the one that the grant names, given for this case
   and to this company, not revoked and not expired. One such consent is for the whole case or for this bundle: the
   read's entry names it, or else it is the grant's.
+- Where it has to, a grant rests on the customer's approval: `audit.tlog.approvals` says when and on which.
 - What ends access ends it from its own entry on: the order of the log counts. Expiry counts by the clock.
 - In entries from before companies were named, a consent or a read may name none: what they allow is unknown.
 - A read that began in time is cut when its grant ends. One completed later than CUT_WITHIN after that is reported
@@ -17,13 +18,14 @@ A second, independent reading of the rules of access: it shares no code with the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from audit.entry import Action, Outcome
 from audit.times import parse_rfc3339
+from audit.tlog.approvals import APPROVAL, HOLDER, Approvals, moment
 
 CUT_WITHIN = timedelta(minutes=1)
 READS = frozenset({Action.BUNDLE_OPENED, Action.BUNDLE_LISTED})
@@ -62,8 +64,10 @@ class Finding:
 @dataclass(slots=True)
 class _Grant:
     given: Leaf
+    holder: str
     until: datetime | None
     consent: str | None
+    unapproved: tuple[str, ...]
     ended: datetime | None = None
     used: bool = False
 
@@ -88,7 +92,10 @@ class Accounts:
 
     _grants: dict[str, _Grant] = field(default_factory=dict)
     _consents: dict[str, _Consent] = field(default_factory=dict)
-    _assigned: set[tuple[str | None, str | None]] = field(default_factory=set)
+    _approvals: Approvals = field(default_factory=Approvals)
+    _by_approval: dict[str, list[str]] = field(default_factory=dict)  # request: its grants
+    _assigned: dict[str | None, dict[str, str]] = field(default_factory=dict)  # case: actor: since when
+    _customer: dict[str | None, str | None] = field(default_factory=dict)  # case: customer
     _open: set[str | None] = field(default_factory=set)
     _held: dict[str | None, str | None] = field(default_factory=dict)
     _reading: dict[str, str | None] = field(default_factory=dict)  # entry of the read -> its grant
@@ -111,7 +118,8 @@ class Accounts:
         for name, grant in self._grants.items():
             end = grant.end()
             if not grant.used and (end is None or end <= now):
-                yield _finding(Kind.UNUSED, grant.given, name, ("never-used",))
+                found = _finding(Kind.UNUSED, grant.given, name, ("never-used",))
+                yield replace(found, actor=grant.holder)
 
     def _read(self, leaf: Leaf) -> Finding | None:
         name = leaf.get("subject")
@@ -130,7 +138,7 @@ class Accounts:
 
     def _standing_faults(self, leaf: Leaf) -> Iterator[str]:
         case = leaf.get("case")
-        if (case, leaf["actor"]) not in self._assigned:
+        if leaf["actor"] not in self._assigned.get(case, {}):
             yield "not-assigned"
         if case not in self._open:
             yield "case-not-open"
@@ -172,21 +180,34 @@ class Accounts:
 
     def _case_opened(self, leaf: Leaf) -> None:
         self._open.add(leaf.get("case"))
+        self._customer.setdefault(leaf.get("case"), leaf.get("tenant"))
 
     def _case_closed(self, leaf: Leaf) -> None:
         self._open.discard(leaf.get("case"))
 
     def _assign(self, leaf: Leaf) -> None:
-        self._assigned.add((leaf.get("case"), leaf.get("subject")))
+        self._assigned.setdefault(leaf.get("case"), {}).setdefault(str(leaf.get("subject")), leaf["at"])
 
     def _unassign(self, leaf: Leaf) -> None:
-        self._assigned.discard((leaf.get("case"), leaf.get("subject")))
+        self._assigned.get(leaf.get("case"), {}).pop(str(leaf.get("subject")), None)
 
     def _grant_given(self, leaf: Leaf) -> None:
         details = leaf.get("details", {})
+        holder, until = str(details.get(HOLDER, leaf["actor"])), moment(details.get("expires_at"))
+        assigned = self._assigned.get(leaf.get("case"), {})
+        customer = self._customer.get(leaf.get("case"))
+        unapproved = self._approvals.faults(leaf, holder, until, assigned, customer)
         self._grants[str(leaf.get("subject"))] = _Grant(
-            leaf, _moment(details.get("expires_at")), details.get("consent")
+            leaf, holder, until, details.get("consent"), unapproved
         )
+        if APPROVAL in details:
+            self._by_approval.setdefault(str(details[APPROVAL]), []).append(str(leaf.get("subject")))
+
+    def _approval_over(self, leaf: Leaf) -> None:
+        """Take the end of a request; of one that was given, the end of its grant too."""
+        self._approvals.over(leaf)
+        for name in self._by_approval.get(str(leaf.get("subject")), ()):
+            self._grant_ended({**leaf, "subject": name})
 
     def _grant_ended(self, leaf: Leaf) -> None:
         grant = self._grants.get(str(leaf.get("subject")))
@@ -199,7 +220,7 @@ class Accounts:
         self._consents[str(leaf.get("subject"))] = _Consent(
             leaf.get("case"),
             details.get(COMPANY),
-            _moment(details.get("expires_at")),
+            moment(details.get("expires_at")),
             frozenset(scope) if isinstance(scope, list) else None if scope == "case" else frozenset(),
         )
 
@@ -231,7 +252,7 @@ def _grant_faults(leaf: Leaf, grant: _Grant | None) -> Iterator[str]:
     if grant is None:
         yield "no-such-grant"
         return
-    if grant.given["actor"] != leaf["actor"]:
+    if grant.holder != leaf["actor"]:
         yield "grant-of-another-actor"
     if grant.given.get("case") != leaf.get("case"):
         yield "grant-of-another-case"
@@ -239,19 +260,12 @@ def _grant_faults(leaf: Leaf, grant: _Grant | None) -> Iterator[str]:
         yield "grant-ended"
     if grant.until is None or parse_rfc3339(leaf["at"]) >= grant.until:
         yield "grant-expired"
+    yield from grant.unapproved
 
 
 def _finding(kind: Kind, leaf: Leaf, grant: str | None, why: tuple[str, ...]) -> Finding:
     at = parse_rfc3339(leaf["at"])
     return Finding(kind, at, leaf["id"], leaf["actor"], leaf.get("case"), leaf.get("bundle"), grant, why)
-
-
-def _moment(text: object) -> datetime | None:
-    """Parse a moment; None when there is none, and then nothing is alive by it."""
-    try:
-        return parse_rfc3339(text) if isinstance(text, str) else None
-    except ValueError:
-        return None
 
 
 _REPLAY: dict[str, Callable[[Accounts, Leaf], None]] = {
@@ -264,6 +278,12 @@ _REPLAY: dict[str, Callable[[Accounts, Leaf], None]] = {
     Action.GRANT_RELEASED: Accounts._grant_ended,
     Action.GRANT_REVOKED: Accounts._grant_ended,
     Action.GRANT_ENDED: Accounts._grant_ended,
+    Action.APPROVAL_POLICY_SET: lambda accounts, leaf: accounts._approvals.policy_set(leaf),
+    Action.APPROVAL_ASKED: lambda accounts, leaf: accounts._approvals.asked(leaf),
+    Action.APPROVAL_GIVEN: lambda accounts, leaf: accounts._approvals.given(leaf),
+    Action.APPROVAL_DECLINED: Accounts._approval_over,
+    Action.APPROVAL_LAPSED: Accounts._approval_over,
+    Action.APPROVAL_WITHDRAWN: Accounts._approval_over,
     Action.CONSENT_GIVEN: Accounts._consent_given,
     Action.CONSENT_REVOKED: Accounts._consent_revoked,
     Action.UPLOAD_CREATED: Accounts._bundle_created,

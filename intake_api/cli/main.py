@@ -66,6 +66,11 @@ _SECTIONS = {
         ),
         Entry("intake_api.cli.commands.access", "revoke", "Revoke a grant or a consent."),
         Entry(
+            "intake_api.cli.commands.approvals",
+            "approvals",
+            "Approval of access: list, show, give, decline, withdraw, policy.",
+        ),
+        Entry(
             "intake_api.cli.commands.access",
             "erase",
             "Erase data now: all of a case, or one bundle.",

@@ -1,6 +1,6 @@
 """The shapes of requests and responses, one module per resource, validated and documented by marshmallow.
 
-access.py        Grants and consents.
+access.py        Grants, requests for approval, and consents.
 audit.py         The audit log: its queries, entries, reports and proofs.
 bundles.py       Bundles, and the collection that a stamp declares when it sends one.
 cases.py         Cases, their history and assignments.

@@ -2,7 +2,8 @@
 
 Order of writing
   an entry:  * its particulars and salt removed + entry `entry.redacted`, in one transaction
-  a person:  * the name, the identity and the reasons of their grants removed + entry `actor.redacted`
+  a person:  * the name, the identity, the reasons of their grants and requests, and their notes removed
+             + entry `actor.redacted`
              -> the particulars of all entries until then by them or that name them, some in each transaction
 A crash in between leaves entries that the log says are redacted: a repeated request, or the next start, goes on.
 
@@ -28,18 +29,20 @@ from audit.entry import Action, Outcome
 from audit.log.append import redaction
 from audit.log.tables import audit_entries
 from audit.times import from_microseconds
+from retention.custody.access.manage_approvals import forget_texts
 from retention.custody.context import Custody, Refusal, commit, entry, lacks_role, refuse, unseen
 from retention.domain.actor import Actor, Role
 from retention.domain.faults import Conflict
 from retention.domain.grants import Denied, check_reason
 from retention.domain.row_tag import ACTOR, Binding
 from retention.records.sqlite_engine import truncate_wal
-from retention.records.tables import actors, assignments, grants, portal_sessions
+from retention.records.tables import actors, approvals, assignments, grants, portal_sessions
 from retention.records.unit_of_work import Transaction
 
 AT_ONCE = 500
 """Number of entries redacted in one transaction."""
 _e = audit_entries.c
+_ANSWERS = (Action.APPROVAL_GIVEN, Action.APPROVAL_DECLINED, Action.APPROVAL_WITHDRAWN)
 _SUBJECT_IS_A_PERSON = (Action.CASE_ASSIGNED, Action.CASE_UNASSIGNED)
 
 
@@ -68,7 +71,7 @@ def redact_entry(custody: Custody, actor: Actor, entry_id: str, reason: str) -> 
             return Redacted(entry_id, from_microseconds(held.redacted_at), 0)
         if held.particulars is None:
             raise Conflict(f"entry {entry_id} has no particulars to redact", reason="nothing-to-redact")
-        _redact(tx, held, now)
+        _redact(tx, custody.binding, held, now)
         ids = {"tenant": held.tenant, "case": held.case_id, "bundle": held.bundle, "subject": entry_id}
         said = {"reason": reason.strip()}
         tx.audit(entry(actor, Action.ENTRY_REDACTED, now, **ids, particulars=said))
@@ -154,12 +157,22 @@ def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
     tx.change(delete(portal_sessions).where(portal_sessions.c.actor_id == actor_id))
     written = grants.c.actor_id == actor_id, grants.c.reason != ""
     tx.change(update(grants).where(*written).values(reason=""))
+    a = approvals.c
+    forget_texts(tx, binding, (a.actor_id == actor_id) & (a.reason != ""), reason=True, note=False)
+    forget_texts(tx, binding, (a.answered_by == actor_id) & a.note.is_not(None), reason=False, note=True)
 
 
-def _redact(tx: Transaction, held: Row[Any], now: datetime) -> None:
+def _redact(tx: Transaction, binding: Binding, held: Row[Any], now: datetime) -> None:
+    """Redact an entry, and what it says that stands in the records as well."""
     tx.change(redaction([_e.row == held.row], now))
-    if held.action == Action.GRANT_GIVEN:  # the reason stands in the records as well
-        tx.change(update(grants).where(grants.c.id == held.subject).values(reason=""))
+    if held.action in (Action.GRANT_GIVEN, Action.APPROVAL_ASKED):
+        asked = approvals.c.id == held.subject, approvals.c.grant_id == held.subject
+        approved = select(approvals.c.grant_id).where(asked[0])
+        given = or_(grants.c.id == held.subject, grants.c.id.in_(approved))
+        tx.change(update(grants).where(given).values(reason=""))
+        forget_texts(tx, binding, or_(*asked), reason=True, note=False)
+    elif held.action in _ANSWERS:
+        forget_texts(tx, binding, approvals.c.id == held.subject, reason=False, note=True)
 
 
 def _redact_named(tx: Transaction, entry_id: str, custody: Custody) -> int:
@@ -167,7 +180,7 @@ def _redact_named(tx: Transaction, entry_id: str, custody: Custody) -> int:
     held = tx.execute(select(audit_entries).where(*whole)).first()
     if held is None:
         return 0
-    _redact(tx, held, custody.clock.now())
+    _redact(tx, custody.binding, held, custody.clock.now())
     return 1
 
 

@@ -1,6 +1,7 @@
 """The rules of the domain, without I/O: cases, bundles, grants, deadlines, links, receipts.
 
 actor.py         The caller, as custody sees it.
+approval.py      Approval of access: which grants wait for the customer's answer, and what an answer does (P2). Pure.
 bundle.py        A bundle's life, and the rules for an acceptable collection.
 case.py          A case's life.
 characters.py    The characters allowed in text from outside, which is stored, logged and shown to others unchanged.

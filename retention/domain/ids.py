@@ -19,6 +19,7 @@ class Kind(StrEnum):
     """The kind of thing that an id names; the value is the id's prefix."""
 
     ACTOR = "act"
+    APPROVAL = "apr"
     BUNDLE = "bun"
     CASE = "cas"
     CONSENT = "con"

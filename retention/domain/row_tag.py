@@ -26,7 +26,7 @@ Fact = str | int | bool | None | datetime | Sequence["Fact"]
 MOST_REMEMBERED = 200_000
 
 BUNDLE, ACTOR, STAMP, TENANT, PARTNER, CASE = "bundle", "actor", "stamp", "tenant", "partner", "case"
-SESSION = "session"
+SESSION, APPROVAL, POLICY = "session", "approval", "approval-policy"
 COLUMNS = {
     BUNDLE: ("id", "tenant_id", "stamp_id", "case_id", "partial", "manifest"),
     ACTOR: ("id", "issuer", "subject"),
@@ -36,6 +36,11 @@ COLUMNS = {
     SESSION: (
         *("id", "secret_digest", "actor_id", "roles", "directory", "partner"),
         *("renew_at", "issuer_session", "ends_at"),
+    ),
+    POLICY: ("id", "tenant_id", "case_id", "rule", "long_minutes", "entry_id"),
+    APPROVAL: (
+        *("id", "tenant_id", "case_id", "actor_id", "partner", "reason", "duration_us", "asked_at"),
+        *("lapses_at", "state", "grant_id", "entry_id"),
     ),
 }
 """The columns bound by a row's tag: those that never change, or only by an act that binds them again."""

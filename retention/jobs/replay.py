@@ -3,8 +3,9 @@
 Rules:
 - Repeated are acts that end an access, or that decide a deadline or whose a bundle is: the ends of consents,
   assignments, upload links and registrations; closes and reopenings; moves and claims; the consent to proactive
-  collection. Grants need nothing: all of them end. Acts that give an access (assignments, consents, grants) are not
-  repeated: a person gives it again.
+  collection; what a customer chose about being asked, and the answers to requests. Grants need nothing: all of them
+  end, those by approval too. Acts that give an access (assignments, consents, grants) are not repeated: a person gives
+  it again.
 - They are repeated in the log's order, each as of the time of its entry, in the caller's transaction, and without an
   entry: the log has it.
 - Repeating an act twice changes nothing: what the records already show is left alone.
@@ -22,16 +23,19 @@ from sqlalchemy import select
 
 from audit.entry import Action, Outcome
 from audit.times import parse_rfc3339
+from retention.custody.access.approval_policies import record_policy
+from retention.custody.access.manage_approvals import mark_answered
 from retention.custody.access.manage_cases import mark_unassigned, record_step
 from retention.custody.access.manage_consents import mark_revoked as mark_consent_revoked
 from retention.custody.access.manage_links import mark_revoked as mark_link_revoked
 from retention.custody.access.manage_stamps import mark_deregistered, record_proactive
 from retention.custody.bundle_moves import put_in_case
+from retention.domain.approval import State
 from retention.domain.bundle import LIVE
 from retention.domain.case import TRANSITIONS, CaseEvent, CaseEventKind, CaseState
 from retention.domain.row_tag import BUNDLE, Binding
 from retention.records.queries import case_history
-from retention.records.tables import bundles, cases, proactive_consents, stamps
+from retention.records.tables import approvals, bundles, cases, proactive_consents, stamps, tenants
 from retention.records.unit_of_work import Transaction
 
 Leaf = Mapping[str, Any]
@@ -103,6 +107,27 @@ def _held(tx: Transaction, leaf: Leaf, _at: datetime, binding: Binding) -> bool:
     return True
 
 
+def _policy_set(tx: Transaction, leaf: Leaf, at: datetime, binding: Binding) -> bool:
+    ids, said = {"tenant": leaf["tenant"], "case": leaf.get("case")}, leaf["details"]
+    known = select(tenants.c.id).where(tenants.c.id == ids["tenant"])
+    if ids["case"] is not None:
+        known = select(cases.c.id).where(cases.c.id == ids["case"], cases.c.tenant_id == ids["tenant"])
+    if tx.execute(known).first() is None:
+        return False
+    chosen = {"at": at, "by": leaf["actor"], "entry_id": leaf["id"]}
+    return record_policy(tx, binding, leaf["subject"], ids, said["rule"], int(said["long_minutes"]), **chosen)
+
+
+def _answered(state: State) -> Callable[[Transaction, Leaf, datetime, Binding], int]:
+    def again(tx: Transaction, leaf: Leaf, at: datetime, binding: Binding) -> int:
+        row = tx.execute(select(approvals).where(approvals.c.id == leaf["subject"])).first()
+        if row is None or row.entry_id == leaf["id"]:
+            return 0
+        return mark_answered(tx, binding, row, state, at, leaf["id"])
+
+    return again
+
+
 REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]] = {
     Action.CONSENT_REVOKED: _consent_revoked,
     Action.CASE_UNASSIGNED: _unassigned,
@@ -113,4 +138,9 @@ REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]]
     Action.UPLOAD_LINK_REVOKED: _link_revoked,
     Action.STAMP_DEREGISTERED: _deregistered,
     Action.PROACTIVE_CONSENT_SET: _proactive_set,
+    Action.APPROVAL_POLICY_SET: _policy_set,
+    Action.APPROVAL_GIVEN: _answered(State.GIVEN),
+    Action.APPROVAL_DECLINED: _answered(State.DECLINED),
+    Action.APPROVAL_LAPSED: _answered(State.LAPSED),
+    Action.APPROVAL_WITHDRAWN: _answered(State.WITHDRAWN),
 }

@@ -31,6 +31,7 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from audit.entry import Action
 from retention.custody import resending
+from retention.custody.access.manage_approvals import lapse_requests
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasure import erasure_steps
 from retention.custody.erasure.erasure_steps import BUNDLE, erase_bundle, start
@@ -408,6 +409,7 @@ def erase_due(custody: Custody, limit: int = 10_000) -> SweepReport:
     if report.begun or report.expired:
         erase_pending(custody, report, limit)
     resending.forget(custody)
+    lapse_requests(custody)
     return report
 
 

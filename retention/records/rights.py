@@ -89,6 +89,17 @@ RIGHTS: Mapping[str, Rights] = {
         api=("SELECT", "INSERT", "UPDATE (revoked_at)"), clock=("SELECT", "UPDATE (revoked_at)")
     ),
     "consent_bundles": Rights(api=_ADD, clock=_READ),
+    "approval_policies": Rights(api=_ADD_AND_CHANGE, clock=_ADD_AND_CHANGE),
+    "approvals": Rights(
+        api=(
+            *("SELECT", "INSERT"),
+            "UPDATE (reason, state, answered_at, answered_by, note, grant_id, entry_id, tag)",
+        ),
+        clock=(
+            "SELECT",
+            "UPDATE (reason, state, answered_at, answered_by, note, entry_id, tag)",
+        ),  # the clock lapses them
+    ),
     "grants": Rights(
         api=("SELECT", "INSERT", "UPDATE (reason, ended_at, end_cause)"),  # a reason is redacted
         clock=("SELECT", "UPDATE (reason, ended_at, end_cause)"),  # a restore ends them, an erasure too

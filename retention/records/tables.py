@@ -1,4 +1,4 @@
-"""The tables of the records: tenants, stamps, cases, bundles, grants, consents, erasures.
+"""The tables of the records: tenants, stamps, cases, bundles, grants, consents, approvals, erasures.
 
 Rules:
 - Moments are BIGINT microseconds since the epoch, UTC. Ids are opaque (`retention.domain.ids`).
@@ -404,6 +404,49 @@ grants = Table(
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
     partial_index("ix_grants_live", "case_id", "expires_at", where=NOT_ENDED),
     partial_index("ix_grants_consent", "consent_id", where=WITH_CONSENT),
+)
+
+# What a customer chose about being asked: a row for the customer, and one for each case with a choice of its own.
+# `entry_id` names the act that made the row as it is, here and in `approvals`.
+approval_policies = Table(
+    "approval_policies",
+    metadata,
+    Column("id", String, primary_key=True),  # of the tenant, or of the case
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("rule", String, nullable=False),
+    Column("long_minutes", Integer, nullable=False),
+    Column("set_at", Moment, nullable=False),
+    Column("actor_id", String, nullable=False),
+    Column("entry_id", String, nullable=False),
+    Column("tag", String, nullable=False),
+)
+
+ASKED = text("state = 'asked'")
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id"), nullable=False),
+    Column("case_id", ForeignKey("cases.id"), nullable=False),
+    Column("actor_id", ForeignKey("actors.id"), nullable=False),
+    Column("partner", String),  # of a partner's engineer
+    Column("reason", Text, nullable=False),
+    Column("duration_us", BigInteger, nullable=False),
+    Column("asked_at", Moment, nullable=False),
+    Column("lapses_at", Moment, nullable=False),
+    Column("state", String, nullable=False),
+    Column("answered_at", Moment),
+    Column("answered_by", String),
+    Column("note", Text),
+    Column("grant_id", ForeignKey("grants.id"), unique=True),
+    Column("entry_id", String, nullable=False),
+    Column("tag", String, nullable=False),
+    Index("ix_approvals_case", "case_id", "asked_at", "id"),
+    Index("ix_approvals_tenant", "tenant_id", "asked_at", "id"),
+    Index("ix_approvals_actor", "actor_id", "asked_at", "id"),
+    Index("ix_approvals_at", "asked_at", "id"),
+    Index("ix_approvals_asked", "lapses_at", "id", sqlite_where=ASKED, postgresql_where=ASKED),
 )
 
 erasures = Table(

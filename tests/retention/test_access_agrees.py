@@ -15,8 +15,10 @@ from audit.entry import Action, Entry, parse_leaf
 from audit.times import rfc3339
 from audit.tlog.unaccounted import Kind, unaccounted
 from retention.domain.actor import Actor, Role
+from retention.domain.approval import Approval, Policy, Rule, State, Step, Taken, decide_step
 from retention.domain.bundle import BundleState
 from retention.domain.case import CaseState
+from retention.domain.faults import Conflict
 from retention.domain.grants import Allowed, CaseFacts, Consent, Denied, Grant, decide_grant, decide_open
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -30,6 +32,12 @@ ACTORS = {
     "rob": Actor(id="rob", roles=frozenset({Role.PARTNER_ENGINEER}), partner="rival", company="ptr_rival"),
     "both": Actor(id="both", roles=frozenset({Role.PARTNER_ENGINEER, Role.SUPPORT_ENGINEER}), partner="oem"),
     "lost": Actor(id="lost", roles=frozenset({Role.PARTNER_ENGINEER})),
+}
+OLGA = Actor(id="olga", roles=frozenset({Role.OPERATOR}), tenant="t1")
+ANSWERS = {
+    Step.GIVE: Action.APPROVAL_GIVEN,
+    Step.DECLINE: Action.APPROVAL_DECLINED,
+    Step.WITHDRAW: Action.APPROVAL_WITHDRAWN,
 }
 SCOPES: tuple[frozenset[str] | None, ...] = (None, frozenset({"b1"}), frozenset({"b1", "b2"}))
 Leaf = dict[str, Any]
@@ -46,6 +54,10 @@ class Told:
     consents: dict[str, Consent] = field(default_factory=dict)
     held: dict[str, str] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)
+    policies: dict[str, Policy] = field(default_factory=dict)
+    since: dict[tuple[str, str], datetime] = field(default_factory=dict)
+    requests: dict[str, tuple[Approval, str, timedelta]] = field(default_factory=dict)
+    approved: dict[str, str] = field(default_factory=dict)
     leaves: list[Leaf] = field(default_factory=list)
     number: Any = field(default_factory=lambda: count(1))
 
@@ -65,7 +77,7 @@ class Told:
     def begin(self) -> None:
         for case, bundle in zip(CASES, BUNDLES, strict=True):
             self.states[case], self.held[bundle] = CaseState.OPEN, case
-            self.log(Action.CASE_OPENED, case=case)
+            self.log(Action.CASE_OPENED, case=case, tenant="t1")
             self.log(Action.UPLOAD_CREATED, case=case, bundle=bundle)
 
     def facts(self, actor: Actor, case: str) -> CaseFacts:
@@ -83,10 +95,12 @@ class Told:
 
     def assign(self, who: str, case: str, **_: Any) -> None:
         self.assigned.add((case, who))
+        self.since.setdefault((case, who), self.now)
         self.log(Action.CASE_ASSIGNED, case=case, subject=who)
 
     def unassign(self, who: str, case: str, ends: bool, **_: Any) -> None:
         self.assigned.discard((case, who))
+        self.since.pop((case, who), None)
         self.log(Action.CASE_UNASSIGNED, case=case, subject=who)
         if ends:
             self.end_grants(Action.GRANT_ENDED, case, actor=who)
@@ -125,11 +139,71 @@ class Told:
         )
         if isinstance(decided, Denied):
             return
+        own = [(since, one) for (of, one), since in self.since.items() if of == case]
+        owner = min(own)[1] if own else None
+        policy = self.policies.get(case, Policy(Rule.INHERITED))
+        if policy.rule is Rule.INHERITED:
+            policy = self.policies.get("t1", Policy())
+        if policy.needs_approval(ACTORS[who], owner, (1 + pick % 9) * HOUR):
+            self.ask(who, case, (1 + pick % 9) * HOUR)
+            return
+        self.give(ACTORS[who], who, case, decided, {})
+
+    def give(
+        self,
+        by: Actor,
+        who: str,
+        case: str,
+        decided: tuple[datetime, Consent | None],
+        more: dict[str, str],
+    ) -> str:
         until, consent = decided
         id_ = f"grn_{next(self.number)}"
         self.grants[id_] = Grant(id_, case, who, until, None, consent.id if consent else None)
-        told = {"expires_at": rfc3339(until), **({"consent": consent.id} if consent else {})}
-        self.log(Action.GRANT_GIVEN, ACTORS[who], case=case, subject=id_, details=told)
+        told = {"expires_at": rfc3339(until), **({"consent": consent.id} if consent else {}), **more}
+        self.log(Action.GRANT_GIVEN, by, case=case, subject=id_, details=told)
+        return id_
+
+    def ask(self, who: str, case: str, lasts: timedelta) -> None:
+        id_, lapses = f"apr_{next(self.number)}", self.now + 3 * HOUR
+        self.requests[id_] = Approval("t1", who, State.ASKED, lapses), case, lasts
+        told = {"lapses_at": rfc3339(lapses), "duration_seconds": int(lasts.total_seconds())}
+        self.log(Action.APPROVAL_ASKED, ACTORS[who], case=case, subject=id_, details=told)
+
+    def policy(self, case: str, pick: int, ends: bool, **_: Any) -> None:
+        """`ends`: for all cases."""
+        rules = [rule for rule in Rule if not (ends and rule is Rule.INHERITED)]
+        chosen = Policy(rules[pick % len(rules)], (1 + pick) * HOUR)
+        self.policies["t1" if ends else case] = chosen
+        told = {"rule": chosen.rule.value, "long_minutes": 60 * (1 + pick)}
+        ids = {"tenant": "t1", "subject": "t1"} if ends else {"tenant": "t1", "case": case, "subject": case}
+        self.log(Action.APPROVAL_POLICY_SET, OLGA, details=told, **ids)
+
+    def answer(self, pick: int, ends: bool, **_: Any) -> None:
+        """`ends`: withdrawn, by the asker or the customer; else given, or declined."""
+        if not self.requests:
+            return
+        id_ = sorted(self.requests)[pick % len(self.requests)]
+        approval, case, lasts = self.requests[id_]
+        asker, grant = ACTORS[approval.asker], self.approved.get(id_)
+        step = Step.WITHDRAW if ends else Step.DECLINE if pick % 4 == 3 else Step.GIVE
+        by = asker if ends and approval.state is State.ASKED else OLGA
+        live = grant is not None and self.grants[grant].is_live(self.now)
+        try:
+            taken = decide_step(approval, step, by, self.now, live=live)
+        except Conflict:
+            return
+        assert isinstance(taken, Taken)
+        decided = decide_grant(asker, self.facts(asker, case), REASON, lasts, self.now)
+        if taken.repeated or (step is Step.GIVE and isinstance(decided, Denied)):
+            return
+        self.requests[id_] = replace(approval, state=taken.state), case, lasts
+        self.log(ANSWERS[step], by, case=case, subject=id_, details={"engineer": asker.id})
+        if step is Step.GIVE and not isinstance(decided, Denied):
+            named = {"engineer": asker.id, "approval": id_}
+            self.approved[id_] = self.give(OLGA, asker.id, case, decided, named)
+        elif grant is not None:
+            self.end_grants(Action.GRANT_ENDED, None, id=grant)
 
     def end(self, pick: int, **_: Any) -> None:
         if self.grants:
@@ -163,6 +237,9 @@ class Told:
 
 
 NAMES = (
+    "policy",
+    "answer",
+    "answer",
     "assign",
     "unassign",
     "close",

@@ -1,5 +1,7 @@
 """The resources, one thin module each: read the request, call custody's verb, write the response.
 
+approvals.py         Requests for the customer's approval of a grant, and the policy that says which grants wait for
+                     one.
 audit.py             The audit log: entries for those allowed to see them, checkpoints and proofs for anybody.
 blueprint.py         flask-smorest's blueprint, typed, with a stricter reader: unknown fields are errors.
 bundles.py           Bundles: sent in one piece, listed, shown, claimed, moved.
@@ -24,6 +26,7 @@ witness.py           The C2SP witness protocol for others' logs: `add-checkpoint
 """
 
 from intake_api.api.routes import (
+    approvals,
     audit,
     bundles,
     cases,
@@ -53,6 +56,7 @@ RESOURCES = (
     files.routes,
     text.routes,
     grants.routes,
+    approvals.routes,
     consents.routes,
     erasures.routes,
     audit.routes,

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import Any, NoReturn, Protocol, TypeVar
 
 import marshmallow as ma
-from flask import Request
+from flask import Request, Response, jsonify
 from flask_smorest import Blueprint as SmorestBlueprint  # type: ignore[import-untyped]
 from webargs import core
 from webargs.flaskparser import FlaskParser
@@ -147,3 +147,17 @@ class Blueprint(SmorestBlueprint):  # type: ignore[misc]
         content = {"application/json": {"schema": described}}
         by_hand = self.doc(responses={status: {"content": content}})
         return lambda function: by_hand(made(function))
+
+    def gives_also(self, status: int, schema: type[ma.Schema], description: str) -> Decorator:
+        """Document another response that the function can make, by `also`."""
+        made: Decorator = super().alt_response(status, schema=schema, description=description)
+        return made
+
+    def also(
+        self, status: int, schema: type[ma.Schema], value: Any, headers: Mapping[str, str] | None = None
+    ) -> Response:
+        """Write the response of `gives_also`."""
+        response: Response = jsonify(schema().dump(value))
+        response.status_code = status
+        response.headers.update(headers or {})
+        return response

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import Row
 
-from intake_api.api.authentication import caller, custody
+from intake_api.api.authentication import caller, custody, located
 from intake_api.api.looks import looked_at
+from intake_api.api.routes import approvals
 from intake_api.api.routes.blueprint import Blueprint
-from intake_api.schemas.access import Grant, GrantPage, NewGrant
+from intake_api.schemas.access import Approval, Grant, GrantPage, NewGrant
 from intake_api.schemas.fields import PageQuery
-from retention.custody.access import manage_cases, manage_grants
+from retention.custody.access import manage_approvals, manage_cases, manage_grants
 from retention.custody.context import about, about_case
 
 routes = Blueprint("grants", __name__, description="Read-only, time-boxed access to a case")
@@ -26,10 +27,20 @@ def _shown(grant: Row[Any]) -> dict[str, Any]:
 @routes.on("POST", "/cases/<number>/grants")
 @routes.takes(NewGrant)
 @routes.gives(201, Grant)
+@routes.gives_also(202, Approval, "The customer wants to be asked first: a request for approval, in Location")
 def give(body: dict[str, Any], number: str) -> Any:
-    """Grant yourself read-only access to a case that you are assigned to."""
+    """Grant yourself read-only access to a case that you are assigned to.
+
+    Where the customer wants to be asked, nothing is granted yet: the response is 202, with the request for approval.
+    The grant begins when the customer gives it.
+    """
     duration = timedelta(minutes=body["duration_minutes"])
-    return _shown(manage_grants.give_grant(custody(), caller(), number, body["reason"], duration))
+    given = manage_grants.give_grant(custody(), caller(), number, body["reason"], duration)
+    if not isinstance(given, manage_grants.Asked):
+        return _shown(given)
+    asked = manage_approvals.get_approval(custody(), caller(), given.approval)
+    headers = {"Location": located(f"/approvals/{given.approval}")}
+    return routes.also(202, Approval, approvals.shown(asked), headers)
 
 
 @routes.on("GET", "/cases/<number>/grants")

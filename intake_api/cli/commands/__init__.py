@@ -2,6 +2,8 @@
 
 access.py          Commands about bundles and who is allowed to read them: collections, claim, grants, consents,
                    erasure.
+approvals.py       Commands about approval of access: requests listed, shown, answered, withdrawn; the customer's
+                   policy.
 audit.py           Commands for auditors: the entries, their export, checks that trust nobody; for administrators,
                    redaction.
 audit_findings.py  `casevault audit overdue` and `unaccounted`: findings from the log alone, by code that the

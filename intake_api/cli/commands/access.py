@@ -15,7 +15,7 @@ from intake_api.cli.client import Client, segment
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.options import MOMENT, PATH, Command, with_json, with_limit
 from intake_api.cli.output_file import Output
-from intake_api.cli.print_tables import Column, say, show_item, show_items, size, when
+from intake_api.cli.print_tables import Column, moment, say, show_item, show_items, size, when
 from intake_api.cli.transfer.receipts import wait_for_erasure, write_receipt
 from retention.domain.bundle import STATUSES, CollectionType
 from retention.domain.grants import LONGEST, SHORTEST
@@ -45,6 +45,22 @@ GRANT: tuple[Column, ...] = (
     ("Expires", when("expires_at")),
     ("Ended", when("ended_at")),
     ("Because", "end_cause"),
+    ("Reason", "reason"),
+)
+APPROVAL: tuple[Column, ...] = (
+    ("Approval", "id"),
+    ("Case", "case"),
+    ("Engineer", "engineer"),
+    ("Company", "partner"),
+    ("State", "state"),
+    ("Asked", when("asked_at")),
+    ("Lapses", when("lapses_at")),
+    ("For minutes", "duration_minutes"),
+    ("Answered", when("answered_at")),
+    ("By", "answered_by"),
+    ("Note", "note"),
+    ("Grant", "grant"),
+    ("Live", "live"),
     ("Reason", "reason"),
 )
 CONSENT: tuple[Column, ...] = (
@@ -127,12 +143,18 @@ def claim(client: Client, bundle: str, case: str, as_json: bool) -> None:
 def grant(client: Client, case: str, reason: str, hours: float, as_json: bool) -> None:
     """Grant yourself read-only access to a CASE.
 
-    You must be assigned to it, and the customer can read your reason.
+    You must be assigned to it, and the customer can read your reason. Where the customer wants to be asked first, this
+    asks: `casevault approvals show` tells of the answer, and the grant begins with it.
     """
     if not SHORTEST.total_seconds() <= hours * 3600 <= LONGEST.total_seconds():  # nan is neither
         raise click.UsageError(f"--hours takes 0.25 (15 minutes) to 24, not {hours:g}")
     body = {"reason": reason, "duration_minutes": round(hours * 60)}
-    show_item(client.post(f"/cases/{segment(case)}/grants", body), GRANT, as_json)
+    given = client.post(f"/cases/{segment(case)}/grants", body)
+    if "lapses_at" not in given:
+        show_item(given, GRANT, as_json)
+        return
+    show_item(given, APPROVAL, as_json)
+    say(f"nothing is granted yet: the customer is asked, and can answer until {moment(given['lapses_at'])}")
 
 
 @click.command(cls=Command, examples=("casevault grants 123456789012345",))

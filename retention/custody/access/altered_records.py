@@ -11,12 +11,16 @@ from datetime import datetime
 
 from sqlalchemy import Row, Table, or_, select
 
+from retention.custody.access.approval_policies import check_kept
 from retention.custody.access.bound_access import Altered, check_placed, check_row, read_newest_access
+from retention.domain.approval import State
 from retention.domain.bundle import LIVE
 from retention.domain.case import CaseState
-from retention.domain.row_tag import ACTOR, BUNDLE, PARTNER, STAMP, TENANT, Binding
+from retention.domain.row_tag import ACTOR, APPROVAL, BUNDLE, PARTNER, POLICY, STAMP, TENANT, Binding
 from retention.records.tables import (
     actors,
+    approval_policies,
+    approvals,
     assignments,
     bundles,
     cases,
@@ -35,6 +39,8 @@ _ROWS: tuple[tuple[str, Table], ...] = (
     (PARTNER, partners),
     (STAMP, stamps),
     (BUNDLE, bundles),
+    (POLICY, approval_policies),
+    (APPROVAL, approvals),
 )
 
 
@@ -65,8 +71,12 @@ def _altered_rows(records: Records, binding: Binding, kind: str, table: Table) -
 def _problem(reads: Reads, binding: Binding, kind: str, row: Row[tuple[object, ...]]) -> str | None:
     if kind == BUNDLE and row.state not in LIVE:
         return None
+    if kind == APPROVAL and row.state != State.ASKED:
+        return None
     try:
         check_row(binding, kind, row)
+        if kind in (POLICY, APPROVAL):
+            check_kept(reads, binding, kind, row.id, row)
         if kind == BUNDLE and row.case_id is not None:
             check_placed(reads, row.id, row.case_id)
     except Altered as error:

@@ -156,6 +156,12 @@ class Access:
         given = self._consents() if actor.has(Role.PARTNER_ENGINEER) else ()
         return CaseFacts(self.case, self.state, assigned, given)
 
+    @property
+    def owner(self) -> str | None:
+        """The actor whose assignment is the oldest; None if nobody is assigned."""
+        assigned = [(row.starts, row.who) for row in self.rows if row.kind == _ASSIGNMENT]
+        return min(assigned)[1] if assigned else None
+
     def grants(self, actor: Actor) -> list[Grant]:
         """Return the actor's grants that have not ended."""
         return [

@@ -146,7 +146,8 @@ def _unassigned(said: _Said, leaf: Mapping[str, Any], _bound: _Bound) -> None:
 def _granted(said: _Said, leaf: Mapping[str, Any], _bound: _Bound) -> None:
     details = leaf["details"]
     until = parse_rfc3339(details["expires_at"])
-    given = leaf["actor"], parse_rfc3339(leaf["at"]), until, details.get("consent")
+    holder = details.get("engineer", leaf["actor"])
+    given = holder, parse_rfc3339(leaf["at"]), until, details.get("consent")
     _case(said, leaf).grants[leaf["subject"]] = given
 
 

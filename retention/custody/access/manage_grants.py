@@ -1,19 +1,23 @@
 """Grants in the records (P2): given, listed, ended. The rules are in `retention.domain.grants`.
 
 - Engineers grant access to themselves; nobody grants it to another. They release a grant; the operator revokes it.
+- Where the customer wants to be asked (`retention.domain.approval`), the same call asks, and gives nothing: `Asked`.
+  The answer makes the grant (`manage_approvals`).
 - Grants and upload links each end in one way, whatever the cause. They stay listed; nothing brings them back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Row, insert, or_, select, true, update
 
 from audit.entry import Action
 from audit.times import rfc3339
+from retention.custody.access.approval_policies import policy_for
 from retention.custody.access.bound_access import changing, ending, no_access, restored
 from retention.custody.context import (
     Custody,
@@ -28,11 +32,13 @@ from retention.custody.context import (
     unseen,
 )
 from retention.domain.actor import Actor, Role
-from retention.domain.grants import NOT_ASSIGNED, PARTNERS_NEED, Denied, decide_grant
+from retention.domain.approval import WAITS, State
+from retention.domain.faults import Conflict
+from retention.domain.grants import NOT_ASSIGNED, PARTNERS_NEED, Consent, Denied, decide_grant
 from retention.domain.ids import Kind, new_id
-from retention.domain.row_tag import Binding
+from retention.domain.row_tag import APPROVAL, Binding
 from retention.records.queries import Page, fetch_page
-from retention.records.tables import actors, cases, grants, upload_links
+from retention.records.tables import actors, approvals, cases, grants, upload_links
 from retention.records.unit_of_work import Transaction
 
 
@@ -86,12 +92,23 @@ def end_links(tx: Transaction, actor: Actor, which: Any, cause: str, now: dateti
     return len(rows)
 
 
-def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duration: timedelta) -> Row[Any]:
-    """Grant oneself read-only access to a case for `duration`, with a reason."""
-    now = custody.clock.now()
-    id_ = new_id(Kind.GRANT)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A grant that waits for the customer's approval, by the id of the request."""
 
-    def work(tx: Transaction) -> Row[Any] | Refusal:
+    approval: str
+
+
+def give_grant(
+    custody: Custody, actor: Actor, number: str, reason: str, duration: timedelta
+) -> Row[Any] | Asked:
+    """Grant oneself read-only access to a case for `duration`, with a reason; or ask the customer, if they want that.
+
+    Conflict if a request of this engineer waits for this case already.
+    """
+    now = custody.clock.now()
+
+    def work(tx: Transaction) -> Row[Any] | Asked | Refusal:
         # Looked up without the visibility clause: an engineer who is not assigned is told just that, and by the same
         # steps also if there is no such case: they are not to learn which numbers exist.
         case = tx.execute(select(cases).where(cases.c.number == number)).first()
@@ -108,17 +125,10 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
             tenant, id_of_case = (None, None) if case is None else (case.tenant_id, case.id)
             return refuse(tx, actor, Action.GRANT_GIVEN, now, denied, tenant=tenant, case=id_of_case)
         until, consent = decided
+        if policy_for(tx, custody.binding, case).policy.needs_approval(actor, access.owner, duration):
+            return _ask(tx, custody.binding, actor, case, reason.strip(), duration, now)
         access.check_outlasted(until)
-        row = {
-            "id": id_,
-            "case_id": case.id,
-            "actor_id": actor.id,
-            "consent_id": consent.id if consent else None,
-            "reason": reason.strip(),
-            "granted_at": now,
-            "expires_at": until,
-        }
-        tx.change(insert(grants).values(row))
+        id_ = record_grant(tx, case.id, actor.id, consent, reason.strip(), now, until)
         tx.audit(
             entry(
                 actor,
@@ -132,7 +142,76 @@ def give_grant(custody: Custody, actor: Actor, number: str, reason: str, duratio
         )
         return _grant(tx, id_)
 
-    return commit(custody, work)
+    return cast("Row[Any] | Asked", commit(custody, work))
+
+
+def record_grant(
+    tx: Transaction,
+    case_id: str,
+    actor_id: str,
+    consent: Consent | None,
+    reason: str,
+    now: datetime,
+    until: datetime,
+) -> str:
+    """Write the row of a new grant; return its id. The caller writes the entry."""
+    id_ = new_id(Kind.GRANT)
+    row = {
+        "id": id_,
+        "case_id": case_id,
+        "actor_id": actor_id,
+        "consent_id": consent.id if consent else None,
+        "reason": reason,
+        "granted_at": now,
+        "expires_at": until,
+    }
+    tx.change(insert(grants).values(row))
+    return id_
+
+
+def _ask(
+    tx: Transaction,
+    binding: Binding,
+    actor: Actor,
+    case: Row[Any],
+    reason: str,
+    duration: timedelta,
+    now: datetime,
+) -> Asked:
+    own = approvals.c.case_id == case.id, approvals.c.actor_id == actor.id
+    waits = approvals.c.state == State.ASKED, approvals.c.lapses_at > now
+    held = tx.execute(select(approvals).where(*own, *waits)).first()
+    if held is not None:
+        raise Conflict(
+            f"your request {held.id} for case {case.number} waits until {rfc3339(held.lapses_at)}: withdraw it to ask "
+            "otherwise",
+            reason="asked-already",
+            approval=held.id,
+        )
+    row = {
+        "id": new_id(Kind.APPROVAL),
+        **{"tenant_id": case.tenant_id, "case_id": case.id, "actor_id": actor.id},
+        "partner": None if actor.has(Role.SUPPORT_ENGINEER) else actor.partner,
+        "reason": reason,
+        "duration_us": duration // timedelta(microseconds=1),
+        "asked_at": now,
+        "lapses_at": now + WAITS,
+        "state": State.ASKED,
+        "grant_id": None,
+    }
+    asked = entry(
+        actor,
+        Action.APPROVAL_ASKED,
+        now,
+        **about_case(case),
+        subject=row["id"],
+        details={"lapses_at": rfc3339(now + WAITS), "duration_seconds": -(-duration // timedelta(seconds=1))},
+        particulars={"reason": reason, "case_number": case.number},
+    )
+    row["entry_id"] = asked.id
+    tx.change(insert(approvals).values({**row, "tag": binding.tag_row(APPROVAL, row)}))
+    tx.audit(asked)
+    return Asked(row["id"])
 
 
 def release_grant(custody: Custody, actor: Actor, grant_id: str) -> Row[Any]:

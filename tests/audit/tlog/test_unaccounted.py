@@ -137,6 +137,110 @@ def test_a_scope_names_bundles() -> None:
     assert found([*HELD, PAT, consent(scope=["b1", "b2"]), PATS, opened(1, **PARTNER)]) == []
 
 
+def policy(rule: str, at: float = 0, minutes: int = 480, **fields: Any) -> Leaf:
+    chosen = {"actor": "olga", "kind": "operator", "details": {"rule": rule, "long_minutes": minutes}}
+    return leaf(Action.APPROVAL_POLICY_SET, at, **{**chosen, "tenant": "t1", **fields})
+
+
+def given_by(who: str, at: float = 1, **fields: Any) -> Leaf:
+    return leaf(Action.APPROVAL_GIVEN, at, **{"actor": who, "kind": "operator", "subject": "a1", **fields})
+
+
+OPENED = leaf(Action.CASE_OPENED, tenant="t1")
+ASKED = leaf(
+    Action.APPROVAL_ASKED, subject="a1", details={"lapses_at": until(96), "duration_seconds": 8 * 3600}
+)
+TOLD = {"expires_at": until(9), "engineer": "erin", "approval": "a1"}
+BY_APPROVAL = leaf(Action.GRANT_GIVEN, 1, actor="olga", kind="operator", subject="g1", details=TOLD)
+OWNED = [OPENED, HELD[1], ASSIGNED]
+APPROVED = [*OWNED, policy("ask"), ASKED, given_by("olga"), BY_APPROVAL]
+
+
+def test_a_read_by_approval_is_accounted_for_by_its_holder() -> None:
+    assert found([*APPROVED, opened(2)]) == []
+    assert faults([*APPROVED, opened(2, actor="olga")]) == ["grant-of-another-actor", "not-assigned"]
+    (unused,) = unaccounted(APPROVED, START + 1000 * HOUR)
+    assert (unused.kind, unused.actor) == (Kind.UNUSED, "erin")
+
+
+DIRECT = leaf(Action.GRANT_GIVEN, 1, subject="g1", details={"expires_at": until(9)})
+LONG = leaf(Action.GRANT_GIVEN, 1, subject="g1", details={"expires_at": until(9 + 1 / 60)})
+OTHERS = leaf(Action.CASE_ASSIGNED, -1, subject="carl")
+
+
+@pytest.mark.parametrize(
+    ("before", "grant", "why"),
+    [
+        ([policy("see")], DIRECT, []),
+        ([policy("ask", tenant="t2", case=None)], DIRECT, []),
+        ([policy("ask", case="c2")], DIRECT, []),
+        ([policy("ask", case=None)], DIRECT, ["no-approval"]),
+        ([policy("ask")], DIRECT, ["no-approval"]),
+        ([policy("ask", case=None), policy("see")], DIRECT, []),
+        ([policy("ask", case=None), policy("inherited")], DIRECT, ["no-approval"]),
+        ([policy("a rule of a newer version")], DIRECT, ["no-approval"]),
+        ([policy("own-cases")], DIRECT, []),
+        ([policy("own-cases")], LONG, ["no-approval"]),
+        ([policy("own-cases", minutes=481)], LONG, []),
+        ([policy("own-cases"), OTHERS], DIRECT, ["no-approval"]),
+        ([policy("own-cases"), OTHERS, leaf(Action.CASE_UNASSIGNED, subject="carl")], DIRECT, []),
+        ([policy("own-cases")], {**DIRECT, "actor_kind": "partner"}, ["no-approval"]),
+    ],
+)
+def test_a_read_under_a_grant_that_had_to_be_asked_for_is_listed(
+    before: list[Leaf], grant: Leaf, why: list[str]
+) -> None:
+    leaves = [*OWNED, *before, grant, opened(2)]
+    assert [one for _, _, codes in found(leaves) for one in codes] == why
+    late = [*OWNED, grant, *before, opened(2)]
+    assert found(late) == [], "a policy counts from its entry on"
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({3: given_by("olga", subject="a2")}, ["no-approval"]),
+        ({3: given_by("erin")}, ["approved-by-its-asker"]),
+        ({3: given_by("carl", kind="engineer")}, ["not-an-approver"]),
+        ({3: given_by("olga", 96)}, ["approval-lapsed"]),
+        ({2: {**ASKED, "case": "c2"}}, ["approval-of-another"]),
+        ({2: {**ASKED, "actor": "carl"}}, ["approval-of-another"]),
+        (
+            {2: {**ASKED, "details": {"lapses_at": until(96), "duration_seconds": 3600}}},
+            ["longer-than-approved"],
+        ),
+        ({2: {**ASKED, "details": {"duration_seconds": 8 * 3600}}}, ["approval-lapsed"]),
+        ({3: leaf(Action.APPROVAL_DECLINED, 1, actor="olga", subject="a1")}, ["approval-declined"]),
+        ({3: leaf(Action.APPROVAL_LAPSED, 1, actor="act_clock", subject="a1")}, ["approval-lapsed"]),
+    ],
+)
+def test_an_approval_that_was_not_given_as_it_has_to_be_allows_nothing(
+    changed: dict[int, Leaf], why: list[str]
+) -> None:
+    story = [*OWNED[:2], ASSIGNED, policy("ask"), ASKED, given_by("olga"), BY_APPROVAL]
+    leaves = [changed.get(place - 2, one) for place, one in enumerate(story)]
+    assert faults([*leaves, opened(2)]) == why
+
+
+def test_an_approval_is_for_one_grant_and_given_while_it_waits() -> None:
+    again = {**BY_APPROVAL, "subject": "g2", "id": "again"}
+    assert faults([*APPROVED, again, opened(2, subject="g2")]) == ["approval-used-twice"]
+    over = leaf(Action.APPROVAL_WITHDRAWN, 0.5, subject="a1")
+    late = [*OWNED, policy("ask"), ASKED, over, given_by("olga"), BY_APPROVAL]
+    assert faults([*late, opened(2)]) == ["approval-was-over"]
+
+
+def test_a_grant_that_somebody_gives_to_another_needs_an_approval_whatever_the_policy() -> None:
+    forged = {**BY_APPROVAL, "details": {"expires_at": until(9), "engineer": "erin"}}
+    assert faults([*OWNED, forged, opened(2)]) == ["no-approval"]
+
+
+def test_a_read_after_the_approval_was_withdrawn_is_listed_though_nobody_ended_the_grant() -> None:
+    withdrawn = leaf(Action.APPROVAL_WITHDRAWN, 3, actor="olga", kind="operator", subject="a1")
+    assert found([*APPROVED, opened(2), withdrawn]) == []
+    assert faults([*APPROVED, withdrawn, opened(4)]) == ["grant-ended"]
+
+
 @pytest.mark.parametrize("gone", range(len(SHARED)))
 def test_without_any_one_of_the_entries_that_it_rests_on_a_read_is_found(gone: int) -> None:
     """An entry removed: the tree shows that something is missing, this shows what it would have hidden."""

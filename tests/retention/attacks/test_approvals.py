@@ -1,0 +1,142 @@
+"""Policies and requests written by somebody who has the database and no key: nobody reads unasked by them (P2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from retention.custody.access import approval_policies, manage_approvals, manage_grants
+from retention.custody.access.bound_access import ALTERED, Altered
+from retention.domain.approval import Rule
+from retention.domain.faults import Refused
+from tests.retention.attacks.conftest import CONTENT, Scene
+from tests.retention.custody.world import HOUR, NUMBER, OTHER_NUMBER, REASON, World
+
+
+def choose(world: World, rule: Rule, number: str | None = None) -> None:
+    approval_policies.set_policy(world.custody, world.operator, number, rule, None)
+
+
+def asks(world: World) -> str | None:
+    """The id of the request that a grant becomes; None if it was granted."""
+    given = manage_grants.give_grant(world.custody, world.engineer, NUMBER, REASON, HOUR)
+    return given.approval if isinstance(given, manage_grants.Asked) else None
+
+
+POLICIES: dict[str, str] = {
+    "made another": "UPDATE approval_policies SET rule = 'see'",
+    "another's length": "UPDATE approval_policies SET rule = 'own-cases', long_minutes = 1440",
+    "taken away": "DELETE FROM approval_policies",
+    "another customer's": "UPDATE approval_policies SET id = :other_tenant, tenant_id = :other_tenant",
+    "a choice of the case put in": "INSERT INTO approval_policies (id, tenant_id, case_id, rule, long_minutes, set_at, "
+    "actor_id, entry_id, tag) SELECT :case, tenant_id, :case, 'see', long_minutes, set_at, actor_id, entry_id, tag "
+    "FROM approval_policies",
+    "of an unknown rule": "UPDATE approval_policies SET rule = 'whatever'",
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_that_was_not_chosen_lets_nobody_in_unasked(scene: Scene, name: str) -> None:
+    choose(scene.world, Rule.ASK)
+    scene.attack(POLICIES[name])
+    with pytest.raises(Altered) as refused:
+        asks(scene.world)
+    assert refused.value.reason == ALTERED
+    with pytest.raises(Altered):
+        asks(scene.another_process())
+    if name != "taken away":
+        assert any("policy" in one for one in scene.found())
+    choose(scene.world, Rule.ASK)
+    if name == "a choice of the case put in":
+        choose(scene.world, Rule.INHERITED, NUMBER)
+    assert asks(scene.world), "a choice states all of it"
+
+
+def test_a_choice_that_counted_once_and_is_put_back_counts_no_more(scene: Scene) -> None:
+    choose(scene.world, Rule.SEE)
+    scene.attack("CREATE TABLE kept AS SELECT * FROM approval_policies")
+    choose(scene.world, Rule.ASK)
+    scene.attack(
+        "DELETE FROM approval_policies",
+        "INSERT INTO approval_policies SELECT * FROM kept",
+        "DROP TABLE kept",
+    )
+    for world in (scene.world, scene.another_process()):
+        with pytest.raises(Altered):
+            asks(world)
+
+
+def _give(world: World, approval: str) -> object:
+    return manage_approvals.give_approval(world.custody, world.operator, approval, None)
+
+
+REQUESTS: dict[str, str] = {
+    "for another engineer": "UPDATE approvals SET actor_id = :mallory",
+    "for another case": "UPDATE approvals SET case_id = :other",
+    "for longer": "UPDATE approvals SET duration_us = duration_us * 20",
+    "with a better reason": "UPDATE approvals SET reason = 'the customer asked for it on the telephone'",
+    "waiting longer": "UPDATE approvals SET lapses_at = lapses_at + 1",
+    "as a partner": "UPDATE approvals SET partner = 'oem'",
+}
+
+
+@pytest.mark.parametrize("name", REQUESTS)
+def test_a_request_that_nobody_made_is_not_given(scene: Scene, name: str) -> None:
+    choose(scene.world, Rule.ASK)
+    approval = asks(scene.world)
+    assert approval
+    scene.attack(REQUESTS[name])
+    for world in (scene.world, scene.another_process()):
+        with pytest.raises(Altered):
+            _give(world, approval)
+    assert any("approval" in one for one in scene.found())
+
+
+ANSWERS: dict[str, Callable[[World, str], object]] = {
+    "declined": lambda w, a: manage_approvals.decline_approval(w.custody, w.operator, a, None),
+    "withdrawn": lambda w, a: manage_approvals.withdraw_approval(w.custody, w.engineer, a, None),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_a_request_that_is_over_and_put_back_as_waiting_is_not_given(scene: Scene, name: str) -> None:
+    choose(scene.world, Rule.ASK)
+    approval = asks(scene.world)
+    assert approval
+    scene.attack("CREATE TABLE kept AS SELECT * FROM approvals")
+    ANSWERS[name](scene.world, approval)
+    scene.attack("DELETE FROM approvals", "INSERT INTO approvals SELECT * FROM kept", "DROP TABLE kept")
+    for world in (scene.world, scene.another_process()):
+        with pytest.raises(Altered):
+            _give(world, approval)
+
+
+def test_a_request_marked_as_given_with_a_grant_put_in_opens_nothing(scene: Scene) -> None:
+    manage_grants.release_grant(scene.world.custody, scene.world.engineer, scene.named["grant"])
+    choose(scene.world, Rule.ASK)
+    assert asks(scene.world)
+    assert isinstance(scene.tried(scene.world.engineer, scene.bundle), Refused)
+    scene.attack(
+        "INSERT INTO grants (id, case_id, actor_id, reason, granted_at, expires_at) "
+        "SELECT 'grn_forged', case_id, actor_id, reason, asked_at, lapses_at FROM approvals",
+        "UPDATE approvals SET state = 'given', grant_id = 'grn_forged'",
+    )
+    assert isinstance(scene.tried(scene.world.engineer, scene.bundle), Altered)
+
+
+def test_an_altered_request_lapses_all_the_same_and_is_never_believed_by_that(scene: Scene) -> None:
+    choose(scene.world, Rule.ASK)
+    approval = asks(scene.world)
+    assert approval
+    scene.attack("UPDATE approvals SET actor_id = :mallory, lapses_at = asked_at")
+    assert manage_approvals.lapse_requests(scene.world.custody) == 1
+    with pytest.raises(Altered):
+        _give(scene.world, approval)
+
+
+def test_other_cases_and_customers_go_on(scene: Scene) -> None:
+    choose(scene.world, Rule.ASK, OTHER_NUMBER)
+    scene.attack("UPDATE approval_policies SET rule = 'see'")
+    assert asks(scene.world) is None
+    assert scene.tried(scene.world.engineer, scene.bundle) == CONTENT
