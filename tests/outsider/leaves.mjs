@@ -45,7 +45,7 @@ function isDetails(value) {
   return plain && Object.values(value).every((one) => isText(one) || isInteger(one) || isList(one));
 }
 
-const times = Object.fromEntries("opened_at closed_at reopened_at received_at expires_at sure begun_at until".split(" ").map((name) => [name, isTime]));
+const times = Object.fromEntries("opened_at closed_at reopened_at received_at expires_at lapses_at sure begun_at until".split(" ").map((name) => [name, isTime]));
 const hashes = { manifest: isHash, sha256: isHash, receipt: isHash };
 const READ = { ranges: isList, range_count: isInteger, asked_bytes: isInteger, consent: isOf("con") };
 const GRANT_END = { cause: isText, engineer: isOf("act") };
@@ -78,7 +78,13 @@ const SUCCESS = {
   "bundle.opened": ["grn", READ],
   "bundle.listed": ["grn", READ],
   "bundle.read-ended": ["grn", { opened: isOf("ent"), bytes: isInteger }],
-  "grant.given": ["grn", { ...times, consent: isOf("con") }],
+  "grant.given": ["grn", { ...times, consent: isOf("con"), engineer: isOf("act"), approval: isOf("apr") }],
+  "approval-policy.set": ["any", { rule: isText, ...integers("long_minutes", "live_grants") }],
+  "approval.asked": ["apr", { ...times, duration_seconds: isInteger }],
+  "approval.given": ["apr", { engineer: isOf("act") }],
+  "approval.declined": ["apr", { engineer: isOf("act") }],
+  "approval.lapsed": ["apr", { engineer: isOf("act") }],
+  "approval.withdrawn": ["apr", { engineer: isOf("act") }],
   "grant.released": ["grn", GRANT_END],
   "grant.revoked": ["grn", GRANT_END],
   "grant.ended": ["grn", GRANT_END],

@@ -1,5 +1,6 @@
 // Reads that nothing in the log allows, replayed from the leaves alone ("Reads without a grant" of docs/formats.md).
 
+import { Approvals } from "./approvals.mjs";
 import { HOLDING } from "./deadlines.mjs";
 import { time } from "./encoding.mjs";
 
@@ -10,7 +11,9 @@ class Replay {
   constructor() {
     this.grants = new Map();
     this.consents = new Map();
-    this.assigned = new Set(); // "actor case"
+    this.approvals = new Approvals();
+    this.customer = new Map(); // case: tenant
+    this.assigned = new Map(); // case: Map of actor: since when
     this.open = new Set();
     this.holder = new Map(); // bundle: case
     this.erasing = new Set();
@@ -25,6 +28,8 @@ class Replay {
     if (entry.bundle && entry.case && HOLDING.has(action)) this.holder.set(entry.bundle, entry.case);
     switch (action) {
       case "case.opened":
+        this.customer.set(entry.case, entry.tenant);
+      // falls through
       case "case.reopened":
         this.open.add(entry.case);
         break;
@@ -32,13 +37,33 @@ class Replay {
         this.open.delete(entry.case);
         break;
       case "case.assigned":
-        this.assigned.add(`${subject} ${entry.case}`);
+        if (!this.assigned.has(entry.case)) this.assigned.set(entry.case, new Map());
+        if (!this.assigned.get(entry.case).has(subject)) this.assigned.get(entry.case).set(subject, time(entry.at));
         break;
       case "case.unassigned":
-        this.assigned.delete(`${subject} ${entry.case}`);
+        this.assigned.get(entry.case)?.delete(subject);
         break;
       case "grant.given":
-        this.grants.set(subject, { number, actor: entry.actor, case: entry.case, until: time(details.expires_at), consent: details.consent, used: false });
+        this.grants.set(subject, {
+          number,
+          actor: details.engineer ?? entry.actor,
+          case: entry.case,
+          until: time(details.expires_at),
+          consent: details.consent,
+          approval: details.approval,
+          unapproved: this.approvals.faults(entry, this.customer.get(entry.case), this.assigned.get(entry.case)),
+          used: false,
+        });
+        break;
+      case "approval.withdrawn":
+        for (const grant of this.grants.values()) if (grant.approval === subject) grant.ended ??= time(entry.at);
+      // falls through
+      case "approval-policy.set":
+      case "approval.asked":
+      case "approval.given":
+      case "approval.declined":
+      case "approval.lapsed":
+        this.approvals.take(entry);
         break;
       case "grant.released":
       case "grant.revoked":
@@ -70,9 +95,10 @@ class Replay {
       if (grant.case !== entry.case) why.push("the grant is for another case");
       if (grant.ended !== undefined) why.push("the grant had ended");
       if (!before(entry.at, grant.until)) why.push("the grant had expired");
+      why.push(...grant.unapproved);
       this.consented(entry, grant, why, unsure);
     }
-    if (!this.assigned.has(`${entry.actor} ${entry.case}`)) why.push("not assigned");
+    if (!this.assigned.get(entry.case)?.has(entry.actor)) why.push("not assigned");
     if (!this.open.has(entry.case)) why.push("the case is not open");
     if (this.holder.get(entry.bundle) !== entry.case) why.push("the case does not hold the bundle");
     if (this.erasing.has(entry.bundle)) why.push("the bundle is being erased");

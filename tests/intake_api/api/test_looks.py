@@ -111,7 +111,11 @@ def ready(service: Service) -> dict[str, str]:
     service.tick()
     stamp = service.done("GET", "/stamps", ADMINISTRATOR)["items"][0]["id"]
     entry = service.entries(action="grant.given")[0]["id"]
+    service.done("PUT", f"/cases/{CASE}/approval-policy", OPERATOR, json={"rule": "ask"})
+    reason = {"reason": "Looking for the failed drive"}
+    approval = service.done("POST", f"/cases/{CASE}/grants", ENGINEER, json=reason)["id"]
     return {
+        "approval": approval,
         "bundle": bundle,
         "grant": grant,
         "confirmation": erasure["confirmation"],
@@ -137,6 +141,10 @@ CALLS: dict[str, tuple[str, str, Persona, int]] = {
     "content.content": ("HEAD", "/bundles/{bundle}/content", ENGINEER, 200),
     "grants.index": ("GET", "/cases/{number}/grants", OPERATOR, 200),
     "grants.show": ("GET", "/grants/{grant}", ENGINEER, 200),
+    "approvals.index": ("GET", "/approvals", OPERATOR, 200),
+    "approvals.show": ("GET", "/approvals/{approval}", ENGINEER, 200),
+    "approvals.policy": ("GET", "/approval-policy", OPERATOR, 200),
+    "approvals.policy_of_case": ("GET", "/cases/{number}/approval-policy", ENGINEER, 200),
     "consents.index": ("GET", "/cases/{number}/consents", OPERATOR, 200),
     "erasures.index": ("GET", "/erasures", OPERATOR, 200),
     "erasures.show": ("GET", "/erasures/{confirmation}", OPERATOR, 200),

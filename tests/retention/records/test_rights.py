@@ -8,15 +8,25 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import text, update
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import ProgrammingError
 
 from audit.log.tables import metadata as audit_tables
 from audit.mirror.store_local import LocalMirrorStore
 from retention.custody import bundle_moves, receipts
-from retention.custody.access import manage_cases, manage_consents, manage_links, manage_stamps
+from retention.custody.access import (
+    manage_approvals,
+    manage_cases,
+    manage_consents,
+    manage_links,
+    manage_stamps,
+)
+from retention.custody.access.approval_policies import get_policy, set_policy
+from retention.custody.access.manage_grants import Asked, give_grant
 from retention.custody.context import Custody
 from retention.custody.uploads import declaration
+from retention.domain.actor import Role
+from retention.domain.approval import WAITS, Rule
 from retention.domain.bundle import CollectionType
 from retention.domain.row_tag import BUNDLE
 from retention.domain.upload_link import LinkTerms
@@ -25,7 +35,7 @@ from retention.jobs.replay import REPLAYED, replay
 from retention.jobs.sweep import SweepReport, remove_orphans, sweep, verify_received
 from retention.records.postgres import PostgresRecords
 from retention.records.rights import RIGHTS, VERSION_TABLE, undecided
-from retention.records.tables import bundles
+from retention.records.tables import approvals, bundles
 from retention.records.tables import metadata as record_tables
 from tests.retention.custody.world import (
     DAY,
@@ -192,8 +202,18 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     consent, loose = world.consent().id, world.upload(b"loose", None)
     terms = LinkTerms(expires_at=world.clock.now() + DAY, type=CollectionType.ON_DEMAND)
     link = manage_links.create_case_link(custody, operator, OTHER_NUMBER, None, terms).id
+    set_policy(custody, operator, OTHER_NUMBER, Rule.ASK, None)
+    requests = _waiting(world, 3)
+    with custody.records.read() as reads:
+        waiting = reads.execute(select(approvals)).all()
     before = len(world.leaves())
     world.clock.move(HOUR)
+    set_policy(custody, operator, None, Rule.ASK, None)
+    given = manage_approvals.give_approval(custody, operator, requests[0], None)
+    manage_approvals.decline_approval(custody, operator, requests[1], None)
+    manage_approvals.withdraw_approval(custody, operator, given.id, None)
+    world.clock.move(WAITS)
+    assert manage_approvals.lapse_requests(of_clock(world)) == 1
     manage_consents.revoke_consent(custody, operator, consent)
     declaration.claim_bundle(custody, world.engineer, loose, NUMBER)
     bundle_moves.move_bundle(custody, world.engineer, loose, OTHER_NUMBER, REASON)
@@ -214,12 +234,28 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
             "UPDATE stamps SET deregistered_at = NULL, proactive = true",
             "DELETE FROM proactive_consents WHERE NOT enabled",
             "DELETE FROM case_events WHERE kind <> 'opened'",
+            "DELETE FROM approval_policies WHERE case_id IS NULL",
         ):
             connection.execute(text(statement))
+        for request in waiting:
+            connection.execute(
+                update(approvals).where(approvals.c.id == request.id).values(request._asdict())
+            )
         again = {**unclaimed, "tag": custody.binding.tag_row(BUNDLE, row)}
         connection.execute(update(bundles).where(bundles.c.id == loose).values(again))
     done = of_clock(world).records.write(lambda tx: replay(tx, custody.binding, told))
     assert set(done) == {action.value for action in REPLAYED}
+    states = [manage_approvals.get_approval(custody, operator, one).state for one in requests]
+    assert states == ["withdrawn", "declined", "lapsed"]
+    assert get_policy(custody, operator, None).policy.rule is Rule.ASK
+
+
+def _waiting(world: World, count: int) -> list[str]:
+    """So many requests, of an engineer each."""
+    engineers = [world.actor(f"engineer-{n}", Role.SUPPORT_ENGINEER) for n in range(count)]
+    world.assign(*engineers, number=OTHER_NUMBER)
+    asked = [give_grant(world.custody, each, OTHER_NUMBER, REASON, HOUR) for each in engineers]
+    return [each.approval for each in asked if isinstance(each, Asked)]
 
 
 def test_a_receipt_that_the_log_does_not_name_is_not_signed(world: World) -> None:
