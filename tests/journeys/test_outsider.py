@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.times import parse_rfc3339
+from audit.tlog.unaccounted import Kind, unaccounted
 from tests.outsider.files import Files, make_files, sealed_parts
 from tests.outsider.sabotage import SABOTAGE
 
@@ -265,6 +267,54 @@ def test_a_read_of_a_bundle_that_another_case_holds_is_found(files: Files, tmp_p
     ]
     found = _replay("unaccounted", FAR, moved, tmp_path)
     assert [one["why"] for one in found] == [["the case does not hold the bundle"]] * 2
+
+
+def _asked_for(entries: list[dict[str, Any]], *, approved: bool, rule: str = "ask") -> list[dict[str, Any]]:
+    """The same log, if the customer had wanted to be asked before its grants, and had been or not."""
+    told: list[dict[str, Any]] = []
+    for entry in entries:
+        if entry["action"] != "grant.given":
+            told.append(entry)
+            continue
+        request, by = f"apr_{entry['subject'][4:]}", f"act_{'b' * 26}"
+        of = {"case": entry["case"], "tenant": entry["tenant"]}
+        own = {**entry, "subject": request, "action": "approval.asked", "id": f"ent_{'c' * 26}"}
+        asked = {**own, "details": {"lapses_at": FAR, "duration_seconds": 86400}}
+        chosen = {**own, **of, "subject": entry["case"], "action": "approval-policy.set", "actor": by}
+        chosen = {**chosen, "actor_kind": "operator", "details": {"rule": rule, "long_minutes": 15}}
+        engineer = {"engineer": entry["actor"]}
+        given = {
+            **own,
+            "action": "approval.given",
+            "actor": by,
+            "actor_kind": "operator",
+            "details": engineer,
+        }
+        theirs = {**entry["details"], **engineer, "approval": request}
+        granted = {**entry, "actor": by, "actor_kind": "operator", "details": theirs}
+        told += [chosen, asked, given, granted] if approved else [chosen, entry]
+    return told
+
+
+@pytest.mark.parametrize(
+    ("rule", "approved", "why"),
+    [
+        ("ask", True, []),
+        ("ask", False, ["nobody approved the grant"]),
+        ("own-cases", False, ["nobody approved the grant"]),
+        ("own-cases", True, []),
+        ("see", False, []),
+    ],
+)
+def test_a_read_that_the_customer_had_to_approve_is_found_where_nobody_did(
+    files: Files, tmp_path: Path, rule: str, approved: bool, why: list[str]
+) -> None:
+    """And casevault's own program finds the same."""
+    told = _asked_for(files.entries(), approved=approved, rule=rule)
+    found = _replay("unaccounted", FAR, told, tmp_path)
+    assert [one["why"] for one in found if one["what"] == "unallowed"] == ([why] * 2 if why else [])
+    ours = [one.why for one in unaccounted(told, parse_rfc3339(FAR)) if one.kind is Kind.UNALLOWED]
+    assert ours == ([("no-approval",)] * 2 if why else [])
 
 
 def test_what_was_not_erased_is_overdue(files: Files, tmp_path: Path) -> None:
