@@ -11,7 +11,7 @@ from flask import Response, redirect, request
 from intake_api.api.authentication import caller, custody
 from intake_api.api.looks import looked_at
 from intake_api.api.routes import content
-from intake_api.portal import forms, page
+from intake_api.portal import approval_pages, forms, page
 from intake_api.schemas.access import NewGrant
 from intake_api.schemas.fields import PageQuery
 from retention.custody import receipts
@@ -52,8 +52,12 @@ def case(number: str) -> Response:
     grants = manage_grants.list_grants(custody(), caller(), found, None, _IN_A_CASE)
     now = custody().clock.now()
     live = [grant for grant in grants.items if grant.ended_at is None and now < grant.expires_at]
+    approval = approval_pages.of_case(found)
+    own = [one for one in approval["waiting"] if one["actor_id"] == caller().id]
     return page.show(
         "case.html",
+        **approval,
+        asked=own[0] if own else None,
         case=found,
         history=history,
         assignments=assigned,
@@ -71,7 +75,7 @@ def case(number: str) -> Response:
 
 
 def grant_access(number: str) -> Response:
-    """Grant the engineer access to a case."""
+    """Grant the engineer access to a case, or ask the customer for it."""
     minutes = forms.whole(request.form.get("duration_minutes", ""))
     asked = forms.read(NewGrant, {"reason": request.form.get("reason", "")}, duration_minutes=minutes)
     duration = timedelta(minutes=asked["duration_minutes"])

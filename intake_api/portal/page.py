@@ -41,6 +41,11 @@ _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 NAVIGATION: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("cases", "cases", frozenset({Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.OPERATOR})),
+    (
+        "approvals",
+        "approvals",
+        frozenset({Role.OPERATOR, Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.AUDITOR}),
+    ),
     ("collections", "collections", frozenset({Role.OPERATOR})),
     ("stamps", "stamps", frozenset({Role.OPERATOR})),
     ("erasures", "erasures", frozenset({Role.OPERATOR})),
@@ -135,6 +140,7 @@ def show(template: str, status: int = 200, **values: Any) -> Response:
         "roles": held,
         "Role": Role,
         "now": custody().clock.now(),
+        "minute": timedelta(minutes=1),
     }
     body = _templates().get_template(template).render({**common, **values})
     response = Response(body, status, content_type="text/html; charset=utf-8")

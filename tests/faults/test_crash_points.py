@@ -49,7 +49,7 @@ CALLS = {
     + "records.write "
     + 6 * "records.read "
     + "keys.destroy objects.destroy keys.remains objects.remains records.write records.read records.read "
-    "records.read records.read records.read records.write records.read records.read keys.get "
+    "records.read records.read records.read records.read records.write records.read records.read keys.get "
     + _READ_THROUGH
     + _KEPT
     + "records.write",

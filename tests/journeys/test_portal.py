@@ -205,3 +205,65 @@ def test_first_pages_are_small(context: BrowserContext) -> None:
     page.on("response", lambda response: loaded.append(len(response.body())))
     page.goto("/portal/sign-in", wait_until="networkidle")
     assert len(loaded) >= 3 and sum(loaded) < 50_000
+
+
+def test_a_customer_is_asked_approves_and_withdraws_while_it_is_read(
+    context: BrowserContext, browser: Browser, served: Served, sent: Sent, case: str
+) -> None:
+    """Asked, given, read, withdrawn: by two people in two browsers, and by nobody without the other."""
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    olga = signed_in(context, "olga", "Operator", "contoso", to=f"/portal/cases/{case}")
+    olga.get_by_text("When you want to be asked").click()
+    olga.get_by_label("Ask us").select_option("for every grant")
+    olga.get_by_role("button", name="Choose this").click()
+    expect(olga.get_by_text("When you want to be asked: for every grant")).to_be_visible()
+
+    other = browser.new_context(base_url=served.server, ignore_https_errors=True)
+    alice = signed_in(other, "alice", "SupportEngineer", to=f"/portal/cases/{case}")
+    expect(alice.get_by_text("The customer wants to be asked")).to_be_visible()
+    alice.get_by_label("Why do you need").fill(REASON)
+    alice.get_by_label("For how long").select_option("2 hours")
+    alice.get_by_role("button", name="Ask for access").click()
+    expect(alice.get_by_text("You have asked for access")).to_be_visible()
+    content = f"/portal/bundles/{sent.bundle}/content"
+    assert other.request.get(content).status == 403
+
+    olga.get_by_role("link", name="Approvals", exact=True).click()
+    row = olga.get_by_role("region", name="Waiting for an answer").get_by_role("row", name=re.compile(REASON))
+    row.get_by_label("Note to the engineer").fill("until tonight only")
+    row.get_by_role("button", name="Approve").click()
+    history = olga.get_by_role("region", name="All requests").get_by_role("row", name=re.compile(REASON))
+    expect(history).to_contain_text("approved")
+    expect(history).to_contain_text("until tonight only")
+
+    alice.reload()
+    expect(alice.get_by_text("You can read this case's bundles until")).to_be_visible()
+    expect(alice.locator("[data-until]")).to_have_text(re.compile(r"^1 h 5\d min$"))
+    assert other.request.get(content).body() == sent.file.read_bytes()
+
+    history.get_by_role("button", name="Withdraw: access ends now").click()
+    expect(olga.get_by_role("region", name="All requests")).to_contain_text("withdrawn")
+    assert other.request.get(content).status == 403
+    alice.goto("/portal/approvals")
+    expect(alice.get_by_role("region", name="All requests")).to_contain_text("withdrawn")
+    other.close()
+
+
+def test_an_engineer_withdraws_a_request_and_a_customer_declines_one_in_words(
+    context: BrowserContext, served: Served, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    served.do("approvals", "policy", "--case", case, "--rule", "ask", who="operator:olga@contoso")
+    alice = signed_in(context, "alice", "SupportEngineer", to=f"/portal/cases/{case}")
+    for _ in range(2):
+        alice.get_by_label("Why do you need").fill(REASON)
+        alice.get_by_role("button", name="Ask for access").click()
+        alice.get_by_role("button", name="Withdraw the request").click()
+        expect(alice.get_by_role("button", name="Ask for access")).to_be_visible()
+    served.do("grant", case, "--reason", REASON, "--hours", "2", who="engineer:alice")
+    (asked,) = served.do("approvals", "list", "--state", "asked", "--case", case, who="engineer:alice")
+    note = "<b>call us</b> first"
+    served.do("approvals", "decline", asked["id"], "--note", note, who="operator:olga@contoso")
+    alice.goto("/portal/approvals")
+    expect(alice.get_by_role("region", name="All requests")).to_contain_text(note)
+    expect(alice.get_by_text("No request is waiting.")).to_be_visible()

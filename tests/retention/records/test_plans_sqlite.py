@@ -14,13 +14,17 @@ from audit.log import query
 from audit.log.sequencer import Sequencer
 from audit.log.tail_recovery import RowGaps
 from retention.custody import resending
-from retention.custody.access import manage_consents
+from retention.custody.access import manage_approvals, manage_consents
+from retention.custody.access.approval_policies import set_policy
+from retention.custody.access.manage_grants import Asked, give_grant
 from retention.custody.backlog import measure
 from retention.custody.compare_records import STEP, Comparison, gone_by_log
 from retention.custody.erasure import erasure_steps
 from retention.custody.receipts import sign_waiting
 from retention.custody.uploads import block_staging, declaration
 from retention.domain.actor import Role
+from retention.domain.approval import Rule
+from retention.domain.approval import State as ApprovalState
 from retention.domain.bundle import STATUSES
 from retention.jobs.scrub import Pace, scrub_next
 from retention.jobs.sweep import (
@@ -34,7 +38,7 @@ from retention.jobs.sweep import (
     verify_received,
 )
 from tests.bench.plans_sqlite import PARTIAL, watching
-from tests.retention.custody.world import DAY, NUMBER, World, strict_world
+from tests.retention.custody.world import DAY, HOUR, NUMBER, REASON, World, strict_world
 
 Act = Callable[[World], Any]
 
@@ -78,6 +82,13 @@ def _blobs(world: World) -> None:
         block_staging.find_blob(reads, "lnk_1", "logs.zip")
 
 
+def _ask(world: World) -> None:
+    set_policy(world.custody, world.operator, None, Rule.ASK, None)
+    asked = give_grant(world.custody, world.engineer, NUMBER, REASON, HOUR)
+    assert isinstance(asked, Asked)
+    manage_approvals.give_approval(world.custody, world.operator, asked.approval, None)
+
+
 ACTS: Mapping[str, Act] = {
     "begin what is due": _due,
     "begin what expired": lambda w: begin_expired(w.custody),
@@ -89,6 +100,11 @@ ACTS: Mapping[str, Act] = {
     "read back early": lambda w: verify_received(w.custody, SweepReport(), 8, early=True),
     "scrub": _scrub,
     "forget resending": lambda w: resending.forget(w.custody),
+    "lapse requests": lambda w: manage_approvals.lapse_requests(w.custody),
+    "ask for approval": _ask,
+    "list requests": lambda w: manage_approvals.list_approvals(
+        w.custody, w.operator, None, ApprovalState.ASKED, None, 50
+    ),
     "sign receipts": lambda w: sign_waiting(w.custody.records, w.receipt_signer),
     "sequence": _sequence,
     "count lost rows": _reading(lambda reads: RowGaps().look(reads)),
@@ -154,6 +170,8 @@ def _entries(**conditions: Any) -> Act:
 
 
 SERVES: Mapping[str, Act] = {
+    "ix_approvals_asked": ACTS["lapse requests"],
+    "ix_audit_entries_approvals": ACTS["grant"],
     "ix_audit_entries_access": ACTS["read"],
     "ix_audit_entries_bundle": _entries(bundle="bun_1"),
     "ix_audit_entries_case_id": _entries(case="cas_1"),
