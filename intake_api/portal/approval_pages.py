@@ -1,11 +1,12 @@
 """Approval of access: requests with their answers, and when the customer wants to be asked.
 
-An engineer sees their own requests here, a customer's operator those to their customer, an auditor all. Who may answer is
-custody's to say; a page only leaves out what would be refused.
+An engineer sees their own requests here, a customer's operator those to their customer, an auditor all. Who can answer
+is custody's to say; a page only leaves out what would be refused.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from urllib.parse import quote
@@ -78,10 +79,8 @@ def choose_for_case(number: str) -> Response:
 def of_case(case: Row[Any]) -> dict[str, Any]:
     """Return what a case's page shows of approval: the policy (None while it cannot be told), and waiting requests."""
     chosen: Chosen | None = None
-    try:
+    with suppress(Unavailable):  # altered records: the page is shown, and a grant says why it is refused
         chosen = approval_policies.get_policy(custody(), caller(), case)
-    except Unavailable:  # altered records: the page is shown, and a grant says why it is refused
-        pass
     waiting = manage_approvals.list_approvals(custody(), caller(), case, State.ASKED, None, _AT_FIRST)
     return {"chosen": chosen, "waiting": _rows(waiting)}
 

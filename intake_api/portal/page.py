@@ -41,15 +41,15 @@ _TYPES = {"css": "text/css; charset=utf-8", "js": "text/javascript; charset=utf-
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 NAVIGATION: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("cases", "cases", frozenset({Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.OPERATOR})),
+    ("collections", "collections", frozenset({Role.OPERATOR})),
+    ("stamps", "stamps", frozenset({Role.OPERATOR})),
+    ("erasures", "erasures", frozenset({Role.OPERATOR})),
+    ("log", "log", frozenset({Role.AUDITOR, Role.OPERATOR})),
     (
         "approvals",
         "approvals",
         frozenset({Role.OPERATOR, Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.AUDITOR}),
     ),
-    ("collections", "collections", frozenset({Role.OPERATOR})),
-    ("stamps", "stamps", frozenset({Role.OPERATOR})),
-    ("erasures", "erasures", frozenset({Role.OPERATOR})),
-    ("log", "log", frozenset({Role.AUDITOR, Role.OPERATOR})),
     ("unused_grants", "unused-grants", frozenset({Role.AUDITOR, Role.OPERATOR})),
 )
 """The pages in the navigation: endpoint, name of the text, and the roles that see it."""

@@ -207,7 +207,7 @@ def test_first_pages_are_small(context: BrowserContext) -> None:
     assert len(loaded) >= 3 and sum(loaded) < 50_000
 
 
-def test_a_customer_is_asked_approves_and_withdraws_while_it_is_read(
+def test_a_customer_is_asked_approves_and_withdraws_what_is_read(
     context: BrowserContext, browser: Browser, served: Served, sent: Sent, case: str
 ) -> None:
     """Asked, given, read, withdrawn: by two people in two browsers, and by nobody without the other."""
