@@ -24,6 +24,7 @@ from retention.clock import Clock
 from retention.custody.access.bound_access import Altered
 from retention.custody.counted_entries import Counts
 from retention.custody.log_gate import Gate
+from retention.custody.reading.kept_lists import KeptLists
 from retention.custody.reading.opening_entry import Openings
 from retention.domain.actor import WITHHELD, Actor, Role
 from retention.domain.bundle import Triggers
@@ -84,6 +85,7 @@ class Custody:
     triggers: Triggers
     limits: Limits = field(default_factory=Limits)
     openings: Openings = field(default_factory=Openings)
+    lists: KeptLists = field(default_factory=KeptLists)
     schema: SchemaWatch = field(default_factory=SchemaWatch)
     observer: Observer = NOTHING
     counts: Counts = field(default_factory=Counts)

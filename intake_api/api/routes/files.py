@@ -11,15 +11,15 @@ from typing import Any
 from flask import Response, request
 from sqlalchemy import Row
 
-from audit.entry import Action
 from intake_api.api.authentication import caller, custody
 from intake_api.api.routes.blueprint import Blueprint
 from intake_api.api.routes.content import BYTES, CONDITIONS, PARTIAL, Wanted, readable, send, send_spans
 from intake_api.http.content_disposition import attachment
 from intake_api.http.ranges import LONGEST_HEADER
 from intake_api.schemas.bundles import File, FilePage, FileQuery
-from retention.archive import ArchiveBusy, ArchivedFile, ArchiveError, list_files, open_file
+from retention.archive import ArchivedFile, open_file
 from retention.custody.reading import bundle_reads
+from retention.custody.reading.file_lists import Listing, list_page, open_list
 from retention.domain.faults import Invalid
 from retention.envelope.bundle_file import SealedFile
 
@@ -36,54 +36,32 @@ _LISTED = {
 }
 
 
-class _Listing:
-    """The files of an archive. Where it is damaged after some of them, they are the list; `incomplete` says why."""
-
-    def __init__(self, files: Iterator[ArchivedFile]) -> None:
-        self._files = files
-        self.incomplete: str | None = None
-
-    def __iter__(self) -> Iterator[ArchivedFile]:
-        number = 0
-        try:
-            for file in self._files:
-                number += 1
-                yield file
-        except ArchiveBusy:
-            raise
-        except ArchiveError as error:
-            if not number:
-                raise
-            self.incomplete = str(error)
-
-
 @routes.on("GET", "/bundles/<bundle>/files", responses={200: {"content": {LINES: _LISTED}}})
 @routes.takes(FileQuery, "query")
 @routes.gives(200, FilePage)
 def index(query: dict[str, Any], bundle: str) -> Any:
     """List the files of the archive that the bundle is (or of a nested one), in their stored order.
 
-    Accept: application/jsonl gives all of them from the cursor on in one response, with one pair of entries in the log;
-    each page has a pair of its own.
+    Accept: application/jsonl gives all of them from the cursor on in one response, with one pair of entries in the log.
+    Pages have one pair too, while they are asked for within five minutes of the first and the grant stands.
     """
-    start, limit, inside = _place(query["cursor"]), query["limit"], query["inside"]
-    asked = {"inside": inside} if inside else {}
-    opened = bundle_reads.open_bundle(
-        custody(), caller(), bundle, lambda _: (), action=Action.BUNDLE_LISTED, particulars=asked
-    )
+    start, inside = _place(query["cursor"]), query["inside"]
+    if request.accept_mimetypes.best == LINES:
+        return _whole(bundle, inside, start)
+    limit = query["limit"]
+    page = list_page(custody(), caller(), bundle, inside, start, limit)
+    more = str(start + limit) if page.more else None
+    return {"items": [_shown(file) for file in page.files], "next": more, "incomplete": page.incomplete}
+
+
+def _whole(bundle: str, inside: str, start: int) -> Response:
+    opened = open_list(custody(), caller(), bundle, inside)
     try:
-        listing = _Listing(list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside))
+        listing = Listing(opened, inside)
         files = opened.passing(iter(listing))
-        if request.accept_mimetypes.best == LINES:
-            return send(opened, _lines(islice(files, start, None), listing), {"Content-Type": LINES})
-        found = list(islice(files, start, start + limit + 1))
+        return send(opened, _lines(islice(files, start, None), listing), {"Content-Type": LINES})
     except Exception as error:
         raise opened.failed(error) from None
-    opened.done()
-    opened.close()
-    more = str(start + limit) if len(found) > limit else None
-    incomplete = None if more else listing.incomplete
-    return {"items": [_shown(file) for file in found[:limit]], "next": more, "incomplete": incomplete}
 
 
 @routes.on("GET", "/bundles/<bundle>/files/<path:path>", parameters=CONDITIONS, responses=PARTIAL)
@@ -129,7 +107,7 @@ def _tag(bundle: Row[Any], path: str) -> str:
     return hashlib.sha256(f"{bundle.sha256}/{path}".encode()).hexdigest()[:32]
 
 
-def _lines(files: Iterator[ArchivedFile], listing: _Listing) -> Iterator[bytes]:
+def _lines(files: Iterator[ArchivedFile], listing: Listing) -> Iterator[bytes]:
     """Yield one JSON object per line for each file, then one with their number: without it the list was cut. Where the
     archive itself is, that line says so."""
     schema, number, gathered = File(), 0, b""

@@ -127,14 +127,14 @@ def view(
 def _print_lines(found: Mapping[str, Any]) -> None:
     lines = found["lines"]
     width = len(str(lines[-1]["number"])) if lines else 1
-    text = (
-        f"{'' if one['continues'] else one['number']:>{width}}  {shown(one['text'])}{' …' if one['cut'] else ''}\n"
+    text = [
+        f"{'' if one['continues'] else one['number']:>{width}}  {shown(one['text'])}{' …' if one['cut'] else ''}"
         for one in lines
-    )
+    ]
     if sys.stdout.isatty():
-        click.echo_via_pager(text)
+        click.echo_via_pager("\n".join(text))
     else:
-        sys.stdout.writelines(text)
+        sys.stdout.writelines(f"{one}\n" for one in text)
 
 
 _GREPS = (

@@ -74,6 +74,54 @@ Choose = Callable[[Row[Any]], Sequence[Span]]
 """Chooses the runs to read, once the bundle is known; may raise Invalid."""
 
 
+class Standing:
+    """The access that a read was opened under, and whether it still stands. It holds no key and no plaintext."""
+
+    def __init__(self, custody: Custody, allowed: Allowed, bundle: str, opened: Entry) -> None:
+        self._custody, self._allowed, self._bundle, self._opened = custody, allowed, bundle, opened
+        self._checked = time.monotonic()
+
+    def check_now_and_then(self) -> None:
+        """Check the expiry, and the records if they were not looked at for RECHECK_SECONDS. Raises as `check` does."""
+        self._check_expiry()
+        if time.monotonic() - self._checked >= RECHECK_SECONDS:
+            self.check()
+
+    def check(self) -> None:
+        """Check grant, bundle and entry in the records. Refused, Damaged, Unavailable, EntryNotKept."""
+        self._check_expiry()
+        self._checked = time.monotonic()
+        least = self._custody.gate.ask(self._custody.clock.now())
+        with self._custody.records.read() as reads:
+            self._custody.gate.check(reads, least)
+            bundle = reads.execute(select(bundles).where(bundles.c.id == self._bundle)).one()
+            if bundle.state == BundleState.DAMAGED:  # another reader, or the scrubbing, found it
+                raise Damaged(self._bundle)
+            with alarmed():
+                allowed = self._still_allowed(reads, bundle)
+        if not allowed:
+            raise Refused(
+                "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
+            )
+
+    def _check_expiry(self) -> None:
+        if self._custody.clock.now() >= self._allowed.until:
+            raise Refused(
+                f"your access ended at {rfc3339(self._allowed.until)}; grant yourself access anew",
+                reason="grant-expired",
+            )
+
+    def _still_allowed(self, reads: Reads, bundle: Row[Any]) -> bool:
+        custody, allowed = self._custody, self._allowed
+        if bundle.state != BundleState.COMPLETE or bundle.case_id != allowed.case:
+            return False
+        check_row(custody.binding, BUNDLE, bundle)
+        access = read_access(reads, custody.binding, allowed.case)
+        if not stands(reads, self._opened):
+            raise EntryNotKept
+        return access.has(allowed.grant, allowed.consent)
+
+
 class OpenBundle:
     """A bundle opened under a grant for one read. Close it: closing writes the second entry."""
 
@@ -88,8 +136,8 @@ class OpenBundle:
     ) -> None:
         self.bundle = bundle
         self.spans = spans
-        self._custody, self._actor, self._allowed, self._opened = custody, actor, allowed, opened
-        self._checked = time.monotonic()
+        self._custody, self._actor, self._opened = custody, actor, opened
+        self.standing = Standing(custody, allowed, bundle.id, opened)
         self._delivered = 0
         self._complete = False
         self._closed = False
@@ -120,7 +168,7 @@ class OpenBundle:
         """Pass on things made from the plaintext (pieces, names) while the grant lives."""
         try:
             for one in found:
-                self._check_grant()
+                self.standing.check_now_and_then()
                 yield one
         except Exception as error:
             raise self.failed(error) from None
@@ -159,38 +207,6 @@ class OpenBundle:
         if state in (BundleState.ERASING, BundleState.ERASED):
             return Erased(self.bundle.id, state=str(state), cause=None, erased_at=None)
         return Damaged(self.bundle.id) if state is BundleState.DAMAGED else Passing()
-
-    def _check_grant(self) -> None:
-        if self._custody.clock.now() >= self._allowed.until:
-            raise Refused(
-                f"your access ended at {rfc3339(self._allowed.until)}; grant yourself access anew",
-                reason="grant-expired",
-            )
-        if time.monotonic() - self._checked < RECHECK_SECONDS:
-            return
-        self._checked = time.monotonic()
-        least = self._custody.gate.ask(self._custody.clock.now())
-        with self._custody.records.read() as reads:
-            self._custody.gate.check(reads, least)
-            bundle = reads.execute(select(bundles).where(bundles.c.id == self.bundle.id)).one()
-            if bundle.state == BundleState.DAMAGED:  # another reader, or the scrubbing, found it
-                raise Damaged(self.bundle.id)
-            with alarmed():
-                allowed = self._still_allowed(reads, bundle)
-        if not allowed:
-            raise Refused(
-                "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
-            )
-
-    def _still_allowed(self, reads: Reads, bundle: Row[Any]) -> bool:
-        custody, allowed = self._custody, self._allowed
-        if bundle.state != BundleState.COMPLETE or bundle.case_id != allowed.case:
-            return False
-        check_row(custody.binding, BUNDLE, bundle)
-        access = read_access(reads, custody.binding, allowed.case)
-        if not stands(reads, self._opened):
-            raise EntryNotKept
-        return access.has(allowed.grant, allowed.consent)
 
     def close(self, reason: str = "cut") -> None:
         """Close the bundle and enter how the read ended (`reason`: if it was not done). Repeating it does nothing."""

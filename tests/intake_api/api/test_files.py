@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from intake_api.api.routes import files as files_route
 from retention.archive import ArchivedFile
+from retention.custody.reading import file_lists
 from tests.service import ENGINEER, OPERATOR, Service
 
 
@@ -131,7 +131,7 @@ def test_what_is_not_delivered_is_not_said_to_be(
 def test_a_listing_ends_with_its_grant(
     service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = files_route.list_files
+    real = file_lists.list_files
 
     def slow(*asked: Any, **more: Any) -> Iterator[ArchivedFile]:
         for number, file in enumerate(real(*asked, **more)):
@@ -139,7 +139,7 @@ def test_a_listing_ends_with_its_grant(
                 service.advance(timedelta(hours=25))
             yield file
 
-    monkeypatch.setattr(files_route, "list_files", slow)
+    monkeypatch.setattr(file_lists, "list_files", slow)
     assert service.call("GET", f"/bundles/{bundle}/files", ENGINEER).status_code == 403
 
 

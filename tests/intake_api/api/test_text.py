@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from intake_api.api.routes import text as text_route
+from retention.custody.reading import file_text
 from tests.service import ENGINEER, OPERATOR, Service
 
 LOG = "".join(
@@ -287,3 +288,26 @@ def test_what_was_searched_for_goes_with_the_bundle(service: Service, bundle: st
     service.done("POST", f"/bundles/{bundle}/erasures", OPERATOR, json={})
     service.tick()
     assert all(not entry["particulars"] for entry in service.entries(bundle=bundle, action="bundle.opened"))
+
+
+def test_a_search_whose_caller_leaves_stops_and_its_entry_says_so(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = service.complete(zipped({f"{n}.log": b"Error here\n" * 5000 for n in range(50)}))
+    service.grant()
+    opened: list[str] = []
+    real = file_text.open_file
+
+    def counted(source: Any, name: str, path: str) -> Any:
+        opened.append(path)
+        return real(source, name, path)
+
+    monkeypatch.setattr(file_text, "open_file", counted)
+    response = service.call(
+        "POST", f"/bundles/{bundle}/search", ENGINEER, json={"pattern": "Error"}, buffered=False
+    )
+    assert b'"match"' in next(iter(response.response))
+    response.close()
+    assert opened == ["0.log"]
+    (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
+    assert (ended["outcome"], ended["reason"]) == ("failed", "cut")

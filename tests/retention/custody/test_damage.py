@@ -327,7 +327,7 @@ def test_a_read_that_its_grant_cut_says_so(strict: World) -> None:
         strict.assign(strict.engineer)
         strict.grant()
         opened = strict.open(bundle)
-        opened._checked -= 60
+        opened.standing._checked -= 60
         pieces = opened.pieces(opened.spans[0])
         if reason == "grant-ended":
             end()
@@ -370,7 +370,7 @@ def test_a_reader_hears_of_the_damage_that_another_has_met(
     monkeypatch.setattr(upload_session, "PART_SIZE", 1 << 20)
     bundle = complete(strict)
     opened = strict.open(bundle)
-    opened._checked -= 60
+    opened.standing._checked -= 60
     flip(strict)
     with pytest.raises(Damaged):
         strict.read(bundle)

@@ -402,7 +402,7 @@ def test_a_database_restored_under_a_process_is_found_by_the_next_read(tmp_path:
             pieces = opened.pieces(opened.spans[0])
             installation.restore()
             shut_because(world, held.bundle, "log-behind")
-            opened._checked -= 60  # a read under way looks again within seconds
+            opened.standing._checked -= 60  # a read under way looks again within seconds
             with pytest.raises(Unavailable):
                 next(pieces)
             reconciled(services, world)

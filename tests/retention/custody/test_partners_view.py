@@ -68,7 +68,7 @@ def test_a_partner_opens_what_any_of_their_live_consents_covers_until_that_one_e
             strict.read(bundle, strict.partner)
     running = strict.open(second, strict.partner)
     manage_consents.revoke_consent(strict.custody, strict.operator, short.id)
-    running._checked = -1e9  # the next look at the records is due
+    running.standing._checked = -1e9  # the next look at the records is due
     with pytest.raises(Refused) as cut:
         b"".join(running.pieces((0, 1)))
     assert cut.value.reason == "grant-ended"

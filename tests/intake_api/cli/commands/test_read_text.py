@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -111,3 +116,44 @@ def test_a_view_shows_numbers_and_marks_cut_lines(scripted: Any) -> None:
     assert "--line 11" in ran.stderr
     assert seen[0].startswith("/bundles/bun_x/lines/d/a%20b.log?")
     assert {"line=10", "before=1", "count=2"} <= set(seen[0].split("?")[1].split("&"))
+
+
+def command_line(served: Served, *words: str) -> list[str]:
+    given = ["--server", served.url, "--ca", str(served.ca), "--token", "t"]
+    return [sys.executable, "-m", "intake_api.cli", *words, *given]
+
+
+def test_ctrl_c_in_a_search_shows_what_was_found_and_ends_at_once(scripted: Any) -> None:
+    """The response never ends, as of a search that goes on; the service's side is in test_text.py."""
+    begun = json.dumps({"match": line(1, "found")}).encode() + b"\n" + b" " * (1 << 16)
+    endless = {"Content-Type": "application/jsonl", "Content-Length": "99999999"}
+    served = scripted(lambda _: Answer(200, begun, endless))
+    with subprocess.Popen(
+        command_line(served, "grep", "found", BUNDLE),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        assert running.stdout.readline() == b"a.log:found\n"
+        running.send_signal(signal.SIGINT)
+        assert running.wait(60) == 130
+        assert b"Traceback" not in running.stderr.read()
+
+
+def test_on_a_terminal_lines_come_in_the_pager_and_are_safe_there(scripted: Any) -> None:
+    body = {"lines": [line(1, "one"), line(2, "two \x1b[31m")], "next": None, "binary": False}
+    served = scripted(lambda _: Answer(200, json.dumps(body).encode(), {"Content-Type": "application/json"}))
+    ours, terminal = pty.openpty()
+    with subprocess.Popen(
+        command_line(served, "view", BUNDLE, "a.log"),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PAGER": "sed s/^/paged:/", "TERM": "xterm"},
+    ) as running:
+        assert running.wait(60) == 0
+    os.close(terminal)
+    shown = os.read(ours, 65536).decode().splitlines()
+    os.close(ours)
+    assert shown == ["paged:1  one", "paged:2  two \\x1b[31m"]

@@ -1,0 +1,156 @@
+"""Lists of files in bundles, kept for the further pages of whoever is reading them.
+
+1. An archive is walked once for a list and its pages, and entered once. A page comes from here only while `standing`
+   (the same check as of a read under way) passes; else the list is dropped, and the caller's next step is a new read.
+2. Kept packed, in memory alone (P1), for five minutes at most, under the process's one memory budget and at most
+   MOST of it: the list that was used longest ago goes first. What does not fit is not kept, and is walked again.
+3. A list belongs to one actor, bundle and place inside it; a first page makes it anew.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from retention.archive import PROCESS, ArchivedFile, FileKind, Memory, Reason
+from retention.archive.limits import Lease
+from retention.domain.actor import Actor
+
+SECONDS = 300.0
+MOST = 32 << 20
+"""Bytes of all kept lists."""
+BLOCK = 256
+"""Files of a list that are packed together."""
+Key = tuple[object, ...]
+
+
+def list_key(actor: Actor, bundle: str, inside: str) -> Key:
+    """Name a list: whose it is, by all that the token says of them, and of what."""
+    return actor.id, actor.roles, actor.tenant, actor.partner, actor.company, bundle, inside
+
+
+def _packed(files: list[ArchivedFile]) -> bytes:
+    rows = [
+        (
+            *(file.key, file.path, file.kind.value, file.size, file.packed_size),
+            None if file.modified is None else file.modified.isoformat(),
+            None if file.reason is None else file.reason.name,
+            file.guessed,
+        )
+        for file in files
+    ]
+    return zlib.compress(json.dumps(rows).encode(), 1)
+
+
+def _unpacked(block: bytes) -> Iterator[ArchivedFile]:
+    for key, path, kind, size, packed, modified, reason, guessed in json.loads(zlib.decompress(block)):
+        at = None if modified is None else datetime.fromisoformat(modified)
+        why = None if reason is None else Reason[reason]
+        yield ArchivedFile(key, path, FileKind(kind), size, packed, at, why, guessed)
+
+
+class ListKeeper:
+    """A list being kept while it is walked. `able` is False once there is no memory for it: nothing is kept then."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self._open: list[ArchivedFile] = []
+        self.blocks: list[bytes] = []
+        self.leases: list[Lease] = []
+        self.size = self.number = 0
+        self.able = True
+
+    def add(self, file: ArchivedFile) -> None:
+        """Keep one more file."""
+        if not self.able:
+            return
+        self._open.append(file)
+        self.number += 1
+        if len(self._open) == BLOCK:
+            self.finish()
+
+    def finish(self) -> None:
+        """Pack what is not packed yet."""
+        if not self._open:
+            return
+        block = _packed(self._open)
+        self._open = []
+        lease = self._memory.lease(len(block)) if self.size + len(block) <= MOST else None
+        if lease is None:
+            self.able = False
+            self.blocks, self.leases = [], []
+            return
+        self.blocks.append(block)
+        self.leases.append(lease)
+        self.size += len(block)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptList:
+    """A whole list: its packed files, why it ends before its archive does, and the check of the access to it."""
+
+    kept: ListKeeper
+    incomplete: str | None
+    standing: Callable[[], None]
+    ends: float
+
+    def page(self, start: int, limit: int) -> list[ArchivedFile]:
+        """Return at most `limit` files from place `start` on."""
+        if start >= self.kept.number:
+            return []
+        first, last = start // BLOCK, (start + limit - 1) // BLOCK
+        files = [file for block in self.kept.blocks[first : last + 1] for file in _unpacked(block)]
+        return files[start - first * BLOCK :][:limit]
+
+
+class KeptLists:
+    """The lists that this process keeps. Thread-safe. `now` is a monotonic clock in seconds."""
+
+    def __init__(self, memory: Memory = PROCESS, now: Callable[[], float] = time.monotonic) -> None:
+        self.memory = memory
+        self._now = now
+        self._lists: OrderedDict[Key, KeptList] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def keep(self, key: Key, kept: ListKeeper, incomplete: str | None, standing: Callable[[], None]) -> None:
+        """Keep a list, in the place of an earlier one."""
+        kept.finish()
+        if not kept.able:
+            return
+        with self._lock:
+            self._lists.pop(key, None)
+            self._lists[key] = KeptList(kept, incomplete, standing, self._now() + SECONDS)
+            self._tidy()
+
+    def find(self, key: Key) -> KeptList | None:
+        """Return the list whose access still stands; one whose access ended is dropped."""
+        with self._lock:
+            self._tidy()
+            found = self._lists.get(key)
+            if found is None:
+                return None
+            self._lists.move_to_end(key)
+        try:
+            found.standing()
+        except Exception:  # whatever it is: the new read decides, and enters why it is refused
+            self.drop(key)
+            return None
+        return found
+
+    def drop(self, key: Key) -> None:
+        """Forget a list."""
+        with self._lock:
+            self._lists.pop(key, None)
+
+    def _tidy(self) -> None:
+        now = self._now()
+        for key in [key for key, kept in self._lists.items() if kept.ends <= now]:
+            del self._lists[key]
+        while sum(kept.kept.size for kept in self._lists.values()) > MOST:
+            self._lists.popitem(last=False)
