@@ -95,6 +95,27 @@ Index(
     sqlite_where=NOT_SUCCESS,
     postgresql_where=NOT_SUCCESS,
 )
+# Two conditions at once: what an operator asks (their tenant is always one of two), and an auditor of a person.
+_of_a_tenant = _entry.tenant.is_not(None)
+for _name in ("actor", "action"):
+    Index(
+        f"ix_audit_entries_tenant_{_name}",
+        _entry.tenant,
+        _entry[_name],
+        _entry.at_us,
+        sqlite_where=_of_a_tenant,
+        postgresql_where=_of_a_tenant,
+    )
+Index("ix_audit_entries_actor_action", _entry.actor, _entry.action, _entry.at_us)
+for _name in ("tenant", "actor", "action"):
+    Index(
+        f"ix_audit_entries_{_name}_outcome",
+        _entry[_name],
+        _entry.outcome,
+        _entry.at_us,
+        sqlite_where=NOT_SUCCESS,
+        postgresql_where=NOT_SUCCESS,
+    )
 # Two indexes that share the rows: an append touches the one, the sequencer moves its rows to the other.
 _sequenced = _entry.leaf_index.is_not(None)
 Index(

@@ -1,5 +1,6 @@
 """The database: tables, the unit of work, engines and migrations.
 
+bundle_list.py      The list of bundles: each page is searched from what the caller sees, by an index in its order.
 migrate.py          Schema versions, by Alembic, and the check that a database can keep its promises.
 postgres.py         Records on PostgreSQL: many processes at once, each write a transaction of its own.
 postgres_engine.py  Opening a PostgreSQL database.

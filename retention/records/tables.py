@@ -68,7 +68,8 @@ WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 UNUSED = text("partial AND state = 'received'")
 FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
 UNSIGNED = text("note IS NULL")
-IN_PROGRESS = text("state IN ('staging', 'receiving', 'received')")
+UNCLAIMED = text("case_id IS NULL")
+LISTED = text("id > ''")
 UNCOMMITTED = text("state IN ('staging', 'receiving')")
 RECEIVED = text("state = 'received'")
 ERASING = text("state = 'erasing'")
@@ -299,15 +300,21 @@ bundles = Table(
     # Until when its reader holds the read-back claim (`custody.uploads.read_back_claim`).
     Column("claimed_until", Moment),
     Column("tag", String),
-    Index("ix_bundles_case", "case_id", "state"),
+    # The lists (records/bundle_list.py): each begins with what the caller sees, or asks for, and has the list's order.
+    Index("ix_bundles_case", "case_id", "time_collected", "id"),
     Index("ix_bundles_tenant", "tenant_id", "time_collected", "id"),
+    Index("ix_bundles_tenant_type", "tenant_id", "type", "time_collected", "id"),
+    # Partial, of every row: of a whole one SQLite would make use in every search of the clock, and sort what it finds.
+    partial_index("ix_bundles_tenant_state", "tenant_id", "state", "time_collected", "id", where=LISTED),
+    partial_index("ix_bundles_state", "state", "time_collected", "id", where=LISTED),
+    Index("ix_bundles_type", "type", "time_collected", "id"),
+    partial_index("ix_bundles_tenant_unclaimed", "tenant_id", "time_collected", "id", where=UNCLAIMED),
     Index("ix_bundles_collected", "time_collected", "id"),
     Index("ix_bundles_stamp", "stamp_id", "time_collected", "id"),
     # One blob of a name at a time; the name is free again when the erasure of its bundle begins.
     partial_index("ux_bundles_blob", "link_id", "blob_name", where=NAMED, unique=True),
     # The clock's searches; each index holds only the rows that are waiting.
     partial_index("ix_bundles_due", "due_at", "id", where=WAITING),
-    partial_index("ix_bundles_in_progress", "time_collected", "id", where=IN_PROGRESS),
     partial_index("ix_bundles_expiring", "expires_at", "id", where=UNCOMMITTED),
     partial_index("ix_bundles_partial", "expires_at", "id", where=UNUSED),
     partial_index("ix_bundles_erasing", "due_at", "id", where=ERASING),

@@ -18,6 +18,7 @@ to be continued.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import ColumnElement, Select, and_, false, or_, select, true
@@ -27,7 +28,6 @@ from retention.domain.case import CaseState
 from retention.records.tables import assignments, bundles, cases, consent_bundles, consents
 from retention.records.unit_of_work import Reads
 
-_Ids = Sequence[str] | Select[tuple[str]]
 SEE_ALL = (Role.AUDITOR, Role.CASE_SYSTEM, Role.CLOCK)
 
 
@@ -51,20 +51,43 @@ def visible_bundles(actor: Actor, now: datetime) -> ColumnElement[bool]:
     return or_(false(), *_reasons(actor, now, assigned_cases(actor), _helped(actor)))
 
 
-def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> Sequence[ColumnElement[bool]]:
-    """Build the conditions to search by: a bundle is visible if any of them holds.
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """A reason to see bundles, to search by. `by`: `all`, `tenant`, `stamp`, `cases`, or `unclaimed` (of one tenant);
+    `of`: the tenant, the stamp, or the ids of the cases; `also` must hold besides."""
+
+    by: str
+    of: str | Sequence[str] | None = None
+    also: ColumnElement[bool] | None = None
+
+
+def reasons_to_see_bundles(reads: Reads, actor: Actor, now: datetime) -> list[Reason]:
+    """List the reasons for which the actor sees bundles: a bundle is visible if any of them holds.
 
     Each is searched by its own index: an OR of them would be tried on every bundle there is. The actor's assignments
-    are looked up first, so that the database knows how much it searches for.
+    are looked up first: whoever has none searches for nothing.
     """
+    if actor.has(*SEE_ALL):
+        return [Reason("all")]
+    reasons = []
+    if actor.has(Role.OPERATOR) and actor.tenant is not None:
+        reasons.append(Reason("tenant", actor.tenant))
+    if actor.has(Role.STAMP) and actor.stamp is not None:
+        reasons.append(Reason("stamp", actor.stamp))
     if not actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
-        return _reasons(actor, now, (), ()) or [false()]
+        return reasons
     assigned = reads.execute(assigned_cases(actor)).scalars().all()
-    helped = reads.execute(_helped(actor).distinct()).scalars().all()
-    return _reasons(actor, now, assigned, helped) or [false()]
+    if assigned and actor.has(Role.SUPPORT_ENGINEER):
+        helped = reads.execute(_helped(actor).distinct()).scalars().all()
+        reasons += [Reason("cases", assigned), *(Reason("unclaimed", tenant) for tenant in helped)]
+    if assigned and actor.has(Role.PARTNER_ENGINEER) and actor.partner is not None:
+        reasons.append(Reason("cases", assigned, _in_scope(actor.partner, now)))
+    return reasons
 
 
-def _reasons(actor: Actor, now: datetime, assigned: _Ids, helped: _Ids) -> list[ColumnElement[bool]]:
+def _reasons(
+    actor: Actor, now: datetime, assigned: Select[tuple[str]], helped: Select[tuple[str]]
+) -> list[ColumnElement[bool]]:
     if actor.has(*SEE_ALL):
         return [~bundles.c.partial]
     reasons = _sent(actor)

@@ -18,7 +18,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row, and_, func, insert, select, update
+from sqlalchemy import Row, and_, insert, select, update
 
 from audit.entry import Action, Detail
 from retention.custody.access.bound_access import check_placed, check_row, put_in, read_newest_access
@@ -35,10 +35,11 @@ from retention.domain.grants import Denied
 from retention.domain.ids import Kind, new_id
 from retention.domain.row_tag import BUNDLE, Binding
 from retention.objects.store_errors import StoreFull
-from retention.records.queries import Page, bundle_history, case_history, fetch_page, find_bundle, refresh_due
-from retention.records.tables import bundles, cases, in_words, stamps
+from retention.records.bundle_list import Wanted, find_bundles, with_case
+from retention.records.queries import Page, bundle_history, case_history, find_bundle, refresh_due
+from retention.records.tables import bundles, cases, stamps
 from retention.records.unit_of_work import Transaction
-from retention.records.visibility import reasons_to_see_bundles, visible_bundles, visible_cases
+from retention.records.visibility import visible_bundles, visible_cases
 
 NOTHING_CAME = "nothing-came"
 """The cause of erasing a bundle that never had a recorded byte: its tombstone is in no list."""
@@ -321,7 +322,7 @@ def get_bundle(custody: Custody, actor: Actor, bundle_id: str) -> Row[Any]:
     now = custody.clock.now()
     with custody.records.read() as reads:
         bundle = reads.execute(
-            _with_case().where(bundles.c.id == bundle_id, visible_bundles(actor, now))
+            with_case().where(bundles.c.id == bundle_id, visible_bundles(actor, now))
         ).first()
     if bundle is None:
         return commit(custody, lambda tx: unseen(tx, actor, Action.CALLER_REFUSED, now, "bundle", bundle_id))
@@ -341,17 +342,7 @@ def list_bundles(
     unclaimed: bool = False,
 ) -> Page[Row[Any]]:
     """List the collection history, newest first by the time collected, with each bundle's case number."""
-    wanted = [func.coalesce(bundles.c.erased_cause, "") != NOTHING_CAME]
-    wanted += [cases.c.number == case_number] if case_number else []
-    wanted += [bundles.c.stamp_id == stamp_id] if stamp_id else []
-    wanted += [bundles.c.type == type_] if type_ else []
-    wanted += [bundles.c.case_id.is_(None)] if unclaimed else []
-    wanted += [in_words(bundles.c.state, states)] if states is not None else []
+    wanted = Wanted(case=case_number, stamp=stamp_id, type=type_, states=states, unclaimed=unclaimed)
     with custody.records.read() as reads:
-        seen = reasons_to_see_bundles(reads, actor, custody.clock.now())
-        found = _with_case().where(*wanted)
-        return fetch_page(reads, found, bundles.c.time_collected, bundles.c.id, cursor, limit, seen)
-
-
-def _with_case() -> Any:
-    return select(bundles, cases.c.number).join_from(bundles, cases, isouter=True)
+        now = custody.clock.now()
+        return find_bundles(reads, actor, wanted, now, cursor, limit, hidden=NOTHING_CAME)

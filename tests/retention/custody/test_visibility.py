@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from itertools import combinations
 from typing import Any
 
@@ -12,6 +14,7 @@ from retention.custody.access import manage_cases, manage_consents, manage_grant
 from retention.custody.erasure import erasure_steps
 from retention.custody.uploads import declaration, upload_session
 from retention.domain.actor import Actor, Role
+from retention.domain.bundle import STATUSES, CollectionType
 from retention.domain.faults import CustodyError, NotFound, Refused
 from tests.retention.custody.world import NUMBER, OTHER_NUMBER, REASON, TRIGGER, World
 
@@ -76,6 +79,61 @@ def test_a_list_and_a_look_up_show_the_same_bundles(strict: World, held: dict[st
             with pytest.raises(NotFound):
                 declaration.get_bundle(strict.custody, actor, bundle)
             assert strict.last() == ("caller.refused", "refused", "bundle-not-visible")
+
+
+CONDITIONS: dict[str, list[Any]] = {
+    "case_number": [NUMBER, THEIRS, "120260301999999"],
+    "stamp_id": ["stamp", "other_stamp", "stp_none"],
+    "type_": list(CollectionType),
+    "states": list(STATUSES.values()),
+    "unclaimed": [True],
+}
+
+
+@pytest.mark.parametrize(
+    "person", [*BUNDLES, ("engineer", "operator"), ("partner", "engineer", "other_stamp")]
+)
+def test_a_list_with_conditions_shows_what_is_visible_and_meets_them(
+    strict: World, held: dict[str, str], person: str | tuple[str, ...]
+) -> None:
+    """Every condition alone, and every two together; the expected is found one look-up at a time."""
+    people = [getattr(strict, name) for name in ([person] if isinstance(person, str) else person)]
+    actor = people[0]
+    for other in people[1:]:  # several roles at once, as the first of them
+        actor = replace(
+            actor,
+            roles=actor.roles | other.roles,
+            tenant=actor.tenant or other.tenant,
+            stamp=actor.stamp or other.stamp,
+        )
+    visible = []
+    for bundle in held.values():
+        with suppress(NotFound):
+            visible.append(declaration.get_bundle(strict.custody, actor, bundle))
+    alone = [{name: value} for name, values in CONDITIONS.items() for value in values]
+    for asked in [{}, *alone, *({**one, **other} for one, other in combinations(alone, 2))]:
+        if asked.get("stamp_id") in ("stamp", "other_stamp"):
+            asked = {**asked, "stamp_id": getattr(strict, asked["stamp_id"]).stamp}
+        listed = declaration.list_bundles(strict.custody, actor, None, 50, **asked).items
+        expected = {row.id for row in visible if _meets(row, **asked)}
+        assert {row.id for row in listed} == expected, asked
+
+
+def _meets(
+    row: Any,
+    case_number: str | None = None,
+    stamp_id: str | None = None,
+    type_: str | None = None,
+    states: Sequence[str] | None = None,
+    unclaimed: bool = False,
+) -> bool:
+    return (
+        case_number in (None, row.number)
+        and stamp_id in (None, row.stamp_id)
+        and type_ in (None, row.type)
+        and (states is None or row.state in states)
+        and not (unclaimed and row.case_id)
+    )
 
 
 @pytest.mark.parametrize("person", CASES)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from audit.entry import Outcome
+from audit.entry import Action, Outcome
 from audit.log import query
 from audit.log.sequencer import Sequencer
 from audit.log.tail_recovery import RowGaps
@@ -25,7 +25,7 @@ from retention.custody.uploads import block_staging, declaration
 from retention.domain.actor import Role
 from retention.domain.approval import Rule
 from retention.domain.approval import State as ApprovalState
-from retention.domain.bundle import STATUSES
+from retention.domain.bundle import BundleState
 from retention.jobs.scrub import Pace, scrub_next
 from retention.jobs.sweep import (
     SweepReport,
@@ -161,8 +161,8 @@ def test_nothing_reads_a_big_table_from_end_to_end(world: _World, act: str) -> N
     assert seen.complaints() == []
 
 
-def _list(**conditions: Any) -> Act:
-    return lambda w: declaration.list_bundles(w.custody, w.auditor, None, 50, **conditions)
+def _list(who: str = "auditor", **conditions: Any) -> Act:
+    return lambda w: declaration.list_bundles(w.custody, getattr(w, who), None, 50, **conditions)
 
 
 def _entries(**conditions: Any) -> Act:
@@ -173,6 +173,8 @@ SERVES: Mapping[str, Act] = {
     "ix_approvals_asked": ACTS["lapse requests"],
     "ix_audit_entries_approvals": ACTS["grant"],
     "ix_audit_entries_access": ACTS["read"],
+    "ix_audit_entries_action_outcome": _entries(action=Action.GRANT_GIVEN, outcome=Outcome.REFUSED),
+    "ix_audit_entries_actor_outcome": _entries(actors=("act_1",), outcome=Outcome.REFUSED),
     "ix_audit_entries_bundle": _entries(bundle="bun_1"),
     "ix_audit_entries_case_id": _entries(case="cas_1"),
     "ix_audit_entries_gone": lambda w: gone_by_log(
@@ -181,6 +183,9 @@ SERVES: Mapping[str, Act] = {
     "ix_audit_entries_outcome": _entries(outcome=Outcome.REFUSED),
     "ix_audit_entries_placed": ACTS["read"],
     "ix_audit_entries_tenant": _entries(tenant="ten_1"),
+    "ix_audit_entries_tenant_action": _entries(tenant="ten_1", action=Action.GRANT_GIVEN),
+    "ix_audit_entries_tenant_actor": _entries(tenant="ten_1", actors=("act_1",)),
+    "ix_audit_entries_tenant_outcome": _entries(tenant="ten_1", outcome=Outcome.REFUSED),
     "ix_audit_entries_unsequenced": ACTS["sequence"],
     "ix_bundles_checked": ACTS["scrub"],
     "ix_bundles_damaged": ACTS["figures"],
@@ -188,10 +193,12 @@ SERVES: Mapping[str, Act] = {
     "ix_bundles_erasing": ACTS["figures"],
     "ix_bundles_expiring": ACTS["begin what expired"],
     "ix_bundles_failing": ACTS["list what failed to be erased"],
-    "ix_bundles_in_progress": _list(states=STATUSES["in-progress"]),
     "ix_bundles_partial": ACTS["begin what expired"],
     "ix_bundles_received": ACTS["read back"],
     "ix_bundles_resendable": ACTS["forget resending"],
+    "ix_bundles_state": _list(states=[BundleState.COMPLETE]),
+    "ix_bundles_tenant_state": _list("operator", states=[BundleState.COMPLETE]),
+    "ix_bundles_tenant_unclaimed": _list("operator", unclaimed=True),
     "ix_erasures_pending": ACTS["list what is to be erased"],
     "ix_grants_consent": ACTS["give and revoke a consent"],
     "ix_grants_live": ACTS["erase a case on demand"],
