@@ -56,7 +56,7 @@ def lines(query: dict[str, Any], bundle: str, path: str) -> Any:
         line=first,
         tail=query["tail"],
         time=query["time"],
-        before=query["before"],
+        before=0 if query["line"] else query["before"],
         zone=zone,
     )
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars={"file": path})

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import chain
+from typing import TypeVar
 
 from retention.archive import (
     ArchivedFile,
@@ -33,6 +34,7 @@ from retention.text.lines import Line, split_lines
 from retention.text.search import BEGINNING, Hit, Position, Query, SearchEnd, Why, search
 from retention.text.times import UNKNOWN_ZONE, Zone, find_time
 
+T = TypeVar("T")
 MOST_LINES = 1000
 MOST_BYTES = 1 << 20
 """Lines, and their raw bytes, of one screen; at least one line is shown."""
@@ -124,7 +126,7 @@ def search_bundle(
                     yield from _handed_over(opened, Found(file, detected.encoding, told))
         except ArchiveError as error:
             if only is not None:
-                raise
+                raise opened.failed(error) from None
             yield Passed(file, None, str(error))
         if end is not None:
             yield Passed(file, end)
@@ -152,12 +154,27 @@ def _as_text(
     else:
         file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
         chunks, rest = file.chunks, file.part(offset, None)
-    checked = opened.passing(chunks)
+    checked = _passing(opened, chunks)
     head: list[bytes] = []
     while sum(map(len, head)) < HEAD and (chunk := next(checked, None)) is not None:
         head.append(chunk)
     detected = detect(b"".join(head)) if encoding is None else Detected(encoding, guessed=False)
-    return detected, opened.passing(rest) if offset else chain(head, checked)
+    return detected, _passing(opened, rest) if offset else chain(head, checked)
+
+
+def _passing(opened: OpenBundle, found: Iterator[T]) -> Iterator[T]:
+    """Pass things on while the grant lives. A file's own fault leaves the bundle open for the others."""
+    fault: list[ArchiveError] = []
+
+    def until_fault() -> Iterator[T]:
+        try:
+            yield from found
+        except ArchiveError as error:
+            fault.append(error)
+
+    yield from opened.passing(until_fault())
+    if fault:
+        raise fault[0]
 
 
 def _readable(opened: OpenBundle, named: str | None) -> Iterator[str | Passed | None]:
@@ -170,7 +187,7 @@ def _readable(opened: OpenBundle, named: str | None) -> Iterator[str | Passed | 
 
 def _inside(opened: OpenBundle, inside: str, named: str | None) -> Iterator[str | Passed | None]:
     listed = list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside)
-    for file in opened.passing(listed):
+    for file in _passing(opened, listed):
         if file.kind is FileKind.FOLDER:
             continue
         if file.kind is FileKind.ARCHIVE and file.readable:

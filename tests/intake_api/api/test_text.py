@@ -311,3 +311,35 @@ def test_a_search_whose_caller_leaves_stops_and_its_entry_says_so(
     assert opened == ["0.log"]
     (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
     assert (ended["outcome"], ended["reason"]) == ("failed", "cut")
+
+
+def test_a_damaged_file_is_named_and_the_search_goes_on_under_its_entry(service: Service) -> None:
+    files = {
+        "a.log": b"Error a",
+        "bad.zip": b"PK\x03\x04" + bytes(20),
+        "cut.log": b"x" * 500,
+        "z.log": b"Error z",
+    }
+    data = bytearray(zipped(files))
+    place = data.index(b"cut.log") + len("cut.log") + 3
+    data[place] ^= 0xFF  # in its packed bytes
+    bundle = service.complete(bytes(data))
+    service.grant()
+    told = search(service, bundle, pattern="Error")
+    assert matches(told) == [("a.log", 1), ("z.log", 1)]
+    unread = {one["file"]["file"] for one in told if one.get("file", {}).get("unread")}
+    assert unread == {"bad.zip", "cut.log"}
+    (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
+    assert (ended["outcome"], ended.get("reason"), ended["details"]["bytes"]) == ("success", None, 14)
+    one = service.call(
+        "POST", f"/bundles/{bundle}/search", ENGINEER, json={"pattern": "x", "file": "cut.log"}
+    )
+    assert one.status_code == 422
+    assert service.entries(bundle=bundle, action="bundle.read-ended")[0]["reason"] == "not-readable"
+
+
+def test_lines_before_a_line_are_as_many_as_were_asked_for(service: Service, bundle: str) -> None:
+    found = lines(service, bundle, line=100, before=2, count=3)
+    assert [line["number"] for line in found["lines"]] == [98, 99, 100, 101, 102]
+    first = lines(service, bundle, line=1, before=2, count=2)
+    assert [line["number"] for line in first["lines"]] == [1, 2]
