@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,10 +10,15 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.servers import postgres
+from tests.servers.statements import compile_once
 
 # Build machines are shared: how long an input takes to be made says nothing about what is tested.
 settings.register_profile("casevault", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("casevault")
+
+compile_once()
+# The service is started as a process of its own hundreds of times: Python need not compile its modules each time.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 HERE = Path(__file__).parent
 

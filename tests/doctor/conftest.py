@@ -22,6 +22,7 @@ from tests.fakes.buckets import buckets as buckets
 from tests.intake_api.cli.conftest import start as start
 from tests.keyvault.conftest import certificate as certificate
 from tests.keyvault.conftest import make_vault as make_vault
+from tests.servers.schema import copied_schema
 
 Lines = dict[str, dict[str, Any]]
 NOWHERE = "https://127.0.0.1:9"
@@ -41,7 +42,8 @@ class Patient:
     def make(self) -> None:
         """As `casevault serve` or `casevault init` makes it; with a first entry in the log."""
         settings = from_environment({"CASEVAULT_STATE": str(self.state), **self.told})
-        initialise(settings)
+        with copied_schema():
+            initialise(settings)
         services = assemble(settings)
         services.sequencer.run_once()
         services.close()

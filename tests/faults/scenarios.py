@@ -19,6 +19,7 @@ from retention.custody.uploads import completion
 from retention.jobs.sweep import sweep
 from tests.faults.injector import Faulty, FaultyEngine, FaultyRecords, Injector
 from tests.retention.custody.world import DAY, FakeClock, World
+from tests.servers.schema import copied_schema
 
 MARKER = b"PLAINTEXT-MARKER"
 CONTENT = b"".join(MARKER + b" line %d of the log\n" % line for line in range(60))
@@ -49,7 +50,8 @@ def settings(state: Path) -> Settings:
 def start(state: Path, clock: FakeClock | None = None, injector: Injector | None = None) -> World:
     """Custody assembled on the state folder, as at the start of the service; faults only after that."""
     if not settings(state).records_file.exists():
-        initialise(settings(state))
+        with copied_schema():
+            initialise(settings(state))
     services = assemble(settings(state))
     clock = clock or FakeClock()
     custody = dataclasses.replace(services.custody, clock=clock, triggers=services.custody.triggers)

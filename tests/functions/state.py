@@ -30,6 +30,7 @@ from retention.domain.actor import Actor, Role
 from retention.domain.bundle import BundleState, Collection, CollectionType
 from retention.jobs.sweep import SweepReport, verify_received
 from retention.records.tables import bundles, erasures
+from tests.servers.schema import copied_schema
 
 CLOSED, OPEN = "100000000000001", "100000000000002"
 CASE_SYSTEM = Actor(id="act_case_system", roles=frozenset({Role.CASE_SYSTEM}))
@@ -85,7 +86,8 @@ def services_on(app_settings: Mapping[str, str]) -> Iterator[Services]:
 
 def make_past(folder: Path, count: int = 4, *, verified: bool = True) -> Past:
     """In a new state folder: live it, and let 90 days go by."""
-    initialise(from_environment(in_folder(folder)))
+    with copied_schema():
+        initialise(from_environment(in_folder(folder)))
     with services_on(in_folder(folder)) as services:
         past = _live(services, in_folder(folder), count, verified)
         move_clock(services, timedelta(days=90))
@@ -94,7 +96,8 @@ def make_past(folder: Path, count: int = 4, *, verified: bool = True) -> Past:
 
 def make_past_in_azure(app_settings: Mapping[str, str]) -> Past:
     """The same, lived 90 days ago; an administrator has said since that the clock is right."""
-    initialise(from_environment(app_settings))
+    with copied_schema():
+        initialise(from_environment(app_settings))
     with services_on(app_settings) as services:
         then = Then(services.custody.clock.now() - timedelta(days=90))
         earlier = replace(services, custody=replace(services.custody, clock=then))

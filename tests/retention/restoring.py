@@ -22,6 +22,7 @@ from retention.jobs.sequencing import witness_once
 from retention.jobs.sweep import sweep
 from tests.retention.custody.world import FakeClock, World
 from tests.servers.postgres import shared_server
+from tests.servers.schema import copied_schema
 
 CONTENT = b"PLAINTEXT-MARKER of a drill\n" * 3000
 
@@ -37,7 +38,8 @@ class Installation:
             database_url=database_url,
         )
         self.clock = FakeClock()
-        initialise(self.settings)
+        with copied_schema():
+            initialise(self.settings)
 
     @contextmanager
     def service(self) -> Iterator[tuple[Services, World]]:

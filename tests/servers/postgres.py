@@ -210,3 +210,17 @@ def _migrated() -> str:
 def new_schema() -> str:
     """A fresh database of the newest version on the shared server."""
     return shared_server().new_database(_migrated())
+
+
+@cache
+def schema_script() -> str:
+    """What makes an empty database of the shared server one of the newest version, as SQL."""
+    command = [
+        str(_binaries() / "pg_dump"),
+        "--no-owner",
+        "--inserts",
+        "-d",
+        shared_server().dsn(_migrated()),
+    ]
+    dumped = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return "\n".join(line for line in dumped.splitlines() if not line.startswith("\\"))  # psql's own commands

@@ -31,7 +31,7 @@ def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
             "CASEVAULT_LISTEN": f"127.0.0.1:{port}",
             "CASEVAULT_STALL_SECONDS": str(STALL_SECONDS),
             "CASEVAULT_STOP_SECONDS": "10",
-            "CASEVAULT_BEAT_MILLISECONDS": "100",
+            "CASEVAULT_BEAT_MILLISECONDS": "250",
             **{f"CASEVAULT_{name.upper()}": str(value) for name, value in settings.items()},
         }
         log = folder / "log"

@@ -22,6 +22,8 @@ from tests.intake_api.serve.serving import Service, until
 
 MIB = 1 << 20
 SIZE = 24 * MIB
+PAUSE = 0.005
+"""Between two calls of a caller, in seconds: a longer gap in which nobody can connect is still met by one."""
 
 
 def renew(service: Service) -> int:
@@ -55,6 +57,7 @@ def callers(service: Service, number: int = 3) -> Iterator[Counter[str]]:
                 outcomes[str(service.call("GET", "/readyz").status)] += 1
             except (OSError, ssl.SSLError) as error:
                 outcomes[type(error).__name__] += 1
+            over.wait(PAUSE)
 
     threads = [threading.Thread(target=call) for _ in range(number)]
     for thread in threads:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +17,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from retention.assembly import initialise
+from retention.config import Settings
 from tests.intake_api.serve.serving import START, Service, family, free_port, until
+from tests.servers.schema import copied_schema
 
 MIB = 1 << 20
 
@@ -181,10 +183,10 @@ def _runs(pid: int) -> bool:
         ("records.db", lambda path: path.write_bytes(b"no database" * 1000), "not a database"),
     ],
 )
-def test_a_service_that_cannot_start_says_why_in_one_line(serving, tmp_path, name, harm, said):
-    service = serving()
-    assert service.stop() == 0
-    state = shutil.copytree(service.state, tmp_path / "state")
+def test_a_service_that_cannot_start_says_why_in_one_line(tmp_path, name, harm, said):
+    state = tmp_path / "state"
+    with copied_schema():
+        initialise(Settings(state=state, development=True))
     for log in state.glob("records.db-*"):
         log.unlink()
     harm(state / name)

@@ -20,6 +20,7 @@ from retention.jobs.sequencing import sequence_once
 from retention.keys.signing import BINDING_KEY, SigningKeyRefused
 from tests.retention.custody.world import FakeClock, World
 from tests.servers.postgres import shared_server
+from tests.servers.schema import copied_schema
 
 CONTENT = b"PLAINTEXT-MARKER of before\n" * 40
 UNBOUND = (
@@ -39,7 +40,8 @@ class Before:
     def __init__(self, folder: Path, database_url: str | None) -> None:
         self.settings = Settings(state=folder / "state", database_url=database_url)
         self.clock = FakeClock()
-        initialise(self.settings)
+        with copied_schema():
+            initialise(self.settings)
         services = self.start()
         self.world = World(
             self.settings.state, services.custody, self.clock, services.log_signer, services.receipt_signer
@@ -158,7 +160,8 @@ def test_it_is_done_once_whatever_the_database_says_later(before: Before) -> Non
 
 def test_a_new_service_is_never_bound_from_its_log(before: Before, tmp_path: Path) -> None:
     fresh = Settings(state=tmp_path / "fresh")
-    initialise(fresh)
+    with copied_schema():
+        initialise(fresh)
     services = assemble(fresh)
     sequence_once(services)
     services.close()

@@ -28,6 +28,7 @@ from retention.jobs.sequencing import cosign_once, witness_once
 from tests.fakes.buckets import Buckets
 from tests.fakes.buckets import buckets as buckets
 from tests.intake_api.serve.serving import until
+from tests.servers.schema import copied_schema
 
 COSIGNER = Cosigner("witness.test/w1", bytes(32))
 
@@ -35,7 +36,8 @@ COSIGNER = Cosigner("witness.test/w1", bytes(32))
 @pytest.fixture
 def services(tmp_path: Path) -> Iterator[Services]:
     settings = Settings(state=tmp_path / "state")
-    initialise(settings)
+    with copied_schema():
+        initialise(settings)
     services = assemble(settings)
     services.mirror._pause = timedelta(0)
     yield services
