@@ -74,6 +74,8 @@ class Action(StrEnum):
     APPROVAL_DECLINED = "approval.declined"
     APPROVAL_LAPSED = "approval.lapsed"
     APPROVAL_WITHDRAWN = "approval.withdrawn"
+    REVIEW_SIGNED_OFF = "review.signed-off"
+    REVIEW_QUESTIONED = "review.questioned"
     CONSENT_GIVEN = "consent.given"
     CONSENT_REVOKED = "consent.revoked"
     ERASURE_REQUESTED = "erasure.requested"

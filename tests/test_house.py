@@ -39,6 +39,7 @@ PURE = (
     "retention/domain/actor.py",
     "retention/domain/faults.py",
     "retention/domain/receipt.py",
+    "retention/domain/review.py",
     "retention/domain/upload_link.py",
     "retention/envelope/format.py",
     "retention/envelope/format.py",

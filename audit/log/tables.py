@@ -172,6 +172,16 @@ Index(
     postgresql_where=APPROVAL_ACTS,
 )
 
+REVIEW_ACTS = text("outcome = 'success' AND action IN ('review.questioned', 'review.signed-off')")
+Index(
+    "ix_audit_entries_reviews",
+    _entry.subject,
+    _entry.leaf_index,
+    _entry.row,
+    sqlite_where=REVIEW_ACTS,
+    postgresql_where=REVIEW_ACTS,
+)
+
 # The columns that repeat a field of the leaf, and its name there; `at_us` repeats `at` in another form.
 LEAF_COLUMNS: Mapping[str, str] = {
     "entry_id": "id",

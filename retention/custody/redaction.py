@@ -36,7 +36,7 @@ from retention.domain.faults import Conflict
 from retention.domain.grants import Denied, check_reason
 from retention.domain.row_tag import ACTOR, Binding
 from retention.records.sqlite_engine import truncate_wal
-from retention.records.tables import actors, approvals, assignments, grants, portal_sessions
+from retention.records.tables import actors, approvals, assignments, grants, portal_sessions, reviews
 from retention.records.unit_of_work import Transaction
 
 AT_ONCE = 500
@@ -160,6 +160,7 @@ def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
     a = approvals.c
     forget_texts(tx, binding, (a.actor_id == actor_id) & (a.reason != ""), reason=True, note=False)
     forget_texts(tx, binding, (a.answered_by == actor_id) & a.note.is_not(None), reason=False, note=True)
+    tx.change(update(reviews).where(reviews.c.actor_id == actor_id).values(note=None))
 
 
 def _redact(tx: Transaction, binding: Binding, held: Row[Any], now: datetime) -> None:
@@ -173,6 +174,8 @@ def _redact(tx: Transaction, binding: Binding, held: Row[Any], now: datetime) ->
         forget_texts(tx, binding, or_(*asked), reason=True, note=False)
     elif held.action in _ANSWERS:
         forget_texts(tx, binding, approvals.c.id == held.subject, reason=False, note=True)
+    elif held.action in (Action.REVIEW_SIGNED_OFF, Action.REVIEW_QUESTIONED):
+        tx.change(update(reviews).where(reviews.c.entry_id == held.entry_id).values(note=None))
 
 
 def _redact_named(tx: Transaction, entry_id: str, custody: Custody) -> int:

@@ -12,6 +12,7 @@ grants.py        Who is allowed to read what, until when (P2, P6). Denial is a v
                  denied.
 ids.py           Opaque ids: three letters for the kind, an underscore, 130 random bits in base32.
 receipt.py       A receipt as issued, and its offline check. Pure: a document, two verifier keys, no service (P5).
+review.py        Review of grants: somebody else looks at what was done under each, after its end (P3). Pure.
 row_tag.py       The keyed tag that binds a row to the service, so that a row alone opens nothing (P2, P6). Pure.
 trusted_time.py  The current time, judged from several sources, none of them believed alone (P4). Pure.
 upload_link.py   Upload links: what one can allow, when it can be used, and the collection of a blob sent through it.

@@ -26,7 +26,7 @@ Fact = str | int | bool | None | datetime | Sequence["Fact"]
 MOST_REMEMBERED = 200_000
 
 BUNDLE, ACTOR, STAMP, TENANT, PARTNER, CASE = "bundle", "actor", "stamp", "tenant", "partner", "case"
-SESSION, APPROVAL, POLICY = "session", "approval", "approval-policy"
+SESSION, APPROVAL, POLICY, REVIEW = "session", "approval", "approval-policy", "review"
 COLUMNS = {
     BUNDLE: ("id", "tenant_id", "stamp_id", "case_id", "partial", "manifest"),
     ACTOR: ("id", "issuer", "subject"),
@@ -38,6 +38,7 @@ COLUMNS = {
         *("renew_at", "issuer_session", "ends_at"),
     ),
     POLICY: ("id", "tenant_id", "case_id", "rule", "long_minutes", "entry_id"),
+    REVIEW: ("id", "state", "reviewed_at", "actor_id", "entry_id"),
     APPROVAL: (
         *("id", "tenant_id", "case_id", "actor_id", "partner", "reason", "duration_us", "asked_at"),
         *("lapses_at", "state", "grant_id", "entry_id"),

@@ -3,7 +3,7 @@
 Rules:
 - Repeated are acts that end an access, or that decide a deadline or whose a bundle is: the ends of consents,
   assignments, upload links and registrations; closes and reopenings; moves and claims; the consent to proactive
-  collection; what a customer chose about being asked, and the answers to requests. Grants need nothing: all of them
+  collection; what a customer chose about being asked, the answers to requests, and reviews. Grants need nothing: all of them
   end, those by approval too. Acts that give an access (assignments, consents, grants) are not repeated: a person gives
   it again.
 - They are repeated in the log's order, each as of the time of its entry, in the caller's transaction, and without an
@@ -28,14 +28,16 @@ from retention.custody.access.manage_approvals import mark_answered
 from retention.custody.access.manage_cases import mark_unassigned, record_step
 from retention.custody.access.manage_consents import mark_revoked as mark_consent_revoked
 from retention.custody.access.manage_links import mark_revoked as mark_link_revoked
+from retention.custody.access.manage_reviews import record_review
 from retention.custody.access.manage_stamps import mark_deregistered, record_proactive
 from retention.custody.bundle_moves import put_in_case
 from retention.domain.approval import State
 from retention.domain.bundle import LIVE
 from retention.domain.case import TRANSITIONS, CaseEvent, CaseEventKind, CaseState
+from retention.domain.review import Verdict
 from retention.domain.row_tag import BUNDLE, Binding
 from retention.records.queries import case_history
-from retention.records.tables import approvals, bundles, cases, proactive_consents, stamps, tenants
+from retention.records.tables import approvals, bundles, cases, grants, proactive_consents, stamps, tenants
 from retention.records.unit_of_work import Transaction
 
 Leaf = Mapping[str, Any]
@@ -128,6 +130,16 @@ def _answered(state: State) -> Callable[[Transaction, Leaf, datetime, Binding], 
     return again
 
 
+def _reviewed(verdict: Verdict) -> Callable[[Transaction, Leaf, datetime, Binding], bool]:
+    def again(tx: Transaction, leaf: Leaf, at: datetime, binding: Binding) -> bool:
+        if tx.execute(select(grants.c.id).where(grants.c.id == leaf["subject"])).first() is None:
+            return False
+        by = {"at": at, "by": leaf["actor"], "entry_id": leaf["id"]}
+        return record_review(tx, binding, leaf["subject"], verdict, **by)
+
+    return again
+
+
 REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]] = {
     Action.CONSENT_REVOKED: _consent_revoked,
     Action.CASE_UNASSIGNED: _unassigned,
@@ -143,4 +155,6 @@ REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]]
     Action.APPROVAL_DECLINED: _answered(State.DECLINED),
     Action.APPROVAL_LAPSED: _answered(State.LAPSED),
     Action.APPROVAL_WITHDRAWN: _answered(State.WITHDRAWN),
+    Action.REVIEW_SIGNED_OFF: _reviewed(Verdict.SIGNED_OFF),
+    Action.REVIEW_QUESTIONED: _reviewed(Verdict.QUESTIONED),
 }

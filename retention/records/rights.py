@@ -101,9 +101,17 @@ RIGHTS: Mapping[str, Rights] = {
         ),  # the clock lapses them
     ),
     "grants": Rights(
-        api=("SELECT", "INSERT", "UPDATE (reason, ended_at, end_cause)"),  # a reason is redacted
-        clock=("SELECT", "UPDATE (reason, ended_at, end_cause)"),  # a restore ends them, an erasure too
+        api=(
+            "SELECT",
+            "INSERT",
+            "UPDATE (reason, ended_at, end_cause, signed_off_at)",
+        ),  # a reason is redacted
+        clock=(
+            "SELECT",
+            "UPDATE (reason, ended_at, end_cause, signed_off_at)",
+        ),  # a restore ends them, an erasure too
     ),
+    "reviews": Rights(api=_ADD_AND_CHANGE, clock=_ADD_AND_CHANGE),  # a restore repeats them
     # Bundles arrive through the one and go through the other; either may begin an erasure.
     "bundles": Rights(api=_ADD_AND_CHANGE, clock=("SELECT", "UPDATE")),
     "concatenations": Rights(api=_ADD, clock=_READ),

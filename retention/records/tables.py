@@ -65,6 +65,8 @@ _RowNumber = BigInteger().with_variant(Integer, "sqlite")
 # The conditions of partial indexes. SQLite uses such an index only for a query with the very same words: never for one
 # whose states are bound parameters. So queries take them from here, and `partial_index` takes nothing else.
 WAITING = text("due_at IS NOT NULL AND state NOT IN ('erasing', 'erased')")
+ASKED = text("state = 'asked'")
+TO_REVIEW = text("signed_off_at IS NULL")
 UNUSED = text("partial AND state = 'received'")
 FAILING = text("failures > 0 AND state IN ('receiving', 'received', 'erasing')")
 UNSIGNED = text("note IS NULL")
@@ -406,11 +408,14 @@ grants = Table(
     Column("expires_at", Moment, nullable=False),
     Column("ended_at", Moment),
     Column("end_cause", String),
+    # When an auditor signed it off: an index of what `reviews` says.
+    Column("signed_off_at", Moment),
     Index("ix_grants_case", "case_id", "granted_at", "id"),
     Index("ix_grants_given", "granted_at", "id"),
     Index("ix_grants_actor", "actor_id", "case_id", "expires_at"),
     partial_index("ix_grants_live", "case_id", "expires_at", where=NOT_ENDED),
     partial_index("ix_grants_consent", "consent_id", where=WITH_CONSENT),
+    partial_index("ix_grants_to_review", "granted_at", "id", where=TO_REVIEW),
 )
 
 # What a customer chose about being asked: a row for the customer, and one for each case with a choice of its own.
@@ -429,7 +434,6 @@ approval_policies = Table(
     Column("tag", String, nullable=False),
 )
 
-ASKED = text("state = 'asked'")
 approvals = Table(
     "approvals",
     metadata,
@@ -453,7 +457,20 @@ approvals = Table(
     Index("ix_approvals_tenant", "tenant_id", "asked_at", "id"),
     Index("ix_approvals_actor", "actor_id", "asked_at", "id"),
     Index("ix_approvals_at", "asked_at", "id"),
-    Index("ix_approvals_asked", "lapses_at", "id", sqlite_where=ASKED, postgresql_where=ASKED),
+    partial_index("ix_approvals_asked", "lapses_at", "id", where=ASKED),
+)
+
+# What auditors said of grants that are over; a row for each of which something was said, by the grant's id.
+reviews = Table(
+    "reviews",
+    metadata,
+    Column("id", ForeignKey("grants.id"), primary_key=True),
+    Column("state", String, nullable=False),
+    Column("reviewed_at", Moment, nullable=False),
+    Column("actor_id", String, nullable=False),
+    Column("note", Text),
+    Column("entry_id", String, nullable=False),
+    Column("tag", String, nullable=False),
 )
 
 erasures = Table(

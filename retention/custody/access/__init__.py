@@ -12,6 +12,8 @@ manage_cases.py       Cases: opened, assigned, unassigned, closed and reopened b
 manage_consents.py    Consents: the customer lets one partner see one case (P6).
 manage_grants.py      Grants in the records (P2): given, listed, ended. The rules are in `retention.domain.grants`.
 manage_links.py       Upload links: issued, listed, renewed, revoked, and looked up for use.
+manage_reviews.py     Reviews of grants that are over (`retention.domain.review`): listed, shown with what was done,
+                      signed off, questioned.
 manage_stamps.py      Tenants and stamps: the senders of bundles.
 people.py             Actors: an opaque id for each person or machine that an issuer vouches for.
 portal_sessions.py    Sessions of people at the portal: begun after a sign-in at the issuer, renewed there, ended.

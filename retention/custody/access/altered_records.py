@@ -16,7 +16,8 @@ from retention.custody.access.bound_access import Altered, check_placed, check_r
 from retention.domain.approval import State
 from retention.domain.bundle import LIVE
 from retention.domain.case import CaseState
-from retention.domain.row_tag import ACTOR, APPROVAL, BUNDLE, PARTNER, POLICY, STAMP, TENANT, Binding
+from retention.domain.review import Verdict
+from retention.domain.row_tag import ACTOR, APPROVAL, BUNDLE, PARTNER, POLICY, REVIEW, STAMP, TENANT, Binding
 from retention.records.tables import (
     actors,
     approval_policies,
@@ -27,6 +28,7 @@ from retention.records.tables import (
     consents,
     grants,
     partners,
+    reviews,
     stamps,
     tenants,
 )
@@ -41,6 +43,7 @@ _ROWS: tuple[tuple[str, Table], ...] = (
     (BUNDLE, bundles),
     (POLICY, approval_policies),
     (APPROVAL, approvals),
+    (REVIEW, reviews),
 )
 
 
@@ -48,6 +51,7 @@ def find_altered(records: Records, binding: Binding, now: datetime) -> Iterator[
     """Yield a sentence for each record that is not as the service wrote it."""
     for kind, table in _ROWS:
         yield from _altered_rows(records, binding, kind, table)
+    yield from _hidden_from_review(records)
     for case_id in _reachable(records, now):
         with records.read() as reads:
             try:
@@ -75,13 +79,22 @@ def _problem(reads: Reads, binding: Binding, kind: str, row: Row[tuple[object, .
         return None
     try:
         check_row(binding, kind, row)
-        if kind in (POLICY, APPROVAL):
+        if kind in (POLICY, APPROVAL, REVIEW):
             check_kept(reads, binding, kind, row.id, row)
         if kind == BUNDLE and row.case_id is not None:
             check_placed(reads, row.id, row.case_id)
     except Altered as error:
         return error.what
     return None
+
+
+def _hidden_from_review(records: Records) -> Iterator[str]:
+    """Find the grants that are marked as signed off, and that no review signs off."""
+    unsaid = or_(reviews.c.id.is_(None), reviews.c.state != Verdict.SIGNED_OFF)
+    marked = select(grants.c.id).join(reviews, reviews.c.id == grants.c.id, isouter=True)
+    with records.read() as reads:
+        found = reads.execute(marked.where(grants.c.signed_off_at.is_not(None), unsaid)).scalars().all()
+    yield from (f"grant {id_} is marked as signed off, and nobody signed it off" for id_ in found)
 
 
 def _reachable(records: Records, now: datetime) -> Sequence[str]:

@@ -18,23 +18,22 @@ from typing import Any
 from sqlalchemy import Row, bindparam, func, insert, select, update
 
 from audit.entry import Action
-from audit.log.tables import APPROVAL_ACTS, audit_entries
+from audit.log.tables import APPROVAL_ACTS, REVIEW_ACTS, audit_entries
 from retention.custody.access.bound_access import Altered, check_row, read_access
 from retention.custody.context import Custody, Refusal, commit, entry, not_operator_of, refuse, unseen
 from retention.domain.actor import Actor, Role
 from retention.domain.approval import Asks, Policy, Rule, check_policy
 from retention.domain.faults import Unavailable
-from retention.domain.row_tag import POLICY, Binding
+from retention.domain.row_tag import POLICY, REVIEW, Binding
 from retention.records.queries import find_case
 from retention.records.tables import approval_policies, cases, grants
 from retention.records.unit_of_work import Reads, Transaction
 
-_NEWEST_ACT = (
-    select(audit_entries.c.entry_id)
-    .where(audit_entries.c.subject == bindparam("subject"), APPROVAL_ACTS)
-    .order_by(audit_entries.c.leaf_index.desc().nulls_first(), audit_entries.c.row.desc())
-    .limit(1)
-)
+_NEWEST = audit_entries.c.leaf_index.desc().nulls_first(), audit_entries.c.row.desc()
+_OF_SUBJECT = select(audit_entries.c.entry_id).where(audit_entries.c.subject == bindparam("subject"))
+_NEWEST_ACT = {
+    acts: _OF_SUBJECT.where(acts).order_by(*_NEWEST).limit(1) for acts in (APPROVAL_ACTS, REVIEW_ACTS)
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +49,8 @@ class Chosen:
 
 def check_kept(reads: Reads, binding: Binding, kind: str, subject: str, row: Row[Any] | None) -> None:
     """Raise Altered unless the row, or its absence, is what the newest act about `subject` left."""
-    newest = reads.execute(_NEWEST_ACT, {"subject": subject}).scalar()
+    acts = REVIEW_ACTS if kind == REVIEW else APPROVAL_ACTS
+    newest = reads.execute(_NEWEST_ACT[acts], {"subject": subject}).scalar()
     if row is not None:
         check_row(binding, kind, row)
     if newest != (None if row is None else row.entry_id):
