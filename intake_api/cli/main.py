@@ -121,6 +121,11 @@ _SECTIONS = {
             "The audit log: entries, readers, unused-grants, export, verify, overdue, unaccounted, redact, keys.",
         ),
         Entry(
+            "intake_api.cli.commands.reviews",
+            "reviews",
+            "Reviews of grants that are over: list, show, sign-off, question.",
+        ),
+        Entry(
             "intake_api.cli.commands.receipts",
             "receipts",
             "Receipts, of intake and of erasure: show, verify.",

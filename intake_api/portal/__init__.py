@@ -1,7 +1,8 @@
 """The portal: pages for engineers, customers' operators and auditors, over the same calls of custody as the API.
 
 approval_pages.py   Approval of access: requests with their answers, and when the customer wants to be asked.
-auditor_pages.py    An auditor's pages: entries by question and filter, who read a case, unused grants, exports.
+auditor_pages.py    An auditor's pages: entries by question and filter, who read a case, unused grants, exports,
+                    reviews.
 blueprint.py        The portal's routes together: who is calling, which requests are taken, and errors as pages.
 browser_session.py  The session of a browser: its cookie, its seal over the issuer's tokens, its renewal.
 engineer_pages.py   Pages of a case and its bundles, for all who see them, and the engineer's own access.

@@ -1,4 +1,4 @@
-"""An auditor's pages: entries by question and filter, who read a case, unused grants, exports.
+"""An auditor's pages: entries by question and filter, who read a case, unused grants, exports, reviews.
 
 A customer's operator has the same pages over their own part of the log. Every address is a question that can be sent to
 somebody else; whoever opens it is asked who they are, and asking is an entry.
@@ -7,18 +7,22 @@ somebody else; whoever opens it is asked who they are, and asking is an entry.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
-from flask import Response, request
+from flask import Response, redirect, request
 
 from audit.entry import Action, Outcome
 from audit.log.export import EXPORTS
 from intake_api.api.authentication import caller, custody
+from intake_api.api.routes import reviews as review_routes
 from intake_api.api.routes.audit import exported
 from intake_api.portal import forms, page
 from intake_api.schemas.audit import EntryQuery, ExportQuery, ReadersQuery, ReportQuery
+from intake_api.schemas.reviews import STATES, NewReview, ReviewQuery
+from retention.custody.access import manage_reviews
 from retention.custody.reading import audit_reports, log_queries
 from retention.custody.reading.log_queries import Asked
+from retention.domain.review import Verdict
 
 QUESTIONS: tuple[tuple[str, dict[str, str]], ...] = (
     ("read", {"action": "bundle.opened", "outcome": "success"}),
@@ -80,9 +84,44 @@ def unused_grants() -> Response:
     return page.show("unused_grants.html", grants=found.items, next=found.next)
 
 
+def reviews() -> Response:
+    """Show grants that are over by the state of their review, the oldest first."""
+    asked = forms.read(ReviewQuery, request.args)
+    found = review_routes.listed(asked)
+    filters = {name: value for name, value in request.args.items() if value and name in ("case", "state")}
+    return page.show(
+        "reviews.html",
+        grants=[review_routes.shown(one) for one in found.items],
+        next=found.next,
+        filters=urlencode(filters),
+        asked=request.args,
+        state=asked["state"],
+        states=STATES,
+    )
+
+
+def review(grant: str) -> Response:
+    """Show a grant from request to release, what was done under it, and what was said of it."""
+    found = review_routes.look(grant)
+    took_part = caller().id in (found["actor_id"], found["answered_by"])
+    return page.show("review.html", one=found, took_part=took_part)
+
+
+def review_grant(grant: str) -> Response:
+    """Sign a grant off, or question it, and show it again."""
+    form = request.form
+    said = forms.read(NewReview, {"verdict": form.get("verdict", ""), "note": form.get("note", "")})
+    manage_reviews.review_grant(custody(), caller(), grant, Verdict(said["verdict"]), said["note"])
+    shown: Response = redirect(f"/portal/grants/{quote(grant, safe='')}/review", 303)  # type: ignore[assignment]
+    return shown
+
+
 ROUTES: tuple[tuple[str, str, str, Any], ...] = (
     ("GET", "/log", "log", log),
     ("GET", "/log/export", "export", export),
     ("GET", "/readers", "readers", readers),
     ("GET", "/unused-grants", "unused_grants", unused_grants),
+    ("GET", "/reviews", "reviews", reviews),
+    ("GET", "/grants/<grant>/review", "review", review),
+    ("POST", "/grants/<grant>/review", "review_grant", review_grant),
 )

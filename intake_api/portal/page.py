@@ -50,6 +50,7 @@ NAVIGATION: tuple[tuple[str, str, frozenset[Role]], ...] = (
         "approvals",
         frozenset({Role.OPERATOR, Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.AUDITOR}),
     ),
+    ("reviews", "reviews", frozenset({Role.AUDITOR})),
     ("unused_grants", "unused-grants", frozenset({Role.AUDITOR, Role.OPERATOR})),
 )
 """The pages in the navigation: endpoint, name of the text, and the roles that see it."""

@@ -7,6 +7,7 @@ cases.py         Cases, their history and assignments.
 erasures.py      Erasures, by their confirmation numbers.
 fields.py        The kinds of values: text safe to store and show, moments in RFC 3339, pages, problem details.
 receipts.py      Receipts as they are handed out: only described here, as signed documents are sent as they were kept.
+reviews.py       Reviews of grants that are over.
 service.py       The service's own health and readiness.
 stamps.py        Tenants, stamps, and the consent to proactive collection.
 text.py          Lines of a file, and searching.

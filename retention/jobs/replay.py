@@ -3,9 +3,9 @@
 Rules:
 - Repeated are acts that end an access, or that decide a deadline or whose a bundle is: the ends of consents,
   assignments, upload links and registrations; closes and reopenings; moves and claims; the consent to proactive
-  collection; what a customer chose about being asked, the answers to requests, and reviews. Grants need nothing: all of them
-  end, those by approval too. Acts that give an access (assignments, consents, grants) are not repeated: a person gives
-  it again.
+  collection; what a customer chose about being asked, the answers to requests, and reviews. Grants need nothing: all
+  of them end, those by approval too. Acts that give an access (assignments, consents, grants) are not repeated: a
+  person gives it again.
 - They are repeated in the log's order, each as of the time of its entry, in the caller's transaction, and without an
   entry: the log has it.
 - Repeating an act twice changes nothing: what the records already show is left alone.

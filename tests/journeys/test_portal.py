@@ -267,3 +267,39 @@ def test_an_engineer_withdraws_a_request_and_a_customer_declines_one_in_words(
     alice.goto("/portal/approvals")
     expect(alice.get_by_role("region", name="All requests")).to_contain_text(note)
     expect(alice.get_by_text("No request is waiting.")).to_be_visible()
+
+
+def test_an_auditor_questions_a_grant_and_another_signs_it_off(
+    context: BrowserContext, browser: Browser, served: Served, sent: Sent, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    grant = served.do("grant", case, "--reason", REASON, "--hours", "2", who="engineer:alice")["id"]
+    assert served.cli("fetch", sent.bundle, "-o", "-", who="engineer:alice").code == 0
+    early = served.cli("reviews", "sign-off", grant, who="auditor:ada")
+    assert early.code != 0 and "it can be reviewed when it is over" in early.err
+    served.do("release", grant, who="engineer:alice")
+
+    ada = signed_in(context, "ada", "Auditor")
+    ada.get_by_role("link", name="Reviews").click()
+    ada.get_by_label("Case").fill(case)
+    ada.get_by_role("button", name="Show").click()
+    ada.get_by_role("row", name=re.compile(REASON)).get_by_role("link", name="Look at it").click()
+    expect(ada.get_by_role("heading", level=1)).to_have_text(f"Access of alice to case {case}")
+    expect(ada.locator("dl")).to_contain_text("Handed over")
+    ada.get_by_role("button", name="Question it").click()
+    expect(ada.get_by_role("alert")).to_contain_text("note")
+    ada.go_back()
+    ada.get_by_label("Note").fill("<b>Why</b> was all of it read?")
+    ada.get_by_role("button", name="Question it").click()
+    expect(ada.get_by_text("<b>Why</b> was all of it read?")).to_be_visible()
+
+    (asked,) = served.do("reviews", "list", "--state", "questioned", "--case", case, who="auditor:adele")
+    assert asked["grant"] == grant and asked["reviewer"] == "ada"
+    signed = served.do("reviews", "sign-off", grant, "--note", "the case says why", who="auditor:adele")
+    assert signed["state"] == "signed-off" and signed["reads"] >= 1
+    assert signed["bytes"] >= sent.file.stat().st_size
+    ada.reload()
+    expect(ada.get_by_text("signed off", exact=True)).to_be_visible()
+    expect(ada.get_by_role("button", name="Sign it off")).to_have_count(0)
+    refused = served.cli("reviews", "list", who="operator:olga@contoso")
+    assert refused.code != 0 and "CaseVault.Auditor" in refused.err

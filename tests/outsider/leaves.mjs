@@ -79,6 +79,8 @@ const SUCCESS = {
   "bundle.listed": ["grn", READ],
   "bundle.read-ended": ["grn", { opened: isOf("ent"), bytes: isInteger }],
   "grant.given": ["grn", { ...times, consent: isOf("con"), engineer: isOf("act"), approval: isOf("apr") }],
+  "review.signed-off": ["grn", { engineer: isOf("act"), ...integers("reads", "bytes") }],
+  "review.questioned": ["grn", { engineer: isOf("act"), ...integers("reads", "bytes") }],
   "approval-policy.set": ["any", { rule: isText, ...integers("long_minutes", "live_grants") }],
   "approval.asked": ["apr", { ...times, duration_seconds: isInteger }],
   "approval.given": ["apr", { engineer: isOf("act") }],

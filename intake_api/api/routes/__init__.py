@@ -12,6 +12,7 @@ erasures.py          Erasures: requested by case or bundle, found again by their
 files.py             The files inside a bundle: listed, and read one at a time, with its content's decision and
                      audit.
 grants.py            Grants: access that engineers give themselves, for one case, with a reason and an end.
+reviews.py           Reviews: an auditor looks at each grant after its end, and signs it off or questions it.
 service.py           The service itself: whether it is up, whether it is ready, and what its problems mean.
 stamps.py            Stamps, and the consent to proactive collection from them.
 tenants.py           Tenants: registered by the administrator.
@@ -35,6 +36,7 @@ from intake_api.api.routes import (
     erasures,
     files,
     grants,
+    reviews,
     service,
     stamps,
     tenants,
@@ -57,6 +59,7 @@ RESOURCES = (
     text.routes,
     grants.routes,
     approvals.routes,
+    reviews.routes,
     consents.routes,
     erasures.routes,
     audit.routes,

@@ -19,6 +19,8 @@ read_text.py       `casevault view` and `casevault grep`: lines of files inside 
 receipts.py        `casevault receipts`: fetch a receipt, and check one offline, with only the pinned keys.
 reconcile.py       `casevault reconcile`: check the records against log, key store and object store. `casevault
                    rebind`: start a case whose access records were altered afresh.
+reviews.py         Commands about reviews of grants that are over: listed, shown with what was done, signed off,
+                   questioned.
 save.py            `casevault save`: the bundle and its collection as files, for stamps without a connection.
 send.py            `casevault send`: a file, a folder, a saved bundle or a pipe to the service, and the receipt
                    back.

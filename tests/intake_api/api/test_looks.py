@@ -145,6 +145,8 @@ CALLS: dict[str, tuple[str, str, Persona, int]] = {
     "approvals.show": ("GET", "/approvals/{approval}", ENGINEER, 200),
     "approvals.policy": ("GET", "/approval-policy", OPERATOR, 200),
     "approvals.policy_of_case": ("GET", "/cases/{number}/approval-policy", ENGINEER, 200),
+    "reviews.index": ("GET", "/reviews", AUDITOR, 200),
+    "reviews.show": ("GET", "/grants/{grant}/review", AUDITOR, 200),
     "consents.index": ("GET", "/cases/{number}/consents", OPERATOR, 200),
     "erasures.index": ("GET", "/erasures", OPERATOR, 200),
     "erasures.show": ("GET", "/erasures/{confirmation}", OPERATOR, 200),

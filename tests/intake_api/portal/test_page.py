@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import intake_api.portal
 from intake_api.portal import auditor_pages, page
+from intake_api.schemas.reviews import STATES
 from retention.domain.approval import Asks, Rule, State
 
 ROOM = Path(intake_api.portal.__file__).parent
@@ -24,6 +25,7 @@ MADE |= {f"case.{kind}" for kind in ("opened", "closed", "reopened")}
 MADE |= {f"bundle.{name}" for name in ("staging", "receiving", "complete", "damaged", "erasing", "erased")}
 MADE |= {f"approvals.{state}" for state in State} | {f"approvals.rule-{rule}" for rule in Rule}
 MADE |= {f"approvals.asks-{asks}" for asks in Asks}
+MADE |= {f"reviews.{state}" for state in (*STATES, "altered")}
 MADE |= {"bundle.received-state", "case.hours-one", "case.hours-many"}
 IN_MODULES = {"words.none", "words.unknown"}
 

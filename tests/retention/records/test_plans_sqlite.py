@@ -14,7 +14,7 @@ from audit.log import query
 from audit.log.sequencer import Sequencer
 from audit.log.tail_recovery import RowGaps
 from retention.custody import resending
-from retention.custody.access import manage_approvals, manage_consents
+from retention.custody.access import manage_approvals, manage_consents, manage_reviews
 from retention.custody.access.approval_policies import set_policy
 from retention.custody.access.manage_grants import Asked, give_grant
 from retention.custody.backlog import measure
@@ -26,6 +26,7 @@ from retention.domain.actor import Role
 from retention.domain.approval import Rule
 from retention.domain.approval import State as ApprovalState
 from retention.domain.bundle import BundleState
+from retention.domain.review import Verdict
 from retention.jobs.scrub import Pace, scrub_next
 from retention.jobs.sweep import (
     SweepReport,
@@ -89,6 +90,12 @@ def _ask(world: World) -> None:
     manage_approvals.give_approval(world.custody, world.operator, asked.approval, None)
 
 
+def _review(world: World) -> None:
+    grant = world.grant().id
+    world.clock.move(DAY)
+    manage_reviews.review_grant(world.custody, world.auditor, grant, Verdict.SIGNED_OFF, None)
+
+
 ACTS: Mapping[str, Act] = {
     "begin what is due": _due,
     "begin what expired": lambda w: begin_expired(w.custody),
@@ -105,6 +112,8 @@ ACTS: Mapping[str, Act] = {
     "list requests": lambda w: manage_approvals.list_approvals(
         w.custody, w.operator, None, ApprovalState.ASKED, None, 50
     ),
+    "list reviews": lambda w: manage_reviews.list_reviews(w.custody, w.auditor, None, "open", None, 50),
+    "review": _review,
     "sign receipts": lambda w: sign_waiting(w.custody.records, w.receipt_signer),
     "sequence": _sequence,
     "count lost rows": _reading(lambda reads: RowGaps().look(reads)),
@@ -172,6 +181,8 @@ def _entries(**conditions: Any) -> Act:
 SERVES: Mapping[str, Act] = {
     "ix_approvals_asked": ACTS["lapse requests"],
     "ix_audit_entries_approvals": ACTS["grant"],
+    "ix_audit_entries_reviews": ACTS["review"],
+    "ix_grants_to_review": ACTS["list reviews"],
     "ix_audit_entries_access": ACTS["read"],
     "ix_audit_entries_action_outcome": _entries(action=Action.GRANT_GIVEN, outcome=Outcome.REFUSED),
     "ix_audit_entries_actor_outcome": _entries(actors=("act_1",), outcome=Outcome.REFUSED),

@@ -19,6 +19,7 @@ from retention.custody.access import (
     manage_cases,
     manage_consents,
     manage_links,
+    manage_reviews,
     manage_stamps,
 )
 from retention.custody.access.approval_policies import get_policy, set_policy
@@ -28,6 +29,7 @@ from retention.custody.uploads import declaration
 from retention.domain.actor import Role
 from retention.domain.approval import WAITS, Rule
 from retention.domain.bundle import CollectionType
+from retention.domain.review import Verdict
 from retention.domain.row_tag import BUNDLE
 from retention.domain.upload_link import LinkTerms
 from retention.jobs.reconcile import reconcile
@@ -212,6 +214,9 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     given = manage_approvals.give_approval(custody, operator, requests[0], None)
     manage_approvals.decline_approval(custody, operator, requests[1], None)
     manage_approvals.withdraw_approval(custody, operator, given.id, None)
+    grant = given.grant_id
+    for verdict in (Verdict.QUESTIONED, Verdict.SIGNED_OFF):
+        manage_reviews.review_grant(custody, world.auditor, grant, verdict, "What was that for?")
     world.clock.move(WAITS)
     assert manage_approvals.lapse_requests(of_clock(world)) == 1
     manage_consents.revoke_consent(custody, operator, consent)
@@ -235,6 +240,8 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
             "DELETE FROM proactive_consents WHERE NOT enabled",
             "DELETE FROM case_events WHERE kind <> 'opened'",
             "DELETE FROM approval_policies WHERE case_id IS NULL",
+            "DELETE FROM reviews",
+            "UPDATE grants SET signed_off_at = NULL",
         ):
             connection.execute(text(statement))
         for request in waiting:
@@ -247,6 +254,8 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     assert set(done) == {action.value for action in REPLAYED}
     states = [manage_approvals.get_approval(custody, operator, one).state for one in requests]
     assert states == ["withdrawn", "declined", "lapsed"]
+    reviewed, _ = manage_reviews.get_review(custody, world.auditor, grant)
+    assert manage_reviews.state_of(custody.binding, reviewed) == "signed-off"
     assert get_policy(custody, operator, None).policy.rule is Rule.ASK
 
 

@@ -1,4 +1,4 @@
-"""Reviews of grants that are over: found by age, shown with what was done, signed off or questioned by somebody else."""
+"""Reviews of grants that are over: found by age, shown with what was done, signed off or questioned by another."""
 
 from __future__ import annotations
 
