@@ -1,4 +1,5 @@
-"""Reviews of grants that are over (`retention.domain.review`): listed, shown with what was done, signed off, questioned.
+"""Reviews of grants that are over (`retention.domain.review`): listed, shown with what was done, signed off,
+questioned.
 
 Order of writing:  * review + mark on the grant + `review.signed-off` or `review.questioned`
 Rules:
