@@ -287,7 +287,7 @@ def test_an_auditor_questions_a_grant_and_another_signs_it_off(
     expect(ada.get_by_role("heading", level=1)).to_have_text(f"Access of alice to case {case}")
     expect(ada.locator("dl")).to_contain_text("Handed over")
     ada.get_by_role("button", name="Question it").click()
-    expect(ada.get_by_role("alert")).to_contain_text("note")
+    expect(ada.get_by_role("alert")).to_contain_text("say what is in question")
     ada.go_back()
     ada.get_by_label("Note").fill("<b>Why</b> was all of it read?")
     ada.get_by_role("button", name="Question it").click()
