@@ -25,6 +25,7 @@ PIECE = 64 * KIB
 DEFLATE_STATE = 48 * KIB
 """What a copy of zlib's decoder holds: the window of 32 KiB, and its tables."""
 _BZIP2_STATE = 4 * MIB
+_XZ_STREAM_HEADER, _XZ_HEADERS, _XZ_LZMA2 = 12, 12 + 1024, 0x21
 _LZMA_HEADER = 9  # version 2, properties' length 2, then lc/lp/pb 1 and dictionary size 4 (APPNOTE 5.8.8)
 _DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
 
@@ -104,6 +105,47 @@ def bzip2(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, in
     return bz2.BZ2Decompressor(), _BZIP2_STATE
 
 
+def xz(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of xz, which checks each block. Its memory is bounded by what its first block says it needs."""
+    start = packed.tell()
+    needed = _xz_dictionary(packed.read(_XZ_HEADERS)) + MIB
+    packed.seek(start)
+    if needed > bounds.limits.max_dictionary + MIB:
+        raise ArchiveTooLarge(
+            f"a file needs a dictionary of {needed - MIB} bytes; the limit is {bounds.limits.max_dictionary}"
+        )
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=needed), needed
+
+
+def _xz_dictionary(head: bytes) -> int:
+    """Return the dictionary of the first block, in bytes (xz file format 1.2.1, sections 3.1 and 5.3.1)."""
+    try:
+        if not head[_XZ_STREAM_HEADER]:  # the index: there are no blocks
+            return 4096
+        flags, place = head[_XZ_STREAM_HEADER + 1], _XZ_STREAM_HEADER + 2
+        for given in (flags & 0x40, flags & 0x80):  # packed and decoded size
+            _, place = _xz_number(head, place) if given else (0, place)
+        for _ in range((flags & 3) + 1):
+            kind, place = _xz_number(head, place)
+            length, place = _xz_number(head, place)
+            if kind == _XZ_LZMA2:
+                bits = head[place] & 0x3F
+                return 0xFFFF_FFFF if bits >= 40 else (2 | bits & 1) << (bits // 2 + 11)
+            place += length
+    except IndexError:
+        pass
+    raise ArchiveDamaged("an xz file's header makes no sense")
+
+
+def _xz_number(head: bytes, place: int) -> tuple[int, int]:
+    """Return the number at `place`, seven bits a byte, and the place behind it."""
+    number = shift = 0
+    while head[place] & 0x80:
+        number |= (head[place] & 0x7F) << shift
+        place, shift = place + 1, shift + 7
+    return number | head[place] << shift, place + 1
+
+
 def raw_lzma(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
     """Make a decoder of LZMA in a zip. Its dictionary size is the archive's claim: the file's size is always enough."""
     header = packed.read(_LZMA_HEADER)
@@ -138,6 +180,10 @@ def step(decoder: Decoder, data: bytes, at_most: int) -> bytes:
     try:
         return decoder.decompress(data, at_most)
     except _DECODER_ERRORS as error:
+        if "Memory usage limit" in str(error):  # a later block of an xz file
+            raise ArchiveTooLarge(
+                "a block in it needs a larger dictionary than its first block says"
+            ) from error
         raise ArchiveDamaged("its packed bytes cannot be decoded") from error
 
 
@@ -271,4 +317,6 @@ GZIP_MAGIC = b"\x1f\x8b"
 GZIP = Coding(gzip, "gzip", GZIP_MAGIC)
 RAW_DEFLATE = Coding(raw_deflate, "deflate")
 BZIP2 = Coding(bzip2, "bzip2")
+BZIP2_FILE = Coding(bzip2, "bzip2", b"BZh")
+XZ = Coding(xz, "xz", b"\xfd7zXZ\x00")
 RAW_LZMA = Coding(raw_lzma, "LZMA")

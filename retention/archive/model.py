@@ -23,6 +23,10 @@ class ArchiveKind(StrEnum):
     TAR = "tar"
     TAR_GZIP = "tar.gz"
     GZIP = "gzip"
+    TAR_BZIP2 = "tar.bz2"
+    BZIP2 = "bzip2"
+    TAR_XZ = "tar.xz"
+    XZ = "xz"
     PLAIN = "plain"
 
 
@@ -114,7 +118,9 @@ class NotAnArchive(ArchiveError):
     code = "not_an_archive"
 
     def __init__(self) -> None:
-        super().__init__("The bundle is neither a zip, a tar nor a gzip file, so it has no files to list.")
+        super().__init__(
+            "The bundle is neither a zip, a tar, nor a gzip, bzip2 or xz file, so it has no files to list."
+        )
 
 
 class NoSuchFile(ArchiveError):

@@ -25,7 +25,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Beside those: line breaks, and the characters that reverse the direction of text.
 _UNSHOWABLE = re.compile(_CONTROL.pattern[:-1] + "\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"(\./+)*[A-Za-z]:")
-_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".gz")
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz")
+_ARCHIVE_SUFFIXES = (".zip", ".tar", ".tgz", ".tbz2", ".txz", *_PACKED_SUFFIXES)
 
 
 def decoded(raw: bytes, code_page: str) -> tuple[str, str | None]:
@@ -99,9 +100,10 @@ def looks_archive(name: str) -> bool:
 
 
 def inner_name(name: str) -> str:
-    """Name a single packed file: the outer name without `.gz`. The name inside a gzip is only a claim."""
+    """Name a single packed file: the outer name without `.gz` or the like. The name inside a gzip is only a claim."""
     last = slashed(name.rsplit(SEPARATOR, 1)[-1].rsplit(ORDINAL, 1)[0]).rsplit("/", 1)[-1]
-    return last[:-3] if last.lower().endswith(".gz") and len(last) > 3 else last
+    suffix = next((one for one in _PACKED_SUFFIXES if last.lower().endswith(one)), "")
+    return last.removesuffix(last[len(last) - len(suffix) :]) or last
 
 
 class Ordinals:

@@ -12,6 +12,7 @@ r"""Listing the files inside a bundle, and reading one of them without opening t
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
@@ -37,7 +38,19 @@ from retention.archive.source import Member, Source, Window, since_epoch, whole
 
 _PROGRAM = b"MZ"
 _TO_THE_END = 1 << 62
-_GZIP_MAGIC = b"\x1f\x8b\x08"
+_PACKED: tuple[tuple[re.Pattern[bytes], inflate.Coding, ArchiveKind, ArchiveKind], ...] = (
+    (re.compile(rb"\x1f\x8b\x08"), inflate.GZIP, ArchiveKind.GZIP, ArchiveKind.TAR_GZIP),
+    (
+        re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),  # a first block, or the end of an empty one
+        inflate.BZIP2_FILE,
+        ArchiveKind.BZIP2,
+        ArchiveKind.TAR_BZIP2,
+    ),
+    (re.compile(rb"\xfd7zXZ\x00"), inflate.XZ, ArchiveKind.XZ, ArchiveKind.TAR_XZ),
+)
+"""How packed files begin, their coding, and what they are: of one file, or of a tar."""
+_CODINGS = {kind: coding for _, coding, *kinds in _PACKED for kind in kinds}
+_PACKED_TARS = frozenset(tar for *_, tar in _PACKED)
 _DEFAULTS = Limits()
 _BY_KIND = {
     FileKind.FOLDER: Reason.FOLDER,
@@ -47,7 +60,7 @@ _BY_KIND = {
 
 
 def detect(source: Source, limits: Limits = _DEFAULTS, *, memory: Memory = PROCESS) -> ArchiveKind:
-    """Detect the archive's kind by its first block (for a gzip also by the first decoded block). SplitArchive."""
+    """Detect the archive's kind by its first block (for a packed one also by the first decoded block). SplitArchive."""
     return _detect(source, Bounds.of(limits, memory))
 
 
@@ -59,20 +72,21 @@ def _detect(source: Source, bounds: Bounds) -> ArchiveKind:
         if head[4:8] != zip_directory.LOCAL or not zip_directory.has_directory(source):
             raise SplitArchive
         return ArchiveKind.ZIP
-    if head.startswith(_GZIP_MAGIC):
-        return ArchiveKind.TAR_GZIP if tar_archive.is_tar(_gzip_head(source, bounds)) else ArchiveKind.GZIP
+    for begins, coding, single, tar in _PACKED:
+        if begins.match(head):
+            return tar if tar_archive.is_tar(_unpacked_head(source, coding, bounds)) else single
     if tar_archive.is_tar(head):
         return ArchiveKind.TAR
     behind_program = head.startswith(_PROGRAM) and zip_directory.has_directory(source)
     return ArchiveKind.ZIP if behind_program else ArchiveKind.PLAIN
 
 
-def _gzip_head(source: Source, bounds: Bounds) -> bytes:
-    stream = Unpacked(lambda: Forward(whole(source), inflate.GZIP, None, bounds), None, bounds)
+def _unpacked_head(source: Source, coding: inflate.Coding, bounds: Bounds) -> bytes:
     try:
+        stream = Unpacked(lambda: Forward(whole(source), coding, None, bounds), None, bounds)
         return io.BufferedReader(stream).read(tar_archive.BLOCK)
     except ArchiveDamaged:
-        return b""  # still a gzip; reading it will report the damage
+        return b""  # still packed; reading it will report the damage
 
 
 def list_files(
@@ -152,26 +166,28 @@ def _find(members: Iterator[Member], key: str, rest: str, limits: Limits) -> Mem
 
 
 def _members(source: Source, name: str, bounds: Bounds) -> Iterator[Member]:
-    match _detect(source, bounds):
+    kind = _detect(source, bounds)
+    match kind:
         case ArchiveKind.ZIP:
             return zip_archive.members(source, bounds)
         case ArchiveKind.TAR:
             return tar_archive.members(source, bounds.limits)
-        case ArchiveKind.TAR_GZIP:
-            return tar_archive.packed_members(source, bounds)
-        case ArchiveKind.GZIP:
-            return iter([_single(source, name, bounds)])
         case ArchiveKind.PLAIN:
             raise NotAnArchive
+    if kind in _PACKED_TARS:
+        return tar_archive.packed_members(source, _CODINGS[kind], bounds)
+    return iter([_single(source, name, _CODINGS[kind], bounds)])
 
 
-def _single(source: Source, name: str, bounds: Bounds) -> Member:
-    """Make the member of a single gzipped file. Only decoding tells its size: the one at its end is modulo 4 GiB."""
+def _single(source: Source, name: str, coding: inflate.Coding, bounds: Bounds) -> Member:
+    """Make the member of a single packed file. Only decoding tells its size: a gzip's own is modulo 4 GiB."""
     window = whole(source)
-    seconds = int.from_bytes(window.read(8)[4:], "little")  # RFC 1952 2.3.1 MTIME; 0 is none
+    seconds = (
+        int.from_bytes(window.read(8)[4:], "little") if coding is inflate.GZIP else 0
+    )  # RFC 1952 2.3.1 MTIME
 
     def begin() -> Forward:
-        return Forward(whole(source), inflate.GZIP, None, bounds)
+        return Forward(whole(source), coding, None, bounds)
 
     return Member(
         name=inner_name(name),

@@ -15,7 +15,7 @@ import tarfile
 from collections.abc import Iterator
 from typing import IO, cast
 
-from retention.archive.inflate import GZIP, Forward, exactly, plain
+from retention.archive.inflate import Coding, Forward, exactly, plain
 from retention.archive.limits import Bounds, Limits
 from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, FileKind, Reason
 from retention.archive.names import decoded
@@ -91,10 +91,10 @@ def members(source: Source, limits: Limits) -> Iterator[Member]:
     return _walk(io.BufferedReader(whole(source), READ_AHEAD), limits, in_place=True)
 
 
-def packed_members(source: Source, bounds: Bounds) -> Iterator[Member]:
-    """Yield the members of a gzipped tar, in one pass."""
+def packed_members(source: Source, coding: Coding, bounds: Bounds) -> Iterator[Member]:
+    """Yield the members of a packed tar, in one pass."""
     packed = whole(source)
-    stream = Unpacked(lambda: Forward(packed, GZIP, None, bounds), None, bounds)
+    stream = Unpacked(lambda: Forward(packed, coding, None, bounds), None, bounds)
     return _walk(io.BufferedReader(stream, READ_AHEAD), bounds.limits, in_place=False)
 
 

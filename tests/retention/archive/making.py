@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import struct
 import tarfile
 import zipfile
@@ -38,7 +40,13 @@ def tgz_of(files: Mapping[str, bytes]) -> bytes:
     return gzip.compress(tar_of(files), mtime=0)
 
 
-MAKERS: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {"zip": zip_of, "tar": tar_of, "tar.gz": tgz_of}
+MAKERS: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {
+    "zip": zip_of,
+    "tar": tar_of,
+    "tar.gz": tgz_of,
+    "tar.bz2": lambda files: bz2.compress(tar_of(files)),
+    "tar.xz": lambda files: lzma.compress(tar_of(files), preset=1),
+}
 
 
 def listing(
