@@ -10,6 +10,7 @@ forms.py            What a person typed, read by the API's own schemas, so that 
                     same.
 operator_pages.py   A customer's operator's pages: collections, stamps, consents, erasures and their receipts.
 page.py             A page: templates, texts, and how moments, sizes and ids are written in it.
+reading_pages.py    The reading room: what is inside a bundle, a screen of a file's lines, and searching.
 sign_in_pages.py    Sign-in, sign-out, and a person's own sessions.
 """
 

@@ -27,6 +27,7 @@ from intake_api.portal import (
     engineer_pages,
     operator_pages,
     page,
+    reading_pages,
     sign_in_pages,
 )
 from intake_api.portal.browser_session import COOKIE, SignInNeeded, drop_cookie, find_caller
@@ -58,7 +59,7 @@ def portal_pages(door: AppContext) -> Pages | None:
     routes = Blueprint(NAME, __name__)
     routes.add_url_rule("/", "root", _to_portal)
     routes.add_url_rule("/portal/assets/<mark>/<name>", "asset", _asset)
-    for room in (sign_in_pages, engineer_pages, operator_pages, approval_pages, auditor_pages):
+    for room in (sign_in_pages, engineer_pages, reading_pages, operator_pages, approval_pages, auditor_pages):
         for method, rule, endpoint, view in room.ROUTES:
             routes.add_url_rule(f"/portal{rule}", endpoint, view, methods=[method])
     routes.add_url_rule("/portal/<path:_>", "missing", _missing)

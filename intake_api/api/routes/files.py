@@ -45,7 +45,7 @@ def index(query: dict[str, Any], bundle: str) -> Any:
     Accept: application/jsonl gives all of them from the cursor on in one response, with one pair of entries in the log.
     Pages have one pair too, while they are asked for within five minutes of the first and the grant stands.
     """
-    start, inside = _place(query["cursor"]), query["inside"]
+    start, inside = read_place(query["cursor"]), query["inside"]
     if request.accept_mimetypes.best == LINES:
         return _whole(bundle, inside, start)
     limit = query["limit"]
@@ -68,6 +68,11 @@ def _whole(bundle: str, inside: str, start: int) -> Response:
 @routes.gives(200, {"type": "string", "format": "binary"}, content_type=BYTES)
 def read(bundle: str, path: str) -> Response:
     """Read one file's bytes, whole or by ranges. The one file of a `.gz`, whose size nobody knows, comes whole."""
+    return respond(bundle, path)
+
+
+def respond(bundle: str, path: str) -> Response:
+    """Hand over what the request asks of one file, under a live grant."""
     if "If-None-Match" in request.headers:
         tag = _tag(readable(bundle), path)
         if request.if_none_match.contains_weak(tag):
@@ -121,7 +126,7 @@ def _lines(files: Iterator[ArchivedFile], listing: Listing) -> Iterator[bytes]:
     yield gathered + json.dumps({"files": number, **incomplete}).encode() + b"\n"
 
 
-def _place(cursor: str | None) -> int:
+def read_place(cursor: str | None) -> int:
     """Read the cursor: a place in the archive's own order, which never changes."""
     if cursor is None:
         return 0

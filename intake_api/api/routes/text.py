@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -43,11 +44,26 @@ _FOUND = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Searching:
+    """A search that has begun: its entry is durable, nothing has been looked through."""
+
+    opened: bundle_reads.OpenBundle
+    found: Iterator[Found | Passed]
+    pattern: Pattern
+    zone: Zone
+
+
 @routes.on("GET", "/bundles/<bundle>/lines/<path:path>")
 @routes.takes(LinesQuery, "query")
 @routes.gives(200, TextLines)
 def lines(query: dict[str, Any], bundle: str, path: str) -> Any:
     """Read lines of one file, decoded: from a line or a time on, or the last. One read in the log."""
+    return read_lines(query, bundle, path)
+
+
+def read_lines(query: dict[str, Any], bundle: str, path: str) -> dict[str, Any]:
+    """Read the lines that a LinesQuery asks for, in the shape of TextLines."""
     zone, encoding = _zone(query["utc_offset"]), _encoding(query["encoding"])
     first = max(1, (query["line"] or 1) - query["before"])
     more = (query["line"] or 1) - first
@@ -71,7 +87,7 @@ def lines(query: dict[str, Any], bundle: str, path: str) -> Any:
         "encoding": detected.encoding.name,
         "guessed": detected.guessed,
         "binary": detected.binary,
-        "lines": [_shown(line, detected.encoding, zone) for line in found.lines],
+        "lines": [show_line(line, detected.encoding, zone) for line in found.lines],
         "next": found.following,
     }
 
@@ -84,6 +100,15 @@ def lines(query: dict[str, Any], bundle: str, path: str) -> Any:
 @routes.takes(Search)
 def search(asked: dict[str, Any], bundle: str) -> Response:
     """Search one file of the bundle, or all that fit; lines come as they are found. One read in the log."""
+    begun = begin_search(asked, bundle, SECONDS)
+    try:
+        return send(begun.opened, _told(begun), {"Content-Type": LINES})
+    except Exception as error:
+        raise begun.opened.failed(error) from None
+
+
+def begin_search(asked: dict[str, Any], bundle: str, seconds: float) -> Searching:
+    """Begin what a Search asks for; it ends `seconds` after its first block of text."""
     pattern = _pattern(asked)
     encoding, zone = _encoding(asked["encoding"]), _zone(asked["utc_offset"])
     place, begin, resume = asked["begin"], Position(), None
@@ -96,20 +121,17 @@ def search(asked: dict[str, Any], bundle: str) -> Response:
     named = {"file": asked["file"] or asked["files"], "search": asked["pattern"]}
     told = {name: value for name, value in named.items() if value}
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars=told)
-    try:
-        found = search_bundle(
-            opened,
-            query,
-            encoding,
-            only=asked["file"],
-            named=asked["files"],
-            resume=resume,
-            begin=begin,
-            stop=_after(SECONDS),
-        )
-        return send(opened, _told(found, pattern, zone), {"Content-Type": LINES})
-    except Exception as error:
-        raise opened.failed(error) from None
+    found = search_bundle(
+        opened,
+        query,
+        encoding,
+        only=asked["file"],
+        named=asked["files"],
+        resume=resume,
+        begin=begin,
+        stop=_after(seconds),
+    )
+    return Searching(opened, found, pattern, zone)
 
 
 def _after(seconds: float) -> Callable[[], bool]:
@@ -128,32 +150,34 @@ def _after(seconds: float) -> Callable[[], bool]:
     return passed
 
 
-def _told(found: Iterator[Found | Passed], pattern: Pattern, zone: Zone) -> Iterator[bytes]:
+def _told(begun: Searching) -> Iterator[bytes]:
     schema, number, last = TextLine(), 0, Why.COMPLETE
     go_on: dict[str, Any] | None = None
-    for one in found:
+    for one in begun.found:
         if isinstance(one, Found):
             number += one.hit.found
-            line = schema.dump(_shown(one.hit.line, one.encoding, zone))
+            line = schema.dump(show_line(one.hit.line, one.encoding, begun.zone))
             if one.hit.found:
-                line["spans"] = pattern.spans(line["text"])
+                line["spans"] = begun.pattern.spans(line["text"])
             yield _json({"match" if one.hit.found else "context": {"file": one.file, **line}})
             continue
         told: dict[str, Any] = {"file": one.file, "unread": one.unread}
         if one.end is not None:
             told["found"], last = one.end.found, one.end.why
-            go_on = None if one.end.go_on is None else _place(one.file, one.end.go_on)
+            go_on = None if one.end.go_on is None else place_of(one.file, one.end.go_on)
         yield _json({"file": told})
     yield _json({"end": {"why": last.value, "found": number, "go_on": go_on}})
 
 
-def _place(file: str | None, position: Position) -> dict[str, Any]:
+def place_of(file: str | None, position: Position) -> dict[str, Any]:
+    """Say where a search goes on, in the shape of Place."""
     seen = None if position.seen is None else position.seen.isoformat()
     where = {"offset": position.offset, "line": position.number, "continues": position.continues}
     return {"file": file, **where, "seen": seen}
 
 
-def _shown(line: Line, encoding: Encoding, zone: Zone) -> dict[str, Any]:
+def show_line(line: Line, encoding: Encoding, zone: Zone) -> dict[str, Any]:
+    """Return a line in the shape of TextLine."""
     text = encoding.decode(line.raw)
     stamp = find_time(text, zone)
     return {

@@ -14,6 +14,7 @@ import intake_api.portal
 from intake_api.portal import auditor_pages, page
 from intake_api.schemas.reviews import STATES
 from retention.domain.approval import Asks, Rule, State
+from retention.text.search import Why
 
 ROOM = Path(intake_api.portal.__file__).parent
 TEMPLATES = sorted((ROOM / "templates").glob("*.html"))
@@ -26,13 +27,15 @@ MADE |= {f"bundle.{name}" for name in ("staging", "receiving", "complete", "dama
 MADE |= {f"approvals.{state}" for state in State} | {f"approvals.rule-{rule}" for rule in Rule}
 MADE |= {f"approvals.asks-{asks}" for asks in Asks}
 MADE |= {f"reviews.{state}" for state in (*STATES, "altered")}
+MADE |= {f"search.{why}" for why in Why} | {"search.found-one", "search.found-many"}
+MADE |= {"lines.guessed", "lines.read-as"}
 MADE |= {"bundle.received-state", "case.hours-one", "case.hours-many"}
 IN_MODULES = {"words.none", "words.unknown"}
 
 
 def test_every_text_that_is_used_exists_and_every_one_that_exists_is_used() -> None:
     used = {name for path in TEMPLATES for name in USED.findall(path.read_text())}
-    used = {name for name in used if not name.endswith((".", "-"))} - {"case.hours"}
+    used = {name for name in used if not name.endswith((".", "-"))} - {"case.hours", "search.found"}
     assert (used | MADE | IN_MODULES) ^ set(page.texts()) == set()
 
 

@@ -1,0 +1,173 @@
+"""The reading room: what is inside a bundle, a screen of a file's lines, and searching.
+
+- Each page is one read in the log, by the same calls as the API's: decided and entered before the first byte.
+- A page holds a bounded part, whatever the file: SCREEN lines or MOST matches, LONGEST characters of each.
+- What is searched for is sent as a form, and stands in no address: it is a particular, which goes with the bundle.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from flask import Response, request
+
+from intake_api.api.authentication import caller, custody
+from intake_api.api.routes import files as file_routes
+from intake_api.api.routes.text import Searching, begin_search, place_of, read_lines, show_line
+from intake_api.portal import forms, page
+from intake_api.schemas.bundles import FileQuery
+from intake_api.schemas.text import LinesQuery, Search
+from retention.archive import ArchivedFile
+from retention.custody.reading.file_lists import list_page
+from retention.custody.reading.file_text import Found
+from retention.custody.uploads import declaration
+from retention.domain.faults import Invalid
+from retention.text.encodings import NAMES
+from retention.text.search import Why
+
+SCREEN = 200
+MOST = 200
+LONGEST = 2000
+SECONDS = 20.0
+"""A page of a search waits no longer, and offers to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A line that was found: `parts` are its text, each with whether it matches; `address` leads to it in its file."""
+
+    file: str | None
+    number: int
+    parts: Sequence[tuple[str, bool]]
+    address: str | None
+    cut: bool
+
+
+def files(bundle: str) -> Response:
+    """Show the files of a bundle, or of an archive in it."""
+    asked = forms.read(FileQuery, request.args)
+    start = file_routes.read_place(asked["cursor"])
+    found = list_page(custody(), caller(), bundle, asked["inside"], start, asked["limit"])
+    return page.show(
+        "files.html",
+        bundle=declaration.get_bundle(custody(), caller(), bundle),
+        files=found.files,
+        inside=asked["inside"],
+        incomplete=found.incomplete,
+        next=str(start + asked["limit"]) if found.more else None,
+        address=lambda kind, file: _address(bundle, kind, file.key),
+        opens=_opens,
+    )
+
+
+def file(bundle: str, path: str) -> Response:
+    """Hand over one file's bytes, under a live grant."""
+    return file_routes.respond(bundle, path)
+
+
+def lines(bundle: str, path: str) -> Response:
+    """Show a screen of a file's lines."""
+    asked = forms.read(LinesQuery, {"count": str(SCREEN), **request.args})
+    found = read_lines(asked, bundle, path)
+    shown = found["lines"]
+    return page.show(
+        "lines.html",
+        bundle=bundle,
+        file=path,
+        found=found,
+        asked=asked,
+        encodings=NAMES,
+        longest=LONGEST,
+        before=max(1, shown[0]["number"] - asked["count"]) if shown and shown[0]["number"] > 1 else None,
+        here=_address(bundle, "lines", path),
+        whole=_address(bundle, "files", path),
+    )
+
+
+def search(bundle: str) -> Response:
+    """Show the lines that match, of one file or of all."""
+    given = {name: value for name, value in request.form.items() if name != "begin"}
+    begin = _begin(request.form.get("begin", ""))
+    begun = begin_search(forms.read(Search, given, begin=begin, most=MOST), bundle, SECONDS)
+    try:
+        matches, unread, why, go_on = _gather(bundle, begun)
+    except Exception as error:
+        raise begun.opened.failed(error) from None
+    begun.opened.done()
+    begun.opened.close()
+    return page.show(
+        "search.html",
+        bundle=bundle,
+        asked=given,
+        matches=matches,
+        unread=unread,
+        why=why.value,
+        go_on=None if go_on is None else json.dumps(go_on),
+    )
+
+
+def _gather(
+    bundle: str, begun: Searching
+) -> tuple[list[Match], list[tuple[str | None, str]], Why, dict[str, Any] | None]:
+    matches, unread = list[Match](), list[tuple[str | None, str]]()
+    why, go_on = Why.COMPLETE, None
+    for one in begun.found:
+        if isinstance(one, Found):
+            matches.append(_match(bundle, begun, one))
+            continue
+        if one.unread is not None:
+            unread.append((one.file, one.unread))
+        if one.end is not None:
+            why = one.end.why
+            go_on = None if one.end.go_on is None else place_of(one.file, one.end.go_on)
+    return matches, unread, why, go_on
+
+
+def _match(bundle: str, begun: Searching, found: Found) -> Match:
+    line = show_line(found.hit.line, found.encoding, begun.zone)
+    address = None
+    if found.file is not None:
+        first = max(1, line["number"] - 10)
+        address = f"{_address(bundle, 'lines', found.file)}?line={first}#L{line['number']}"
+    parts = tuple(_parts(line["text"], begun.pattern.spans(line["text"])))
+    return Match(found.file, line["number"], parts, address, len(line["text"]) > LONGEST)
+
+
+def _parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
+    """Cut the line's first LONGEST characters where a match begins or ends."""
+    at = 0
+    for start, end in spans:
+        yield text[at : min(start, LONGEST)], False
+        yield text[start : min(end, LONGEST)] if start < LONGEST else "", True
+        at = min(end, LONGEST)
+    yield text[at:LONGEST], False
+
+
+def _begin(place: str) -> Any:
+    try:
+        return json.loads(place) if place else None
+    except ValueError:
+        raise Invalid("the place to go on from is not one of a search's", {"begin": "search anew"}) from None
+
+
+def _opens(file: ArchivedFile) -> str:
+    """Tell what a file's link leads to: its lines, the files inside it, or nothing."""
+    if not file.readable or file.kind not in ("file", "archive"):
+        return ""
+    return "files" if file.kind == "archive" else "lines"
+
+
+def _address(bundle: str, kind: str, key: str) -> str:
+    return f"/portal/bundles/{bundle}/{kind}/{quote(key, safe='')}"
+
+
+ROUTES: tuple[tuple[str, str, str, Any], ...] = (
+    ("GET", "/bundles/<bundle>/files", "files", files),
+    ("GET", "/bundles/<bundle>/files/<path:path>", "file", file),
+    ("GET", "/bundles/<bundle>/lines/<path:path>", "lines", lines),
+    ("POST", "/bundles/<bundle>/search", "search", search),
+)
