@@ -303,3 +303,24 @@ def test_an_auditor_questions_a_grant_and_another_signs_it_off(
     expect(ada.get_by_role("button", name="Sign it off")).to_have_count(0)
     refused = served.cli("reviews", "list", who="operator:olga@contoso")
     assert refused.code != 0 and "CaseVault.Auditor" in refused.err
+
+
+def test_an_engineer_finds_a_line_inside_a_bundle(
+    context: BrowserContext, served: Served, sent: Sent, case: str
+) -> None:
+    served.cli("cases", "assign", case, "alice", who=CASE_SYSTEM)
+    page = signed_in(context, "alice", "SupportEngineer", to=f"/portal/cases/{case}")
+    page.get_by_label("Why do you need").fill(REASON)
+    page.get_by_role("button", name="Grant access").click()
+    page.get_by_role("region", name="Bundles").get_by_role("link").first.click()
+    page.get_by_role("link", name="Look inside").click()
+    expect(page.get_by_role("region", name="Files")).to_be_visible()
+    page.get_by_role("region", name="Files").get_by_role("link").first.click()
+    expect(page.get_by_role("region", name="Lines")).to_be_visible()
+    page.get_by_label("Search for").fill("volume offline")
+    page.get_by_role("button", name="Search", exact=True).click()
+    expect(page.get_by_role("status")).to_have_text(
+        "200 lines found. There may be more: these are the first."
+    )
+    page.get_by_role("region", name="Lines found").get_by_role("link").first.click()
+    expect(page.locator("#L1")).to_contain_text("volume offline")
