@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import tarfile
-import zipfile
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,22 +13,15 @@ import pytest
 
 from retention.archive import ArchivedFile
 from retention.custody.reading import file_lists
+from tests.retention.archive.making import zip_of
 from tests.service import ENGINEER, OPERATOR, Service
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return packed.getvalue()
 
 
 @pytest.fixture
 def bundle(service: Service) -> str:
-    inner = zipped({"deep.log": b"deep"})
+    inner = zip_of({"deep.log": b"deep"})
     found = service.complete(
-        zipped({"a/one.log": b"one " * 500, "two.log": b"two", "in.zip": inner, "../x": b""})
+        zip_of({"a/one.log": b"one " * 500, "two.log": b"two", "in.zip": inner, "../x": b""})
     )
     service.grant()
     return found
@@ -97,7 +89,7 @@ def test_a_path_is_taken_as_it_is_when_its_slashes_are_encoded(service: Service)
 
 
 def test_files_need_a_grant_as_the_content_does(service: Service) -> None:
-    bundle = service.complete(zipped({"a.log": b"a"}))
+    bundle = service.complete(zip_of({"a.log": b"a"}))
     for path in (f"/bundles/{bundle}/files", f"/bundles/{bundle}/files/a.log"):
         assert service.call("GET", path, ENGINEER).get_json()["reason"] == "no-grant"
         assert service.call("GET", path, OPERATOR).get_json()["reason"] == "not-an-engineer"
@@ -144,7 +136,7 @@ def test_a_listing_ends_with_its_grant(
 
 
 def test_a_bundle_that_is_not_complete_yet_is_a_conflict_with_an_entry(service: Service) -> None:
-    bundle = service.send(zipped({"a.log": b"a"}))
+    bundle = service.send(zip_of({"a.log": b"a"}))
     service.grant()
     for path in (f"/bundles/{bundle}/files", f"/bundles/{bundle}/files/a.log", f"/bundles/{bundle}/content"):
         response = service.call("GET", path, ENGINEER)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from datetime import timedelta
 from typing import Any
 
@@ -12,6 +10,7 @@ import pytest
 
 from intake_api.api.routes import text as text_route
 from retention.custody.reading import file_text
+from tests.retention.archive.making import zip_of
 from tests.service import ENGINEER, OPERATOR, Service
 
 LOG = "".join(
@@ -21,24 +20,16 @@ LOG = "".join(
 RAW = LOG.encode()
 
 
-def zipped(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return packed.getvalue()
-
-
 @pytest.fixture
 def bundle(service: Service) -> str:
-    inner = zipped({"deep.log": b"Error deep inside\n"})
+    inner = zip_of({"deep.log": b"Error deep inside\n"})
     files = {
         "cbs.log": RAW,
         "wide.log": ("\ufeff" + LOG).encode("utf-16-le"),
         "in.zip": inner,
         "x.zip": b"not one",
     }
-    found = service.complete(zipped(files))
+    found = service.complete(zip_of(files))
     service.grant()
     return found
 
@@ -260,7 +251,7 @@ def test_a_search_that_cannot_be_is_one_clear_error(
 
 
 def test_lines_and_searching_need_a_grant_as_the_content_does(service: Service) -> None:
-    bundle = service.complete(zipped({"a.log": b"a"}))
+    bundle = service.complete(zip_of({"a.log": b"a"}))
     for who, reason in ((ENGINEER, "no-grant"), (OPERATOR, "not-an-engineer")):
         shown = service.call("GET", f"/bundles/{bundle}/lines/a.log", who)
         found = service.call("POST", f"/bundles/{bundle}/search", who, json={"pattern": "a"})
@@ -293,7 +284,7 @@ def test_what_was_searched_for_goes_with_the_bundle(service: Service, bundle: st
 def test_a_search_whose_caller_leaves_stops_and_its_entry_says_so(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bundle = service.complete(zipped({f"{n}.log": b"Error here\n" * 5000 for n in range(50)}))
+    bundle = service.complete(zip_of({f"{n}.log": b"Error here\n" * 5000 for n in range(50)}))
     service.grant()
     opened: list[str] = []
     real = file_text.open_file
@@ -320,7 +311,7 @@ def test_a_damaged_file_is_named_and_the_search_goes_on_under_its_entry(service:
         "cut.log": b"x" * 500,
         "z.log": b"Error z",
     }
-    data = bytearray(zipped(files))
+    data = bytearray(zip_of(files))
     place = data.index(b"cut.log") + len("cut.log") + 3
     data[place] ^= 0xFF  # in its packed bytes
     bundle = service.complete(bytes(data))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
 from html import unescape
 from typing import Any
 
@@ -12,17 +10,10 @@ import pytest
 
 from intake_api.portal import reading_pages
 from tests.intake_api.portal.test_requests import SAME, ask, sign_in
+from tests.retention.archive.making import zip_of
 from tests.service import CASE, ENGINEER, Service
 
 LOG = "".join(f"2026-03-01 02:{n // 60:02}:{n % 60:02} line {n}\n" for n in range(1, 1001))
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return packed.getvalue()
 
 
 @pytest.fixture
@@ -30,11 +21,11 @@ def bundle(service: Service) -> str:
     files = {
         "logs/<b>cluster</b>.log": LOG.encode(),
         "wide.log": "Ereignis <script>alert(1)</script> ERROR größer\r\n".encode("utf-16"),
-        "in.zip": zipped({"deep.log": b"ERROR deep inside\n"}),
+        "in.zip": zip_of({"deep.log": b"ERROR deep inside\n"}),
         "cut.zip": b"PK\x03\x04" + bytes(20),
     }
     service.assign(ENGINEER)
-    return service.complete(zipped(files))
+    return service.complete(zip_of(files))
 
 
 @pytest.fixture
