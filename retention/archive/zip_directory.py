@@ -3,7 +3,8 @@
 1. The directory is read a block at a time; of each entry a place of 8 bytes is kept, so that a hundred thousand are no
    burden. It is found from the end record, so a zip may stand behind a program (MZ) or any other bytes.
 2. No byte serves two readable files: an entry whose extent reaches the next entry's start is refused (Fifield's
-   overlapping bombs). Of several at one place the first counts.
+   overlapping bombs), and so is one that does not begin before the directory. Of several at one place the first
+   counts.
 3. A zip without its directory lists what its local headers give, and is then said to be cut short. An entry whose size
    stands only behind its bytes ends that list.
 4. A volume of a split zip is said to be one.
@@ -23,7 +24,7 @@ from itertools import islice
 from retention.archive.limits import Limits
 from retention.archive.model import ArchiveDamaged, ArchiveTooLarge, Reason, SplitArchive
 from retention.archive.names import extra_field
-from retention.archive.source import READ_AHEAD, Source, whole
+from retention.archive.source import READ_AHEAD, Source, Window, whole
 
 LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # APPNOTE 4.3.7
 LOCAL, CENTRAL, END = b"PK\x03\x04", b"PK\x01\x02", b"PK\x05\x06"
@@ -72,11 +73,12 @@ def entries(source: Source, limits: Limits) -> Iterator[ZipEntry]:
 
 
 def has_directory(source: Source) -> bool:
-    """Tell whether a zip's end record stands at the end of a source."""
-    try:
-        return _find_directory(source) is not None
-    except SplitArchive:
-        return True
+    """Tell whether a whole zip ends a source: an end record, and a directory where it says. The record's four bytes
+    alone say nothing: they stand in every program that reads zips."""
+    with suppress(SplitArchive, ArchiveDamaged):
+        place = _find_directory(source)
+        return place is not None and Window(source, place.start, place.size).read(4) == CENTRAL
+    return False
 
 
 def _find_directory(source: Source) -> _Place | None:
@@ -124,8 +126,8 @@ def _central_entries(source: Source, place: _Place, limits: Limits) -> Iterator[
     ordered = _ordered_offsets(source, place, limits)
     seen: set[int] = set()  # of the places that several claim
     for entry in _headers(source, place, limits):
-        if entry.offset < 0:
-            yield replace(entry, reason=Reason.OVERLAP)
+        if not 0 <= entry.offset < place.start:
+            yield replace(entry, reason=entry.reason or Reason.OVERLAP)
             continue
         index = bisect_right(ordered, entry.offset)
         ceiling = ordered[index] if index < len(ordered) else place.start
@@ -142,7 +144,7 @@ def _ordered_offsets(source: Source, place: _Place, limits: Limits) -> array[int
     offsets: array[int] = array("Q")
     with suppress(ArchiveDamaged, ArchiveTooLarge):
         for entry in islice(_headers(source, place, limits), limits.max_entries):
-            if entry.offset >= 0:
+            if 0 <= entry.offset < place.start:
                 offsets.append(entry.offset)
     return array("Q", sorted(offsets))
 

@@ -12,7 +12,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from retention.archive import ArchiveDamaged, ArchivedFile, Reason, SplitArchive, list_files
+from retention.archive import (
+    ArchiveDamaged,
+    ArchivedFile,
+    ArchiveKind,
+    FileNotReadable,
+    Reason,
+    SplitArchive,
+    detect,
+    list_files,
+)
 from tests.retention.archive.making import content, hand_made, listing, whole_entry, zip_of
 
 _RANDOM = random.Random(13)
@@ -44,6 +53,31 @@ def test_a_zip_behind_a_program_is_opened_by_its_end_record() -> None:
     data = b"MZ" + bytes(510) + zip_of({"setup.log": b"s\n"})
     assert [file.key for file in listing(data)] == ["setup.log"]
     assert content(data, "setup.log") == b"s\n"
+
+
+@pytest.mark.parametrize("before", [b"", b"MZ" + bytes(510)])
+@pytest.mark.parametrize("offset", [1 << 40, 2**64 - 1])
+def test_an_offset_past_the_directory_is_refused_and_costs_no_other_file(before: bytes, offset: int) -> None:
+    lying = whole_entry(b"b", b"2", extra=struct.pack("<2HQ", 1, 8, offset), offset=0xFFFF_FFFF)
+    data = before + hand_made([whole_entry(b"a", b"1"), lying])
+    assert [(file.key, file.reason) for file in listing(data)] == [("a", None), ("b", Reason.OVERLAP)]
+    assert content(data, "a") == b"1"
+    with pytest.raises(FileNotReadable) as refused:
+        content(data, "b")
+    assert refused.value.reason is Reason.OVERLAP
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        (0, 0, 1, 1, 0x7FFF_FFFF, 0),  # a directory longer than the file
+        (7, 9, 1, 2, 46, 0),  # of some other volume
+        (0, 0, 1, 1, 46, 0),  # no directory where it says
+    ],
+)
+def test_a_program_that_holds_the_mark_of_an_end_record_is_a_plain_file(end: tuple[int, ...]) -> None:
+    data = b"MZ" + bytes(1000) + struct.pack("<4s4H2IH", b"PK\5\6", *end, 0)
+    assert detect(io.BytesIO(data)) is ArchiveKind.PLAIN
 
 
 def test_a_long_comment_hides_no_end_record() -> None:
