@@ -1,6 +1,7 @@
 """The reading room: what is inside a bundle, a screen of a file's lines, and searching.
 
-- Each page is one read in the log, by the same calls as the API's: decided and entered before the first byte.
+- Each screen and search is one read in the log, by the same calls as the API's: decided and entered before the first
+  byte. A list of files and its further pages are one (`custody.reading.kept_lists`).
 - A page holds a bounded part, whatever the file: SCREEN lines or MOST matches, LONGEST characters of each.
 - What is searched for is sent as a form, and stands in no address: it is a particular, which goes with the bundle.
 """
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 from urllib.parse import quote
 
@@ -133,24 +135,31 @@ def _match(bundle: str, begun: Searching, found: Found) -> Match:
     if found.file is not None:
         first = max(1, line["number"] - 10)
         address = f"{_address(bundle, 'lines', found.file)}?line={first}#L{line['number']}"
-    parts = tuple(_parts(line["text"], begun.pattern.spans(line["text"])))
+    text = line["text"][:LONGEST]
+    parts = tuple(_parts(text, begun.pattern.spans(text)))
     return Match(found.file, line["number"], parts, address, len(line["text"]) > LONGEST)
 
 
 def _parts(text: str, spans: Sequence[tuple[int, int]]) -> Iterator[tuple[str, bool]]:
-    """Cut the line's first LONGEST characters where a match begins or ends."""
+    """Cut the text where a match begins or ends; adjacent matches are one part."""
     at = 0
+    for mark, run in groupby(_marks(len(text), spans)):
+        length = sum(1 for _ in run)
+        yield text[at : at + length], bool(mark)
+        at += length
+
+
+def _marks(size: int, spans: Sequence[tuple[int, int]]) -> bytearray:
+    marks = bytearray(size)
     for start, end in spans:
-        yield text[at : min(start, LONGEST)], False
-        yield text[start : min(end, LONGEST)] if start < LONGEST else "", True
-        at = min(end, LONGEST)
-    yield text[at:LONGEST], False
+        marks[start:end] = bytes([1]) * (end - start)
+    return marks
 
 
 def _begin(place: str) -> Any:
     try:
         return json.loads(place) if place else None
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Invalid("the place to go on from is not one of a search's", {"begin": "search anew"}) from None
 
 

@@ -41,10 +41,13 @@ class Pattern:
     def spans(self, line: str) -> list[tuple[int, int]]:
         """Return all matches in one line, in characters; empty matches are left out."""
         raw, at, found = line.encode("utf-8", "replace"), 0, []
+        counted = characters = 0
         while (span := self.find(raw, at)) is not None:
             start, end = span
             if end > start:
-                found.append((_characters(raw, start), _characters(raw, end)))
+                first = characters + _characters(raw[counted:start])
+                counted, characters = end, first + _characters(raw[start:end])
+                found.append((first, characters))
             at = end if end > start else _next(raw, end)
             if at > len(raw):
                 break
@@ -80,8 +83,8 @@ def _compiled(source: str, ignore_case: bool) -> Any:
         raise PatternError(f"the pattern is not a regular expression that RE2 takes: {told}") from None
 
 
-def _characters(raw: bytes, at: int) -> int:
-    return len(raw[:at].decode("utf-8", "replace"))
+def _characters(raw: bytes) -> int:
+    return len(raw.decode("utf-8", "replace"))
 
 
 def _next(raw: bytes, at: int) -> int:

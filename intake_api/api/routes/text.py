@@ -34,7 +34,7 @@ from retention.text.times import Zone, find_time
 
 LINES = "application/jsonl"
 SECONDS = 60.0
-"""A search ends this long after its first block of text, and says where to go on."""
+"""A search ends this long after it began to look, and says where to go on; coming to a line takes no longer."""
 routes = Blueprint("text", __name__, description="Lines of files, and searching")
 _FOUND = {
     "schema": {
@@ -65,19 +65,17 @@ def lines(query: dict[str, Any], bundle: str, path: str) -> Any:
 def read_lines(query: dict[str, Any], bundle: str, path: str) -> dict[str, Any]:
     """Read the lines that a LinesQuery asks for, in the shape of TextLines."""
     zone, encoding = _zone(query["utc_offset"]), _encoding(query["encoding"])
-    first = max(1, (query["line"] or 1) - query["before"])
-    more = (query["line"] or 1) - first
     screen = Screen(
-        count=query["count"] + more,
-        line=first,
+        count=query["count"],
+        line=query["line"] or 1,
         tail=query["tail"],
         time=query["time"],
-        before=0 if query["line"] else query["before"],
+        before=query["before"],
         zone=zone,
     )
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars={"file": path})
     try:
-        found = show_lines(opened, path, screen, encoding)
+        found = show_lines(opened, path, screen, encoding, _after(SECONDS))
     except Exception as error:
         raise opened.failed(error) from None
     opened.done()

@@ -18,6 +18,7 @@ from itertools import chain
 from typing import TypeVar
 
 from retention.archive import (
+    ArchiveBusy,
     ArchivedFile,
     ArchiveError,
     FileKind,
@@ -36,6 +37,8 @@ from retention.text.times import UNKNOWN_ZONE, Zone, find_time
 
 T = TypeVar("T")
 MOST_LINES = 1000
+CHECKED = 256
+"""Lines between two looks at the clock."""
 MOST_BYTES = 1 << 20
 """Lines, and their raw bytes, of one screen; at least one line is shown."""
 
@@ -72,6 +75,15 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class _Listed:
+    """A file that is listed: to be searched, or not (`fits`), or not readable (`unread` says why)."""
+
+    file: str | None
+    fits: bool = True
+    unread: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Passed:
     """A file that a search has done with; `unread` says why it could not be read."""
 
@@ -80,15 +92,38 @@ class Passed:
     unread: str | None = None
 
 
-def show_lines(opened: OpenBundle, path: str, screen: Screen, encoding: Encoding | None) -> Lines:
-    """Read one screen of the file with the key `path`. Invalid when nothing is there; ArchiveError."""
+def show_lines(
+    opened: OpenBundle,
+    path: str,
+    screen: Screen,
+    encoding: Encoding | None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Lines:
+    """Read one screen of the file with the key `path`. Invalid when nothing is there, or `stop` says that getting there
+    takes too long; ArchiveError."""
     detected, chunks = _as_text(opened, path, encoding)
-    lines = split_lines(chunks, detected.encoding)
+    lines = _in_time(split_lines(chunks, detected.encoding), stop)
     shown, more = _tail(lines, screen) if screen.tail else _from(lines, screen, detected.encoding)
     for _ in opened.deliver(iter([line.raw for line in shown])):
         pass
-    following = shown[-1].number + (0 if shown[-1].cut else 1) if shown and more else None
+    following = _following(shown) if more else None
     return Lines(detected, shown, following)
+
+
+def _in_time(lines: Iterator[Line], stop: Callable[[], bool]) -> Iterator[Line]:
+    for number, line in enumerate(lines):
+        if number % CHECKED == 0 and stop():
+            raise Invalid(
+                f"coming to these lines takes too long: line {line.number} was reached; search for what you need, or "
+                "download the file"
+            )
+        yield line
+
+
+def _following(shown: list[Line]) -> int:
+    """Return the line to go on from. What is left of a line that fills a screen is passed over: it has no number."""
+    last = shown[-1]
+    return last.number if last.cut and shown[0].number < last.number else last.number + 1
 
 
 def search_bundle(
@@ -105,15 +140,23 @@ def search_bundle(
     """Search the file with the key `only`, or every file whose key fits the pattern `named`, from `resume` on.
 
     `begin` is where to begin in the first file. `query.most` counts for all files together; with it reached, or
-    stopped, the last thing is that file's Passed.
+    stopped, the last thing is that file's Passed. `stop` is asked before each file but the first, searched or not, and
+    before each block of text: each call gets further.
     """
-    left = query.most
-    for file in [only] if only is not None else _readable(opened, named):
-        if resume is not None and (isinstance(file, Passed) or file != resume):
+    left, is_first = query.most, True
+    for listed in [_Listed(only)] if only is not None else _listed(opened, named):
+        file = listed.file
+        if resume is not None and (listed.unread is not None or file != resume):
             continue
         resume = None
-        if isinstance(file, Passed):
-            yield file
+        if listed.unread is not None:
+            yield Passed(file, None, listed.unread)
+            continue
+        if not is_first and stop():
+            yield Passed(file, SearchEnd(Why.STOPPED, 0, BEGINNING))
+            return
+        is_first = False
+        if not listed.fits:
             continue
         one = Query(query.pattern, query.before, query.after, query.since, query.until, left, query.zone)
         end: SearchEnd | None = None
@@ -177,38 +220,47 @@ def _passing(opened: OpenBundle, found: Iterator[T]) -> Iterator[T]:
         raise fault[0]
 
 
-def _readable(opened: OpenBundle, named: str | None) -> Iterator[str | Passed | None]:
-    """Yield the keys of the files to search, also in nested archives; a Passed for each that cannot be read."""
+def _listed(opened: OpenBundle, named: str | None) -> Iterator[_Listed]:
+    """Yield every file, also in nested archives. Where the bundle is damaged after some of them, the list ends with
+    the reason; ArchiveError if nothing can be listed."""
+    number = 0
     try:
-        yield from _inside(opened, "", named)
+        for listed in _inside(opened, "", named):
+            number += 1
+            yield listed
     except NotAnArchive:
-        yield None
+        yield _Listed(None)
+    except ArchiveBusy:
+        raise
+    except ArchiveError as error:
+        if not number:
+            raise
+        yield _Listed(None, unread=str(error))
 
 
-def _inside(opened: OpenBundle, inside: str, named: str | None) -> Iterator[str | Passed | None]:
+def _inside(opened: OpenBundle, inside: str, named: str | None) -> Iterator[_Listed]:
     listed = list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside)
     for file in _passing(opened, listed):
         if file.kind is FileKind.FOLDER:
             continue
+        fits = _fits(file.path, named)
         if file.kind is FileKind.ARCHIVE and file.readable:
-            yield from _nested(opened, file, named)
-        elif _fits(file.path, named):
-            why = file.reason
-            yield (
-                file.key
-                if why is None
-                else Passed(file.path, None, f"The file cannot be read: {why.message}.")
-            )
+            yield from _nested(opened, file, named, fits=fits)
+        elif file.reason is None:
+            yield _Listed(file.key, fits)
+        elif fits:
+            yield _Listed(file.path, unread=f"The file cannot be read: {file.reason.message}.")
 
 
-def _nested(opened: OpenBundle, file: ArchivedFile, named: str | None) -> Iterator[str | Passed | None]:
+def _nested(opened: OpenBundle, file: ArchivedFile, named: str | None, *, fits: bool) -> Iterator[_Listed]:
     try:
-        yield from _inside(opened, file.key, named)
+        inner = _inside(opened, file.key, named)
+        yield _Listed(file.key, fits=False)  # by itself it is not searched, and has been listed
+        yield from inner
     except NotAnArchive:
-        if _fits(file.path, named):
-            yield file.key
+        yield _Listed(file.key, fits)
     except ArchiveError as error:
-        yield Passed(file.path, None, str(error))
+        yield _Listed(file.path, unread=str(error))
 
 
 def _fits(path: str, named: str | None) -> bool:
@@ -238,7 +290,10 @@ def _from(lines: Iterator[Line], screen: Screen, encoding: Encoding) -> tuple[li
         if not shown and not _begins(line, screen, encoding):
             before.append(line)
             continue
-        shown = shown or [*before]
+        if not shown and before:
+            shown = _that_fit(before)
+            size = sum(len(earlier.raw) for earlier in shown)
+            before = deque(shown)
         if len(shown) - len(before) >= screen.count or (shown and size + len(line.raw) > MOST_BYTES):
             return shown, True
         shown.append(line)
@@ -246,6 +301,14 @@ def _from(lines: Iterator[Line], screen: Screen, encoding: Encoding) -> tuple[li
     if not shown and (screen.time is not None or screen.line > max(last, 1)):
         raise _nothing_there(screen, last)
     return shown, False
+
+
+def _that_fit(before: deque[Line]) -> list[Line]:
+    """Return the last of these lines that leave half of the screen's bytes for those after them."""
+    size = sum(len(line.raw) for line in before)
+    while before and size > MOST_BYTES // 2:
+        size -= len(before.popleft().raw)
+    return [*before]
 
 
 def _begins(line: Line, screen: Screen, encoding: Encoding) -> bool:

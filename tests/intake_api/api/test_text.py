@@ -215,7 +215,7 @@ def test_each_call_gets_further_however_long_it_takes_to_come_to_its_place(
     monkeypatch.setattr(text_route, "SECONDS", -1.0)
     seen: list[tuple[str | None, int]] = []
     begin: Any = None
-    for _ in range(5):
+    for _ in range(20):
         told = search(service, bundle, pattern="Error", **({"begin": begin} if begin else {}))
         seen += matches(told)
         begin = told[-1]["end"]["go_on"]
@@ -334,3 +334,69 @@ def test_lines_before_a_line_are_as_many_as_were_asked_for(service: Service, bun
     assert [line["number"] for line in found["lines"]] == [98, 99, 100, 101, 102]
     first = lines(service, bundle, line=1, before=2, count=2)
     assert [line["number"] for line in first["lines"]] == [1, 2]
+
+
+def test_reading_on_gets_past_a_line_that_fills_a_screen(service: Service) -> None:
+    bundle = service.complete(zip_of({"one.json": b"x" * (3 << 20) + b"\nsecond\n"}))
+    service.grant()
+    first = lines(service, bundle, "one.json", line=1)
+    assert first["lines"][-1]["cut"] and first["next"] == 2
+    after = lines(service, bundle, "one.json", line=2)
+    assert [line["text"] for line in after["lines"]] == ["second"] and after["next"] is None
+
+
+def test_lines_before_are_bounded_in_bytes_too(service: Service) -> None:
+    long = b"".join(b"2026-03-01 02:00:%02d " % (n % 60) + b"y" * 60_000 + b"\n" for n in range(100))
+    bundle = service.complete(zip_of({"a.log": long + b"2026-03-01 03:00:00 here\n"}))
+    service.grant()
+    found = lines(service, bundle, "a.log", time="2026-03-01T03:00:00Z", before=100)["lines"]
+    assert found[-1]["text"].endswith("here") and 1 < len(found) < 20
+    assert sum(line["size"] for line in found) <= file_text.MOST_BYTES
+
+
+def test_a_line_past_the_end_is_an_error_also_with_lines_before_it(service: Service) -> None:
+    bundle = service.complete(zip_of({"ten.log": b"line\n" * 10}))
+    service.grant()
+    path = f"/bundles/{bundle}/lines/ten.log"
+    answer = service.call("GET", path, ENGINEER, query_string={"line": 15, "before": 10})
+    assert answer.status_code == 422
+
+
+def test_looking_for_lines_ends_in_time_and_says_so(
+    service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_route, "SECONDS", -1.0)
+    monkeypatch.setattr(file_text, "CHECKED", 1)
+    answer = service.call("GET", f"/bundles/{bundle}/lines/cbs.log", ENGINEER, query_string={"tail": True})
+    assert answer.status_code == 422 and "takes too long" in answer.json["detail"]
+
+
+@pytest.mark.parametrize("named", ["*.none", "*.log"])
+def test_a_search_stops_in_time_also_where_there_is_nothing_to_search(
+    service: Service, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    inner = {f"{n}.zip": zip_of({"a.log": b""}) for n in range(30)}
+    bundle = service.complete(zip_of({**inner, "last.log": b"x\n"}))
+    service.grant()
+    monkeypatch.setattr(text_route, "SECONDS", -1.0)
+    calls, place, found = 0, None, list[tuple[str | None, int]]()
+    while True:
+        more = {} if place is None else {"begin": place}
+        told = search(service, bundle, pattern="x", files=named, **more)
+        found, calls = found + matches(told), calls + 1
+        place = told[-1]["end"]["go_on"]
+        if place is None:
+            break
+        assert told[-1]["end"]["why"] == "stopped" and calls < 100
+    assert calls > 10 and found == ([("last.log", 1)] if named == "*.log" else [])
+
+
+def test_a_search_of_an_archive_that_was_cut_finds_what_is_there_and_says_why_it_ends(
+    service: Service,
+) -> None:
+    whole = zip_of({"a.log": b"x here\n", "b.log": b"none\n"})
+    bundle = service.complete(whole[: whole.index(b"PK\x01\x02")])
+    service.grant()
+    told = search(service, bundle, pattern="x")
+    assert matches(told) == [("a.log", 1)] and told[-1]["end"]["why"] == "complete"
+    assert [one["file"]["unread"] for one in told if one.get("file", {}).get("unread")] != []

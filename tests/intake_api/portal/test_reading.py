@@ -149,3 +149,21 @@ def test_without_a_grant_nothing_inside_is_shown(service: Service, bundle: str) 
     ):
         answer = ask(browser, method, f"/portal/bundles/{bundle}/{path}", SAME, pattern="ERROR")
         assert answer.status_code == 403 and "ERROR" not in answer.text, path
+
+
+def test_a_line_full_of_matches_makes_no_large_page(reader: Any, service: Service) -> None:
+    full = service.complete(zip_of({"a.log": b"a" * 60_000 + b"\n"}))
+    page = ask(reader, "POST", f"/portal/bundles/{full}/search", SAME, pattern="a").text
+    assert page.count("<mark>") == 1 and len(page) < 20_000
+
+
+def test_a_place_to_go_on_from_that_is_none_is_refused_in_words(reader: Any, bundle: str) -> None:
+    answer = ask(reader, "POST", f"/portal/bundles/{bundle}/search", SAME, pattern="x", begin="[" * 20_000)
+    assert answer.status_code == 422 and "search anew" in answer.text
+
+
+def test_what_was_found_before_a_bundle_is_cut_is_shown(reader: Any, service: Service) -> None:
+    whole = zip_of({"a.log": b"x here\n", "b.log": b"none\n"})
+    cut = service.complete(whole[: whole.index(b"PK\x01\x02")])
+    page = ask(reader, "POST", f"/portal/bundles/{cut}/search", SAME, pattern="x").text
+    assert "1 line found." in page and "The rest of the bundle" in page
