@@ -255,8 +255,11 @@ def _inside(opened: OpenBundle, inside: str, named: str | None) -> Iterator[_Lis
 def _nested(opened: OpenBundle, file: ArchivedFile, named: str | None, *, fits: bool) -> Iterator[_Listed]:
     try:
         inner = _inside(opened, file.key, named)
-        yield _Listed(file.key, fits=False)  # by itself it is not searched, and has been listed
-        yield from inner
+        first = next(inner, None)
+        yield _Listed(file.key, fits=False)  # a search can stop here, even if it is empty
+        if first is not None:
+            yield first
+            yield from inner
     except NotAnArchive:
         yield _Listed(file.key, fits)
     except ArchiveError as error:
