@@ -272,8 +272,9 @@ class Forward:
         return True
 
 
-def chunks_of(forward: Forward) -> Iterator[bytes]:
-    """Yield all of it, a chunk at a time."""
+def chunks_of(begin: Callable[[], Forward]) -> Iterator[bytes]:
+    """Yield all of it, a chunk at a time. The decoder is made for the first."""
+    forward = begin()
     while out := forward.more(CHUNK):
         yield out
 

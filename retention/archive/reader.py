@@ -4,7 +4,8 @@ r"""Listing the files inside a bundle, and reading one of them without opening t
 2. Nothing is written anywhere (P1): a stored nested archive is read in place, a packed one through seek points
    (`seekable`), so its size is no limit.
 3. A file's key is its name exactly as in the archive, after the keys of the archives around it (`names`).
-4. Reading never goes past the file it looks for.
+4. Reading never goes past the file it looks for, and a decoder is made (and its memory leased) as its first byte is
+   asked for: of a file's whole and its parts, only what is read costs anything.
 5. A file that must not be read is listed with its reason, and the same rule refuses to open it with that reason, asked
    for by its name or as it was shown.
 """
@@ -100,16 +101,20 @@ def list_files(
     keys = inside.split(SEPARATOR) if inside else []
     members = _inside(source, name, keys, bounds)
     deeper = len(keys) + 1 < limits.max_depth
-    return (
-        _listed(inside, key, member, reason, limits, deeper=deeper)
-        for key, member, reason in _judged(members, limits)
-    )
+
+    def listed() -> Iterator[ArchivedFile]:
+        for key, member, reason in _judged(members, limits):
+            bounds.work.renew()  # a name is something handed over
+            yield _listed(inside, key, member, reason, limits, deeper=deeper)
+
+    return listed()
 
 
 def open_file(
     source: Source, name: str, path: str, limits: Limits = _DEFAULTS, *, memory: Memory = PROCESS
 ) -> OpenedFile:
-    """Open the file with the key `path`. Raises before the first byte if there is none or it must not be read."""
+    """Open the file with the key `path`. Raises before the first byte if there is none or it must not be read; what its
+    decoder needs and is not to be had is said with the first byte."""
     bounds = Bounds.of(limits, memory)
     *around, last = path.split(SEPARATOR)
     member = _find(_inside(source, name, around, bounds, last), last, "", limits)
@@ -123,7 +128,7 @@ def _parts(member: Member, bounds: Bounds) -> Callable[[int, int | None], Iterat
 
     def part(offset: int, length: int | None) -> Iterator[bytes]:
         window = Window(source(), offset, _TO_THE_END if length is None else length)
-        return _renewing(plain(window) if length is None else _all_of(window, length), bounds)
+        yield from _renewing(plain(window) if length is None else _all_of(window, length), bounds)
 
     return part
 
@@ -196,7 +201,7 @@ def _single(source: Source, name: str, coding: inflate.Coding, bounds: Bounds) -
         packed_size=window.seek(0, io.SEEK_END),
         modified=since_epoch(seconds) if seconds else None,
         reason=None,
-        chunks=lambda: chunks_of(begin()),
+        chunks=lambda: chunks_of(begin),
         source=lambda: Unpacked(begin, None, bounds),
     )
 

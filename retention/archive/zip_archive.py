@@ -57,7 +57,7 @@ class _Zip:
 
     def _chunks(self, entry: ZipEntry) -> Iterator[bytes]:
         data, coding = self._data(entry), _CODINGS.get(entry.method)
-        raw = chunks_of(Forward(data, coding, entry.size, self.bounds)) if coding else plain(data)
+        raw = chunks_of(lambda: Forward(data, coding, entry.size, self.bounds)) if coding else plain(data)
         ends_itself = entry.method != _LZMA or bool(entry.flags & _MARKS_LZMA_END)
         return crc_checked(exactly(raw, entry.size, ends_itself=ends_itself), entry.crc)
 

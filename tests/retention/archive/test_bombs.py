@@ -247,6 +247,16 @@ def test_a_tar_gz_bomb_is_cut_while_it_is_listed() -> None:
     assert found == ["first", "zeros"]
 
 
+@pytest.mark.parametrize("inside", ["", "in.tgz"])
+def test_each_name_that_is_handed_over_renews_the_work_of_a_long_list(inside: str) -> None:
+    data = gzip.compress(tar_of({f"{number}.log": bytes(300_000) for number in range(20)}))
+    data = zip_of({"in.tgz": data}, zipfile.ZIP_STORED) if inside else data
+    limits = replace(SMALL, max_work=1 << 20)
+    assert len(list(list_files(io.BytesIO(data), "bundle", limits, inside=inside))) == 20
+    with pytest.raises(ArchiveTooLarge, match="bomb"):  # on the way to a file nothing is handed over
+        content(data, "in.tgz!/19.log" if inside else "19.log", limits)
+
+
 def test_a_bomb_before_the_file_asked_for_is_cut_on_the_way() -> None:
     data = zip_of({"in.zip": zip_of({"bomb": bytes(20_000_000), "a": b"x"}, zipfile.ZIP_STORED)})
     assert content(data, "in.zip!/a") == b"x"

@@ -8,6 +8,7 @@ import io
 import lzma
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -83,6 +84,25 @@ def test_memory_of_a_decoder_is_leased_while_it_reads() -> None:
     chunks = open_file(_source(packed), "bundle", "bundle", SMALL, memory=memory).chunks
     next(chunks)
     assert 1 << 20 < memory.held <= 3 << 20
+
+
+def test_a_file_whose_decoder_takes_half_the_memory_is_read_whole_and_by_parts() -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 4 << 20}]
+    memory = Memory(6 << 20)
+    single = lzma.compress(_TEXT, filters=filters)
+    opened = open_file(_source(single), "bundle", "bundle", SMALL, memory=memory)
+    assert memory.held == 0, "opening decodes nothing"
+    assert b"".join(opened.part(5, 10)) == _TEXT[5:15]
+    del opened
+    assert b"".join(open_file(_source(single), "bundle", "bundle", SMALL, memory=memory).chunks) == _TEXT
+
+
+def test_a_file_of_a_zip_that_was_opened_and_not_read_holds_no_memory() -> None:
+    memory = Memory(6 << 20)
+    data = zip_of({"a": _TEXT, "b": _TEXT}, zipfile.ZIP_BZIP2)
+    one, two = (open_file(_source(data), "bundle", name, SMALL, memory=memory) for name in "ab")
+    assert memory.held == 0
+    assert b"".join(two.chunks) == b"".join(one.chunks) == _TEXT
 
 
 def test_text_that_begins_as_bzip2_does_is_text() -> None:
