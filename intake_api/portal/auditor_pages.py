@@ -103,7 +103,8 @@ def reviews() -> Response:
 def review(grant: str) -> Response:
     """Show a grant from request to release, what was done under it, and what was said of it."""
     found = review_routes.look(grant)
-    took_part = caller().id in (found["actor_id"], found["answered_by"])
+    approved = found["approved"] or {}
+    took_part = caller().id in (found["actor_id"], approved.get("actor"))
     return page.show("review.html", one=found, took_part=took_part)
 
 

@@ -46,8 +46,9 @@ class Review(ma.Schema):
 
 class ReviewInFull(Review):
     asked_at = Moment(allow_none=True)
-    approved_at = Moment(attribute="answered_at", allow_none=True)
-    approval_note = fields.String(allow_none=True)
+    approved_by = fields.String(dump_default=None, allow_none=True)
+    approved_at = Moment(dump_default=None, allow_none=True)
+    approval_note = fields.String(dump_default=None, allow_none=True)
     reads = fields.Integer(metadata={"description": "openings and listings"})
     bundles = fields.Integer()
     files = fields.Integer(

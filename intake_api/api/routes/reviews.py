@@ -33,7 +33,11 @@ def shown(grant: Row[Any]) -> dict[str, Any]:
 def in_full(found: tuple[Row[Any], Done]) -> dict[str, Any]:
     """Return a review with what was done under the grant."""
     grant, done = found
-    return {**shown(grant), **dataclasses.asdict(done)}
+    by = done.approved
+    approved = (
+        {} if by is None else {"approved_by": by.subject, "approved_at": by.at, "approval_note": by.note}
+    )
+    return {**shown(grant), **dataclasses.asdict(done), **approved}
 
 
 def listed(query: dict[str, Any]) -> Page[Row[Any]]:

@@ -26,6 +26,7 @@ REVIEW: tuple[Column, ...] = (
     ("Reason", "reason"),
     ("Asked", when("asked_at")),
     ("Approved", when("approved_at")),
+    ("Approved by", "approved_by"),
     ("Approval note", "approval_note"),
     *LISTED[3:6],
     ("Reads", "reads"),

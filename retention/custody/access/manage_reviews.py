@@ -5,7 +5,8 @@ Order of writing:  * review + mark on the grant + `review.signed-off` or `review
 Rules:
 - Auditors alone review, and see reviews; a customer's operator sees the entries, as of every act on their cases.
 - What was read is counted from the log's rows, at the moment that it is shown or judged; the entry of the verdict holds
-  the counts that it was based on.
+  the counts that it was based on. Who approved a grant is told by the log too: the request's row says who answered it
+  last, which after a withdrawal is somebody else.
 - A review is believed only under the service's tag, and only while the log knows of no later verdict. The mark on the
   grant, by which open reviews are found, is no more than an index; `casevault doctor` compares the two.
 """
@@ -21,7 +22,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Row, and_, insert, literal, or_, select, tuple_, type_coerce, update
 
 from audit.entry import Action, parse_leaf
-from audit.log.tables import audit_entries
+from audit.log.tables import ACCESS_ACTS, APPROVAL_ACTS, REVIEW_ACTS, audit_entries
 from audit.times import from_microseconds, to_microseconds
 from audit.tlog.unaccounted import READS
 from retention.custody.access.approval_policies import check_kept
@@ -41,13 +42,25 @@ _ACTIONS: Mapping[Verdict, Action] = {
     Verdict.SIGNED_OFF: Action.REVIEW_SIGNED_OFF,
     Verdict.QUESTIONED: Action.REVIEW_QUESTIONED,
 }
+_OLDEST = audit_entries.c.leaf_index.asc().nulls_last(), audit_entries.c.row
 _ENDS_WITHIN = LONGEST + timedelta(days=1)
 """After its grant was given, a read under it has ended: it is cut within seconds of the grant's end."""
 
 
 @dataclass(frozen=True, slots=True)
+class Approved:
+    """Who approved a grant: the actor, their `subject` (None once forgotten), when, and what they noted."""
+
+    actor: str
+    subject: str | None
+    at: datetime
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Done:
-    """What was done under a grant: reads (openings and listings), bundles, files by name, bytes handed over."""
+    """What the log says of a grant: who approved it, and what was done under it, as reads (openings and listings),
+    bundles, files by name, bytes handed over."""
 
     reads: int = 0
     bundles: int = 0
@@ -57,6 +70,7 @@ class Done:
     """Reads that ended early."""
     first_at: datetime | None = None
     last_at: datetime | None = None
+    approved: Approved | None = None
 
 
 def ended_at(grant: Row[Any]) -> datetime:
@@ -66,7 +80,10 @@ def ended_at(grant: Row[Any]) -> datetime:
 
 
 def state_of(binding: Binding, grant: Row[Any]) -> str:
-    """Return the state of a grant's review, from a row of `list_reviews` or `get_review`."""
+    """Return the state of a grant's review, from a row of `list_reviews` or `get_review`; ALTERED also if the row is
+    not what the log's newest verdict left."""
+    if grant.review_entry != grant.newest_verdict:
+        return ALTERED
     if grant.review_state is None:
         return OPEN if grant.signed_off_at is None else ALTERED
     kept = {
@@ -132,7 +149,7 @@ def review_grant(
     now, action = custody.clock.now(), _ACTIONS[verdict]
     note = (note or "").strip() or None
 
-    def work(tx: Transaction) -> Row[Any] | Refusal:
+    def work(tx: Transaction) -> Refusal | None:
         if denied := lacks_role(actor, Role.AUDITOR):
             return refuse(tx, actor, action, now, denied)
         row = tx.execute(_reviews().where(grants.c.id == grant_id)).first()
@@ -141,11 +158,11 @@ def review_grant(
         held = tx.execute(select(reviews).where(reviews.c.id == grant_id)).first()
         check_kept(tx, custody.binding, REVIEW, grant_id, held)
         before = None if held is None else Verdict(held.state)
-        part = frozenset(who for who in (row.actor_id, row.answered_by) if who is not None)
-        denied = decide_review(actor, part, ended_at(row), before, verdict, note, now)
+        done = _done(tx, row)
+        part = {row.actor_id} if done.approved is None else {row.actor_id, done.approved.actor}
+        denied = decide_review(actor, frozenset(part), ended_at(row), before, verdict, note, now)
         if denied:
             return refuse(tx, actor, action, now, denied, **about(row), subject=grant_id)
-        done = _done(tx, row)
         reviewed = entry(
             actor,
             action,
@@ -159,10 +176,11 @@ def review_grant(
             tx, custody.binding, grant_id, verdict, at=now, by=actor.id, entry_id=reviewed.id, note=note
         )
         tx.audit(reviewed)
-        return tx.execute(_reviews().where(grants.c.id == grant_id)).one()
+        return None
 
-    row: Row[Any] = commit(custody, work)
+    commit(custody, work)
     with custody.records.read() as reads:
+        row: Row[Any] = reads.execute(_reviews().where(grants.c.id == grant_id)).one()
         return row, _done(reads, row)
 
 
@@ -194,6 +212,9 @@ def record_review(
 
 def _reviews() -> Any:
     reviewer = actors.alias("reviewer")
+    e = audit_entries.c
+    verdicts = select(e.entry_id).where(e.subject == grants.c.id, REVIEW_ACTS)
+    newest = e.leaf_index.desc().nulls_first(), e.row.desc()
     joined = select(
         grants,
         cases.c.number,
@@ -202,9 +223,6 @@ def _reviews() -> Any:
         actors.c.name,
         approvals.c.id.label("approval"),
         approvals.c.asked_at,
-        approvals.c.answered_at,
-        approvals.c.answered_by,
-        approvals.c.note.label("approval_note"),
         reviews.c.state.label("review_state"),
         reviews.c.reviewed_at,
         reviews.c.actor_id.label("reviewer_id"),
@@ -212,6 +230,7 @@ def _reviews() -> Any:
         reviews.c.tag.label("review_tag"),
         reviews.c.note.label("review_note"),
         reviewer.c.subject.label("reviewer"),
+        verdicts.order_by(*newest).limit(1).scalar_subquery().label("newest_verdict"),
     )
     return (
         joined.join_from(grants, cases)
@@ -223,7 +242,7 @@ def _reviews() -> Any:
 
 
 def _done(reads: Reads, grant: Row[Any]) -> Done:
-    """Count what was done under a grant, from the log's rows."""
+    """Gather what the log's rows say of a grant."""
     e, given = audit_entries.c, to_microseconds(grant.granted_at)
     until = given + _ENDS_WITHIN // timedelta(microseconds=1)
     of_grant = e.case_id == grant.case_id, e.subject == grant.id, e.at_us.between(given, until)
@@ -251,4 +270,23 @@ def _done(reads: Reads, grant: Row[Any]) -> Done:
             if row.particulars and (file := json.loads(row.particulars).get("file")):
                 files.add((row.bundle, file))
     first, last = (from_microseconds(one) for one in (min(times), max(times))) if times else (None, None)
-    return Done(count, len(bundles), len(files), handed_over, cut, first, last)
+    approved = _approved(reads, grant)
+    return Done(count, len(bundles), len(files), handed_over, cut, first, last, approved)
+
+
+def _approved(reads: Reads, grant: Row[Any]) -> Approved | None:
+    """Find who approved a grant: its own entry names the request, so no row of the request has to be believed."""
+    e = audit_entries.c
+    given = e.case_id == grant.case_id, ACCESS_ACTS, e.action == Action.GRANT_GIVEN, e.subject == grant.id
+    leaf = reads.execute(select(e.leaf).where(*given).order_by(*_OLDEST).limit(1)).scalar()
+    request = None if leaf is None else parse_leaf(leaf).get("details", {}).get("approval")
+    if request is None:
+        return None
+    columns = (e.actor, type_coerce(e.at_us, BigInteger).label("at"), e.particulars, actors.c.subject)
+    by = select(*columns).join_from(audit_entries, actors, actors.c.id == e.actor, isouter=True)
+    answered = e.subject == request, APPROVAL_ACTS, e.action == Action.APPROVAL_GIVEN
+    row = reads.execute(by.where(*answered).order_by(*_OLDEST).limit(1)).first()
+    if row is None:
+        return None
+    note = json.loads(row.particulars).get("note") if row.particulars else None
+    return Approved(row.actor, row.subject, from_microseconds(row.at), note)

@@ -61,6 +61,7 @@ def test_a_grant_by_approval_is_shown_with_it(service: Service) -> None:
     service.done("POST", f"/approvals/{asked['id']}/withdraw", OPERATOR, json={})
     seen = service.done("GET", f"/grants/{given['grant']}/review", AUDITOR)
     assert (seen["approval"], seen["reads"], seen["end_cause"]) == (asked["id"], 0, "approval-withdrawn")
+    assert (seen["approved_by"], seen["approval_note"]) == (OPERATOR.subject, "as agreed")
     assert seen["asked_at"] <= seen["approved_at"] <= seen["over_at"]
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import Row, select, text
 
 from retention.custody.access import manage_approvals, manage_cases, manage_grants, manage_reviews
 from retention.custody.access.altered_records import find_altered
@@ -52,6 +52,13 @@ def say(world: World, grant: str, verdict: Verdict, note: str | None = None, by:
     return row
 
 
+def _altered(world: World, *statements: str) -> None:
+    """The database, written by its owner."""
+    with owned(world.custody.records) as engine, engine.begin() as connection:
+        for statement in statements:
+            connection.execute(text(statement))
+
+
 def test_a_review_shows_what_was_done_under_the_grant(strict: World) -> None:
     _, grant = ready(strict)
     row, done = manage_reviews.get_review(strict.custody, strict.auditor, grant)
@@ -71,9 +78,54 @@ def test_a_grant_by_approval_is_shown_with_it_and_not_reviewed_by_who_gave_it(st
     given = manage_approvals.give_approval(strict.custody, strict.operator, asked.approval, "as agreed")
     strict.clock.move(HOUR)
     row, done = manage_reviews.get_review(strict.custody, strict.auditor, given.grant_id)
-    assert (row.approval, row.answered_by, row.approval_note) == (given.id, strict.operator.id, "as agreed")
-    assert done == manage_reviews.Done()
+    approved = manage_reviews.Approved(
+        strict.operator.id, "olga@contoso.example", given.answered_at, "as agreed"
+    )
+    assert row.approval == given.id
+    assert done == manage_reviews.Done(approved=approved)
     both = strict.actor("olga@contoso.example", Role.OPERATOR, Role.AUDITOR, directory="contoso")
+    with pytest.raises(Refused) as refused:
+        say(strict, given.grant_id, Verdict.SIGNED_OFF, by=both)
+    assert refused.value.reason == "own-grant"
+
+
+def _approved_by_somebody_with_both_roles(world: World) -> tuple[Actor, Row[Any]]:
+    world.open_case()
+    world.assign(world.engineer)
+    set_policy(world.custody, world.operator, None, Rule.ASK, None)
+    both = world.actor("olga@contoso.example", Role.OPERATOR, Role.AUDITOR, directory="contoso")
+    asked = manage_grants.give_grant(world.custody, world.engineer, NUMBER, REASON, HOUR)
+    assert isinstance(asked, manage_grants.Asked)
+    return both, manage_approvals.give_approval(world.custody, both, asked.approval, "as agreed")
+
+
+def test_who_approved_a_grant_is_its_approver_also_after_somebody_else_withdrew_it(strict: World) -> None:
+    both, given = _approved_by_somebody_with_both_roles(strict)
+    strict.clock.move(HOUR / 2)
+    other = strict.actor("olaf@contoso.example", Role.OPERATOR, directory="contoso")
+    manage_approvals.withdraw_approval(strict.custody, other, given.id, "not needed any more")
+    with pytest.raises(Refused) as refused:
+        say(strict, given.grant_id, Verdict.SIGNED_OFF, by=both)
+    assert refused.value.reason == "own-grant"
+    _, done = manage_reviews.get_review(strict.custody, strict.auditor, given.grant_id)
+    approved = manage_reviews.Approved(both.id, "olga@contoso.example", given.answered_at, "as agreed")
+    assert done.approved == approved
+
+
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        "UPDATE approvals SET answered_by = NULL",
+        "UPDATE approvals SET grant_id = NULL",
+        "DELETE FROM approvals",
+    ],
+)
+def test_who_approved_a_grant_is_its_approver_whatever_the_requests_row_says(
+    strict: World, hidden: str
+) -> None:
+    both, given = _approved_by_somebody_with_both_roles(strict)
+    strict.clock.move(DAY)
+    _altered(strict, hidden)
     with pytest.raises(Refused) as refused:
         say(strict, given.grant_id, Verdict.SIGNED_OFF, by=both)
     assert refused.value.reason == "own-grant"
@@ -157,9 +209,7 @@ FORGED = (
 @pytest.mark.parametrize("forged", [FORGED, FORGED[1:]], ids=["a verdict put in", "hidden from the list"])
 def test_a_grant_that_nobody_signed_off_is_not_taken_for_it(strict: World, forged: tuple[str, ...]) -> None:
     _, grant = ready(strict)
-    with owned(strict.custody.records) as engine, engine.begin() as connection:
-        for statement in forged:
-            connection.execute(text(statement))
+    _altered(strict, *forged)
     row, _ = manage_reviews.get_review(strict.custody, strict.auditor, grant)
     assert manage_reviews.state_of(strict.custody.binding, row) == manage_reviews.ALTERED
     found = list(find_altered(strict.custody.records, strict.custody.binding, strict.clock.now()))
@@ -169,19 +219,37 @@ def test_a_grant_that_nobody_signed_off_is_not_taken_for_it(strict: World, forge
             say(strict, grant, Verdict.SIGNED_OFF)
 
 
-def test_a_question_that_is_put_back_after_the_sign_off_is_found(strict: World) -> None:
+def states(world: World, grant: str) -> set[str]:
+    """The state shown of a grant's review: in full, and on any page."""
+    row, _ = manage_reviews.get_review(world.custody, world.auditor, grant)
+    pages = [
+        manage_reviews.list_reviews(world.custody, world.auditor, None, state, None, 50).items
+        for state in (OPEN, *Verdict)
+    ]
+    rows = [row, *(one for page in pages for one in page if one.id == grant)]
+    assert len(rows) > 1, "it is on no page"
+    return {manage_reviews.state_of(world.custody.binding, one) for one in rows}
+
+
+def test_a_question_that_is_put_back_after_the_sign_off_is_shown_as_altered_and_found(strict: World) -> None:
     _, grant = ready(strict)
     say(strict, grant, Verdict.QUESTIONED, WHY)
-    with owned(strict.custody.records) as engine, engine.begin() as connection:
-        connection.execute(text("CREATE TABLE kept AS SELECT * FROM reviews"))
+    assert states(strict, grant) == {Verdict.QUESTIONED}
+    _altered(strict, "CREATE TABLE kept AS SELECT * FROM reviews")
     say(strict, grant, Verdict.SIGNED_OFF)
-    with owned(strict.custody.records) as engine, engine.begin() as connection:
-        connection.execute(text("DELETE FROM reviews"))
-        connection.execute(text("INSERT INTO reviews SELECT * FROM kept"))
-        connection.execute(text("DROP TABLE kept"))
+    put_back = "DELETE FROM reviews", "INSERT INTO reviews SELECT * FROM kept", "DROP TABLE kept"
+    _altered(strict, *put_back, "UPDATE grants SET signed_off_at = NULL")
+    assert states(strict, grant) == {manage_reviews.ALTERED}
     with pytest.raises(Altered):
         say(strict, grant, Verdict.QUESTIONED, WHY)
-    assert find_altered(strict.custody.records, strict.custody.binding, strict.clock.now())
+    assert list(find_altered(strict.custody.records, strict.custody.binding, strict.clock.now()))
+
+
+def test_a_grant_whose_verdict_was_deleted_is_not_shown_as_open(strict: World) -> None:
+    _, grant = ready(strict)
+    say(strict, grant, Verdict.QUESTIONED, WHY)
+    _altered(strict, "DELETE FROM reviews")
+    assert states(strict, grant) == {manage_reviews.ALTERED}
 
 
 def test_a_note_goes_when_it_is_redacted_and_the_verdict_stays(strict: World) -> None:
