@@ -5,9 +5,9 @@ people's servers that may hang, and the host does not start a timer again while 
 
 - `sequence`: its first run in a process catches up with the longest copy of the log; then it compares the records with
   log and stores, COMPARED_SECONDS in each run until that is done (P7).
-- `sweep`: lapses requests for approval, begins what is due or expired, then puts one message per pending bundle on the
-  erase queue. Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a lost message, costs
-  time only: every sweep sends messages for all pending bundles, whoever began them, on-demand ones first.
+- `sweep`: begins what is due or expired, puts one message per pending bundle on the erase queue, and lapses requests
+  for approval. Order: * state `erasing` (custody's commit) -> message. A crash between the two, or a lost message,
+  costs time only: every sweep sends messages for all pending bundles, whoever began them, on-demand ones first.
 - `tidy`: daily, because it looks at every bundle in the stores. It removes parts that became durable while their bundle
   was being erased: noise without the key, but not to be kept for ever (P7).
 """
@@ -24,7 +24,6 @@ from functions.config import CONNECTION, Settings
 from functions.queues import write_message
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
 from retention.custody import resending
-from retention.custody.access.manage_approvals import lapse_requests
 from retention.custody.context import Custody
 from retention.jobs.scrub import Pace, scrub_next
 from retention.jobs.sequencing import compare_once, cosign_once, sequence_once, witness_once
@@ -33,6 +32,7 @@ from retention.jobs.sweep import (
     begin_due,
     begin_expired,
     failed_erasures,
+    lapse_requests,
     pending_erasures,
     remove_orphans,
 )
@@ -106,7 +106,6 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
         services().timekeeper.keep()
         custody = services().custody
         resending.forget(custody)
-        lapse_requests(custody)
         due, expired = _until_none_left(begin_due, custody), _until_none_left(begin_expired, custody)
         # A bundle can be waiting under several erasures: one message is enough.
         pending = dict.fromkeys(bundle_id for _erasure_id, bundle_id in pending_erasures(custody, MOST))
@@ -114,6 +113,7 @@ def sweeping_blueprint(settings: Settings, services: GetServices) -> func.Bluepr
         LOG.info("sweep: %d due, %d expired, %d to erase", due, expired, len(pending))
         if pending:
             erase.set([write_message(bundle_id) for bundle_id in pending])
+        lapse_requests(custody)  # last: no erasure waits for it
 
     @blueprint.function_name("tidy")
     @blueprint.timer_trigger(arg_name="timer", schedule=settings.tidy_schedule, run_on_startup=False)

@@ -6,8 +6,8 @@ Rules:
   Running it twice, late, or in several places at once changes nothing but the time it takes.
 - The time that counts is the one on which two clocks agree (`retention.domain.trusted_time`): a clock that jumped
   destroys nothing.
-- No deadline counts while the records may be older than the log (`retention.custody.log_gate`): a reopening or a claim
-  may be missing, and destroyed data does not come back. On-demand erasures go on.
+- No deadline counts while the records may be older than the log (`retention.custody.log_gate`): a reopening, a claim or
+  the answer to a request may be missing, and destroyed data does not come back. On-demand erasures go on.
 - The index finds what may be due; `retention.domain.deadline` decides again from the history before anything is erased.
 - On-demand erasures go ahead of scheduled ones. Failed work waits for its next try (`custody.work_state`) behind all
   that was never tried, so however much fails, nothing else is stopped.
@@ -31,7 +31,7 @@ from sqlalchemy import ColumnElement, Row, and_, or_, select
 
 from audit.entry import Action
 from retention.custody import resending
-from retention.custody.access.manage_approvals import lapse_requests
+from retention.custody.access.manage_approvals import have_lapsed, lapse_some
 from retention.custody.context import Custody, about_bundle, entry
 from retention.custody.erasure import erasure_steps
 from retention.custody.erasure.erasure_steps import BUNDLE, erase_bundle, start
@@ -174,6 +174,22 @@ def begin_expired(custody: Custody, limit: int = BATCH) -> int:
     return _by_newest_records(custody, work, limit)
 
 
+def lapse_requests(custody: Custody) -> int:
+    """Enter the requests for approval that waited too long; return how many, as in `begin_due`."""
+    now = custody.clock.now()
+
+    def work(tx: Transaction, limit: int) -> int:
+        return lapse_some(tx, custody.binding, now, limit)
+
+    with custody.records.read() as reads:
+        if reads.execute(have_lapsed(now).limit(1)).first() is None:
+            return 0
+    count = 0
+    while some := _by_newest_records(custody, work, BATCH):
+        count += some
+    return count
+
+
 def _any(custody: Custody, *which: Any) -> bool:
     """Tell whether there is such a bundle, without the lock that writers wait for: mostly there is none."""
     with custody.records.read() as reads:
@@ -193,7 +209,7 @@ def _by_newest_records(custody: Custody, work: Callable[[Transaction, int], int]
     except Unavailable as shut:
         if shut.reason not in SHUT:
             raise
-        LOG.warning("no erasure is begun by deadline for now (%s): %s", shut.reason, shut.message)
+        LOG.warning("nothing is done by its deadline for now (%s): %s", shut.reason, shut.message)
         return 0
 
 

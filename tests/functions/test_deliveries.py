@@ -231,6 +231,19 @@ def test_a_bad_message_of_the_read_back_is_entered_as_refused_and_its_text_nowhe
     assert "hunter2" not in caplog.text and "the queue gave up" in caplog.text
 
 
+def test_the_messages_of_a_sweep_wait_for_no_request_that_lapses(
+    copy_past: CopyPast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Destruction goes first: trouble with a request for approval comes behind it."""
+    past = copy_past()
+    with services_on(past.app_settings) as services:
+        host, queue = Host(lambda: services), Queue()
+        lapsed: list[list[str]] = []
+        monkeypatch.setattr("functions.timers.lapse_requests", lambda _: lapsed.append([*queue.messages]))
+        host._functions["sweep"](_tick(), queue)
+        assert lapsed == [queue.messages] and queue.messages
+
+
 def test_the_scrubbing_goes_on_at_its_pace_and_ends_a_round_with_an_entry(tmp_path: Path) -> None:
     past = make_past(tmp_path / "state", 1)
     with services_on(past.app_settings) as services:

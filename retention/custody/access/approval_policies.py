@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, update
 
 from audit.entry import Action
 from audit.log.tables import APPROVAL_ACTS, REVIEW_ACTS, audit_entries
@@ -34,6 +34,18 @@ _OF_SUBJECT = select(audit_entries.c.entry_id).where(audit_entries.c.subject == 
 _NEWEST_ACT = {
     acts: _OF_SUBJECT.where(acts).order_by(*_NEWEST).limit(1) for acts in (APPROVAL_ACTS, REVIEW_ACTS)
 }
+
+
+def newest_act(subject: ColumnElement[str]) -> Any:
+    """Build the newest act on the policy or request that `subject` names, as its entry's id, for use in a query."""
+    e = audit_entries.c
+    return (
+        select(e.entry_id)
+        .where(e.subject == subject, APPROVAL_ACTS)
+        .order_by(*_NEWEST)
+        .limit(1)
+        .scalar_subquery()
+    )
 
 
 @dataclass(frozen=True, slots=True)

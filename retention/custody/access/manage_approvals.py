@@ -8,7 +8,8 @@ Rules:
   was declined and is put back as waiting cannot be given.
 - What a request waits for can have changed: when it is given, the grant is decided as if it were asked for then.
 - Its asker, the customer's operators, auditors and the case system see a request.
-- The clock enters what has lapsed; nothing waits for that, for a request is over at its moment.
+- The clock enters what has lapsed; nothing waits for that, for a request is over at its moment. A request that the log
+  has an answer to does not lapse, whatever its row says: the log would tell of a lapse before what was read under it.
 """
 
 from __future__ import annotations
@@ -17,11 +18,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Row, and_, or_, select, true, update
+from sqlalchemy import BigInteger, Row, and_, or_, select, true, type_coerce, update
 
 from audit.entry import Action, Detail, Entry
 from audit.times import rfc3339
-from retention.custody.access.approval_policies import check_kept
+from retention.custody.access.approval_policies import check_kept, newest_act
 from retention.custody.access.bound_access import changing
 from retention.custody.access.manage_grants import end_grants, record_grant
 from retention.custody.context import (
@@ -40,11 +41,10 @@ from retention.domain.approval import WAITS, Approval, State, Step, decide_step
 from retention.domain.grants import Consent, Denied, decide_grant
 from retention.domain.row_tag import APPROVAL, Binding
 from retention.records.queries import Page, fetch_page
-from retention.records.tables import ASKED, actors, approvals, cases, grants
+from retention.records.tables import ASKED, Moment, actors, approvals, cases, grants
 from retention.records.unit_of_work import Transaction
 
 WITHDRAWN = "approval-withdrawn"
-_AT_ONCE = 200
 _ACTIONS: Mapping[Step, Action] = {
     Step.GIVE: Action.APPROVAL_GIVEN,
     Step.DECLINE: Action.APPROVAL_DECLINED,
@@ -177,33 +177,27 @@ def mark_answered(
     return tx.change(update(approvals).where(approvals.c.id == row.id).values(new))
 
 
-def lapse_requests(custody: Custody) -> int:
-    """Enter the requests that waited too long; return how many."""
-    now = custody.clock.now()
-    over = select(approvals).where(ASKED, approvals.c.lapses_at <= now).order_by(approvals.c.lapses_at)
+def have_lapsed(now: datetime) -> Any:
+    """Build the query for the requests that waited too long and that the log has no answer to, longest ago first.
 
-    def work(tx: Transaction) -> int:
-        rows = tx.execute(over.limit(_AT_ONCE)).all()
-        for row in rows:
-            lapsed = entry(
-                CLOCK,
-                Action.APPROVAL_LAPSED,
-                now,
-                **about(row),
-                subject=row.id,
-                details={"engineer": row.actor_id},
-            )
-            mark_answered(tx, custody.binding, row, State.LAPSED, now, lapsed.id)
-            tx.audit(lapsed)
-        return len(rows)
+    Moments are plain microseconds: a row with one that no calendar has lapses as the others do.
+    """
+    columns = (
+        type_coerce(c, BigInteger).label(c.name) if isinstance(c.type, Moment) else c for c in approvals.c
+    )
+    waited = ASKED, approvals.c.lapses_at <= now, approvals.c.entry_id == newest_act(approvals.c.id)
+    return select(*columns).where(*waited).order_by(approvals.c.lapses_at)
 
-    with custody.records.read() as reads:
-        if reads.execute(over.limit(1)).first() is None:
-            return 0
-    count = 0
-    while some := custody.records.write(work):
-        count += some
-    return count
+
+def lapse_some(tx: Transaction, binding: Binding, now: datetime, limit: int) -> int:
+    """Enter up to `limit` requests that waited too long; return how many."""
+    rows = tx.execute(have_lapsed(now).limit(limit)).all()
+    for row in rows:
+        told = {"engineer": row.actor_id}
+        lapsed = entry(CLOCK, Action.APPROVAL_LAPSED, now, **about(row), subject=row.id, details=told)
+        mark_answered(tx, binding, row, State.LAPSED, now, lapsed.id)
+        tx.audit(lapsed)
+    return len(rows)
 
 
 def forget_texts(tx: Transaction, binding: Binding, which: Any, *, reason: bool, note: bool) -> None:

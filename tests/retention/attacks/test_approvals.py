@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 import pytest
 
+from audit.tlog.unaccounted import Kind, unaccounted
 from retention.custody.access import approval_policies, manage_approvals, manage_grants
 from retention.custody.access.bound_access import ALTERED, Altered
-from retention.domain.approval import Rule
+from retention.domain.approval import WAITS, Rule
 from retention.domain.faults import Refused
+from retention.jobs.sweep import lapse_requests
 from tests.retention.attacks.conftest import CONTENT, Scene
 from tests.retention.custody.world import HOUR, NUMBER, OTHER_NUMBER, REASON, World
 
@@ -130,9 +132,52 @@ def test_an_altered_request_lapses_all_the_same_and_is_never_believed_by_that(sc
     approval = asks(scene.world)
     assert approval
     scene.attack("UPDATE approvals SET actor_id = :mallory, lapses_at = asked_at")
-    assert manage_approvals.lapse_requests(scene.world.custody) == 1
+    assert lapse_requests(scene.world.custody) == 1
     with pytest.raises(Altered):
         _give(scene.world, approval)
+
+
+def test_a_request_that_was_given_and_is_put_back_does_not_lapse_so_that_no_read_is_accused(
+    scene: Scene,
+) -> None:
+    world = scene.world
+    manage_grants.release_grant(world.custody, world.engineer, scene.named["grant"])
+    choose(world, Rule.ASK)
+    approval = asks(world)
+    assert approval
+    scene.attack("CREATE TABLE kept AS SELECT * FROM approvals")
+    world.clock.move(WAITS - HOUR / 2)
+    _give(world, approval)
+    scene.attack("DELETE FROM approvals", "INSERT INTO approvals SELECT * FROM kept", "DROP TABLE kept")
+    world.clock.move(HOUR / 2)
+    assert lapse_requests(world.custody) == 0
+    assert scene.tried(world.engineer, scene.bundle) == CONTENT
+    found = unaccounted(world.leaves(), world.clock.now())
+    assert [one for one in found if one.kind is not Kind.UNUSED] == []
+
+
+@pytest.mark.parametrize(
+    "broken_by",
+    [
+        "UPDATE approvals SET lapses_at = -900000000000000000 WHERE id = :broken",
+        "UPDATE approvals SET asked_at = -900000000000000000 WHERE id = :broken",
+        "UPDATE approvals SET answered_at = 900000000000000000 WHERE id = :broken",
+    ],
+)
+def test_a_moment_that_no_calendar_has_keeps_no_other_request_from_lapsing(
+    scene: Scene, broken_by: str
+) -> None:
+    choose(scene.world, Rule.ASK)
+    broken = asks(scene.world)
+    scene.named["broken"] = str(broken)
+    scene.attack(broken_by)
+    scene.world.clock.move(WAITS)
+    given = manage_grants.give_grant(scene.world.custody, scene.mallory, OTHER_NUMBER, REASON, HOUR)
+    assert isinstance(given, manage_grants.Asked)
+    scene.world.clock.move(WAITS)
+    lapse_requests(scene.world.custody)
+    ended = [leaf["subject"] for leaf in scene.world.leaves() if leaf["action"] == "approval.lapsed"]
+    assert sorted(ended) == sorted([broken, given.approval])
 
 
 def test_other_cases_and_customers_go_on(scene: Scene) -> None:

@@ -34,6 +34,7 @@ from retention.jobs.sweep import (
     begin_expired,
     erase_pending,
     failed_erasures,
+    lapse_requests,
     pending_erasures,
     remove_orphans,
     verify_received,
@@ -107,7 +108,7 @@ ACTS: Mapping[str, Act] = {
     "read back early": lambda w: verify_received(w.custody, SweepReport(), 8, early=True),
     "scrub": _scrub,
     "forget resending": lambda w: resending.forget(w.custody),
-    "lapse requests": lambda w: manage_approvals.lapse_requests(w.custody),
+    "lapse requests": lambda w: lapse_requests(w.custody),
     "ask for approval": _ask,
     "list requests": lambda w: manage_approvals.list_approvals(
         w.custody, w.operator, None, ApprovalState.ASKED, None, 50

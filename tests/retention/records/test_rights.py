@@ -34,7 +34,7 @@ from retention.domain.row_tag import BUNDLE
 from retention.domain.upload_link import LinkTerms
 from retention.jobs.reconcile import reconcile
 from retention.jobs.replay import REPLAYED, replay
-from retention.jobs.sweep import SweepReport, remove_orphans, sweep, verify_received
+from retention.jobs.sweep import SweepReport, lapse_requests, remove_orphans, sweep, verify_received
 from retention.records.postgres import PostgresRecords
 from retention.records.rights import RIGHTS, VERSION_TABLE, undecided
 from retention.records.tables import approvals, bundles
@@ -218,7 +218,7 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     for verdict in (Verdict.QUESTIONED, Verdict.SIGNED_OFF):
         manage_reviews.review_grant(custody, world.auditor, grant, verdict, "What was that for?")
     world.clock.move(WAITS)
-    assert manage_approvals.lapse_requests(of_clock(world)) == 1
+    assert lapse_requests(of_clock(world)) == 1
     manage_consents.revoke_consent(custody, operator, consent)
     declaration.claim_bundle(custody, world.engineer, loose, NUMBER)
     bundle_moves.move_bundle(custody, world.engineer, loose, OTHER_NUMBER, REASON)

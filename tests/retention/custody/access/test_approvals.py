@@ -10,14 +10,13 @@ from sqlalchemy import Row
 
 from audit.tlog.unaccounted import Kind, unaccounted
 from retention.custody.access import approval_policies, manage_approvals, manage_cases, manage_grants
-from retention.custody.access.manage_approvals import lapse_requests
 from retention.custody.reading import bundle_reads
 from retention.custody.redaction import redact_entry, redact_person
 from retention.domain.actor import Actor, Role
 from retention.domain.approval import WAITS, Asks, Rule, State
 from retention.domain.faults import Conflict, NotFound, Refused
 from retention.envelope.format import FIRST_PLAINTEXT
-from retention.jobs.sweep import sweep
+from retention.jobs.sweep import lapse_requests, sweep
 from tests.retention.custody.world import DAY, HOUR, NUMBER, OTHER_NUMBER, REASON, World
 
 CONTENT = b"x" * (FIRST_PLAINTEXT + 5)  # two segments: a read has a middle
