@@ -1,7 +1,8 @@
 """An archive as an engineer sees it: its files and its errors.
 
-- `key` names a file exactly as the archive does, for `open_file`; `path` is the same made safe to show. Both stay out
-  of reprs: file names are particulars (the personal details of an entry, stored apart so that they can be erased).
+- `key` names a file exactly as the archive does, for `open_file`; `path` is the same made safe to show, and so is the
+  `key` of a file whose name is too long, which nothing opens. Both stay out of reprs: file names are particulars (the
+  personal details of an entry, stored apart so that they can be erased).
 - Each error has a machine `code` and a message for a person. Messages never repeat a name from the archive: a log keeps
   messages.
 - A list that ends before the archive does says so: what was found is shown, and the error that ended it.

@@ -221,6 +221,8 @@ def _listed(
 ) -> ArchivedFile:
     archive = deeper and reason is None and member.kind is FileKind.FILE and looks_archive(member.name)
     outer = [shown(around, limits.max_name) for around in inside.split(SEPARATOR)] if inside else []
+    if reason is Reason.LONG_NAME:  # it opens nothing, and a page of such names would be many megabytes
+        key = shown(key, limits.max_name)
     return ArchivedFile(
         key=SEPARATOR.join([inside, key] if inside else [key]),
         path=SEPARATOR.join([*outer, shown(key, limits.max_name)]),

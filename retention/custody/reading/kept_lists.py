@@ -4,6 +4,8 @@
    (the same check as of a read under way) passes; else the list is dropped, and the caller's next step is a new read.
 2. Kept packed, in memory alone (P1), for five minutes at most, under the process's one memory budget and at most
    MOST of it: the list that was used longest ago goes first. What does not fit is not kept, and is walked again.
+   Unpacked, a list is never in memory but for the block that is being made or shown, which is bounded in bytes. Of a
+   file that must not be read only what is shown is kept: its own name may have 65,535 bytes.
 3. A list belongs to one actor, bundle and place inside it; a first page makes it anew.
 """
 
@@ -13,10 +15,12 @@ import json
 import threading
 import time
 import zlib
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 from retention.archive import PROCESS, ArchivedFile, FileKind, Memory, Reason
 from retention.archive.limits import Lease
@@ -26,7 +30,9 @@ SECONDS = 300.0
 MOST = 32 << 20
 """Bytes of all kept lists."""
 BLOCK = 256
-"""Files of a list that are packed together."""
+"""Files of a list that are packed together, at most."""
+BLOCK_BYTES = 128 << 10
+"""Bytes after which a block is packed, whatever the number of its files."""
 Key = tuple[object, ...]
 
 
@@ -35,24 +41,22 @@ def list_key(actor: Actor, bundle: str, inside: str) -> Key:
     return actor.id, actor.roles, actor.tenant, actor.partner, actor.company, bundle, inside
 
 
-def _packed(files: list[ArchivedFile]) -> bytes:
-    rows = [
-        (
-            *(file.key, file.path, file.kind.value, file.size, file.packed_size),
-            None if file.modified is None else file.modified.isoformat(),
-            None if file.reason is None else file.reason.name,
-            file.guessed,
-        )
-        for file in files
-    ]
-    return zlib.compress(json.dumps(rows).encode(), 1)
+def _row(file: ArchivedFile) -> bytes:
+    row = (
+        *(file.key if file.readable else None, file.path, file.kind.value, file.size, file.packed_size),
+        None if file.modified is None else file.modified.isoformat(),
+        None if file.reason is None else file.reason.name,
+        file.guessed,
+    )
+    return json.dumps(row).encode()
 
 
 def _unpacked(block: bytes) -> Iterator[ArchivedFile]:
-    for key, path, kind, size, packed, modified, reason, guessed in json.loads(zlib.decompress(block)):
+    for row in zlib.decompress(block).splitlines():
+        key, path, kind, size, packed, modified, reason, guessed = json.loads(row)
         at = None if modified is None else datetime.fromisoformat(modified)
         why = None if reason is None else Reason[reason]
-        yield ArchivedFile(key, path, FileKind(kind), size, packed, at, why, guessed)
+        yield ArchivedFile(path if key is None else key, path, FileKind(kind), size, packed, at, why, guessed)
 
 
 class ListKeeper:
@@ -60,8 +64,10 @@ class ListKeeper:
 
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
-        self._open: list[ArchivedFile] = []
+        self._open: list[bytes] = []
+        self._open_bytes = 0
         self.blocks: list[bytes] = []
+        self.starts: list[int] = []  # the number of each block's first file
         self.leases: list[Lease] = []
         self.size = self.number = 0
         self.able = True
@@ -70,23 +76,26 @@ class ListKeeper:
         """Keep one more file."""
         if not self.able:
             return
-        self._open.append(file)
+        row = _row(file)
+        self._open.append(row)
+        self._open_bytes += len(row)
         self.number += 1
-        if len(self._open) == BLOCK:
+        if len(self._open) == BLOCK or self._open_bytes >= BLOCK_BYTES:
             self.finish()
 
     def finish(self) -> None:
         """Pack what is not packed yet."""
         if not self._open:
             return
-        block = _packed(self._open)
-        self._open = []
+        block, start = zlib.compress(b"\n".join(self._open), 1), self.number - len(self._open)
+        self._open, self._open_bytes = [], 0
         lease = self._memory.lease(len(block)) if self.size + len(block) <= MOST else None
         if lease is None:
             self.able = False
-            self.blocks, self.leases = [], []
+            self.blocks, self.starts, self.leases = [], [], []
             return
         self.blocks.append(block)
+        self.starts.append(start)
         self.leases.append(lease)
         self.size += len(block)
 
@@ -104,9 +113,10 @@ class KeptList:
         """Return at most `limit` files from place `start` on."""
         if start >= self.kept.number:
             return []
-        first, last = start // BLOCK, (start + limit - 1) // BLOCK
-        files = [file for block in self.kept.blocks[first : last + 1] for file in _unpacked(block)]
-        return files[start - first * BLOCK :][:limit]
+        first = bisect_right(self.kept.starts, start) - 1
+        files = (file for block in self.kept.blocks[first:] for file in _unpacked(block))
+        skipped = start - self.kept.starts[first]
+        return list(islice(files, skipped, skipped + limit))
 
 
 class KeptLists:
