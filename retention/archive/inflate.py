@@ -204,9 +204,11 @@ class Forward:
         return decoder
 
     def release(self) -> None:
-        """Give back the decoder's memory: nothing more will be read."""
+        """Let go of a decoder whose memory is leased: nothing more will be read. Repeating it does nothing."""
         if self._lease is not None:
+            del self._decoder
             self._lease.release()
+            self._lease = None
 
     @property
     def held(self) -> int:

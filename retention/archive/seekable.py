@@ -18,6 +18,9 @@ from retention.archive.inflate import Forward
 from retention.archive.limits import Bounds, Lease
 from retention.archive.source import CHUNK
 
+_NOWHERE = 1 << 63
+"""Behind any place, so that to reach one is to go back."""
+
 
 class Unpacked(io.RawIOBase):
     """The decoded bytes of a packed file. `size` is the declared one, or None where only decoding tells."""
@@ -30,7 +33,7 @@ class Unpacked(io.RawIOBase):
         self._every = bounds.limits.seek_point_every
         self._places: list[int] = []
         self._points: list[tuple[Forward, Lease]] = []
-        self._held: tuple[bytes, Lease] | None = None
+        self._held: tuple[memoryview, Lease] | None = None
 
     def readable(self) -> bool:
         return True
@@ -99,6 +102,7 @@ class Unpacked(io.RawIOBase):
             self._forward, self._at = self._points[index - 1][0].copy(), self._places[index - 1]
             return
         self._forward.release()
+        self._at = _NOWHERE  # until one is begun, there is none to go on from
         self._forward, self._at = self._begin(), 0
         if not self._forward.held:
             self._hold()
@@ -110,10 +114,15 @@ class Unpacked(io.RawIOBase):
         lease = self._bounds.memory.lease(self._size)
         if lease is None:
             return
-        whole = bytearray()
-        while len(whole) < self._size and (out := self._forward.more(min(CHUNK, self._size - len(whole)))):
-            whole += out
-        self._held = bytes(whole), lease
+        whole, end = (
+            memoryview(bytearray(self._size)),
+            0,
+        )  # its size at once: growing would take more for a while
+        while end < self._size and (out := self._forward.more(min(CHUNK, self._size - end))):
+            whole[end : end + len(out)] = out
+            end += len(out)
+        self._held = whole[:end], lease
+        self._forward.release()
 
     def _more(self, at_most: int) -> bytes:
         out = self._forward.more(at_most)

@@ -9,6 +9,7 @@ import io
 import os
 import random
 import threading
+import tracemalloc
 import zipfile
 import zlib
 from dataclasses import replace
@@ -124,6 +125,54 @@ def test_24_readers_of_a_60_mb_archive_inside_a_zip_stay_under_one_budget() -> N
     assert 0 < memory.peak <= 8 << 20
     gc.collect()
     assert memory.held == 0
+
+
+def test_what_is_held_decoded_takes_what_is_leased_and_its_decoder_is_let_go() -> None:
+    size = 24 << 20
+    packed, memory = bz2.compress(bytes(size)), Memory(64 << 20)
+    bounds = Bounds.of(Limits(), memory)
+    source = Unpacked(lambda: Forward(whole(io.BytesIO(packed)), BZIP2, size, bounds), size, bounds)
+    source.seek(100)
+    source.read(10)
+    tracemalloc.start()
+    try:
+        source.seek(0)
+        assert source.read(10) == bytes(10)
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak <= memory.peak + (2 << 20)
+    assert held <= memory.held + (1 << 20)
+    assert memory.held == size
+
+
+def test_what_is_held_may_be_shorter_than_was_declared() -> None:
+    packed, memory = bz2.compress(_PLAIN), Memory(64 << 20)
+    bounds, size = Bounds.of(Limits(), memory), len(_PLAIN) + 1000
+    source = Unpacked(lambda: Forward(whole(io.BytesIO(packed)), BZIP2, size, bounds), size, bounds)
+    source.seek(100)
+    source.read(10)
+    source.seek(0)
+    assert source.readall() == _PLAIN
+
+
+def test_a_decoder_that_could_not_be_begun_anew_is_begun_once_there_is_memory() -> None:
+    memory = Memory(6 << 20)
+    source = _unpacked("bzip2", memory, None)
+    source.seek(50_000)
+    assert source.read(10) == _PLAIN[50_000:50_010]
+    begin, source._begin = source._begin, _busy
+    source.seek(0)
+    with pytest.raises(ArchiveBusy):
+        source.read(10)
+    source._begin = begin
+    source.seek(60_000)
+    assert source.read(10) == _PLAIN[60_000:60_010]
+    assert source.seek(0, io.SEEK_END) == len(_PLAIN)
+
+
+def _busy() -> Forward:
+    raise ArchiveBusy
 
 
 def test_an_archive_in_bzip2_is_held_when_there_is_room_and_begun_anew_when_not() -> None:
