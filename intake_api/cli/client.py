@@ -33,6 +33,7 @@ SILENT_SECONDS = 45
 TRIES, TRIES_REFUSED = 5, 2
 BUSY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 _TOO_LONG = frozenset({HTTPStatus.REQUEST_URI_TOO_LONG, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE})
+_WAYS = frozenset({".", ".."})
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 PAGE = 200
 _LONGEST_PAUSE = 30.0
@@ -235,7 +236,12 @@ class Client:
 
 
 def segment(text: str) -> str:
-    """`text` as one segment of a path."""
+    """Make `text` one segment of a path, its slashes too: between real ones requests would drop `.` and follow `..`.
+
+    CliError where it is nothing but one of those: it would be followed even escaped, and no file or id is called so.
+    """
+    if text in _WAYS:
+        raise CliError(f"{text!r} names nothing at the service: give a name or an id")
     return quote(text, safe="")
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import random
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,24 @@ def test_she_sees_lines_of_a_file_without_fetching_it(served: Served, granted: s
     assert [line["text"] for line in last["lines"]] == lines[-1:]
     beyond = served.cli("view", granted, "Storage/node-2.log", "--line", "999999999", who=ALICE)
     assert beyond.code == 1 and f"the file has {len(lines)}" in beyond.error
+
+
+def test_a_file_that_tar_called_by_the_folder_it_was_in_is_read_like_any_other(
+    served: Served, granted: str, stamp: str, case: str, tmp_path: Path
+) -> None:
+    """`tar -czf x.tgz .` begins each name with `./`, which HTTP clients drop from an address."""
+    text, file = b"volume offline\n", tmp_path / "logs.tgz"
+    with tarfile.open(file, "w:gz") as archive:
+        for name in ("./a.log", "./logs/./b.log"):
+            info = tarfile.TarInfo(name)
+            info.size = len(text)
+            archive.addfile(info, io.BytesIO(text))
+    bundle = served.do("send", file, "--case", case, who="stamp:rack-1@contoso")["bundle"]
+    for item in served.do("files", bundle, who=ALICE):
+        assert item["path"].startswith("./")
+        assert served.cli("fetch", bundle, item["path"], "-o", "-", who=ALICE).raw == text
+        lines = served.do("view", bundle, item["path"], who=ALICE)["lines"]
+        assert [line["text"] for line in lines] == ["volume offline"]
 
 
 def test_she_searches_with_greps_exit_codes(served: Served, granted: str, sent: Sent, case: str) -> None:
@@ -185,7 +205,7 @@ def test_a_path_that_leads_out_of_the_bundle_is_not_followed(
     served: Served, granted: str, tmp_path: Path
 ) -> None:
     ran = served.cli("fetch", granted, "../../../cases", "-o", tmp_path / "out.bin", who=ALICE)
-    assert ran.code == 1 and "fetch the bundle" in ran.error
+    assert ran.code == 3 and "no file of that name" in ran.error
     assert not (tmp_path / "out.bin").exists()
 
 

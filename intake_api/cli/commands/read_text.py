@@ -111,9 +111,8 @@ def view(
         asked |= {"line": around, "before": context, "count": context + 1}
     if moment is not None:
         asked |= {"time": rfc3339(moment), "before": context}
-    place = "/".join(segment(part) for part in path.split("/"))
     wanted = {name: value for name, value in asked.items() if value is not None}
-    found = client.get(f"/bundles/{segment(bundle)}/lines/{place}", wanted)
+    found = client.get(f"/bundles/{segment(bundle)}/lines/{segment(path)}", wanted)
     if as_json:
         show_json(found)
         return

@@ -88,12 +88,24 @@ def test_a_piece_that_was_cut_leaves_no_file(connect: Any, tmp_path: Path) -> No
     ("inside", "path"),
     [
         (None, "/bundles/bun_x/content"),
-        ("a/b.log", "/bundles/bun_x/files/a/b.log"),
-        ("a?b#c/d e%.log", "/bundles/bun_x/files/a%3Fb%23c/d%20e%25.log"),
+        ("a/b.log", "/bundles/bun_x/files/a%2Fb.log"),
+        ("a?b#c/d e%.log", "/bundles/bun_x/files/a%3Fb%23c%2Fd%20e%25.log"),
+        ("./a//b/./c", "/bundles/bun_x/files/.%2Fa%2F%2Fb%2F.%2Fc"),
+        ("../../b", "/bundles/bun_x/files/..%2F..%2Fb"),
     ],
 )
-def test_a_path_inside_is_part_of_the_address_whatever_it_holds(inside: str | None, path: str) -> None:
-    assert content_path("bun_x", inside) == path
+def test_a_path_inside_arrives_as_part_of_the_address_whatever_it_holds(
+    connect: Any, inside: str | None, path: str
+) -> None:
+    client, served = connect(lambda _: Answer())
+    client.get(content_path("bun_x", inside))
+    assert [asked.path for asked in served.asked] == [path]
+
+
+@pytest.mark.parametrize(("bundle", "inside"), [("..", "a.log"), ("bun_x", "."), ("bun_x", "..")])
+def test_what_would_be_followed_to_another_address_is_refused(bundle: str, inside: str) -> None:
+    with pytest.raises(CliError, match="names nothing"):
+        content_path(bundle, inside)
 
 
 @given(st.text())

@@ -114,7 +114,7 @@ def test_a_view_shows_numbers_and_marks_cut_lines(scripted: Any) -> None:
     ran = run(read_text.view, scripted(script), BUNDLE, "d/a b.log", "--around", "10", "--context", "1")
     assert ran.stdout == " 9  a …\n    b\n10  c\n"
     assert "--line 11" in ran.stderr
-    assert seen[0].startswith("/bundles/bun_x/lines/d/a%20b.log?")
+    assert seen[0].startswith("/bundles/bun_x/lines/d%2Fa%20b.log?")
     assert {"line=10", "before=1", "count=2"} <= set(seen[0].split("?")[1].split("&"))
 
 
