@@ -31,8 +31,9 @@ from retention.archive.model import (
     OpenedFile,
     Reason,
     SplitArchive,
+    Walked,
 )
-from retention.archive.reader import detect, list_files, open_file
+from retention.archive.reader import detect, list_files, open_file, walk_files
 from retention.archive.source import Source, Window
 
 __all__ = [
@@ -53,8 +54,10 @@ __all__ = [
     "Reason",
     "Source",
     "SplitArchive",
+    "Walked",
     "Window",
     "detect",
     "list_files",
     "open_file",
+    "walk_files",
 ]

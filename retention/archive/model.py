@@ -107,6 +107,16 @@ class OpenedFile:
         return self.file.size
 
 
+@dataclass(frozen=True, slots=True)
+class Walked:
+    """A file met on a walk. `opened` can be read until the walk goes on; `fault` says why it cannot be. An archive that
+    is entered has neither: its files follow, and where it is damaged it comes again, with the fault."""
+
+    file: ArchivedFile
+    opened: OpenedFile | None = None
+    fault: str | None = None
+
+
 class ArchiveError(Exception):
     """The base of this package's errors about the archive itself (a fault of the source passes unchanged)."""
 

@@ -23,6 +23,7 @@ from retention.archive.limits import PROCESS, Bounds, Limits, Memory
 from retention.archive.model import (
     ArchiveDamaged,
     ArchivedFile,
+    ArchiveError,
     ArchiveKind,
     ArchiveTooLarge,
     FileKind,
@@ -32,6 +33,7 @@ from retention.archive.model import (
     OpenedFile,
     Reason,
     SplitArchive,
+    Walked,
 )
 from retention.archive.names import SEPARATOR, Ordinals, inner_name, looks_archive, name_trick, shown
 from retention.archive.seekable import Unpacked
@@ -120,6 +122,43 @@ def open_file(
     member = _find(_inside(source, name, around, bounds, last), last, "", limits)
     deeper = len(around) + 1 < limits.max_depth
     listed = _listed(SEPARATOR.join(around), last, member, None, limits, deeper=deeper)
+    return _opened(listed, member, bounds)
+
+
+def walk_files(
+    source: Source, name: str, limits: Limits = _DEFAULTS, *, memory: Memory = PROCESS
+) -> Iterator[Walked]:
+    """Walk all files of the archive called `name`, at every depth, in stored order and in one pass: each can be read
+    while the walk stands at it. Raises as `list_files` does; damage of a nested archive ends that one alone."""
+    bounds = Bounds.of(limits, memory)
+    return _walked(_members(source, name, bounds), "", 1, bounds)
+
+
+def _walked(members: Iterator[Member], inside: str, depth: int, bounds: Bounds) -> Iterator[Walked]:
+    for key, member, reason in _judged(members, bounds.limits):
+        bounds.work.renew()
+        listed = _listed(inside, key, member, reason, bounds.limits, deeper=depth < bounds.limits.max_depth)
+        if reason is not None:
+            yield Walked(listed, fault=f"The file cannot be read: {reason.message}.")
+        elif listed.kind is FileKind.ARCHIVE:
+            yield from _entered(listed, member, depth, bounds)
+        else:
+            yield Walked(listed, _opened(listed, member, bounds))
+
+
+def _entered(listed: ArchivedFile, member: Member, depth: int, bounds: Bounds) -> Iterator[Walked]:
+    """Walk a nested archive, itself first; what only has an archive's name is a file."""
+    try:
+        inner = _members(member.source(), member.name, bounds)
+        yield Walked(listed)
+        yield from _walked(inner, listed.key, depth + 1, bounds)
+    except NotAnArchive:
+        yield Walked(listed, _opened(listed, member, bounds))
+    except ArchiveError as error:
+        yield Walked(listed, fault=str(error))
+
+
+def _opened(listed: ArchivedFile, member: Member, bounds: Bounds) -> OpenedFile:
     return OpenedFile(listed, _renewing(member.chunks(), bounds), _parts(member, bounds))
 
 

@@ -24,8 +24,9 @@ from retention.archive import (
     FileKind,
     NoSuchFile,
     NotAnArchive,
-    list_files,
+    Walked,
     open_file,
+    walk_files,
 )
 from retention.custody.reading.bundle_reads import OpenBundle
 from retention.domain.faults import Invalid
@@ -75,15 +76,6 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Listed:
-    """A file that is listed: to be searched, or not (`fits`), or not readable (`unread` says why)."""
-
-    file: str | None
-    fits: bool = True
-    unread: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Passed:
     """A file that a search has done with; `unread` says why it could not be read."""
 
@@ -101,7 +93,7 @@ def show_lines(
 ) -> Lines:
     """Read one screen of the file with the key `path`. Invalid when nothing is there, or `stop` says that getting there
     takes too long; ArchiveError."""
-    detected, chunks = _as_text(opened, path, encoding)
+    detected, chunks = _as_text(opened, _open(opened, path), encoding)
     lines = _in_time(split_lines(chunks, detected.encoding), stop)
     shown, more = _tail(lines, screen) if screen.tail else _from(lines, screen, detected.encoding)
     for _ in opened.deliver(iter([line.raw for line in shown])):
@@ -144,24 +136,29 @@ def search_bundle(
     before each block of text: each call gets further.
     """
     left, is_first = query.most, True
-    for listed in [_Listed(only)] if only is not None else _listed(opened, named):
-        file = listed.file
-        if resume is not None and (listed.unread is not None or file != resume):
+    for walked in [_open(opened, only)] if only is not None else _walk(opened):
+        if isinstance(walked, str):  # what is left of a damaged bundle
+            yield Passed(None, None, walked)
+            continue
+        file = None if walked is None else walked.file.key
+        fault = None if walked is None else walked.fault
+        if resume is not None and (fault is not None or file != resume):
             continue
         resume = None
-        if listed.unread is not None:
-            yield Passed(file, None, listed.unread)
+        if walked is not None and fault is not None:
+            if _fits(walked.file, named):
+                yield Passed(walked.file.path, None, fault)
             continue
         if not is_first and stop():
             yield Passed(file, SearchEnd(Why.STOPPED, 0, BEGINNING))
             return
         is_first = False
-        if not listed.fits:
+        if walked is not None and (walked.opened is None or not _fits(walked.file, named)):
             continue
         one = Query(query.pattern, query.before, query.after, query.since, query.until, left, query.zone)
         end: SearchEnd | None = None
         try:
-            detected, chunks = _as_text(opened, file, encoding, begin.offset)
+            detected, chunks = _as_text(opened, walked, encoding, begin.offset)
             for told in search(chunks, detected.encoding, one, begin=begin, stop=stop):
                 if isinstance(told, SearchEnd):
                     end = told
@@ -186,17 +183,21 @@ def _handed_over(opened: OpenBundle, found: Found) -> Iterator[Found]:
         yield found
 
 
+def _open(opened: OpenBundle, path: str) -> Walked:
+    file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
+    return Walked(file.file, file)
+
+
 def _as_text(
-    opened: OpenBundle, path: str | None, encoding: Encoding | None, offset: int = 0
+    opened: OpenBundle, walked: Walked | None, encoding: Encoding | None, offset: int = 0
 ) -> tuple[Detected, Iterator[bytes]]:
-    """Open a file (None: the bundle itself) as bytes from `offset` on, and say what they are encoded in."""
+    """Take a file (None: the bundle itself) as bytes from `offset` on, and say what they are encoded in."""
     size = opened.bundle.size
-    if path is None:
+    if walked is None or walked.opened is None:
         chunks = opened.sealed.read(0, size)
         rest = opened.sealed.read(min(offset, size), max(0, size - offset))
     else:
-        file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
-        chunks, rest = file.chunks, file.part(offset, None)
+        chunks, rest = walked.opened.chunks, walked.opened.part(offset, None)
     checked = _passing(opened, chunks)
     head: list[bytes] = []
     while sum(map(len, head)) < HEAD and (chunk := next(checked, None)) is not None:
@@ -220,56 +221,30 @@ def _passing(opened: OpenBundle, found: Iterator[T]) -> Iterator[T]:
         raise fault[0]
 
 
-def _listed(opened: OpenBundle, named: str | None) -> Iterator[_Listed]:
-    """Yield every file, also in nested archives. Where the bundle is damaged after some of them, the list ends with
-    the reason; ArchiveError if nothing can be listed."""
+def _walk(opened: OpenBundle) -> Iterator[Walked | str | None]:
+    """Yield every file, also in nested archives; None if the bundle is no archive. Where it is damaged after some of
+    them, the walk ends with the reason; ArchiveError if nothing can be listed."""
     number = 0
     try:
-        for listed in _inside(opened, "", named):
+        walk = walk_files(SealedFile(opened.sealed), opened.bundle.file_name)
+        for walked in _passing(opened, walk):
             number += 1
-            yield listed
+            if walked.file.kind is not FileKind.FOLDER:
+                yield walked
     except NotAnArchive:
-        yield _Listed(None)
+        yield None
     except ArchiveBusy:
         raise
     except ArchiveError as error:
         if not number:
             raise
-        yield _Listed(None, unread=str(error))
+        yield str(error)
 
 
-def _inside(opened: OpenBundle, inside: str, named: str | None) -> Iterator[_Listed]:
-    listed = list_files(SealedFile(opened.sealed), opened.bundle.file_name, inside=inside)
-    for file in _passing(opened, listed):
-        if file.kind is FileKind.FOLDER:
-            continue
-        fits = _fits(file.path, named)
-        if file.kind is FileKind.ARCHIVE and file.readable:
-            yield from _nested(opened, file, named, fits=fits)
-        elif file.reason is None:
-            yield _Listed(file.key, fits)
-        elif fits:
-            yield _Listed(file.path, unread=f"The file cannot be read: {file.reason.message}.")
-
-
-def _nested(opened: OpenBundle, file: ArchivedFile, named: str | None, *, fits: bool) -> Iterator[_Listed]:
-    try:
-        inner = _inside(opened, file.key, named)
-        first = next(inner, None)
-        yield _Listed(file.key, fits=False)  # a search can stop here, even if it is empty
-        if first is not None:
-            yield first
-            yield from inner
-    except NotAnArchive:
-        yield _Listed(file.key, fits)
-    except ArchiveError as error:
-        yield _Listed(file.path, unread=str(error))
-
-
-def _fits(path: str, named: str | None) -> bool:
+def _fits(file: ArchivedFile, named: str | None) -> bool:
     if named is None:
         return True
-    path, named = path.lower(), named.lower()  # as Windows does
+    path, named = file.path.lower(), named.lower()  # as Windows does
     return fnmatchcase(path, named) or fnmatchcase(path.rsplit("/", 1)[-1], named)
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from intake_api.api.routes import text as text_route
+from retention.archive.limits import Work
 from retention.custody.reading import file_text
-from tests.retention.archive.making import zip_of
+from tests.retention.archive.making import tgz_of, zip_of
 from tests.service import ENGINEER, OPERATOR, Service
 
 LOG = "".join(
@@ -287,13 +288,14 @@ def test_a_search_whose_caller_leaves_stops_and_its_entry_says_so(
     bundle = service.complete(zip_of({f"{n}.log": b"Error here\n" * 5000 for n in range(50)}))
     service.grant()
     opened: list[str] = []
-    real = file_text.open_file
+    real = file_text.walk_files
 
-    def counted(source: Any, name: str, path: str) -> Any:
-        opened.append(path)
-        return real(source, name, path)
+    def counted(source: Any, name: str) -> Any:
+        for walked in real(source, name):
+            opened.append(walked.file.key)
+            yield walked
 
-    monkeypatch.setattr(file_text, "open_file", counted)
+    monkeypatch.setattr(file_text, "walk_files", counted)
     response = service.call(
         "POST", f"/bundles/{bundle}/search", ENGINEER, json={"pattern": "Error"}, buffered=False
     )
@@ -400,3 +402,14 @@ def test_a_search_of_an_archive_that_was_cut_finds_what_is_there_and_says_why_it
     told = search(service, bundle, pattern="x")
     assert matches(told) == [("a.log", 1)] and told[-1]["end"]["why"] == "complete"
     assert [one["file"]["unread"] for one in told if one.get("file", {}).get("unread")] != []
+
+
+def test_a_search_decodes_a_packed_bundle_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    content = {f"{n}.log": bytes([65 + n % 26]) * 50_000 + b"\n" for n in range(60)}
+    bundle = service.complete(tgz_of(content), filename="a.tar.gz")
+    service.grant()
+    spent: list[int] = []
+    spend = Work.spend
+    monkeypatch.setattr(Work, "spend", lambda work, size: spent.append(size) or spend(work, size))
+    assert matches(search(service, bundle, pattern="QQQ")) == [("16.log", 1), ("42.log", 1)]
+    assert sum(spent) < 2 * 60 * 50_001
