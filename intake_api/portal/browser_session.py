@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from flask import Request, Response, g, request
 
 from intake_api.api.authentication import actor_of, custody, the_door
-from intake_api.identity import Caller, InvalidToken, SignIn, SignInFailed
+from intake_api.identity import Caller, InvalidToken, IssuerAway, SignIn, SignInFailed
 from retention.custody.access import portal_sessions
 from retention.custody.access.portal_sessions import Session, SignedIn
 from retention.domain.actor import Actor
@@ -116,7 +116,8 @@ def _renew(secret: bytes, session: Session) -> Session:
     refresh = sealed.get("refresh")
     if client is None or refresh is None:
         raise SignInNeeded  # the issuer's page knows who they are, and sends them back at once
-    if not portal_sessions.claim_renewal(custody(), session):
+    claimed = portal_sessions.claim_renewal(custody(), session)
+    if claimed is None:
         return session  # another request of this session is asking now
     try:
         again = client.renew(refresh, session.subject)
@@ -124,6 +125,9 @@ def _renew(secret: bytes, session: Session) -> Session:
         own = Actor(id=session.actor_id, roles=session.signed_in.roles)
         portal_sessions.end(custody(), own, session.id, "not-renewed")
         raise SignInNeeded from None
+    except IssuerAway:
+        portal_sessions.give_back_renewal(custody(), session, claimed)
+        raise
     caller = again.caller
     said = SignedIn(
         roles=caller.roles,
@@ -133,7 +137,10 @@ def _renew(secret: bytes, session: Session) -> Session:
         issuer_session=again.issuer_session or session.signed_in.issuer_session,
         sealed=_seal(secret, again, id_token=again.id_token or sealed.get("id")),
     )
-    return portal_sessions.renewed(custody(), session, said)
+    now = portal_sessions.renewed(custody(), session, said)
+    if now is None:  # somebody ended it while the issuer was asked
+        raise SignInNeeded
+    return now
 
 
 def _key(secret: bytes) -> AESGCM:

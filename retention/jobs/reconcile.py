@@ -185,7 +185,8 @@ def _adopt_tail(custody: Custody, copy: Copy | None) -> Reconciliation:
     size = recorded_size(engine)
     if copy is None or copy.checkpoint.size <= size:
         return Reconciliation()
-    tail = read_tail(engine, copy.source, copy.checkpoint, {*REPLAYED, *_GONE, *CHANGING_ACCESS})
+    wanted = {*REPLAYED, Action.APPROVAL_ASKED, *_GONE, *CHANGING_ACCESS}
+    tail = read_tail(engine, copy.source, copy.checkpoint, wanted)
     touched = {leaf["case"] for leaf in tail if leaf["action"] in CHANGING_ACCESS and "case" in leaf}
 
     def repeat(tx: Transaction) -> tuple[int, dict[str, int]]:

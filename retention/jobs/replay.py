@@ -3,25 +3,29 @@
 Rules:
 - Repeated are acts that end an access, or that decide a deadline or whose a bundle is: the ends of consents,
   assignments, upload links and registrations; closes and reopenings; moves and claims; the consent to proactive
-  collection; what a customer chose about being asked, the answers to requests, and reviews. Grants need nothing: all
+  collection; what a customer chose about being asked, the answers to requests, and reviews; the ends of sessions at
+  the portal. Grants need nothing: all
   of them end, those by approval too. Acts that give an access (assignments, consents, grants) are not repeated: a
   person gives it again.
 - They are repeated in the log's order, each as of the time of its entry, in the caller's transaction, and without an
   entry: the log has it.
 - Repeating an act twice changes nothing: what the records already show is left alone.
+- A choice, an answer or a verdict made since the restore, before the service had caught up, comes after the lost tail
+  in the log. So its row is left alone.
 - An act on a thing missing from the records (it came after the back-up) is skipped; the caller counts it as lost.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import Table, delete, select
 
 from audit.entry import Action, Outcome
+from audit.log.tables import audit_entries
 from audit.times import parse_rfc3339
 from retention.custody.access.approval_policies import record_policy
 from retention.custody.access.manage_approvals import mark_answered
@@ -37,7 +41,18 @@ from retention.domain.case import TRANSITIONS, CaseEvent, CaseEventKind, CaseSta
 from retention.domain.review import Verdict
 from retention.domain.row_tag import BUNDLE, Binding
 from retention.records.queries import case_history
-from retention.records.tables import approvals, bundles, cases, grants, proactive_consents, stamps, tenants
+from retention.records.tables import (
+    approval_policies,
+    approvals,
+    bundles,
+    cases,
+    grants,
+    portal_sessions,
+    proactive_consents,
+    reviews,
+    stamps,
+    tenants,
+)
 from retention.records.unit_of_work import Transaction
 
 Leaf = Mapping[str, Any]
@@ -45,13 +60,29 @@ Leaf = Mapping[str, Any]
 
 
 def replay(tx: Transaction, binding: Binding, leaves: Sequence[Leaf]) -> dict[str, int]:
-    """Repeat the acts of these leaves, in order; return how many of each action changed the records."""
+    """Repeat the acts of these leaves, in order; return how many of each action changed the records.
+
+    `leaves`: those of the log's lost tail, with all that some row can have been left by.
+    """
     done: Counter[str] = Counter()
+    tail = frozenset(leaf["id"] for leaf in leaves)
     for leaf in leaves:
         again = REPLAYED.get(Action(leaf["action"]))
-        if again is not None and leaf["outcome"] == Outcome.SUCCESS:
+        if again is not None and leaf["outcome"] == Outcome.SUCCESS and not _is_overtaken(tx, leaf, tail):
             done[leaf["action"]] += bool(again(tx, leaf, parse_rfc3339(leaf["at"]), binding))
     return {action: times for action, times in done.items() if times}
+
+
+def _is_overtaken(tx: Transaction, leaf: Leaf, tail: Collection[str]) -> bool:
+    """Tell whether the row of the leaf's subject is what an act left that the log has yet to number, behind `tail`."""
+    table = _LEFT_BY_AN_ENTRY.get(leaf["action"].partition(".")[0])
+    if table is None:
+        return False
+    left_by = select(audit_entries.c.entry_id, audit_entries.c.leaf_index).join_from(
+        table, audit_entries, audit_entries.c.entry_id == table.c.entry_id
+    )
+    row = tx.execute(left_by.where(table.c.id == leaf["subject"])).first()
+    return row is not None and row.leaf_index is None and row.entry_id not in tail
 
 
 def _consent_revoked(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
@@ -68,6 +99,10 @@ def _link_revoked(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) 
 
 def _deregistered(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> int:
     return mark_deregistered(tx, leaf["subject"], at)
+
+
+def _session_ended(tx: Transaction, leaf: Leaf, _at: datetime, _binding: Binding) -> int:
+    return tx.change(delete(portal_sessions).where(portal_sessions.c.id == leaf["subject"]))
 
 
 def _proactive_set(tx: Transaction, leaf: Leaf, at: datetime, _binding: Binding) -> bool:
@@ -125,7 +160,8 @@ def _answered(state: State) -> Callable[[Transaction, Leaf, datetime, Binding], 
         row = tx.execute(select(approvals).where(approvals.c.id == leaf["subject"])).first()
         if row is None or row.entry_id == leaf["id"]:
             return 0
-        return mark_answered(tx, binding, row, state, at, leaf["id"])
+        by = {} if state is State.LAPSED else {"answered_by": leaf["actor"]}
+        return mark_answered(tx, binding, row, state, at, leaf["id"], by)
 
     return again
 
@@ -140,6 +176,12 @@ def _reviewed(verdict: Verdict) -> Callable[[Transaction, Leaf, datetime, Bindin
     return again
 
 
+_LEFT_BY_AN_ENTRY: Mapping[str, Table] = {
+    "approval-policy": approval_policies,
+    "approval": approvals,
+    "review": reviews,
+}
+"""The tables whose rows name the entry that left them so, by the noun of the actions on them."""
 REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]] = {
     Action.CONSENT_REVOKED: _consent_revoked,
     Action.CASE_UNASSIGNED: _unassigned,
@@ -148,6 +190,7 @@ REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]]
     Action.BUNDLE_MOVED: _held,
     Action.BUNDLE_CLAIMED: _held,
     Action.UPLOAD_LINK_REVOKED: _link_revoked,
+    Action.SESSION_ENDED: _session_ended,
     Action.STAMP_DEREGISTERED: _deregistered,
     Action.PROACTIVE_CONSENT_SET: _proactive_set,
     Action.APPROVAL_POLICY_SET: _policy_set,

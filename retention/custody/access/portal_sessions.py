@@ -35,7 +35,8 @@ LONGEST = timedelta(hours=12)
 SEEN_AGAIN = timedelta(minutes=1)
 """How often a session's last request is noted: a page is many requests."""
 RENEWAL = timedelta(seconds=30)
-"""How long a renewal may take, while other requests of the session go on with what it had."""
+"""How long a renewal may take, while other requests of the session go on with what it had. One that fails before is
+over at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,25 +121,35 @@ def find(custody: Custody, secret: bytes) -> Session | None:
     return session
 
 
-def claim_renewal(custody: Custody, session: Session) -> bool:
-    """Claim the renewal of `session`, of several requests for one alone: a token to renew with is good once."""
+def claim_renewal(custody: Custody, session: Session) -> datetime | None:
+    """Claim the renewal of `session`, of several requests for one alone: a token to renew with is good once. Return
+    until when it is claimed; None if another request has it."""
     later = custody.clock.now() + RENEWAL
-    mine = sessions.c.id == session.id, sessions.c.renew_at == session.signed_in.renew_at
-    row = _row_with(session, renew_at=later)
-    values = {"renew_at": later, "tag": custody.binding.tag_row(SESSION, row)}
+    return later if _put_off(custody, session, session.signed_in.renew_at, later) else None
+
+
+def give_back_renewal(custody: Custody, session: Session, claimed: datetime) -> None:
+    """Give a claim back, when the issuer could not be asked: the session counts again only once it was."""
+    _put_off(custody, session, claimed, session.signed_in.renew_at)
+
+
+def _put_off(custody: Custody, session: Session, renew_at: datetime, to: datetime) -> bool:
+    mine = sessions.c.id == session.id, sessions.c.renew_at == renew_at
+    values = {"renew_at": to, "tag": custody.binding.tag_row(SESSION, _row_with(session, renew_at=to))}
     return custody.records.write(lambda tx: tx.change(update(sessions).where(*mine).values(values))) == 1
 
 
-def renewed(custody: Custody, session: Session, signed_in: SignedIn) -> Session:
-    """Put what the issuer says now in place of what it said before; return the session as it is then."""
+def renewed(custody: Custody, session: Session, signed_in: SignedIn) -> Session | None:
+    """Put what the issuer says now in place of what it said before; return the session as it is then, None if it has
+    ended meanwhile."""
     values: dict[str, Any] = _values(signed_in)
     row = {**_row_with(session), **values}
     values["tag"] = custody.binding.tag_row(SESSION, row)
     own = sessions.c.id == session.id
     custody.records.write(lambda tx: tx.change(update(sessions).where(own).values(values)))
     with custody.records.read() as reads:
-        found = reads.execute(_joined().where(own)).one()
-    return _session(found)
+        found = reads.execute(_joined().where(own)).first()
+    return None if found is None else _session(found)
 
 
 def end(custody: Custody, actor: Actor, session_id: str, cause: str) -> bool:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from intake_api.api import looks
+from intake_api.identity import Caller, HttpsDocuments, SignIn, SignInClient, SignInSettings
 from intake_api.identity.sign_in import LoggedOut
 from intake_api.portal.blueprint import OPEN
+from intake_api.portal.browser_session import COOKIE, _seal, new_secret
+from retention.custody.access import portal_sessions
+from retention.custody.access.portal_sessions import SignedIn
+from retention.domain.actor import Actor, Role
 from tests.service import CASE, ENGINEER, OPERATOR, Service
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
@@ -240,7 +246,7 @@ class Issuer:
         return self.said
 
 
-def signed_in_by(service: Service, issuer: Issuer) -> None:
+def signed_in_by(service: Service, issuer: Issuer | SignInClient) -> None:
     service.app.extensions["casevault"] = replace(service.door, sign_in=issuer)  # type: ignore[arg-type]
 
 
@@ -272,3 +278,49 @@ def test_a_sign_in_that_fails_is_an_entry(empty: Service, browser: Any) -> None:
     assert answer.status_code == 403 and "not begun in this browser" in answer.text
     (refused,) = [entry for entry in empty.entries() if entry["action"] == "caller.refused"]
     assert refused["reason"] == "sign-in-failed"
+
+
+def _ada(service: Service) -> Actor:
+    issuer, roles = service.issuer.settings().issuer, frozenset({Role.AUDITOR})
+    unsaid: dict[str, Any] = {"directory": None, "partner": None, "name": None, "particulars": {}}
+    return service.services.directory.resolve(issuer=issuer, subject="ada", roles=roles, **unsaid)
+
+
+def _session_to_renew(service: Service, browser: Any) -> None:
+    """A session of ada's whose token's time is over."""
+    secret, subject = new_secret(), "ada"
+    roles, now = frozenset({Role.AUDITOR}), service.clock.now()
+    caller = Caller(issuer=service.issuer.settings().issuer, subject=subject, roles=roles, expires=now)
+    actor = _ada(service)
+    told = SignIn(caller=caller, refresh_token="refresh", id_token="id", issuer_session=None)
+    said = SignedIn(roles=roles, directory=None, partner=None, renew_at=now, sealed=_seal(secret, told))
+    portal_sessions.begin(service.custody, actor, secret, said)
+    browser.set_cookie(COOKIE, secret.hex(), domain=HOST, secure=True)
+
+
+def test_nobody_goes_on_with_what_they_had_while_the_issuer_is_away(empty: Service, browser: Any) -> None:
+    """A role that was taken away counts for no longer than its token, although the issuer cannot be asked."""
+    _session_to_renew(empty, browser)
+    issuer, documents = "https://127.0.0.1:1", HttpsDocuments()
+    settings = SignInSettings(
+        client_id="portal", client_secret=None, redirect="https://p/", signed_out="https://p/"
+    )
+    client = SignInClient(settings, issuer, documents, empty.door.verifier, empty.clock)
+    signed_in_by(empty, client)
+    for _ in range(4):
+        answer = ask(browser, "GET", "/portal/log", SAME)
+        assert answer.status_code == 503 and "cannot be asked now" in answer.text
+
+
+def test_a_session_that_ends_while_the_issuer_is_asked_is_over(empty: Service, browser: Any) -> None:
+    _session_to_renew(empty, browser)
+
+    class Slow(Issuer):
+        def renew(self, _refresh: str, subject: str) -> SignIn:
+            assert portal_sessions.end_by_issuer(empty.custody, _ada(empty), None) == 1
+            later = empty.clock.now() + timedelta(hours=1)
+            caller = Caller(issuer="", subject=subject, roles=frozenset({Role.AUDITOR}), expires=later)
+            return SignIn(caller=caller, refresh_token="new", id_token=None, issuer_session=None)
+
+    signed_in_by(empty, Slow())
+    assert ask(browser, "GET", "/portal/log", SAME).status_code == 303

@@ -10,13 +10,22 @@ from pathlib import Path
 import pytest
 
 from retention.assembly import Services
-from retention.custody.access import manage_approvals
+from retention.custody.access import (
+    approval_policies,
+    manage_approvals,
+    manage_cases,
+    manage_grants,
+    manage_reviews,
+    portal_sessions,
+)
 from retention.custody.access.altered_records import find_altered
-from retention.domain.approval import WAITS
+from retention.custody.access.portal_sessions import SignedIn
+from retention.domain.approval import WAITS, Rule
+from retention.domain.review import Verdict
 from retention.jobs.reconcile import Reconciliation, reconcile
 from retention.jobs.sweep import erase_due
-from tests.retention.custody.access.test_approvals import ask, decline, give, ready, withdraw
-from tests.retention.custody.world import HOUR, World
+from tests.retention.custody.access.test_approvals import ask, choose, decline, give, ready, withdraw
+from tests.retention.custody.world import HOUR, NUMBER, World
 from tests.retention.restoring import Installation, publish
 
 
@@ -58,3 +67,110 @@ def test_no_request_lapses_whose_answer_the_restored_database_has_lost(
         row = manage_approvals.get_approval(world.custody, world.operator, approval)
         assert (row.state, acts[1]) == (acts[1].removeprefix("approval."), f"approval.{row.state}")
         assert altered(world) == []
+
+
+def test_a_choice_made_before_the_lost_tail_is_known_is_the_newest(installation: Installation) -> None:
+    with installation.service() as (services, world):
+        ready(world, Rule.SEE)
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        choose(world, Rule.OWN_CASES)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        choose(world, Rule.ASK)
+        again(services, world)
+        publish(services)
+        case = manage_cases.get_case(world.custody, world.operator, NUMBER)
+        chosen = approval_policies.get_policy(world.custody, world.operator, case)
+        assert chosen.policy.rule is Rule.ASK
+        assert altered(world) == []
+
+
+def test_an_answer_given_before_the_lost_tail_is_known_is_the_newest(installation: Installation) -> None:
+    with installation.service() as (services, world):
+        ready(world)
+        approval = ask(world)
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        give(world, approval)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        decline(world, approval)
+        again(services, world)
+        publish(services)
+        row = manage_approvals.get_approval(world.custody, world.operator, approval)
+        assert (row.state, row.answered_by) == ("declined", world.operator.id)
+        assert decline(world, approval).state == "declined"
+        assert altered(world) == []
+
+
+def test_an_answer_of_the_lost_tail_counts_where_the_back_up_had_not_numbered_the_request(
+    installation: Installation,
+) -> None:
+    with installation.service() as (services, world):
+        ready(world)
+        publish(services)
+        approval = ask(world)
+    installation.back_up()
+    with installation.service() as (services, world):
+        publish(services)
+        decline(world, approval)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        again(services, world)
+        publish(services)
+        row = manage_approvals.get_approval(world.custody, world.operator, approval)
+        assert (row.state, row.answered_by) == ("declined", world.operator.id)
+        assert altered(world) == []
+
+
+def test_a_verdict_given_before_the_lost_tail_is_known_is_the_newest(installation: Installation) -> None:
+    with installation.service() as (services, world):
+        ready(world, Rule.SEE)
+        grant = world.grant().id
+        manage_grants.release_grant(world.custody, world.engineer, grant)
+        publish(services)
+    installation.back_up()
+
+    def say(world: World, verdict: Verdict) -> None:
+        manage_reviews.review_grant(world.custody, world.auditor, grant, verdict, "Why was it read at night?")
+
+    with installation.service() as (services, world):
+        say(world, Verdict.QUESTIONED)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        say(world, Verdict.QUESTIONED)
+        again(services, world)
+        publish(services)
+        say(world, Verdict.SIGNED_OFF)
+        assert altered(world) == []
+
+
+def test_a_session_that_was_ended_does_not_come_back(installation: Installation) -> None:
+    ended, kept = b"e" * 32, b"k" * 32
+    with installation.service() as (services, world):
+        for secret, sid in ((ended, "sid-1"), (kept, "sid-2")):
+            told = SignedIn(
+                roles=world.auditor.roles,
+                directory=None,
+                partner=None,
+                renew_at=world.clock.now() + HOUR,
+                issuer_session=sid,
+            )
+            portal_sessions.begin(world.custody, world.auditor, secret, told)
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        assert portal_sessions.end_by_issuer(world.custody, world.auditor, "sid-1") == 1
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        assert again(services, world).repeated == {"session.ended": 1}
+        assert portal_sessions.find(world.custody, ended) is None
+        assert portal_sessions.find(world.custody, kept) is not None

@@ -111,14 +111,46 @@ def test_of_requests_that_renew_at_once_one_asks_the_issuer(world: World) -> Non
     world.clock.move(timedelta(minutes=2))
     first, second = (portal_sessions.find(world.custody, SECRET) for _ in range(2))
     assert first is not None and second is not None and first.needs_renewal(world.clock.now())
-    assert [portal_sessions.claim_renewal(world.custody, one) for one in (first, second)] == [True, False]
+    claimed = [portal_sessions.claim_renewal(world.custody, one) for one in (first, second)]
+    assert claimed == [world.clock.now() + portal_sessions.RENEWAL, None]
     waiting = portal_sessions.find(world.custody, SECRET)
     assert waiting is not None and not waiting.needs_renewal(world.clock.now())
     fewer = said(world, roles=frozenset({Role.AUDITOR}), sealed=b"anew")
     now = portal_sessions.renewed(world.custody, first, fewer)
-    assert now.signed_in == fewer
+    assert now is not None and now.signed_in == fewer
     found = portal_sessions.find(world.custody, SECRET)
     assert found is not None and found.signed_in == fewer
+
+
+def test_a_renewal_that_could_not_be_asked_for_is_due_again_at_once(world: World) -> None:
+    portal_sessions.begin(world.custody, world.engineer, SECRET, said(world, renew_at=world.clock.now()))
+    session = portal_sessions.find(world.custody, SECRET)
+    assert session is not None
+    claimed = portal_sessions.claim_renewal(world.custody, session)
+    assert claimed is not None
+    portal_sessions.give_back_renewal(world.custody, session, claimed)
+    found = portal_sessions.find(world.custody, SECRET)
+    assert found == session and found.needs_renewal(world.clock.now())
+
+
+def test_a_claim_that_came_too_late_takes_back_no_renewal(world: World) -> None:
+    portal_sessions.begin(world.custody, world.engineer, SECRET, said(world, renew_at=world.clock.now()))
+    session = portal_sessions.find(world.custody, SECRET)
+    assert session is not None
+    claimed = portal_sessions.claim_renewal(world.custody, session)
+    assert claimed is not None
+    portal_sessions.renewed(world.custody, session, said(world))
+    portal_sessions.give_back_renewal(world.custody, session, claimed)
+    found = portal_sessions.find(world.custody, SECRET)
+    assert found is not None and not found.needs_renewal(world.clock.now())
+
+
+def test_a_session_that_ended_meanwhile_is_not_renewed(world: World) -> None:
+    id_ = portal_sessions.begin(world.custody, world.engineer, SECRET, said(world))
+    session = portal_sessions.find(world.custody, SECRET)
+    assert session is not None
+    portal_sessions.end(world.custody, world.engineer, id_, "signed-out")
+    assert portal_sessions.renewed(world.custody, session, said(world)) is None
 
 
 def test_people_end_their_own_sessions_and_nobody_elses(world: World) -> None:
