@@ -143,7 +143,7 @@ def _walked(members: Iterator[Member], inside: str, depth: int, bounds: Bounds) 
         elif listed.kind is FileKind.ARCHIVE:
             yield from _entered(listed, member, depth, bounds)
         else:
-            yield Walked(listed, _opened(listed, member, bounds))
+            yield _met(listed, member, bounds)
 
 
 def _entered(listed: ArchivedFile, member: Member, depth: int, bounds: Bounds) -> Iterator[Walked]:
@@ -153,9 +153,17 @@ def _entered(listed: ArchivedFile, member: Member, depth: int, bounds: Bounds) -
         yield Walked(listed)
         yield from _walked(inner, listed.key, depth + 1, bounds)
     except NotAnArchive:
-        yield Walked(listed, _opened(listed, member, bounds))
+        yield _met(listed, member, bounds)
     except ArchiveError as error:
         yield Walked(listed, fault=str(error))
+
+
+def _met(listed: ArchivedFile, member: Member, bounds: Bounds) -> Walked:
+    """Open a file on the way. A fault that only its own header tells (`zip_archive`) is this file's alone."""
+    try:
+        return Walked(listed, _opened(listed, member, bounds))
+    except ArchiveError as error:
+        return Walked(listed, fault=str(error))
 
 
 def _opened(listed: ArchivedFile, member: Member, bounds: Bounds) -> OpenedFile:

@@ -23,6 +23,7 @@ from retention.archive import (
     Reason,
     list_files,
     open_file,
+    walk_files,
 )
 from tests.retention.archive.making import (
     MAKERS,
@@ -129,6 +130,17 @@ def test_an_overlap_hidden_behind_a_long_local_extra_field_is_refused_when_opene
     local[28:30] = (20).to_bytes(2, "little")
     data = sealed_zip(bytes(local) + entry.packed, entry.central(0), 1)
     assert _refused(data, "a") is Reason.OVERLAP
+
+
+def test_a_file_that_is_refused_when_opened_ends_no_walk() -> None:
+    wrong, other, whole_one = (whole_entry(name, b"x") for name in (b"a", b"b", b"c"))
+    data = bytearray(hand_made([wrong, other, whole_one]))
+    data[6] |= 1  # encrypted, by its own header alone
+    data[data.index(b"b", 31)] = ord("B")  # the first b is the local header's
+    found = list(walk_files(io.BytesIO(bytes(data)), "bundle"))
+    assert [(one.file.key, one.fault is None) for one in found] == [("a", False), ("b", False), ("c", True)]
+    nested = list(walk_files(io.BytesIO(zip_of({"in.zip": bytes(data), "d": b"d"})), "bundle"))
+    assert [one.file.key for one in nested] == ["in.zip", "in.zip!/a", "in.zip!/b", "in.zip!/c", "d"]
 
 
 def test_a_local_header_that_names_another_file_is_damage() -> None:
