@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.exc import ProgrammingError
 
 from audit.log.tables import metadata as audit_tables
@@ -21,9 +21,11 @@ from retention.custody.access import (
     manage_links,
     manage_reviews,
     manage_stamps,
+    portal_sessions,
 )
 from retention.custody.access.approval_policies import get_policy, set_policy
 from retention.custody.access.manage_grants import Asked, give_grant
+from retention.custody.access.portal_sessions import SignedIn
 from retention.custody.context import Custody
 from retention.custody.uploads import declaration
 from retention.domain.actor import Role
@@ -39,6 +41,7 @@ from retention.records.postgres import PostgresRecords
 from retention.records.rights import RIGHTS, VERSION_TABLE, undecided
 from retention.records.tables import approvals, bundles
 from retention.records.tables import metadata as record_tables
+from retention.records.tables import portal_sessions as portal_sessions_table
 from tests.retention.custody.world import (
     DAY,
     HOUR,
@@ -206,10 +209,14 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     link = manage_links.create_case_link(custody, operator, OTHER_NUMBER, None, terms).id
     set_policy(custody, operator, OTHER_NUMBER, Rule.ASK, None)
     requests = _waiting(world, 3)
+    _signed_in(world, "sid-1")
+    world.sequence()
     with custody.records.read() as reads:
         waiting = reads.execute(select(approvals)).all()
+        signed_in = reads.execute(select(portal_sessions_table)).one()
     before = len(world.leaves())
     world.clock.move(HOUR)
+    assert portal_sessions.end_by_issuer(custody, world.auditor, "sid-1") == 1
     set_policy(custody, operator, None, Rule.ASK, None)
     given = manage_approvals.give_approval(custody, operator, requests[0], None)
     manage_approvals.decline_approval(custody, operator, requests[1], None)
@@ -248,6 +255,7 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
             connection.execute(
                 update(approvals).where(approvals.c.id == request.id).values(request._asdict())
             )
+        connection.execute(insert(portal_sessions_table).values(signed_in._asdict()))
         again = {**unclaimed, "tag": custody.binding.tag_row(BUNDLE, row)}
         connection.execute(update(bundles).where(bundles.c.id == loose).values(again))
     done = of_clock(world).records.write(lambda tx: replay(tx, custody.binding, told))
@@ -257,6 +265,12 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     reviewed, _ = manage_reviews.get_review(custody, world.auditor, grant)
     assert manage_reviews.state_of(custody.binding, reviewed) == "signed-off"
     assert get_policy(custody, operator, None).policy.rule is Rule.ASK
+
+
+def _signed_in(world: World, sid: str) -> None:
+    person, renew_at = world.auditor, world.clock.now() + DAY
+    told = SignedIn(roles=person.roles, directory=None, partner=None, renew_at=renew_at, issuer_session=sid)
+    portal_sessions.begin(world.custody, person, b"s" * 32, told)
 
 
 def _waiting(world: World, count: int) -> list[str]:
