@@ -186,9 +186,12 @@ def _entity_management(logged: LoggedEntry) -> dict[str, Any]:
 
 
 def _user_access(logged: LoggedEntry) -> dict[str, Any]:
-    """Name the user whose access changes: the subject of an assignment, else the actor."""
-    assignment = logged.fields["action"].startswith("case.") and "subject" in logged.fields
-    user = {"uid": logged.fields["subject"]} if assignment else _user(logged)
+    """Name the user whose access changes: the subject of an assignment, the engineer of a grant that somebody else gave
+    or ended, else the actor."""
+    fields = logged.fields
+    assignment = fields["action"].startswith("case.") and "subject" in fields
+    engineer = fields["subject"] if assignment else fields.get("details", {}).get("engineer", fields["actor"])
+    user = _user(logged) if engineer == fields["actor"] else {"uid": engineer}
     resource = logged.fields.get("case") or logged.fields.get("bundle")
     resources = [{"uid": resource, "type": "case" if "case" in logged.fields else "bundle"}]
     return {"user": user, "privileges": ["read"], "resources": resources if resource else None}

@@ -186,7 +186,8 @@ class Accounts:
         self._open.discard(leaf.get("case"))
 
     def _assign(self, leaf: Leaf) -> None:
-        self._assigned.setdefault(leaf.get("case"), {}).setdefault(str(leaf.get("subject")), leaf["at"])
+        """Take an assignment; one made again, which a restored database had lost, counts from the newest."""
+        self._assigned.setdefault(leaf.get("case"), {})[str(leaf.get("subject"))] = leaf["at"]
 
     def _unassign(self, leaf: Leaf) -> None:
         self._assigned.get(leaf.get("case"), {}).pop(str(leaf.get("subject")), None)

@@ -38,7 +38,7 @@ class Replay {
         break;
       case "case.assigned":
         if (!this.assigned.has(entry.case)) this.assigned.set(entry.case, new Map());
-        if (!this.assigned.get(entry.case).has(subject)) this.assigned.get(entry.case).set(subject, time(entry.at));
+        this.assigned.get(entry.case).set(subject, time(entry.at));
         break;
       case "case.unassigned":
         this.assigned.get(entry.case)?.delete(subject);

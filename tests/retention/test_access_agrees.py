@@ -95,7 +95,7 @@ class Told:
 
     def assign(self, who: str, case: str, **_: Any) -> None:
         self.assigned.add((case, who))
-        self.since.setdefault((case, who), self.now)
+        self.since[case, who] = self.now  # again: a restored database had lost it
         self.log(Action.CASE_ASSIGNED, case=case, subject=who)
 
     def unassign(self, who: str, case: str, ends: bool, **_: Any) -> None:

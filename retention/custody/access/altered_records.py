@@ -1,16 +1,19 @@
 """Finding altered records: all that decide who reads what, checked against tags and log.
 
 For the doctor: the checks that an opening makes for one bundle, made for all. Only records that could open something
-are checked.
+are checked; and of choices, requests and reviews, which are never deleted, that none is missing that the log tells of.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Row, Table, or_, select
+from sqlalchemy import ColumnElement, Row, Table, or_, select
 
+from audit.entry import Action, parse_leaf
+from audit.log.tables import APPROVAL_ACTS, REVIEW_ACTS, audit_entries
 from retention.custody.access.approval_policies import check_kept
 from retention.custody.access.bound_access import Altered, check_placed, check_row, read_newest_access
 from retention.domain.approval import State
@@ -52,6 +55,7 @@ def find_altered(records: Records, binding: Binding, now: datetime) -> Iterator[
     for kind, table in _ROWS:
         yield from _altered_rows(records, binding, kind, table)
     yield from _hidden_from_review(records)
+    yield from _taken_away(records)
     for case_id in _reachable(records, now):
         with records.read() as reads:
             try:
@@ -95,6 +99,33 @@ def _hidden_from_review(records: Records) -> Iterator[str]:
     with records.read() as reads:
         found = reads.execute(marked.where(grants.c.signed_off_at.is_not(None), unsaid)).scalars().all()
     yield from (f"grant {id_} is marked as signed off, and nobody signed it off" for id_ in found)
+
+
+def _taken_away(records: Records) -> Iterator[str]:
+    """Find the choices, requests and reviews that the log tells of and that have no row. Those of a lost tail whose
+    case, customer or grant the restored records do not know, and its requests, are lost and not taken away."""
+    e = audit_entries.c
+    with records.read() as reads:
+        adopted = reads.execute(select(e.leaf).where(e.action == Action.LOG_ADOPTED)).scalars().all()
+        lost = [parse_leaf(leaf)["details"] for leaf in adopted]
+        kept = (or_(e.leaf_index.is_(None), ~e.leaf_index.between(at["from"], at["to"] - 1)) for at in lost)
+        of_case, of_tenant = _has(cases, e.subject), _has(tenants, e.subject)
+        chosen, asked = e.action == Action.APPROVAL_POLICY_SET, e.action == Action.APPROVAL_ASKED
+        told = (
+            (POLICY, approval_policies, APPROVAL_ACTS, (chosen, or_(of_case, of_tenant))),
+            (APPROVAL, approvals, APPROVAL_ACTS, (asked, *kept)),
+            (REVIEW, reviews, REVIEW_ACTS, (_has(grants, e.subject),)),
+        )
+        for kind, table, acts, which in told:
+            gone = (
+                select(e.subject).where(acts, *which, ~_has(table, e.subject)).distinct().order_by(e.subject)
+            )
+            for subject in reads.execute(gone).scalars():
+                yield f"the {kind} {subject}, which the log tells of, has no row"
+
+
+def _has(table: Table, id_: ColumnElement[Any]) -> ColumnElement[bool]:
+    return select(table.c.id).where(table.c.id == id_).exists()
 
 
 def _reachable(records: Records, now: datetime) -> Sequence[str]:

@@ -146,6 +146,16 @@ def test_the_user_of_an_assignment_is_the_one_assigned(log: Any, make_entry: Mak
     assert event["resources"] == [{"uid": "case-1", "type": "case"}]
 
 
+@pytest.mark.parametrize("action", [Action.GRANT_GIVEN, Action.GRANT_REVOKED, Action.GRANT_ENDED])
+def test_the_user_of_a_grant_that_another_gave_or_ended_is_its_engineer(
+    log: Any, make_entry: MakeEntry, action: Action
+) -> None:
+    put(log, make_entry(1, action=action, subject="grant-1", details={"engineer": "engineer-9"}))
+    event = json.loads(export(log, "ocsf"))
+    assert event["user"] == {"uid": "engineer-9"}
+    assert event["actor"]["user"]["uid"] == "actor-1"
+
+
 def test_nothing_of_an_entry_is_lost_in_ocsf(log: Any, make_entry: MakeEntry) -> None:
     entry = make_entry(1, subject="grant-1", reason="why")
     put(log, entry)

@@ -47,8 +47,7 @@ def test_a_policy_that_was_not_chosen_lets_nobody_in_unasked(scene: Scene, name:
     assert refused.value.reason == ALTERED
     with pytest.raises(Altered):
         asks(scene.another_process())
-    if name != "taken away":
-        assert any("policy" in one for one in scene.found())
+    assert any("policy" in one for one in scene.found())
     choose(scene.world, Rule.ASK)
     if name == "a choice of the case put in":
         choose(scene.world, Rule.INHERITED, NUMBER)
@@ -178,6 +177,15 @@ def test_a_moment_that_no_calendar_has_keeps_no_other_request_from_lapsing(
     lapse_requests(scene.world.custody)
     ended = [leaf["subject"] for leaf in scene.world.leaves() if leaf["action"] == "approval.lapsed"]
     assert sorted(ended) == sorted([broken, given.approval])
+
+
+def test_a_request_that_was_taken_away_is_named(scene: Scene) -> None:
+    choose(scene.world, Rule.ASK)
+    approval = asks(scene.world)
+    assert approval and scene.found() == []
+    scene.attack("DELETE FROM approvals")
+    (named,) = scene.found()
+    assert approval in named
 
 
 def test_other_cases_and_customers_go_on(scene: Scene) -> None:

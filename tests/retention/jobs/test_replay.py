@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from sqlalchemy import delete
 
 from retention.assembly import Services
 from retention.custody.access import (
@@ -24,8 +25,17 @@ from retention.domain.approval import WAITS, Rule
 from retention.domain.review import Verdict
 from retention.jobs.reconcile import Reconciliation, reconcile
 from retention.jobs.sweep import erase_due
-from tests.retention.custody.access.test_approvals import ask, choose, decline, give, ready, withdraw
-from tests.retention.custody.world import HOUR, NUMBER, World
+from retention.records.tables import approval_policies as approval_policies_table
+from tests.retention.custody.access.test_approvals import (
+    ask,
+    choose,
+    decline,
+    give,
+    ready,
+    unallowed,
+    withdraw,
+)
+from tests.retention.custody.world import HOUR, NUMBER, OTHER_NUMBER, World, owned
 from tests.retention.restoring import Installation, publish
 
 
@@ -174,3 +184,50 @@ def test_a_session_that_was_ended_does_not_come_back(installation: Installation)
         assert again(services, world).repeated == {"session.ended": 1}
         assert portal_sessions.find(world.custody, ended) is None
         assert portal_sessions.find(world.custody, kept) is not None
+
+
+def test_what_the_restored_database_has_lost_is_not_named_as_taken_away(installation: Installation) -> None:
+    with installation.service() as (services, world):
+        ready(world)
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        given = give(world, ask(world))
+        ask(world, world.colleague)
+        manage_grants.release_grant(world.custody, world.engineer, given.grant_id)
+        manage_reviews.review_grant(world.custody, world.auditor, given.grant_id, Verdict.SIGNED_OFF, None)
+        world.open_case(OTHER_NUMBER)
+        choose(world, Rule.SEE, OTHER_NUMBER)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        again(services, world)
+        publish(services)
+        assert altered(world) == []
+        with owned(world.custody.records) as engine, engine.begin() as connection:
+            connection.execute(delete(approval_policies_table))
+        assert len(altered(world)) == 1
+
+
+def test_an_assignment_made_again_counts_from_then_for_the_log_too(installation: Installation) -> None:
+    """Who is assigned longest owns the case: records and log must say the same of it."""
+    with installation.service() as (services, world):
+        world.open_case()
+        bundle = world.upload(b"log " * 99)
+        choose(world, Rule.OWN_CASES)
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        for engineer in (world.engineer, world.colleague):
+            world.assign(engineer)
+            world.clock.move(HOUR)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        again(services, world)
+        for engineer in (world.colleague, world.engineer):
+            world.assign(engineer)
+            world.clock.move(HOUR)
+        world.grant(world.colleague)
+        assert world.read(bundle, world.colleague)
+        assert unallowed(world) == []

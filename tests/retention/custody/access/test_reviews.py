@@ -250,6 +250,8 @@ def test_a_grant_whose_verdict_was_deleted_is_not_shown_as_open(strict: World) -
     say(strict, grant, Verdict.QUESTIONED, WHY)
     _altered(strict, "DELETE FROM reviews")
     assert states(strict, grant) == {manage_reviews.ALTERED}
+    (named,) = find_altered(strict.custody.records, strict.custody.binding, strict.clock.now())
+    assert grant in named
 
 
 def test_a_note_goes_when_it_is_redacted_and_the_verdict_stays(strict: World) -> None:
