@@ -48,7 +48,7 @@ COLUMNS = {
 
 
 class Binding:
-    """The maker and checker of tags, which remembers the highest version of each case seen by this process.
+    """The maker and checker of tags, which remembers the highest version of each case and policy seen by this process.
 
     Thread-safe; never shown or pickled.
     """
@@ -79,16 +79,16 @@ class Binding:
         """Return True if the row's own `tag` is that of its columns."""
         return self.holds(_column(row, "tag"), kind, *(_column(row, name) for name in COLUMNS[kind]))
 
-    def remember(self, case: str, version: int) -> None:
-        """Note that this committed version of the access to `case` was seen."""
+    def remember(self, thing: str, version: int) -> None:
+        """Note that this committed version of a case's access, or of a policy, was seen."""
         with self._lock:
-            self._seen[case] = max(version, self._seen.pop(case, 0))
+            self._seen[thing] = max(version, self._seen.pop(thing, 0))
             if len(self._seen) > MOST_REMEMBERED:
                 self._seen.popitem(last=False)
 
-    def seen(self, case: str) -> int:
+    def seen(self, thing: str) -> int:
         """Return the highest version seen; 0 if none was."""
-        return self._seen.get(case, 0)
+        return self._seen.get(thing, 0)
 
     def __repr__(self) -> str:
         return "Binding(hidden)"

@@ -5,6 +5,7 @@ Rules:
 - A policy lets somebody read without being asked, so its row is believed only under the service's tag, and only while
   the log knows of no later choice: no row counts as `see` only if the log has none either. Choosing again states all of
   it, so that makes an altered row good.
+- A process that has seen a customer's choice takes no earlier one for it, whatever the log's rows say since.
 - Choosing reads the grants that are live under the choice before. So of a grant and a choice at once one comes after
   the other (SERIALIZABLE), in the log's order too.
 """
@@ -30,7 +31,9 @@ from retention.records.tables import approval_policies, cases, grants
 from retention.records.unit_of_work import Reads, Transaction
 
 _NEWEST = audit_entries.c.leaf_index.desc().nulls_first(), audit_entries.c.row.desc()
-_OF_SUBJECT = select(audit_entries.c.entry_id).where(audit_entries.c.subject == bindparam("subject"))
+_OF_SUBJECT = select(audit_entries.c.entry_id, audit_entries.c.row).where(
+    audit_entries.c.subject == bindparam("subject")
+)
 _NEWEST_ACT = {
     acts: _OF_SUBJECT.where(acts).order_by(*_NEWEST).limit(1) for acts in (APPROVAL_ACTS, REVIEW_ACTS)
 }
@@ -62,11 +65,16 @@ class Chosen:
 def check_kept(reads: Reads, binding: Binding, kind: str, subject: str, row: Row[Any] | None) -> None:
     """Raise Altered unless the row, or its absence, is what the newest act about `subject` left."""
     acts = REVIEW_ACTS if kind == REVIEW else APPROVAL_ACTS
-    newest = reads.execute(_NEWEST_ACT[acts], {"subject": subject}).scalar()
+    newest = reads.execute(_NEWEST_ACT[acts], {"subject": subject}).first()
     if row is not None:
         check_row(binding, kind, row)
-    if newest != (None if row is None else row.entry_id):
+    if (newest and newest.entry_id) != (row and row.entry_id):
         raise Altered(f"the {kind} {subject} is not what the log's newest act on it left")
+    if kind == POLICY:
+        at = newest.row if newest else 0
+        if at < binding.seen(f"{POLICY} {subject}"):
+            raise Altered(f"the {kind} {subject} is an earlier one, put back")
+        binding.remember(f"{POLICY} {subject}", at)
 
 
 def policy_for(reads: Reads, binding: Binding, case: Row[Any]) -> Chosen:

@@ -196,10 +196,11 @@ class Access:
 class Altered(Unavailable):
     """A row that decides who reads what, and is not as the service wrote it: it opens nothing."""
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, told: str | None = None) -> None:
         super().__init__(
-            "the records of who is allowed to read this were altered outside the service; nothing is opened until an "
-            "administrator has looked: `casevault doctor` names what",
+            told
+            or "the records of who is allowed to read this were altered outside the service; nothing is opened until "
+            "an administrator has looked: `casevault doctor` names what",
             reason=ALTERED,
         )
         self.what = what

@@ -23,7 +23,7 @@ from sqlalchemy import BigInteger, Row, and_, or_, select, true, type_coerce, up
 from audit.entry import Action, Detail, Entry
 from audit.times import rfc3339
 from retention.custody.access.approval_policies import check_kept, newest_act
-from retention.custody.access.bound_access import changing
+from retention.custody.access.bound_access import Altered, changing
 from retention.custody.access.manage_grants import end_grants, record_grant
 from retention.custody.context import (
     Custody,
@@ -95,7 +95,12 @@ def _answer(custody: Custody, actor: Actor, approval_id: str, step: Step, note: 
             return unseen(tx, actor, action, now, "approval", approval_id)
         if row.actor_id != actor.id and (denied := lacks_role(actor, Role.OPERATOR)):
             return refuse(tx, actor, action, now, denied, **about(row), subject=row.id)
-        check_kept(tx, custody.binding, APPROVAL, row.id, row)
+        try:
+            check_kept(tx, custody.binding, APPROVAL, row.id, row)
+        except Altered:
+            if row.grant_id is None:
+                raise
+            raise _stays(row) from None
         decided = decide_step(_facts(row), step, actor, now, live=is_live(row, now))
         if isinstance(decided, Denied):
             return refuse(tx, actor, action, now, decided, **about(row), subject=row.id)
@@ -128,6 +133,15 @@ def _answer(custody: Custody, actor: Actor, approval_id: str, step: Step, note: 
     if repeated:
         shown_again(custody, actor, "approval", approval_id, about(row))
     return row
+
+
+def _stays(row: Row[Any]) -> Altered:
+    """Say what ends the grant of an altered request: its access is bound apart from the request, so it goes on."""
+    return Altered(
+        f"the approval {row.id} is not as it was answered",
+        f"the record of this approval was altered outside the service, so it is not changed; revoke the grant "
+        f"{row.grant_id} itself to end the access, and have an administrator run `casevault doctor`",
+    )
 
 
 def _grant_now(

@@ -68,6 +68,37 @@ def test_a_choice_that_counted_once_and_is_put_back_counts_no_more(scene: Scene)
             asks(world)
 
 
+def test_a_process_that_has_seen_a_choice_takes_none_before_it_whatever_the_log_says(scene: Scene) -> None:
+    choose(scene.world, Rule.SEE)
+    scene.attack("CREATE TABLE kept AS SELECT * FROM approval_policies")
+    choose(scene.world, Rule.ASK)
+    assert asks(scene.world)
+    scene.attack(
+        "DELETE FROM approval_policies",
+        "INSERT INTO approval_policies SELECT * FROM kept",
+        "DROP TABLE kept",
+        "DELETE FROM approvals",
+        "DELETE FROM audit_entries WHERE action = 'approval-policy.set' AND row = "
+        "(SELECT max(row) FROM audit_entries WHERE action = 'approval-policy.set')",
+    )
+    with pytest.raises(Altered):
+        asks(scene.world)
+
+
+def test_an_altered_request_that_was_given_says_which_grant_to_revoke(scene: Scene) -> None:
+    choose(scene.world, Rule.ASK)
+    approval = asks(scene.world)
+    assert approval
+    _give(scene.world, approval)
+    grant = manage_approvals.get_approval(scene.world.custody, scene.world.operator, approval).grant_id
+    scene.attack("UPDATE approvals SET lapses_at = lapses_at + 1")
+    for actor in (scene.world.operator, scene.world.engineer):
+        with pytest.raises(Altered, match=grant):
+            manage_approvals.withdraw_approval(scene.world.custody, actor, approval, None)
+    manage_grants.revoke_grant(scene.world.custody, scene.world.operator, grant)
+    assert manage_grants.get_grant(scene.world.custody, scene.world.operator, grant).ended_at is not None
+
+
 def _give(world: World, approval: str) -> object:
     return manage_approvals.give_approval(world.custody, world.operator, approval, None)
 

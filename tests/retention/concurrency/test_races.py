@@ -27,10 +27,13 @@ from retention.objects.local.key_store import LocalKeyStore
 from retention.objects.local.part_store import LocalObjectStore
 from retention.records.postgres import PostgresRecords
 from retention.records.postgres_engine import postgres_engine
-from tests.retention.concurrency.races import RACES, outcome
+from tests.retention.concurrency.approval_races import APPROVAL_RACES
+from tests.retention.concurrency.races import RACES as CUSTODY_RACES
+from tests.retention.concurrency.races import outcome
 from tests.retention.custody.world import World, build, but, postgres_records, strict_world
 from tests.servers.postgres import new_schema, shared_server
 
+RACES = {**CUSTODY_RACES, **APPROVAL_RACES}
 ROUNDS = 12
 
 
