@@ -10,6 +10,8 @@ jobs/                What the clock does without a caller.
 keys/                Keys: the key-encryption key, signing keys, and the places where they are kept.
 objects/             Stores of sealed parts and wrapped data keys: the contract, and its implementations.
 records/             The database: tables, the unit of work, engines and migrations.
+sandbox/             Child processes that take untrusted bytes apart, for decoders and parsers that are not
+                     Python's own.
 telemetry/           Watching custody at work: `observer` is the contract, `opentelemetry` its one adapter.
 text/                A file's bytes as text: encodings, lines, times, levels and searching, without I/O.
 adapters.py          The only module that names concrete adapters: each part of custody, as the settings place it.

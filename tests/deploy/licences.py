@@ -25,11 +25,12 @@ ALLOWED = frozenset(
         "BSD-2-Clause",
         "ISC",
         "MPL-2.0",
+        "LGPL-2.1-or-later",
         "LGPL-3.0-only",
         "PSF-2.0",
     }
 )
-"""SPDX identifiers. MPL-2.0 and LGPL-3.0-only ask for the source of changes to the package itself; ours are none."""
+"""SPDX identifiers. MPL-2.0 and the LGPL ask for the source of changes to the package itself; ours are none."""
 _SPDX = {
     "mit": "MIT",
     "mit license": "MIT",
@@ -44,6 +45,7 @@ _SPDX = {
     "isc license": "ISC",
     "mozilla public license 2.0": "MPL-2.0",
     "gnu lesser general public license v3": "LGPL-3.0-only",
+    "gnu lesser general public license v2 or later": "LGPL-2.1-or-later",
     "lgpl-3.0-only": "LGPL-3.0-only",
     "python software foundation license": "PSF-2.0",
 }
