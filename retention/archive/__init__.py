@@ -1,6 +1,7 @@
 """The files inside a bundle: listed, and read one at a time, over the opened bundle's ranges. Nothing is written to a
 disk.
 
+codings.py        The codings of packed bytes: how each one's decoder is made, and what memory its header may ask for.
 inflate.py        Decoding in bounded steps: every decoder is asked for at most a chunk, however much it could become.
 limits.py         The limits on opening an archive, and the budgets of work and memory.
 model.py          An archive as an engineer sees it: its files and its errors.

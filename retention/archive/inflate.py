@@ -5,33 +5,32 @@
 - A `Forward` is a packed run being decoded, forwards only. Where the decoder can be copied, so can the Forward: that is
   a seek point. Several share one packed source, so each goes to its own place before it reads.
 - What a decoder needs of memory is leased before it decodes a byte.
+- A decoder that is not Python's own runs in a child process (`retention.sandbox`), with the same interface.
 """
 
 from __future__ import annotations
 
-import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
-from retention.archive.limits import KIB, MIB, Bounds, Lease
-from retention.archive.model import ArchiveDamaged, ArchiveTooLarge
+from retention.archive.limits import KIB, Bounds, Lease
+from retention.archive.model import ArchiveBusy, ArchiveDamaged, ArchiveTooLarge
 from retention.archive.source import CHUNK, Window
+from retention.sandbox.children import ChildFailed, Refused, SandboxBusy
 
 PIECE = 64 * KIB
 """Packed bytes that a decoder is given at once."""
 DEFLATE_STATE = 48 * KIB
 """What a copy of zlib's decoder holds: the window of 32 KiB, and its tables."""
-_BZIP2_STATE = 4 * MIB
-_XZ_STREAM_HEADER, _XZ_HEADERS, _XZ_LZMA2 = 12, 12 + 1024, 0x21
-_LZMA_HEADER = 9  # version 2, properties' length 2, then lc/lp/pb 1 and dictionary size 4 (APPNOTE 5.8.8)
-_DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError)
+_DECODER_ERRORS = (zlib.error, lzma.LZMAError, OSError, EOFError, ValueError, Refused)
 
 
 class Decoder(Protocol):
-    """The interface that bz2 and lzma share."""
+    """The interface that bz2, lzma and a task in a child share."""
 
     @property
     def eof(self) -> bool: ...
@@ -83,108 +82,38 @@ class Deflate:
 @dataclass(frozen=True, slots=True)
 class Coding:
     """A way of packing. `make` makes a decoder from the packed bytes' beginning (where it may read a header) and the
-    declared size, and says how much memory it needs. `magic`: several may stand joined end to end, each begun by it."""
+    declared size, and says how much memory it needs. `magic`: several may stand joined end to end, each begun by one
+    of these."""
 
     make: Callable[[Window, int | None, Bounds], tuple[Decoder, int]]
     what: str
-    magic: bytes | None = None
+    magic: tuple[bytes, ...] = ()
 
 
-def raw_deflate(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
-    """Make a decoder of deflate in a zip."""
-    return Deflate(-zlib.MAX_WBITS), 0
-
-
-def gzip(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
-    """Make a decoder of gzip; zlib checks each member's CRC and length (RFC 1952)."""
-    return Deflate(zlib.MAX_WBITS | 16), 0
-
-
-def bzip2(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
-    """Make a decoder of bzip2."""
-    return bz2.BZ2Decompressor(), _BZIP2_STATE
-
-
-def xz(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
-    """Make a decoder of xz, which checks each block. Its memory is bounded by what its first block says it needs."""
-    start = packed.tell()
-    needed = _xz_dictionary(packed.read(_XZ_HEADERS)) + MIB
-    packed.seek(start)
-    if needed > bounds.limits.max_dictionary + MIB:
-        raise ArchiveTooLarge(
-            f"a file needs a dictionary of {needed - MIB} bytes; the limit is {bounds.limits.max_dictionary}"
-        )
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=needed), needed
-
-
-def _xz_dictionary(head: bytes) -> int:
-    """Return the dictionary of the first block, in bytes (xz file format 1.2.1, sections 3.1 and 5.3.1)."""
+@contextmanager
+def decoding() -> Iterator[None]:
+    """Turn any failure of a decoder into one clear error. Nothing but the decoder may be asked within."""
     try:
-        if not head[_XZ_STREAM_HEADER]:  # the index: there are no blocks
-            return 4096
-        flags, place = head[_XZ_STREAM_HEADER + 1], _XZ_STREAM_HEADER + 2
-        for given in (flags & 0x40, flags & 0x80):  # packed and decoded size
-            _, place = _xz_number(head, place) if given else (0, place)
-        for _ in range((flags & 3) + 1):
-            kind, place = _xz_number(head, place)
-            length, place = _xz_number(head, place)
-            if kind == _XZ_LZMA2:
-                bits = head[place] & 0x3F
-                return 0xFFFF_FFFF if bits >= 40 else (2 | bits & 1) << (bits // 2 + 11)
-            place += length
-    except IndexError:
-        pass
-    raise ArchiveDamaged("an xz file's header makes no sense")
-
-
-def _xz_number(head: bytes, place: int) -> tuple[int, int]:
-    """Return the number at `place`, seven bits a byte, and the place behind it."""
-    number = shift = 0
-    while head[place] & 0x80:
-        number |= (head[place] & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-    return number | head[place] << shift, place + 1
-
-
-def raw_lzma(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
-    """Make a decoder of LZMA in a zip. Its dictionary size is the archive's claim: the file's size is always enough."""
-    header = packed.read(_LZMA_HEADER)
-    if len(header) < _LZMA_HEADER or header[2:4] != b"\x05\x00":
-        raise ArchiveDamaged("a file's LZMA header makes no sense")
-    return lzma_decoder(header[4:9], size, bounds)
-
-
-def lzma_decoder(properties: bytes, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
-    """Make a decoder of LZMA from its five bytes of properties."""
-    dictionary = bounded_dictionary(int.from_bytes(properties[1:5], "little"), size, bounds)
-    rest, lc = divmod(properties[0], 9)
-    pb, lp = divmod(rest, 5)
-    if properties[0] >= 9 * 5 * 5 or lc + lp > 4:
-        raise ArchiveDamaged("a file's LZMA header makes no sense")
-    chosen = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": lc, "lp": lp, "pb": pb}
-    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chosen]), dictionary
-
-
-def bounded_dictionary(claimed: int, size: int | None, bounds: Bounds) -> int:
-    """Return the dictionary that is needed. ArchiveTooLarge if that is above the limit."""
-    dictionary = max(claimed if size is None else min(claimed, size), 4096)
-    if dictionary > bounds.limits.max_dictionary:
-        raise ArchiveTooLarge(
-            f"a file needs a dictionary of {dictionary} bytes; the limit is {bounds.limits.max_dictionary}"
-        )
-    return dictionary
-
-
-def step(decoder: Decoder, data: bytes, at_most: int) -> bytes:
-    """Decode at most `at_most` bytes; ArchiveDamaged if that fails."""
-    try:
-        return decoder.decompress(data, at_most)
+        yield
+    except SandboxBusy as error:
+        raise ArchiveBusy from error
+    except ChildFailed as error:
+        raise (ArchiveTooLarge if error.excess else ArchiveDamaged)(f"its decoder failed: {error}") from error
     except _DECODER_ERRORS as error:
         if "Memory usage limit" in str(error):  # a later block of an xz file
             raise ArchiveTooLarge(
                 "a block in it needs a larger dictionary than its first block says"
             ) from error
         raise ArchiveDamaged("its packed bytes cannot be decoded") from error
+
+
+class _Gone:
+    """Stands where a decoder was that could not be followed by the next one."""
+
+    eof, needs_input, unused_data = False, False, b""
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        raise ValueError("there is no decoder")
 
 
 class Forward:
@@ -195,7 +124,7 @@ class Forward:
         self._joined = 1
         self._feed = b""
         packed.seek(0)
-        self._decoder = self._begin()
+        self._decoder: Decoder = self._begin()
         self._taken = packed.tell()
 
     def _begin(self) -> Decoder:
@@ -233,10 +162,11 @@ class Forward:
             needs = self._decoder.needs_input
             data = self._input() if needs else b""
             if needs and not data:
-                if self._coding.magic is None:  # in a zip the declared size and the checksum judge
+                if not self._coding.magic:  # in a zip the declared size and the checksum judge
                     return b""
                 raise ArchiveDamaged(f"the {self._coding.what} ends before its content does")
-            out = step(self._decoder, data, at_most)
+            with decoding():
+                out = self._decoder.decompress(data, at_most)
             self._bounds.work.spend(len(out) + len(data) // 8)  # input may be made to give nothing
         return out
 
@@ -252,7 +182,7 @@ class Forward:
 
     def _next(self) -> bool:
         """Begin the next of several joined end to end, with nothing but zeros (tape blocks) between."""
-        if self._coding.magic is None:
+        if not self._coding.magic:
             return False
         rest = self._decoder.unused_data.lstrip(b"\0")
         while not rest:
@@ -260,14 +190,14 @@ class Forward:
             if not data:
                 return False
             rest = data.lstrip(b"\0")
-        if not self._coding.magic.startswith(rest[: len(self._coding.magic)]):
+        if not any(magic.startswith(rest[: len(magic)]) for magic in self._coding.magic):
             raise ArchiveDamaged(
                 f"bytes that are not {self._coding.what} follow the end of the {self._coding.what}"
             )
         self._joined += 1
         if self._joined > self._bounds.limits.max_entries:
             raise ArchiveTooLarge(f"it is joined from more than {self._bounds.limits.max_entries} parts")
-        self._lease = None
+        self._decoder, self._lease = _Gone(), None  # before the next one begins: two would need twice as much
         self._packed.seek(self._taken - len(rest))
         self._decoder = self._begin()
         self._feed = rest
@@ -314,12 +244,3 @@ def crc_checked(chunks: Iterator[bytes], expected: int) -> Iterator[bytes]:
         yield chunk
     if crc != expected:
         raise ArchiveDamaged("a file's bytes do not match its checksum (CRC-32)")
-
-
-GZIP_MAGIC = b"\x1f\x8b"
-GZIP = Coding(gzip, "gzip", GZIP_MAGIC)
-RAW_DEFLATE = Coding(raw_deflate, "deflate")
-BZIP2 = Coding(bzip2, "bzip2")
-BZIP2_FILE = Coding(bzip2, "bzip2", b"BZh")
-XZ = Coding(xz, "xz", b"\xfd7zXZ\x00")
-RAW_LZMA = Coding(raw_lzma, "LZMA")

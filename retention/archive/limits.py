@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass
 
 from retention.archive.model import ArchiveBusy, ArchiveTooLarge
+from retention.sandbox.children import Sandbox, Session
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 
@@ -106,17 +107,20 @@ class Memory:
 
 PROCESS = Memory(256 * MIB)
 """What every reader of this process shares."""
+CHILDREN = Sandbox(8)
+"""The child processes that its readers share: for the decoders that are not Python's own."""
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What bounds one call: its limits, its work, and the memory that it shares with all others."""
+    """What bounds one call: its limits, its work, the memory that it shares with all others, its children."""
 
     limits: Limits
     work: Work
     memory: Memory
+    session: Session
 
     @classmethod
     def of(cls, limits: Limits, memory: Memory) -> Bounds:
         """Make the bounds of a call that begins now."""
-        return cls(limits, Work(limits), memory)
+        return cls(limits, Work(limits), memory, CHILDREN.session())

@@ -28,6 +28,8 @@ class ArchiveKind(StrEnum):
     BZIP2 = "bzip2"
     TAR_XZ = "tar.xz"
     XZ = "xz"
+    TAR_ZSTD = "tar.zst"
+    ZSTD = "zstd"
     PLAIN = "plain"
 
 
@@ -130,7 +132,7 @@ class NotAnArchive(ArchiveError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The bundle is neither a zip, a tar, nor a gzip, bzip2 or xz file, so it has no files to list."
+            "The bundle is neither a zip, a tar, nor a gzip, bzip2, xz or zstd file, so it has no files to list."
         )
 
 

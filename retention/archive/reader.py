@@ -17,8 +17,8 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from retention.archive import inflate, tar_archive, zip_archive, zip_directory
-from retention.archive.inflate import Forward, chunks_of, plain
+from retention.archive import codings, tar_archive, zip_archive, zip_directory
+from retention.archive.inflate import Coding, Forward, chunks_of, plain
 from retention.archive.limits import PROCESS, Bounds, Limits, Memory
 from retention.archive.model import (
     ArchiveDamaged,
@@ -41,15 +41,21 @@ from retention.archive.source import Member, Source, Window, since_epoch, whole
 
 _PROGRAM = b"MZ"
 _TO_THE_END = 1 << 62
-_PACKED: tuple[tuple[re.Pattern[bytes], inflate.Coding, ArchiveKind, ArchiveKind], ...] = (
-    (re.compile(rb"\x1f\x8b\x08"), inflate.GZIP, ArchiveKind.GZIP, ArchiveKind.TAR_GZIP),
+_PACKED: tuple[tuple[re.Pattern[bytes], Coding, ArchiveKind, ArchiveKind], ...] = (
+    (re.compile(rb"\x1f\x8b\x08"), codings.GZIP, ArchiveKind.GZIP, ArchiveKind.TAR_GZIP),
     (
         re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),  # a first block, or the end of an empty one
-        inflate.BZIP2_FILE,
+        codings.BZIP2_FILE,
         ArchiveKind.BZIP2,
         ArchiveKind.TAR_BZIP2,
     ),
-    (re.compile(rb"\xfd7zXZ\x00"), inflate.XZ, ArchiveKind.XZ, ArchiveKind.TAR_XZ),
+    (re.compile(rb"\xfd7zXZ\x00"), codings.XZ, ArchiveKind.XZ, ArchiveKind.TAR_XZ),
+    (
+        re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"),  # a frame, or one to be skipped before it
+        codings.ZSTD,
+        ArchiveKind.ZSTD,
+        ArchiveKind.TAR_ZSTD,
+    ),
 )
 """How packed files begin, their coding, and what they are: of one file, or of a tar."""
 _CODINGS = {kind: coding for _, coding, *kinds in _PACKED for kind in kinds}
@@ -84,7 +90,7 @@ def _detect(source: Source, bounds: Bounds) -> ArchiveKind:
     return ArchiveKind.ZIP if behind_program else ArchiveKind.PLAIN
 
 
-def _unpacked_head(source: Source, coding: inflate.Coding, bounds: Bounds) -> bytes:
+def _unpacked_head(source: Source, coding: Coding, bounds: Bounds) -> bytes:
     try:
         stream = Unpacked(lambda: Forward(whole(source), coding, None, bounds), None, bounds)
         return io.BufferedReader(stream).read(tar_archive.BLOCK)
@@ -231,11 +237,11 @@ def _members(source: Source, name: str, bounds: Bounds) -> Iterator[Member]:
     return iter([_single(source, name, _CODINGS[kind], bounds)])
 
 
-def _single(source: Source, name: str, coding: inflate.Coding, bounds: Bounds) -> Member:
+def _single(source: Source, name: str, coding: Coding, bounds: Bounds) -> Member:
     """Make the member of a single packed file. Only decoding tells its size: a gzip's own is modulo 4 GiB."""
     window = whole(source)
     seconds = (
-        int.from_bytes(window.read(8)[4:], "little") if coding is inflate.GZIP else 0
+        int.from_bytes(window.read(8)[4:], "little") if coding is codings.GZIP else 0
     )  # RFC 1952 2.3.1 MTIME
 
     def begin() -> Forward:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from retention.archive import inflate, zip_directory
+from retention.archive import codings, zip_directory
 from retention.archive.inflate import Coding, Forward, chunks_of, crc_checked, exactly, plain
 from retention.archive.limits import Bounds
 from retention.archive.model import ArchiveDamaged, FileKind, FileNotReadable, Reason
@@ -26,9 +26,13 @@ _ENCRYPTED, _MARKS_LZMA_END, _PATCH, _HIDDEN = 0x1, 0x2, 0x20, 0x2040
 _DOS_FOLDER = 0x10
 _STORED, _LZMA = 0, 14
 _CODINGS: dict[int, Coding] = {  # APPNOTE 4.4.5
-    8: inflate.RAW_DEFLATE,
-    12: inflate.BZIP2,
-    _LZMA: inflate.RAW_LZMA,
+    8: codings.RAW_DEFLATE,
+    9: codings.DEFLATE64,
+    12: codings.BZIP2,
+    _LZMA: codings.RAW_LZMA,
+    20: codings.ZSTD,  # as it was numbered first
+    93: codings.ZSTD,
+    95: codings.XZ,
 }
 _KINDS = {stat.S_IFLNK: FileKind.LINK, stat.S_IFDIR: FileKind.FOLDER} | dict.fromkeys(
     (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), FileKind.DEVICE

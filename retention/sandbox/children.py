@@ -24,11 +24,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from retention.sandbox import worker
 
-_PROGRAM = Path(worker.__file__)
+_PROGRAM = Path(worker.__file__).resolve()
+_ROOT = str(_PROGRAM.parents[2])  # of our own packages: an import hook may have found them
 _PIPE = 256 << 10  # bytes; a response of a chunk goes through at once
 MOST_INPUT = 1 << 20
 """Bytes that a step may be given, and so the most that a task may hand back unused."""
@@ -67,33 +68,35 @@ class Child:
         self.kind, self.held = kind, frozenset[str]()
         self.asked_s = 0.0  # waited for responses: it cannot have used more CPU
         self._step_s = step_s
-        told = json.dumps(
-            [kind.module, kind.memory, kind.cpu_s, [str(Path(one).absolute()) for one in sys.path]]
-        )
-        self._process = subprocess.Popen(  # noqa: S603 - our own program, by our own interpreter
-            [sys.executable, "-I", "-S", "-B", str(_PROGRAM), told],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            cwd="/",
-            env={},
-            start_new_session=True,
-        )
-        for pipe in self._pipes:
-            os.set_blocking(pipe.fileno(), False)
+        path = [str(Path(one).absolute()) for one in (*sys.path, _ROOT)]
+        told = json.dumps([kind.module, kind.memory, kind.cpu_s, path])
+        self._ends: list[int] = []  # of the pipes, here: where requests are written, where responses are read
+        given: list[int] = []
+        try:
+            for mine in (1, 0):
+                pipe = os.pipe()
+                self._ends.append(pipe[mine])
+                given.append(pipe[1 - mine])
+            self._process = subprocess.Popen(  # noqa: S603 - our own program, by our own interpreter
+                [sys.executable, "-I", "-S", "-B", str(_PROGRAM), told],
+                stdin=given[0],
+                stdout=given[1],
+                stderr=subprocess.STDOUT,  # which the child makes unwritable; DEVNULL would open a file here
+                cwd="/",
+                env={},
+                start_new_session=True,
+            )
+        finally:
+            for end in given:
+                os.close(end)
+        for end in self._ends:
+            os.set_blocking(end, False)
             with suppress(OSError, AttributeError):  # only faster
-                fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE)
+                fcntl.fcntl(end, fcntl.F_SETPIPE_SZ, _PIPE)
 
     @property
     def pid(self) -> int:
         return self._process.pid
-
-    @property
-    def _pipes(self) -> tuple[IO[bytes], IO[bytes]]:
-        if self._process.stdin is None or self._process.stdout is None:
-            raise TypeError("a child has two pipes")
-        return self._process.stdin, self._process.stdout
 
     def begin(self, task: str, arguments: dict[str, Any]) -> int:
         """Begin a task. Return its flags."""
@@ -129,7 +132,7 @@ class Child:
         return (flags, out, unused) if status == worker.DONE else None
 
     def _send(self, data: bytes, until: float) -> None:
-        pipe, left = self._pipes[0].fileno(), memoryview(data)
+        pipe, left = self._ends[0], memoryview(data)
         while left:
             self._wait(pipe, select.POLLOUT, until)
             try:
@@ -140,7 +143,7 @@ class Child:
                 raise self._death() from None
 
     def _receive(self, size: int, until: float) -> bytes:
-        pipe, found = self._pipes[1].fileno(), bytearray()
+        pipe, found = self._ends[1], bytearray()
         while len(found) < size:
             self._wait(pipe, select.POLLIN, until)
             more = os.read(pipe, size - len(found))
@@ -171,13 +174,14 @@ class Child:
 
     def close(self) -> None:
         """Kill it and wait for its end. Repeating it does nothing."""
-        self._process.kill()
-        for pipe in self._pipes:
-            pipe.close()
-        self._process.wait()
+        while self._ends:
+            os.close(self._ends.pop())
+        with suppress(AttributeError):  # it was never begun
+            self._process.kill()
+            self._process.wait()
 
     def __del__(self) -> None:
-        with suppress(AttributeError, TypeError):  # it was never begun
+        with suppress(AttributeError):
             self.close()
 
 
@@ -217,6 +221,9 @@ class Sandbox:
             if spare is not None:
                 spare.close()
             return Child(kind, self._step_s)
+        except OSError as error:  # no process, no descriptor or no memory to be had
+            self._left()
+            raise SandboxBusy from error
         except BaseException:
             self._left()
             raise

@@ -1,7 +1,7 @@
 """The decoders that run in a child: made by name, asked in bounded steps.
 
 Each is imported here, before the child confines itself, and is given what its header says; what a header may claim
-is the caller's rule (`retention.archive.inflate`).
+is the caller's rule (`retention.archive.codings`).
 """
 
 from __future__ import annotations

@@ -13,6 +13,8 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
+from backports import zstd
+
 from retention.archive import ArchivedFile, Limits, list_files, open_file
 
 SMALL = Limits()
@@ -46,6 +48,7 @@ MAKERS: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {
     "tar.gz": tgz_of,
     "tar.bz2": lambda files: bz2.compress(tar_of(files)),
     "tar.xz": lambda files: lzma.compress(tar_of(files), preset=1),
+    "tar.zst": lambda files: zstd.compress(tar_of(files)),
 }
 
 

@@ -19,7 +19,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.archive import ArchiveBusy, Limits, Memory, open_file
-from retention.archive.inflate import BZIP2, GZIP, RAW_DEFLATE, Coding, Forward
+from retention.archive.codings import BZIP2, GZIP, RAW_DEFLATE
+from retention.archive.inflate import Coding, Forward
 from retention.archive.limits import Bounds
 from retention.archive.seekable import Unpacked
 from retention.archive.source import whole

@@ -112,6 +112,7 @@ TRIES: dict[str, Callable[[], object]] = {
     "open a local socket": lambda: socket.socket(socket.AF_UNIX),
     "duplicate a descriptor": lambda: os.dup(0),
     "make a pipe": lambda: os.pipe(),
+    "write to standard error": lambda: os.write(2, b"a customer's bytes"),
     "run a program": lambda: subprocess.run(["true"], check=True),
 }
 FILTERED: dict[str, Callable[[], object]] = {
