@@ -8,6 +8,7 @@
 | CASEVAULT_COSIGN_SCHEDULE | when the newest checkpoint is sent to be cosigned | 25 * * * * * |
 | CASEVAULT_READ_BACK_SCHEDULE | when received bundles are put on the read-back queue | */30 * * * * * |
 | CASEVAULT_SCRUB_SCHEDULE | when scrubbing continues, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
+| CASEVAULT_INDEX_SCHEDULE | when contents indexes are made of the bundles that have none | 15 * * * * * |
 | CASEVAULT_TIDY_SCHEDULE | when the stores are searched for leftovers of dead writers | 0 30 2 * * * |
 | CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
 | CASEVAULT_READ_BACK_QUEUE | the Storage queue that carries read-backs; not the same one | casevault-read-back |
@@ -124,6 +125,7 @@ DEFAULTS: Mapping[str, str] = {
     "CASEVAULT_COSIGN_SCHEDULE": "25 * * * * *",
     "CASEVAULT_READ_BACK_SCHEDULE": "*/30 * * * * *",
     "CASEVAULT_SCRUB_SCHEDULE": "0 * * * * *",
+    "CASEVAULT_INDEX_SCHEDULE": "15 * * * * *",
     "CASEVAULT_TIDY_SCHEDULE": "0 30 2 * * *",
     "CASEVAULT_ERASE_QUEUE": "casevault-erase",
     "CASEVAULT_READ_BACK_QUEUE": "casevault-read-back",
@@ -143,6 +145,7 @@ class Settings:
     cosign_schedule: str
     read_back_schedule: str
     scrub_schedule: str
+    index_schedule: str
     tidy_schedule: str
     erase_queue: str
     read_back_queue: str
@@ -170,6 +173,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         cosign_schedule=_expression(environ, "CASEVAULT_COSIGN_SCHEDULE"),
         read_back_schedule=_expression(environ, "CASEVAULT_READ_BACK_SCHEDULE"),
         scrub_schedule=_expression(environ, "CASEVAULT_SCRUB_SCHEDULE"),
+        index_schedule=_expression(environ, "CASEVAULT_INDEX_SCHEDULE"),
         tidy_schedule=_expression(environ, "CASEVAULT_TIDY_SCHEDULE"),
         erase_queue=_expression(environ, "CASEVAULT_ERASE_QUEUE"),
         read_back_queue=_expression(environ, "CASEVAULT_READ_BACK_QUEUE"),

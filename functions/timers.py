@@ -1,4 +1,4 @@
-"""The timers: sweep, tidy, sequence, witness, cosign and scrub.
+"""The timers: sweep, tidy, sequence, witness, cosign, scrub and index.
 
 Each is a timer of its own: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are other
 people's servers that may hang, and the host does not start a timer again while it still runs.
@@ -23,7 +23,8 @@ import azure.functions as func
 from functions.config import CONNECTION, Settings
 from functions.queues import write_message
 from functions.triggers import LOG, GetServices, new_blueprint, note_lateness, retried
-from retention.custody import resending
+from retention.custody import contents_index, resending
+from retention.custody.contents_index import index_next
 from retention.custody.context import Custody
 from retention.jobs.scrub import Pace, scrub_next
 from retention.jobs.sequencing import compare_once, cosign_once, sequence_once, witness_once
@@ -39,12 +40,15 @@ from retention.jobs.sweep import (
 
 COMPARED_SECONDS = 5.0
 """How long one run compares records and stores, after the log was signed: the next entries wait that long at most."""
+INDEX_SECONDS, BEGUN_SECONDS = 420.0, 60.0
+"""How long one contents index may take, and for how long one run begins others: together less than the host's
+functionTimeout."""
 SCRUBBED = 4
 """Bundles scrubbed in one run: together they must fit in the host's functionTimeout."""
 
 
 def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """Make the functions `sequence`, `witness`, `cosign` and `scrub`."""
+    """Make the functions `sequence`, `witness`, `cosign`, `scrub` and `index`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sequence")
@@ -82,6 +86,16 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         pace = Pace(settings.custody.scrub_period)
         for _ in range(SCRUBBED):
             if not scrub_next(services().custody, pace):
+                break
+
+    @blueprint.function_name("index")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.index_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def index(timer: func.TimerRequest) -> None:
+        note_lateness("the indexing", timer)
+        until = time.monotonic() + BEGUN_SECONDS
+        while index_next(services().custody, contents_index.Pace(INDEX_SECONDS)):
+            if time.monotonic() > until:
                 break
 
     return blueprint

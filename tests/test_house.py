@@ -231,9 +231,10 @@ def test_every_way_to_plaintext_is_a_read_by_the_log_alone() -> None:
 
 def test_opening_is_imported_by_the_read_back_and_by_reading_alone() -> None:
     """`opener` gives plaintext: no door may come by it around the decision (P2). Concatenation gives it to the sealer
-    of the bundle that the bytes are for, and to nobody else."""
+    of the bundle that the bytes are for, the making of the contents index to the sealer of that, and to nobody else."""
     users = {name_of(path) for path in modules() if "opener" in {name for _, name in imported(path)}}
     assert users == {
+        "retention/custody/contents_index.py",
         "retention/custody/reading/bundle_reads.py",
         "retention/custody/uploads/concatenation.py",
     }

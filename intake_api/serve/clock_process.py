@@ -3,7 +3,7 @@
 First the records are brought up to the longest copy of the log (P7): nothing is sequenced before. A witness that does
 not respond holds up the sequence beat alone, which asks it again; `retention.custody.log_gate` decides if anything is
 opened meanwhile.
-Then eight beats, each in a thread of its own, so that none waits for another's long work:
+Then nine beats, each in a thread of its own, so that none waits for another's long work:
   time       checks whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   puts new audit entries into the tree, and signs a checkpoint (P3)
   witness    copies checkpoints and tiles to where somebody else keeps them (P3)
@@ -11,6 +11,7 @@ Then eight beats, each in a thread of its own, so that none waits for another's 
   erase      erases what is due, expired or asked for, a bounded number per round (P4, P5, P9); then empties the
              write-ahead log, so that no deleted value lingers there (P7)
   read back  reads received bundles back, to their receipts (P1)
+  index      makes the sealed contents indexes of complete bundles (P1)
   scrub      reads everything stored back, again and again (P1)
   compare    once: compares the records with log and stores, in steps, and removes what dead writers left (P7)
 
@@ -40,6 +41,8 @@ from intake_api.logs import LOGGING
 from intake_api.processes import end_with_parent, keep_running, leave_terminal_group, step_back
 from intake_api.serve.metrics import observer_of, serve_metrics
 from retention.assembly import Services, begin, state_of
+from retention.custody import contents_index
+from retention.custody.contents_index import index_next
 from retention.jobs.scrub import Pace, Stopped, scrub_next
 from retention.jobs.sequencing import compare_once, cosign_once, reconcile_once, sequence_once, witness_once
 from retention.jobs.sweep import SweepReport, erase_due, remove_orphans, verify_received
@@ -50,6 +53,8 @@ LOG = logging.getLogger(__name__)
 ERASURES = 1000
 """Most bundles erased in one round of the erase beat."""
 LONGEST_PAUSE = 60.0
+INDEX_SECONDS = 1800.0
+"""How long one bundle's contents index may take; what is not reached by then is left out."""
 SCRUB_PAUSE = 5.0
 """Seconds between two checks whether scrubbing is to continue."""
 OUTSIDE_SECONDS = 1.0
@@ -82,7 +87,7 @@ class Beat:
 
 
 class Clockwork:
-    """The eight beats over one set of services; long work ends early once `stop` is set."""
+    """The nine beats over one set of services; long work ends early once `stop` is set."""
 
     def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
         self._services = services
@@ -102,6 +107,7 @@ class Clockwork:
             Beat("cosign", self._cosign, outside=True),
             Beat("erase", self._erase),
             Beat("read-back", self._read_back),
+            Beat("index", self._index),
             Beat("scrub", self._scrub, SCRUB_PAUSE),
             Beat("compare", self._compare, SCRUB_PAUSE, outside=True),
         )
@@ -150,6 +156,14 @@ class Clockwork:
         report = SweepReport()
         verify_received(self._services.custody, report, limit=1)
         return report.verified > 0
+
+    def _index(self) -> bool:
+        step_back()
+        return index_next(self._services.custody, contents_index.Pace(INDEX_SECONDS, self._go_on_indexing))
+
+    def _go_on_indexing(self, _seconds: float) -> None:
+        if self._stop.is_set():
+            raise contents_index.Stopped
 
     def _scrub(self) -> bool:
         step_back()

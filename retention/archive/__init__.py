@@ -2,6 +2,8 @@
 disk.
 
 codings.py        The codings of packed bytes: how each one's decoder is made, and what memory its header may ask for.
+contents.py       The contents index of a bundle: what every file in it is, written once and read a page at a time.
+indexing.py       Making a contents index: one walk of all archives of a bundle.
 inflate.py        Decoding in bounded steps: every decoder is asked for at most a chunk, however much it could become.
 limits.py         The limits on opening an archive, and the budgets of work and memory.
 model.py          An archive as an engineer sees it: its files and its errors.

@@ -111,12 +111,16 @@ class OpenedFile:
 
 @dataclass(frozen=True, slots=True)
 class Walked:
-    """A file met on a walk. `opened` can be read until the walk goes on; `fault` says why it cannot be. An archive that
-    is entered has neither: its files follow, and where it is damaged it comes again, with the fault."""
+    """A file met on a walk, in the archive with the key `inside`. `opened` can be read until the walk goes on; `fault`
+    says why it cannot be. An archive that is entered has neither, but its `entered` kind: its files follow, and where
+    it is damaged it comes again, with the fault. `busy`: the fault is one that passes."""
 
     file: ArchivedFile
     opened: OpenedFile | None = None
     fault: str | None = None
+    inside: str = ""
+    entered: ArchiveKind | None = None
+    busy: bool = False
 
 
 class ArchiveError(Exception):

@@ -21,6 +21,7 @@ from retention.archive import codings, tar_archive, zip_archive, zip_directory
 from retention.archive.inflate import Coding, Forward, chunks_of, plain
 from retention.archive.limits import PROCESS, Bounds, Limits, Memory
 from retention.archive.model import (
+    ArchiveBusy,
     ArchiveDamaged,
     ArchivedFile,
     ArchiveError,
@@ -145,31 +146,39 @@ def _walked(members: Iterator[Member], inside: str, depth: int, bounds: Bounds) 
         bounds.work.renew()
         listed = _listed(inside, key, member, reason, bounds.limits, deeper=depth < bounds.limits.max_depth)
         if reason is not None:
-            yield Walked(listed, fault=f"The file cannot be read: {reason.message}.")
+            yield Walked(listed, fault=f"The file cannot be read: {reason.message}.", inside=inside)
         elif listed.kind is FileKind.ARCHIVE:
-            yield from _entered(listed, member, depth, bounds)
+            yield from _entered(inside, listed, member, depth, bounds)
         else:
-            yield _met(listed, member, bounds)
+            yield _met(inside, listed, member, bounds)
 
 
-def _entered(listed: ArchivedFile, member: Member, depth: int, bounds: Bounds) -> Iterator[Walked]:
+def _entered(
+    inside: str, listed: ArchivedFile, member: Member, depth: int, bounds: Bounds
+) -> Iterator[Walked]:
     """Walk a nested archive, itself first; what only has an archive's name is a file."""
     try:
-        inner = _members(member.source(), member.name, bounds)
-        yield Walked(listed)
+        source = member.source()
+        kind = _detect(source, bounds)
+        inner = _members_of(kind, source, member.name, bounds)
+        yield Walked(listed, inside=inside, entered=kind)
         yield from _walked(inner, listed.key, depth + 1, bounds)
     except NotAnArchive:
-        yield _met(listed, member, bounds)
+        yield _met(inside, listed, member, bounds)
     except ArchiveError as error:
-        yield Walked(listed, fault=str(error))
+        yield _faulty(inside, listed, error)
 
 
-def _met(listed: ArchivedFile, member: Member, bounds: Bounds) -> Walked:
+def _met(inside: str, listed: ArchivedFile, member: Member, bounds: Bounds) -> Walked:
     """Open a file on the way. A fault that only its own header tells (`zip_archive`) is this file's alone."""
     try:
-        return Walked(listed, _opened(listed, member, bounds))
+        return Walked(listed, _opened(listed, member, bounds), inside=inside)
     except ArchiveError as error:
-        return Walked(listed, fault=str(error))
+        return _faulty(inside, listed, error)
+
+
+def _faulty(inside: str, listed: ArchivedFile, error: ArchiveError) -> Walked:
+    return Walked(listed, fault=str(error), inside=inside, busy=isinstance(error, ArchiveBusy))
 
 
 def _opened(listed: ArchivedFile, member: Member, bounds: Bounds) -> OpenedFile:
@@ -224,7 +233,10 @@ def _find(members: Iterator[Member], key: str, rest: str, limits: Limits) -> Mem
 
 
 def _members(source: Source, name: str, bounds: Bounds) -> Iterator[Member]:
-    kind = _detect(source, bounds)
+    return _members_of(_detect(source, bounds), source, name, bounds)
+
+
+def _members_of(kind: ArchiveKind, source: Source, name: str, bounds: Bounds) -> Iterator[Member]:
     match kind:
         case ArchiveKind.ZIP:
             return zip_archive.members(source, bounds)

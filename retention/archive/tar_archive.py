@@ -126,7 +126,10 @@ def _next(archive: _TarFile, reads: _HeaderReads) -> tarfile.TarInfo | None:
 def _member(raw: io.BufferedReader, info: tarfile.TarInfo, *, in_place: bool) -> Member:
     kind, reason = _judge(info)
     size = info.size if info.isreg() else 0
-    data = Window(raw, info.offset_data, size)
+
+    def data() -> Window:
+        return Window(raw, info.offset_data, size)  # one for each reader, who has its own place in it
+
     name, guessed = _name(info.name)
     return Member(
         name=name + "/" * info.isdir(),  # tarfile strips the slash
@@ -135,8 +138,8 @@ def _member(raw: io.BufferedReader, info: tarfile.TarInfo, *, in_place: bool) ->
         packed_size=size if in_place else None,
         modified=since_epoch(info.mtime),
         reason=reason,
-        chunks=lambda: exactly(plain(data), size),
-        source=lambda: data,
+        chunks=lambda: exactly(plain(data()), size),
+        source=data,
         guessed=guessed,
     )
 

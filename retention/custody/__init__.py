@@ -8,6 +8,7 @@ backlog.py          The backlog of the clock's work, as figures from the records
                     waiting for the log.
 bundle_moves.py     Moves: a bundle sent for the wrong case is put into the right one.
 compare_records.py  Comparison of the records with the log, the key store and the object store, after a start (P7).
+contents_index.py   The sealed contents index of a bundle (P1, P7): made by the clock, read under a grant.
 context.py          The parts that every verb of custody works with, its entries and its refusals.
 counted_entries.py  Bounded entries for a caller's repeated acts, so that nobody can fill the log (P3).
 failed_work.py      Failed work on one bundle (erasing it, fixing its parts, reading it back): noted, and tried again

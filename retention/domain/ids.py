@@ -26,6 +26,7 @@ class Kind(StrEnum):
     ENTRY = "ent"
     ERASURE = "ers"
     GRANT = "grn"
+    INDEX = "idx"
     MANIFEST = "mft"
     PART = "prt"
     PARTNER = "ptr"

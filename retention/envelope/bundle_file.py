@@ -13,14 +13,15 @@ import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from retention.envelope import format as fmt
 from retention.envelope.data_keys import DataKey
 from retention.envelope.manifest import Manifest, PartEntry
-from retention.envelope.part_stream import PartOpener
+from retention.envelope.part_stream import PartOpener, Room, SealingWriter
+from retention.envelope.sealed_index import SealedIndex, index_sealer
 from retention.envelope.sealed_manifest import open_manifest
 
 if TYPE_CHECKING:
@@ -39,6 +40,15 @@ class StoredPart(Protocol):
     def read_at(self, offset: int, length: int) -> bytes: ...
 
     def close(self) -> None: ...
+
+
+@contextmanager
+def open_index(
+    data_key: DataKey, bundle_id: str, index_id: str, open_part: Callable[[str], StoredPart]
+) -> Iterator[SealedIndex]:
+    """Open a bundle's stored contents index; `SealBroken` if it does not open."""
+    with closing(open_part(index_id)) as stored:
+        yield SealedIndex(data_key, bundle_id, index_id, stored.size, stored.read_at)
 
 
 class BundleOpener:
@@ -78,6 +88,14 @@ class BundleOpener:
             return open_manifest(
                 self._data_key, self._manifest.bundle_id, manifest_id, stored.size, stored.read_at
             )
+
+    def stored_index(self, index_id: str) -> AbstractContextManager[SealedIndex]:
+        """Open the contents index that is stored under this id, to be closed; `SealBroken` if it does not open."""
+        return open_index(self._data_key, self._manifest.bundle_id, index_id, self._open_part)
+
+    def index_sealer(self, index_id: str, out: Room) -> SealingWriter:
+        """Make the writer that seals a new contents index of this bundle."""
+        return index_sealer(self._data_key, self._manifest.bundle_id, index_id, out)
 
     def segment_at(self, offset: int) -> tuple[int, bytes]:
         """Open the segment that holds this byte of the bundle; return where its plaintext starts, and the plaintext."""

@@ -24,6 +24,7 @@ Framing 2, of everything sealed now: fields, each as its length (4 bytes, big-en
     `casevault v2` | purpose | field | field ...
     part               bundle id | part id                    HKDF's info          format.py
     manifest           bundle id | manifest id                HKDF's info          manifest.py
+    contents index     bundle id | index id                   HKDF's info          sealed_index.py
     data key           key-encryption key's id | bundle id    AES-GCM's AAD        key_file.py
     data key in vault  salt | bundle id                       HMAC's message       key_vault.py
 Length before content: no two lists of fields give the same bytes, and no two purposes share any.
@@ -188,6 +189,7 @@ FIRST, CURRENT = 1, 2
 KNOWN = (FIRST, CURRENT)
 PART: Final = "part"
 MANIFEST: Final = "manifest"
+INDEX: Final = "contents index"
 DATA_KEY: Final = "data key"
 DATA_KEY_IN_VAULT: Final = "data key in vault"
 

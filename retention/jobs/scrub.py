@@ -6,6 +6,7 @@ Rules:
   last one did; a bundle that comes during a round is in the next.
 - Its progress is in the records: a stop, a crash or another process costs at most the bundle being read.
 - It yields: received bundles are read back first, and it rests as long as it reads.
+- The bundle's contents index is read too; where it is not what was kept it is made anew.
 - It is quiet: a sound bundle has no entry; damage has one (`completion.recheck_bundle`), and so has a round's end.
 - A bundle that cannot be read for a passing fault (an unreachable store) is tried again; one that cannot be judged (its
   data key is missing or was destroyed) is counted, and does not hold up the round.
@@ -25,6 +26,7 @@ from sqlalchemy import Row, func, insert, select, update
 
 from audit.entry import Action
 from audit.times import rfc3339
+from retention.custody.contents_index import recheck_index
 from retention.custody.context import Custody, entry
 from retention.custody.uploads.completion import recheck_bundle
 from retention.domain.actor import CLOCK
@@ -129,6 +131,8 @@ def _read(custody: Custody, current: Row[Any], bundle: Row[Any], pace: Pace) -> 
     try:
         with custody.observer.work("scrub"):
             state = recheck_bundle(custody, bundle, rest)
+            if state is BundleState.COMPLETE:
+                recheck_index(custody, bundle)
     except _UNJUDGED as error:
         LOG.warning("%s cannot be judged: %s", bundle.id, type(error).__name__)
         state, judged = BundleState(bundle.state), False

@@ -1,6 +1,6 @@
 """The names of all objects, built here and nowhere else.
 
-    <bundle id>/<part id>.sealed     a committed part, or the manifest      object store
+    <bundle id>/<part id>.sealed     a committed part, the manifest, or the contents index     object store
     <bundle id>/<part id>.partial    a part being written                   object store
     <bundle id>.key                  the wrapped data key                   key store
     <bundle id>.key.partial          a wrapped key being written            key store
@@ -20,6 +20,7 @@ _ID = re.compile(r"[a-z]{3}_[a-z2-7]{26}")
 
 SEALED = ".sealed"
 PARTIAL = ".partial"
+INDEX_BLOB = ".index"
 KEY = ".key"
 KEY_PARTIAL = ".key.partial"
 KEY_DESTROYED = ".destroyed"
@@ -41,6 +42,11 @@ def _checked(identifier: str) -> str:
 def bundle_folder(bundle_id: str) -> str:
     """Name a bundle's folder."""
     return _checked(bundle_id)
+
+
+def index_blob(bundle_id: str) -> str:
+    """Name the blob beside a bundle's that holds its contents index (Azure)."""
+    return _checked(bundle_id) + INDEX_BLOB
 
 
 def part_object(bundle_id: str, part_id: str) -> str:

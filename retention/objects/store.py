@@ -8,6 +8,7 @@ Life of a bundle's objects
     new_part, reserve/advance, commit*   any number of parts, in any order, in parallel   (* durable when it returns)
     complete                             the parts, in order, become the bundle; only now are they readable
     open_part                            any number of readers
+    keep_index                           a committed contents index becomes the bundle's only one, and readable
     destroy                              idempotent; remains() == [] proves it
 
 Rules for all methods
@@ -21,6 +22,8 @@ Rules for all methods
   `destroy`, is the records' rule; destroying the data key first makes a late part unreadable anyway.
 - The sealed manifest is a part like any other here, and the last of the list that `complete` gets. It alone may be
   written anew after `complete`, which then adds it and removes the old one.
+- The sealed contents index (an id that begins with `idx_`) is written as a part is, after `complete`, and lies beside
+  the bundle: `complete` and `list_parts` pass over it, all that destroys or looks for remains does not.
 
 Why `complete` exists: in a blob store parts are staged blocks, and their list makes the blob. Every store guarantees
 the same: afterwards exactly the listed parts exist, and strays are gone.
@@ -101,10 +104,16 @@ class ObjectStore(Protocol):
         different lists one comes first: the other finds what the first left.
         """
 
-    def open_part(self, bundle_id: str, part_id: str) -> PartReader:
-        """Open a part of a complete bundle. `PartMissing` if it does not exist.
+    def keep_index(self, bundle_id: str, index_id: str) -> None:
+        """Make this committed contents index the bundle's only one, and remove every other.
 
-        Before `complete` a store may or may not find the part, so nobody calls this then.
+        `PartMissing` if it does not exist; nothing is changed then. Repeating it changes nothing.
+        """
+
+    def open_part(self, bundle_id: str, part_id: str) -> PartReader:
+        """Open a part of a complete bundle, or its kept contents index. `PartMissing` if it does not exist.
+
+        Before `complete` (`keep_index`) a store may or may not find it, so nobody calls this then.
         """
 
     def list_bundles(self) -> Iterator[str]:

@@ -78,6 +78,7 @@ ERASING = text("state = 'erasing'")
 NAMED = text("blob_name IS NOT NULL AND state NOT IN ('erasing', 'erased')")
 SCRUBBED = text("checked_at IS NOT NULL AND state IN ('complete', 'damaged')")
 DAMAGED = text("state = 'damaged'")
+UNINDEXED = text("index_next_at IS NOT NULL AND state = 'complete'")
 RESENDABLE = text("resend_mark IS NOT NULL")
 REGISTERED = text("deregistered_at IS NULL")
 NOT_ENDED = text("ended_at IS NULL")
@@ -301,6 +302,11 @@ bundles = Table(
     Column("next_try_at", Moment),
     # Until when its reader holds the read-back claim (`custody.uploads.read_back_claim`).
     Column("claimed_until", Moment),
+    # The sealed contents index that is kept; when the clock tries to make it (null: it has, or there will be none), and
+    # how often it did (`custody.contents_index`).
+    Column("index_id", String),
+    Column("index_next_at", Moment),
+    Column("index_tries", Integer, nullable=False, server_default=text("0")),
     Column("tag", String),
     # The lists (records/bundle_list.py): each begins with what the caller sees, or asks for, and has the list's order.
     Index("ix_bundles_case", "case_id", "time_collected", "id"),
@@ -325,6 +331,7 @@ bundles = Table(
     partial_index("ix_bundles_checked", "checked_at", "id", where=SCRUBBED),
     partial_index("ix_bundles_resendable", "resend_mark", where=RESENDABLE),
     partial_index("ix_bundles_damaged", "id", where=DAMAGED),
+    partial_index("ix_bundles_unindexed", "index_next_at", "id", where=UNINDEXED),
 )
 
 # A row a round of the scrubbing; the last one has no `ended_at` while it runs.

@@ -210,7 +210,9 @@ class _WatchedWriter:
         self._writer.__exit__(*error)
 
 
-OBJECTS = frozenset({"new_part", "complete", "open_part", "destroy", "destroy_part", "remains", "check"})
+OBJECTS = frozenset(
+    {"new_part", "complete", "keep_index", "open_part", "destroy", "destroy_part", "remains", "check"}
+)
 KEYS = frozenset({"put", "replace", "get", "destroy", "remains", "check"})
 WRAPPER = frozenset({"wrap", "unwrap", "rotate"})
 

@@ -195,6 +195,67 @@ class ObjectStoreContract:
         assert store.remains(B) == []
         assert list(store.list_bundles()) == []
 
+    def test_an_index_is_written_after_completion_and_lies_beside_the_parts(self, store: ObjectStore) -> None:
+        old, new = an_id("idx", 1), an_id("idx", 2)
+        write(store, B, part(1), b"x")
+        store.complete(B, [part(1)])
+        with closing(store.open_part(B, part(1))) as reading:
+            for name in (old, new):
+                write(store, B, name, pattern(3 * RESERVE_MAX), RESERVE_MAX)
+                store.keep_index(B, name)
+                store.keep_index(B, name)
+                assert read(store, B, name) == pattern(3 * RESERVE_MAX)
+            assert reading.read_at(0, 10) == b"x", "a read under way goes on"
+        with pytest.raises(PartMissing):
+            store.open_part(B, old)
+        store.complete(B, [part(1)])
+        assert store.list_parts(B) == [part(1)]
+        assert read(store, B, new) == pattern(3 * RESERVE_MAX), "completing again leaves it"
+        assert list(store.list_bundles()) == [B]
+        assert len(store.remains(B)) == 2
+        assert store.destroy(B) == 2
+        assert store.remains(B) == []
+        assert list(store.list_bundles()) == []
+        with pytest.raises(PartMissing):
+            store.open_part(B, new)
+
+    def test_keeping_an_index_removes_every_other_also_a_half_written_one(self, store: ObjectStore) -> None:
+        write(store, B, part(1), b"x")
+        store.complete(B, [part(1)])
+        begun = store.new_part(B, an_id("idx", 1))
+        write(store, B, an_id("idx", 2), b"finished, and never kept")
+        write(store, B, an_id("idx", 3), b"kept")
+        store.keep_index(B, an_id("idx", 3))
+        with pytest.raises(PartMissing):
+            begun.commit()
+        with pytest.raises(PartMissing):
+            store.keep_index(B, an_id("idx", 2))
+        assert read(store, B, an_id("idx", 3)) == b"kept"
+        assert len(store.remains(B)) == 2
+
+    def test_an_index_alone_shows_and_is_destroyed(self, store: ObjectStore) -> None:
+        with pytest.raises(PartMissing):
+            store.keep_index(B, an_id("idx", 1))
+        write(store, B, part(1), b"x")
+        store.complete(B, [part(1)])
+        store.destroy(B)
+        write(store, B, an_id("idx", 1), b"of a writer that did not know")
+        assert list(store.list_bundles()) == [B]
+        assert len(store.remains(B)) == 1
+        assert store.destroy(B) == 1
+        assert (store.remains(B), list(store.list_bundles())) == ([], [])
+
+    def test_an_index_being_written_is_lost_with_its_bundle(self, store: ObjectStore) -> None:
+        write(store, B, part(1), b"x")
+        store.complete(B, [part(1)])
+        with store.new_part(B, an_id("idx", 1)) as writer:
+            writer.reserve(1)
+            writer.advance(1)
+            store.destroy(B)
+            with pytest.raises(PartMissing):
+                writer.commit()
+        assert store.remains(B) == []
+
     def test_of_two_completions_at_once_with_different_lists_one_is_whole(self, store: ObjectStore) -> None:
         for round_ in range(4):
             bundle_id, manifests = bundle(round_), [an_id("mft", 10 * round_ + n) for n in range(3)]
@@ -292,6 +353,8 @@ class ObjectStoreContract:
             lambda: store.new_part(name, part(1)),
             lambda: store.new_part(B, name),
             lambda: store.complete(B, [name]),
+            lambda: store.keep_index(name, an_id("idx", 1)),
+            lambda: store.keep_index(B, name),
             lambda: store.open_part(name, part(1)),
             lambda: store.open_part(B, name),
             lambda: store.list_parts(name),

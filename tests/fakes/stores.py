@@ -114,7 +114,9 @@ class StrictObjectStore:
     def new_part(self, bundle_id: str, part_id: str) -> _MemoryWriter:
         object_names.part_object(bundle_id, part_id)
         name = (bundle_id, part_id)
-        late = bundle_id in self.completed and not part_id.startswith("mft_")
+        late = bundle_id in self.completed and not part_id.startswith(("mft_", "idx_"))
+        if part_id.startswith("idx_") and bundle_id not in self.completed:
+            self.violations.append(f"an index was written before {bundle_id} was complete")
         if late or bundle_id in self.destroyed:
             self.violations.append(f"a part was added to {bundle_id} after it was completed or destroyed")
         if name in self.parts or name in self.writing:
@@ -130,9 +132,17 @@ class StrictObjectStore:
         if not listed <= self.parts.keys():
             raise PartMissing(bundle_id)
         for name in [*self._of(bundle_id)]:
-            if name not in listed:
+            if name not in listed and not name[1].startswith("idx_"):
                 self._forget(name)
         self.completed.add(bundle_id)
+
+    def keep_index(self, bundle_id: str, index_id: str) -> None:
+        object_names.part_object(bundle_id, index_id)
+        if (bundle_id, index_id) not in self.parts:
+            raise PartMissing(index_id)
+        for name in [*self._of(bundle_id)]:
+            if name[1].startswith("idx_") and name[1] != index_id:
+                self._forget(name)
 
     def open_part(self, bundle_id: str, part_id: str) -> _MemoryReader:
         object_names.part_object(bundle_id, part_id)
@@ -147,7 +157,9 @@ class StrictObjectStore:
 
     def list_parts(self, bundle_id: str) -> list[str]:
         object_names.bundle_folder(bundle_id)
-        return sorted(part for bundle, part in self.parts if bundle == bundle_id)
+        return sorted(
+            part for bundle, part in self.parts if bundle == bundle_id and not part.startswith("idx_")
+        )
 
     def destroy(self, bundle_id: str) -> int:
         names = self._of(bundle_id)

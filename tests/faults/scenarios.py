@@ -13,6 +13,7 @@ from audit.entry import Action
 from audit.log.sequencer import Sequencer
 from retention.assembly import assemble, initialise
 from retention.config import Settings
+from retention.custody.contents_index import Pace, index_next
 from retention.custody.context import entry
 from retention.custody.erasure import erasure_steps
 from retention.custody.uploads import completion
@@ -96,9 +97,24 @@ def _complete(world: World, bundles: list[str], done: Acknowledged, _: Injector)
     done.add("state", completion.verify_bundle(world.custody, bundles[0]))
 
 
-def _granted(world: World) -> list[str]:
+def _whole(world: World) -> list[str]:
     bundles = _received(world)
     completion.verify_bundle(world.custody, bundles[0])
+    return bundles
+
+
+def _index(world: World, bundles: list[str], done: Acknowledged, _: Injector) -> None:
+    index_next(world.custody, Pace(60))
+
+
+def _indexed(world: World) -> list[str]:
+    bundles = _granted(world)
+    assert index_next(world.custody, Pace(60))
+    return bundles
+
+
+def _granted(world: World) -> list[str]:
+    bundles = _whole(world)
     world.grant()
     return bundles
 
@@ -155,8 +171,9 @@ def _sequence(world: World, bundles: list[str], done: Acknowledged, injector: In
 SCENARIOS = {
     "receive": Scenario(_announced, _receive),
     "complete": Scenario(_received, _complete),
+    "index": Scenario(_whole, _index),
     "open": Scenario(_granted, _open),
-    "erase": Scenario(_granted, _erase),
+    "erase": Scenario(_indexed, _erase),
     "sweep": Scenario(_due, _sweep),
     "sequence": Scenario(_logged, _sequence),
 }

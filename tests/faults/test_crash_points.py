@@ -20,6 +20,8 @@ from sqlalchemy.exc import OperationalError
 
 from audit.tlog.overdue import overdue
 from retention.custody import receipts
+from retention.custody.contents_index import LEASE as INDEX_LEASE
+from retention.custody.contents_index import Pace, index_next, recheck_index
 from retention.custody.erasure import erasure_steps
 from retention.custody.uploads import upload_session
 from retention.custody.uploads.read_back_claim import LEASE
@@ -43,6 +45,9 @@ CALLS = {
     "receive": "records.read records.write keys.get keys.put " + 2 * _PART + "records.read records.write "
     "keys.get " + _PART + "records.read " + _COMPLETE + "records.write",
     "complete": "records.read records.read keys.get " + _READ_THROUGH + _KEPT + "records.write",
+    "index": "records.read records.write records.read keys.get objects.new_part "
+    + 3 * "objects.open_part part.read_at part.read_at part.read_at "
+    + "part.reserve part.advance part.commit part.close part.close part.close objects.keep_index records.write",
     "open": "records.read records.write records.read records.read keys.get " + _READ + "records.write",
     "erase": "records.write records.read keys.destroy objects.destroy keys.remains objects.remains records.write",
     "sweep": 4 * "records.read "
@@ -150,6 +155,7 @@ def assert_sound(name: str, before: Prepared, state: Path, done: Acknowledged) -
         remove_orphans(world.custody)
         assert_acknowledged(world, before.bundles[0], done)
         for bundle in before.bundles:
+            assert_indexed_once(world, bundle)
             if world.state(bundle) == "erased":
                 assert_gone(world, bundle)
             else:
@@ -199,6 +205,21 @@ def assert_goes_on_to_its_content(world: World, bundle: str) -> None:
     )
     world.grant(number=number.split('"case_number":"')[1][:15])
     assert world.read(bundle) == CONTENT
+
+
+def assert_indexed_once(world: World, bundle: str) -> None:
+    """A complete bundle gets its index, and one only is kept, which opens; no other has any."""
+    kept = world.row(bundle).index_id
+    world.clock.move(2 * INDEX_LEASE)  # who died while indexing holds the bundle for that long
+    while index_next(world.custody, Pace(60)):
+        pass
+    row, stored = world.row(bundle), world.custody.objects.remains(bundle)
+    indexes = [name for name in stored if "/idx_" in name]
+    assert indexes == ([f"{bundle}/{row.index_id}.sealed"] if row.state == "complete" else [])
+    if row.state == "complete":
+        recheck_index(world.custody, row)
+        assert world.row(bundle).index_id == row.index_id
+        assert kept in (None, row.index_id), "what is kept is not made again"
 
 
 def assert_gone(world: World, bundle: str) -> None:

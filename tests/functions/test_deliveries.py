@@ -255,6 +255,16 @@ def test_the_scrubbing_goes_on_at_its_pace_and_ends_a_round_with_an_entry(tmp_pa
         assert count(services, Action.STORE_SCRUBBED) == 1
 
 
+def test_the_contents_of_each_complete_bundle_are_indexed(tmp_path: Path) -> None:
+    past = make_past(tmp_path / "state", 3)
+    with services_on(past.app_settings) as services:
+        host = Host(lambda: services)
+        host.tick("index")
+        with services.custody.records.read() as reads:
+            rows = reads.execute(select(bundles).where(bundles.c.state == "complete")).all()
+        assert rows and all(row.index_id and row.index_next_at is None for row in rows)
+
+
 class Moved:
     """A clock that a test moves."""
 

@@ -71,6 +71,7 @@ var settings = union(custody, {
   CASEVAULT_COSIGN_SCHEDULE: '25 * * * * *'
   CASEVAULT_READ_BACK_SCHEDULE: '*/30 * * * * *'
   CASEVAULT_SCRUB_SCHEDULE: '0 * * * * *'
+  CASEVAULT_INDEX_SCHEDULE: '15 * * * * *'
   CASEVAULT_TIDY_SCHEDULE: '0 30 2 * * *'
   CASEVAULT_ERASE_QUEUE: eraseQueue
   CASEVAULT_READ_BACK_QUEUE: readBackQueue

@@ -68,6 +68,8 @@ def record_erased(tx: Transaction, bundle_id: str, now: datetime) -> None:
         "blob_facts": None,
         "upload_metadata": None,
         "due_at": None,
+        "index_id": None,
+        "index_next_at": None,
         **UNTRIED,
     }
     tx.change(update(bundles).where(bundles.c.id == bundle_id).values(stone))

@@ -149,7 +149,8 @@ def received_manifest(custody: Custody, bundle_id: str) -> Manifest:
 
 
 def opener(custody: Custody, manifest: Manifest) -> BundleOpener:
-    """Open the stored bundle. Called only by the read-back, concatenation and `bundle_reads` (with an Allowed)."""
+    """Open the stored bundle. Called only by the read-back, concatenation, the contents index (`contents_index`) and
+    `bundle_reads` (with an Allowed)."""
     bundle_id = manifest.bundle_id
     if not manifest.parts:  # nothing was sealed, so there may be no key: any key will do
         return BundleOpener(
@@ -247,6 +248,7 @@ def _record_complete(custody: Custody, bundle: Row[Any], sha256: str, mended: li
             "sha256": sha256,
             "verified_at": now,
             "checked_at": now,
+            "index_next_at": now if bundle.size else None,  # an empty one has no key to seal it
             **UNTRIED,
         }
         if not tx.change(update(bundles).where(*held).values(done)):

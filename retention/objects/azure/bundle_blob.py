@@ -98,11 +98,12 @@ _SEALED = ContentSettings(content_type="application/octet-stream")
 class BundleBlob:
     """The blob of one bundle. Errors of the service pass unchanged; the store names them."""
 
-    def __init__(self, container: ContainerClient, bundle_id: str) -> None:
+    def __init__(self, container: ContainerClient, bundle_id: str, *, index: bool = False) -> None:
+        """`index`: the blob beside it, which holds its contents index."""
         self.bundle_id = bundle_id
         self._container = container
-        self._name = object_names.bundle_folder(bundle_id)
-        self.client: BlobClient = container.get_blob_client(self._name)
+        self.name = object_names.index_blob(bundle_id) if index else object_names.bundle_folder(bundle_id)
+        self.client: BlobClient = container.get_blob_client(self.name)
 
     def lists(self) -> tuple[BlockLists, str]:
         """Read the lists of blocks, and the committed blob's ETag ("" if there is none, which may also be given)."""
@@ -197,7 +198,7 @@ class BundleBlob:
         """Remove every form of the blob that can be removed; return how many names of `remains` those were."""
         removed = 0
         for _ in range(ROUNDS):
-            found = [each for each in find_all(self._container, self._name) if not each.soft_deleted]
+            found = [each for each in find_all(self._container, self.name) if not each.soft_deleted]
             if not found:
                 return removed
             if any(not each.past for each in found):
@@ -218,8 +219,8 @@ class BundleBlob:
 
     def remains(self) -> list[str]:
         """Name all that is found: parts and staged blocks of the blob itself, and its other forms."""
-        found = find_all(self._container, self._name)
+        found = find_all(self._container, self.name)
         names = [each.label for each in found if each.past or each.soft_deleted]
         if len(names) < len(found):
-            names += self.lists()[0].names(self.bundle_id) or [self._name]
+            names += self.lists()[0].names(self.bundle_id) or [self.name]
         return names

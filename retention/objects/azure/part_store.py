@@ -5,6 +5,7 @@ Order of writing
     a part     stage its blocks, two at once; the last one ends it *                        part_writer.py
     complete   commit the list of the listed parts' blocks, in their order *: strays go with it, in the same act
     destroy    discard staged blocks -> delete blob and snapshots -> earlier versions        bundle_blob.py
+    keep_index the same with the index's blocks, in a blob of its own beside it
 Every step can be repeated; a crash in between leaves what `remains` shows and `destroy` removes.
 
 Reading: the committed list tells where in the blob each part lies. It is read once for each bundle and kept with the
@@ -33,6 +34,7 @@ from azure.core.exceptions import HttpResponseError
 from azure.storage.blob import BlobServiceClient
 
 from audit.azure_errors import is_absent, is_conflict
+from retention.domain.ids import Kind
 from retention.objects import object_names
 from retention.objects.azure.account_check import AccountCheck
 from retention.objects.azure.blob_service import named_errors
@@ -57,24 +59,34 @@ class AzureBlobObjectStore:
         self._layouts: OrderedDict[str, tuple[str, dict[str, Extent]]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def _blob(self, bundle_id: str) -> BundleBlob:
-        return BundleBlob(self._container, bundle_id)
+    def _blob(self, bundle_id: str, part_id: str = "") -> BundleBlob:
+        return BundleBlob(self._container, bundle_id, index=part_id.startswith(Kind.INDEX))
+
+    def _both(self, bundle_id: str) -> tuple[BundleBlob, BundleBlob]:
+        return self._blob(bundle_id), self._blob(bundle_id, Kind.INDEX)
 
     def new_part(self, bundle_id: str, part_id: str) -> AzurePartWriter:
         object_names.part_object(bundle_id, part_id)
-        writer = AzurePartWriter(self._blob(bundle_id), part_id)
+        writer = AzurePartWriter(self._blob(bundle_id, part_id), part_id)
         writer.begin()
         return writer
 
     def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
         for part_id in part_ids:
             object_names.part_object(bundle_id, part_id)
-        blob = self._blob(bundle_id)
         with named_errors("a bundle cannot be completed"):
-            for _ in range(ROUNDS):
-                if self._complete(blob, part_ids):
-                    return
-        raise StoreUnavailable(f"bundle {bundle_id} keeps being changed by other processes")
+            self._commit(self._blob(bundle_id), part_ids)
+
+    def keep_index(self, bundle_id: str, index_id: str) -> None:
+        object_names.part_object(bundle_id, index_id)
+        with named_errors("an index cannot be kept"):
+            self._commit(self._blob(bundle_id, Kind.INDEX), [index_id])
+
+    def _commit(self, blob: BundleBlob, part_ids: Sequence[str]) -> None:
+        for _ in range(ROUNDS):
+            if self._complete(blob, part_ids):
+                return
+        raise StoreUnavailable(f"bundle {blob.bundle_id} keeps being changed by other processes")
 
     def _complete(self, blob: BundleBlob, part_ids: Sequence[str]) -> bool:
         """Commit the parts' blocks; return whether they still existed when their list was committed."""
@@ -98,7 +110,7 @@ class AzureBlobObjectStore:
 
     def open_part(self, bundle_id: str, part_id: str) -> AzurePartReader:
         object_names.part_object(bundle_id, part_id)
-        blob = self._blob(bundle_id)
+        blob = self._blob(bundle_id, part_id)
         etag, extents = self._layout(blob)
         extent = extents.get(part_id)
         if extent is None:
@@ -119,15 +131,15 @@ class AzureBlobObjectStore:
 
     def _layout(self, blob: BundleBlob) -> tuple[str, dict[str, Extent]]:
         with self._lock:
-            kept = self._layouts.get(blob.bundle_id)
+            kept = self._layouts.get(blob.name)
         with named_errors("a part cannot be found"):
             if kept is not None and blob.is_still(kept[0]):
                 return kept
             lists, etag = blob.lists()
         layout = etag, lists.extents()
         with self._lock:
-            self._layouts[blob.bundle_id] = layout
-            self._layouts.move_to_end(blob.bundle_id)
+            self._layouts[blob.name] = layout
+            self._layouts.move_to_end(blob.name)
             while len(self._layouts) > 1 and self._too_many_layouts():
                 self._layouts.popitem(last=False)
         return layout
@@ -138,7 +150,12 @@ class AzureBlobObjectStore:
 
     def list_bundles(self) -> Iterator[str]:
         with named_errors("the store cannot be listed"):
-            yield from (name for name in find_names(self._container) if object_names.is_id(name))
+            last = None
+            for name in find_names(self._container):  # a bundle's blob, then the one of its index
+                bundle_id = object_names.id_in(name, object_names.INDEX_BLOB) or name
+                if bundle_id != last and object_names.is_id(bundle_id):
+                    last = bundle_id
+                    yield bundle_id
 
     def list_parts(self, bundle_id: str) -> list[str]:
         blob = self._blob(bundle_id)
@@ -146,9 +163,8 @@ class AzureBlobObjectStore:
             return blob.lists()[0].parts()
 
     def destroy(self, bundle_id: str) -> int:
-        blob = self._blob(bundle_id)
         with named_errors("a bundle cannot be destroyed"):
-            return blob.destroy()
+            return sum(blob.destroy() for blob in self._both(bundle_id))
 
     def destroy_part(self, bundle_id: str, part_id: str) -> None:
         object_names.part_object(bundle_id, part_id)
@@ -159,9 +175,8 @@ class AzureBlobObjectStore:
                 blob.forget(part_id, writers)
 
     def remains(self, bundle_id: str) -> list[str]:
-        blob = self._blob(bundle_id)
         with named_errors("the store cannot be searched"):
-            return blob.remains()
+            return [name for blob in self._both(bundle_id) for name in blob.remains()]
 
     def discard_abandoned(self) -> int:
         return 0

@@ -182,10 +182,18 @@ class LocalObjectStore:
     def complete(self, bundle_id: str, part_ids: Sequence[str]) -> None:
         kept = {Path(object_names.part_object(bundle_id, part_id)).name for part_id in part_ids}
         with named_errors("a bundle cannot be completed"), self._lock_completion(bundle_id):
-            found = set(self._names(bundle_id))
+            found = {name for name in self._names(bundle_id) if not name.startswith(Kind.INDEX)}
             if not kept <= found:
                 raise PartMissing(f"bundle {bundle_id} lacks {len(kept - found)} of its {len(kept)} parts")
             self._remove(bundle_id, found - kept)
+
+    def keep_index(self, bundle_id: str, index_id: str) -> None:
+        kept = Path(object_names.part_object(bundle_id, index_id)).name
+        with named_errors("an index cannot be kept"), self._lock_completion(bundle_id):
+            found = {name for name in self._names(bundle_id) if name.startswith(Kind.INDEX)}
+            if kept not in found:
+                raise PartMissing(f"bundle {bundle_id} has no index {index_id}")
+            self._remove(bundle_id, found - {kept})
 
     @contextmanager
     def _lock_completion(self, bundle_id: str) -> Iterator[None]:
@@ -214,7 +222,7 @@ class LocalObjectStore:
     def list_parts(self, bundle_id: str) -> list[str]:
         with named_errors("a bundle cannot be listed"):
             ids = (object_names.id_in(name, object_names.SEALED) for name in self._names(bundle_id))
-            return sorted(part_id for part_id in ids if part_id)
+            return sorted(part_id for part_id in ids if part_id and not part_id.startswith(Kind.INDEX))
 
     def destroy(self, bundle_id: str) -> int:
         removed = 0

@@ -12,6 +12,7 @@ from intake_api.serve import clock_process
 from intake_api.serve.clock_process import LONGEST_PAUSE, Beat, Clockwork, run
 from retention.assembly import assemble, initialise
 from retention.config import Settings
+from retention.custody import contents_index
 from retention.custody.log_rules import tell_rules
 from retention.records.sqlite_engine import truncate_wal
 from tests.fakes.ids import bundle, part
@@ -103,6 +104,26 @@ def test_a_stop_ends_the_scrubbing_in_the_middle_of_a_bundle(tmp_path, monkeypat
     (job,) = (job for job in clock_process.Clockwork(services, stop).jobs() if job.name == "scrub")
     assert job.round() is False
     assert rested == ["once"]
+    services.close()
+
+
+def test_indexing_goes_on_until_the_process_is_told_to_stop(tmp_path, monkeypatch):
+    services, stop = _services(tmp_path), threading.Event()
+    begun = []
+
+    def index(custody, pace):
+        assert (custody, pace.seconds) == (services.custody, clock_process.INDEX_SECONDS)
+        begun.append("once")
+        pace.rest(0.0)
+        stop.set()
+        with pytest.raises(contents_index.Stopped):
+            pace.rest(0.0)
+        return False
+
+    monkeypatch.setattr(clock_process, "index_next", index)
+    (job,) = (job for job in Clockwork(services, stop).jobs() if job.name == "index")
+    assert job.round() is False
+    assert begun == ["once"]
     services.close()
 
 

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from retention.archive import FileKind, FileNotReadable, Memory, NotAnArchive, Reason, open_file
+from retention.archive import FileKind, FileNotReadable, Memory, NotAnArchive, Reason, open_file, walk_files
 from tests.retention.archive.making import MAKERS, SMALL, CountingSource, content, listing, tar_of, zip_of
 
 _DEEP = {"a/b.log": b"found it"}
@@ -43,6 +43,13 @@ def test_an_archive_is_known_by_its_bytes_whatever_its_name() -> None:
     assert content(data, "picture.jpg!/a/b.log") == b"found it"
     with pytest.raises(NotAnArchive):
         listing(data, inside="fake.zip")
+
+
+@pytest.mark.parametrize("outer", MAKERS)
+def test_a_walk_reads_what_only_has_an_archives_name_from_its_beginning(outer: str) -> None:
+    data = MAKERS[outer]({"fake.zip": b"text", "after.log": b"more"})
+    walk = walk_files(io.BytesIO(data), "bundle")
+    assert [b"".join(met.opened.chunks) for met in walk if met.opened] == [b"text", b"more"]
 
 
 def test_depth_stops_at_the_limit_for_listing_and_reading() -> None:

@@ -19,6 +19,8 @@ from retention.custody.access.approval_policies import set_policy
 from retention.custody.access.manage_grants import Asked, give_grant
 from retention.custody.backlog import measure
 from retention.custody.compare_records import STEP, Comparison, gone_by_log
+from retention.custody.contents_index import Pace as IndexPace
+from retention.custody.contents_index import index_next
 from retention.custody.erasure import erasure_steps
 from retention.custody.receipts import sign_waiting
 from retention.custody.uploads import block_staging, declaration
@@ -107,6 +109,7 @@ ACTS: Mapping[str, Act] = {
     "read back": lambda w: verify_received(w.custody, SweepReport(), 8),
     "read back early": lambda w: verify_received(w.custody, SweepReport(), 8, early=True),
     "scrub": _scrub,
+    "index": lambda w: index_next(w.custody, IndexPace(60)),
     "forget resending": lambda w: resending.forget(w.custody),
     "lapse requests": lambda w: lapse_requests(w.custody),
     "ask for approval": _ask,
@@ -209,6 +212,7 @@ SERVES: Mapping[str, Act] = {
     "ix_bundles_received": ACTS["read back"],
     "ix_bundles_resendable": ACTS["forget resending"],
     "ix_bundles_state": _list(states=[BundleState.COMPLETE]),
+    "ix_bundles_unindexed": ACTS["index"],
     "ix_bundles_tenant_state": _list("operator", states=[BundleState.COMPLETE]),
     "ix_bundles_tenant_unclaimed": _list("operator", unclaimed=True),
     "ix_erasures_pending": ACTS["list what is to be erased"],

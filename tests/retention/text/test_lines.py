@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from retention.text import line_index
 from retention.text import lines as lines_module
 from retention.text.encodings import Encoding
-from retention.text.line_index import index_lines
+from retention.text.line_index import LineIndex, Seen, index_blocks
 from retention.text.lines import LONGEST, split_blocks, split_lines
-from retention.text.times import Zone
+from retention.text.times import Zone, find_time
 
 UTF8 = Encoding("utf-8")
 ENCODINGS = st.sampled_from(["utf-8", "utf-16-le", "utf-16-be", "windows-1252", "windows-1251"]).map(Encoding)
@@ -80,26 +81,76 @@ def test_a_line_of_a_million_characters_comes_in_marked_pieces() -> None:
     assert (found[-1].number, found[-1].raw) == (3, b"end")
 
 
+BEGINNINGS = (
+    *("2026-11-29 02:10:11 ", "2026-11-29T02:10:11.250Z ", "2026/11/29-02:10:11.1 ", "2026-02-31 02:10:11 "),
+    *(
+        "2026-11-28T23:59:59,5 +0200 ",
+        "11/30/2026 1:02:03 AM ",
+        "INFO 2026-11-29 03:00:00,123 ",
+        "2026-11-29T02:10:11+01:00-",
+    ),
+    *(
+        "Nov 29 02:10:33 ",
+        "Feb 29 02:10:33 ",
+        "",
+        "  at ",
+        '<![LOG[x]LOG]!><time="02:10:33.123-060" date="11-29-2026" ',
+    ),
+    *(
+        "1/2/2026 10:00:00 2026-11-29 02:10:11 ",
+        "\ufeff2026-11-29 05:00:00 ",
+        "a$$<b><11-29-2026 02:10:33.123-060> ",
+    ),
+)
+LOG_LINES = st.lists(
+    st.builds(
+        lambda begin, rest, end: begin + rest + end,
+        st.sampled_from(BEGINNINGS),
+        st.text(alphabet="ab é5:-", max_size=30) | st.just("x" * 70),
+        st.sampled_from(["\n", "\r\n"]),
+    ),
+    min_size=1,
+    max_size=60,
+)
+ZONES = st.builds(Zone, st.integers(-14, 14).map(lambda hours: timedelta(hours=hours)), st.just(2026))
+
+
 @given(
-    lines=st.lists(st.text(alphabet="ab é", max_size=30), min_size=1, max_size=60),
-    step=st.integers(1, 200),
+    lines=LOG_LINES,
+    ended=st.booleans(),
+    step=st.integers(1, 300),
+    encoding=st.sampled_from(["utf-8", "utf-16-le", "utf-16-be", "windows-1252"]),
+    zone=ZONES,
     data=st.data(),
 )
 def test_reading_from_a_block_of_the_index_gives_the_rest(
-    lines: list[str], step: int, data: st.DataObject
+    lines: list[str], ended: bool, step: int, encoding: str, zone: Zone, data: st.DataObject
 ) -> None:
-    raw = "".join(f"{line}\n" for line in lines).encode()
-    whole = list(split_lines([raw], UTF8))
-    index = index_lines(whole, UTF8, Zone(), step=step)
-    assert index.lines == len(raw.decode().split("\n")) - 1
-    number = data.draw(st.integers(1, index.lines))
-    span = index.at_line(number)
-    assert (
-        list(split_lines([raw[span.offset :]], UTF8, offset=span.offset, number=span.number))
-        == whole[span.number - 1 :]
-    )
-    assert span.number <= number
-    assert index.at_offset(whole[number - 1].offset).number <= number
+    text = "".join(lines) if ended else "".join(lines).removesuffix("\n") + "!"
+    coded = Encoding(encoding)
+    raw = text.encode(encoding, "replace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "LONGEST", 64)
+        patch.setattr(lines_module, "BLOCK", 100)
+        whole = list(split_lines([raw], coded))
+        index = index_blocks(split_blocks([raw], coded), coded, step=step)
+        assert index.lines == whole[-1].number == len(text.removesuffix("\n").split("\n"))
+        number = data.draw(st.integers(1, index.lines))
+        span = index.at_line(number)
+        rest = list(split_lines([raw[span.offset :]], coded, offset=span.offset, number=span.number))
+        assert rest == [line for line in whole if line.offset >= span.offset]
+        assert span.number <= number <= rest[-1].number
+        assert not rest[0].continues
+        stamps = [(line, find_time(coded.decode(line.raw), zone)) for line in whole if not line.continues]
+        moment = data.draw(
+            st.sampled_from([s.at for _, s in stamps if s] or [datetime(2026, 1, 1, tzinfo=UTC)])
+        )
+        reached = next((line.offset for line, stamp in stamps if stamp and stamp.at >= moment), None)
+        block = index.at_time(moment, zone)
+        if not index.yearless and reached is not None:
+            assert block is not None and block.offset <= reached, (
+                "no line of that time stands before the block"
+            )
     with pytest.raises(ValueError, match=f"the file has {index.lines}"):
         index.at_line(index.lines + 1)
 
@@ -107,11 +158,44 @@ def test_reading_from_a_block_of_the_index_gives_the_rest(
 def test_the_index_knows_when_each_block_is_from() -> None:
     begin = datetime(2026, 11, 29, 2, 0, tzinfo=UTC)
     raw = b"".join(f"{begin + timedelta(minutes=n):%Y-%m-%dT%H:%M:%SZ} line\n".encode() for n in range(100))
-    index = index_lines(split_lines([raw], UTF8), UTF8, Zone(), step=500)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "BLOCK", 200)
+        index = index_blocks(split_blocks([raw], UTF8), UTF8, step=500)
     assert len(index.spans) > 4
     wanted = begin + timedelta(minutes=50)
-    span = index.at_time(wanted)
-    assert span is not None
-    assert span.first_seen is not None and span.last_seen is not None
-    assert span.first_seen <= wanted <= span.last_seen
-    assert index.at_time(begin + timedelta(days=1)) is None
+    span = index.at_time(wanted, Zone())
+    assert span is not None and span.zoned.first is not None and span.zoned.last is not None
+    assert span.zoned.first <= wanted <= span.zoned.last
+    assert index.at_time(begin + timedelta(days=1), Zone()) is None
+    assert index.seen() == Seen(begin, begin + timedelta(minutes=99))
+
+
+def test_times_without_a_zone_are_found_by_the_zone_that_the_reader_says() -> None:
+    raw = b"".join(b"2026-11-29 %02d:00:00 line\n" % hour for hour in range(24))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lines_module, "BLOCK", 60)
+        index = index_blocks(split_blocks([raw], UTF8), UTF8, step=1)
+    noon = datetime(2026, 11, 29, 12, tzinfo=UTC)
+    in_utc, further_east = index.at_time(noon, Zone()), index.at_time(noon, Zone(timedelta(hours=6)))
+    assert in_utc is not None and further_east is not None
+    assert in_utc.number <= 13 < further_east.number <= 19
+
+
+def test_a_stamp_without_a_year_makes_the_index_say_so() -> None:
+    index = index_blocks(split_blocks([b"Nov 29 02:10:33 host a\n"], UTF8), UTF8)
+    assert (index.yearless, index.seen()) == (True, Seen())
+
+
+def test_a_file_of_very_many_blocks_has_larger_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(line_index, "MOST", 8)
+    monkeypatch.setattr(lines_module, "BLOCK", 30)
+    raw = b"".join(b"2026-11-29T02:10:%02dZ\n" % (n % 60) for n in range(200))
+    index = index_blocks(split_blocks([raw], UTF8), UTF8, step=1)
+    assert 4 <= len(index.spans) <= 8
+    assert (index.lines, index.at_line(1).offset) == (200, 0)
+    for span in index.spans:
+        assert raw[: span.offset].count(b"\n") == span.number - 1
+
+
+def test_an_empty_file_has_no_block() -> None:
+    assert index_blocks(split_blocks([], UTF8), UTF8) == LineIndex((), 0)
