@@ -61,8 +61,10 @@ PUBLIC = frozenset(
     }
 )
 """Endpoints that need no token. The development issuer's blueprint has a stricter rule of its own."""
-LARGE_BODIES = frozenset({"uploads.create", "uploads.go_on", "bundles.put"})
-CHUNKED_BODIES = frozenset({"uploads.create", "uploads.go_on"})
+CREATES = frozenset({"uploads.create", "portal.upload_create"})
+GOES_ON = frozenset({"uploads.go_on", "portal.upload_go_on"})
+CHUNKED_BODIES = CREATES | GOES_ON
+LARGE_BODIES = CHUNKED_BODIES | {"bundles.put"}
 """Endpoints whose body's end is proven by the upload's length instead."""
 MOST_QUERY = 8192
 """Most bytes of a query. At 64 KiB of address the server's own parser ends the request, with a bare 414."""
@@ -126,7 +128,7 @@ def located(path: str) -> str:
 
 
 def _expect_bytes() -> None:
-    if request.endpoint == "uploads.go_on":
+    if request.endpoint in GOES_ON:
         the_door().services.uploads.expect((request.view_args or {})["bundle"])
 
 
@@ -181,7 +183,7 @@ def _long_seat_kind() -> Kind | None:
     """Return the kind of seat for a request that can hold its thread for as long as its line takes, else None."""
     if request.endpoint in LONG_READS:
         return Kind.READ if request.method == "GET" else None
-    if request.endpoint == "uploads.create":
+    if request.endpoint in CREATES:
         brings = protocol.has_body(request.headers) or protocol.is_chunked(request.headers)
         joins = "final" in request.headers.get("Upload-Concat", "")
         return Kind.UPLOAD if brings or joins else None

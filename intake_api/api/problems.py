@@ -23,7 +23,7 @@ from audit.log.query import CursorError
 from audit.times import rfc3339
 from audit.tlog.tile_store import TilesUnavailableError
 from intake_api.api import looks
-from intake_api.api.authentication import the_door
+from intake_api.api.authentication import LARGE_BODIES, the_door
 from intake_api.api.problem_codes import PROBLEMS
 from intake_api.http.call_refused import CallRefused
 from intake_api.http.draining import drain
@@ -97,7 +97,7 @@ def _scope(error: CustodyError) -> dict[str, str]:
 
 def _is_upload() -> bool:
     """Return whether this is an upload: its clients do not know 429 (RFC 6585), so they get the refusal itself."""
-    return request.blueprint == "uploads" or request.endpoint == "bundles.put"
+    return request.blueprint == "uploads" or request.endpoint in LARGE_BODIES
 
 
 def _call(error: CallRefused) -> Told:

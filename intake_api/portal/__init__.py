@@ -12,6 +12,8 @@ operator_pages.py   A customer's operator's pages: collections, stamps, consents
 page.py             A page: templates, texts, and how moments, sizes and ids are written in it.
 reading_pages.py    The reading room: what is inside a bundle, a screen of a file's lines, and searching.
 sign_in_pages.py    Sign-in, sign-out, and a person's own sessions.
+upload_pages.py     A customer's operator sends bundles from a page, and hands out upload links for others to send
+                    through.
 """
 
 from intake_api.portal.blueprint import portal_pages

@@ -29,6 +29,7 @@ from intake_api.portal import (
     page,
     reading_pages,
     sign_in_pages,
+    upload_pages,
 )
 from intake_api.portal.browser_session import COOKIE, SignInNeeded, drop_cookie, find_caller
 from retention.domain.actor import Actor
@@ -59,7 +60,15 @@ def portal_pages(door: AppContext) -> Pages | None:
     routes = Blueprint(NAME, __name__)
     routes.add_url_rule("/", "root", _to_portal)
     routes.add_url_rule("/portal/assets/<mark>/<name>", "asset", _asset)
-    for room in (sign_in_pages, engineer_pages, reading_pages, operator_pages, approval_pages, auditor_pages):
+    for room in (
+        sign_in_pages,
+        engineer_pages,
+        reading_pages,
+        operator_pages,
+        upload_pages,
+        approval_pages,
+        auditor_pages,
+    ):
         for method, rule, endpoint, view in room.ROUTES:
             routes.add_url_rule(f"/portal{rule}", endpoint, view, methods=[method])
     routes.add_url_rule("/portal/<path:_>", "missing", _missing)
@@ -107,6 +116,8 @@ def _missing(_: str) -> Response:
 def _error_page(error: Exception) -> Response:
     if isinstance(error, InternalServerError) and isinstance(error.original_exception, Exception):
         error = error.original_exception
+    if request.endpoint in upload_pages.SPOKEN and not isinstance(error, (SignInNeeded, IssuerAway)):
+        return problems.answer(error)
     if isinstance(error, SignInNeeded):
         back = request.full_path.rstrip("?") if request.method == "GET" else "/portal/"
         response: Response = redirect(f"/portal/sign-in?to={quote(back, safe='/')}", 303)  # type: ignore[assignment]

@@ -4,7 +4,8 @@ Rules:
 - Every text that a person reads stands in texts.toml, under a name; templates hold none. A value put into a text or a
   template is escaped: what a stamp, an issuer or a log says is never markup.
 - A name that is not in the catalogue, or a value that a template lacks, is an error here, not a gap on the page.
-- A page loads nothing from elsewhere and runs no script but the portal's own file (`POLICY`); it works without it.
+- A page loads nothing from elsewhere and runs no script but the portal's own files (`POLICY`). It works without them,
+  but for sending a file, which a browser alone cannot resume.
 - Moments are shown in UTC; the script adds the viewer's own zone.
 """
 
@@ -43,6 +44,7 @@ NAVIGATION: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ("cases", "cases", frozenset({Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.OPERATOR})),
     ("collections", "collections", frozenset({Role.OPERATOR})),
     ("stamps", "stamps", frozenset({Role.OPERATOR})),
+    ("upload", "upload", frozenset({Role.OPERATOR})),
     ("erasures", "erasures", frozenset({Role.OPERATOR})),
     ("log", "log", frozenset({Role.AUDITOR, Role.OPERATOR})),
     (

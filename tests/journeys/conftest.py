@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, BrowserContext, expect, sync_playwright
 
 from tests.journeys.served import ADMINISTRATOR, CASE_SYSTEM, Sent, Served, start
 
@@ -58,3 +60,27 @@ def sent(served: Served, stamp: str, case: str, keys: Path, tmp_path: Path) -> S
             archive.writestr(name, text)
     answer = served.do("send", file, "--case", case, "--keys", keys, who="stamp:rack-1@contoso")
     return Sent(answer["bundle"], file, members)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    program = shutil.which("chromium")
+    assert program, "Debian's chromium is needed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture
+def context(browser: Browser, served: Served) -> Iterator[BrowserContext]:
+    """A browser of its own, whose pages may not break a rule of theirs."""
+    made = browser.new_context(base_url=served.server, ignore_https_errors=True, timezone_id="Asia/Tokyo")
+    made.set_default_timeout(20_000)
+    expect.set_options(timeout=20_000)
+    broken: list[str] = []
+    made.on("console", lambda said: broken.append(said.text) if "Policy" in said.text else None)
+    made.on("weberror", lambda error: broken.append(str(error.error)))
+    yield made
+    made.close()
+    assert broken == []

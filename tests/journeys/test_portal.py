@@ -4,54 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, expect
 
+from tests.journeys.portal import signed_in
 from tests.journeys.served import CASE_SYSTEM, Sent, Served
 
 pytestmark = pytest.mark.browser
 REASON = "Volume offline on node 2 since 02:10"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    assert program, "Debian's chromium is needed: apt-get install chromium"
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield started
-        started.close()
-
-
-@pytest.fixture
-def context(browser: Browser, served: Served) -> Iterator[BrowserContext]:
-    """A browser of its own, whose pages may not break a rule of theirs."""
-    made = browser.new_context(base_url=served.server, ignore_https_errors=True, timezone_id="Asia/Tokyo")
-    made.set_default_timeout(20_000)
-    expect.set_options(timeout=20_000)
-    broken: list[str] = []
-    made.on("console", lambda said: broken.append(said.text) if "Policy" in said.text else None)
-    made.on("weberror", lambda error: broken.append(str(error.error)))
-    yield made
-    made.close()
-    assert broken == []
-
-
-def signed_in(
-    context: BrowserContext, who: str, role: str, directory: str = "", to: str = "/portal/"
-) -> Page:
-    page = context.new_page()
-    page.goto(to)
-    page.get_by_text("Somebody else").click()
-    page.get_by_label("Name").fill(who)
-    page.get_by_label("Role").select_option(f"CaseVault.{role}")
-    page.get_by_label("Customer's directory").fill(directory)
-    page.get_by_role("button", name="Go on").click()
-    return page
 
 
 def test_an_engineer_grants_herself_access_downloads_and_releases(

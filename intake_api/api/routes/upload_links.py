@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from intake_api.api.authentication import caller, custody, the_door
@@ -31,9 +32,7 @@ routes = Blueprint("upload_links", __name__, description="Links for Azure Storag
 @routes.gives(201, IssuedLink)
 def issue_for_stamp(body: dict[str, Any], stamp: str) -> Any:
     """Issue a link for a stamp's own collections. Its address is shown only this once."""
-    origin = _origin()
-    terms = _terms(body, CollectionType.PROACTIVE)
-    return _issued(origin, manage_links.create_stamp_link(custody(), caller(), stamp, terms))
+    return issued_for_stamp(body, stamp)
 
 
 @routes.on("POST", "/cases/<number>/upload-links")
@@ -41,9 +40,7 @@ def issue_for_stamp(body: dict[str, Any], stamp: str) -> Any:
 @routes.gives(201, IssuedLink)
 def issue_for_case(body: dict[str, Any], number: str) -> Any:
     """Issue a link for a case. Its address is shown only this once."""
-    origin = _origin()
-    terms = _terms(body, body["type"])
-    return _issued(origin, manage_links.create_case_link(custody(), caller(), number, body["stamp"], terms))
+    return issued_for_case(body, number)
 
 
 @routes.on("GET", "/stamps/<stamp>/upload-links")
@@ -67,8 +64,7 @@ def of_case(query: dict[str, Any], number: str) -> Any:
 @routes.gives(200, IssuedLink)
 def renew(body: dict[str, Any], link: str) -> Any:
     """Extend a link: the same container, a new end and signature. Its address is shown only this once."""
-    origin = _origin()
-    return _issued(origin, manage_links.renew_link(custody(), caller(), link, body["expires_at"]))
+    return renewed(body, link)
 
 
 @routes.on("POST", "/upload-links/<link>/revoke")
@@ -91,6 +87,26 @@ def check(body: dict[str, Any]) -> Any:
     return found
 
 
+def issued_for_stamp(body: Mapping[str, Any], stamp: str) -> dict[str, Any]:
+    """Issue a stamp's link with these terms; return its record, with its address."""
+    origin = _origin()
+    terms = _terms(body, CollectionType.PROACTIVE)
+    return _issued(origin, manage_links.create_stamp_link(custody(), caller(), stamp, terms))
+
+
+def issued_for_case(body: Mapping[str, Any], number: str) -> dict[str, Any]:
+    """Issue a case's link with these terms; return its record, with its address."""
+    origin = _origin()
+    terms = _terms(body, body["type"])
+    return _issued(origin, manage_links.create_case_link(custody(), caller(), number, body["stamp"], terms))
+
+
+def renewed(body: Mapping[str, Any], link: str) -> dict[str, Any]:
+    """Extend a link; return its record, with its new address."""
+    origin = _origin()
+    return _issued(origin, manage_links.renew_link(custody(), caller(), link, body["expires_at"]))
+
+
 def _origin() -> str:
     origin = the_door().blob_origin
     if origin is None:
@@ -100,7 +116,7 @@ def _origin() -> str:
     return origin
 
 
-def _terms(body: dict[str, Any], type_: CollectionType) -> LinkTerms:
+def _terms(body: Mapping[str, Any], type_: CollectionType) -> LinkTerms:
     return LinkTerms(
         expires_at=body["expires_at"],
         permissions=body["permissions"],
