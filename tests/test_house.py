@@ -283,6 +283,17 @@ def test_the_picture_of_the_rooms_is_the_import_contract() -> None:
     assert picture() in (ROOT / "docs/architecture.md").read_text()
 
 
+def test_every_file_of_the_packages_is_in_an_installed_one() -> None:
+    """A page, its icon or a table that only the checkout has would be missed where the package is installed."""
+    shipped = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["*"]
+    listed = subprocess.run(
+        ["git", "ls-files", *PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    files = [Path(line) for line in listed.stdout.splitlines()]
+    assert len(files) > 200
+    assert [f for f in files if not any(f.match(shape) for shape in ("*.py", *shipped))] == []
+
+
 def test_make_fast_runs_at_least_1500_tests_and_none_that_needs_real_parts() -> None:
     """Counted by collecting what the Makefile says; conftest.py refuses each of them a PostgreSQL when it runs."""
     makefile = (ROOT / "Makefile").read_text()

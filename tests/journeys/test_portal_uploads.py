@@ -73,7 +73,9 @@ def test_an_upload_goes_on_after_a_lost_line_a_pause_and_a_reload(
         cut.append(1)
         if len(cut) == 2:
             route.abort("connectionreset")
-        elif len(cut) < 5:  # after the first part, the lost one, a question, and the second part: nothing comes
+        elif (
+            len(cut) < 5
+        ):  # after the first part, the lost one, a question, and the second part: nothing comes
             route.continue_()
 
     page.route(re.compile(r"/portal/uploads/bun"), lose)

@@ -16,9 +16,11 @@ from intake_api.portal.browser_session import COOKIE, _seal, new_secret
 from retention.custody.access import portal_sessions
 from retention.custody.access.portal_sessions import SignedIn
 from retention.domain.actor import Actor, Role
-from tests.service import CASE, ENGINEER, OPERATOR, Service
+from tests.service import CASE, ENGINEER, OPERATOR, Service, collection, pack
 
 SAME = {"Sec-Fetch-Site": "same-origin"}
+TUS = {"Tus-Resumable": "1.0.0"}
+METADATA = pack(collection(stamp="").items()) + "," + pack([("last_modified", "1764489600000")])
 HOST = "localhost"
 
 
@@ -195,7 +197,7 @@ def test_every_look_at_a_page_is_an_entry(service: Service) -> None:
         before = {entry["id"] for entry in service.entries()}
         (rule,) = [rule for rule in service.app.url_map.iter_rules() if rule.endpoint == endpoint]
         path = rule.rule.replace("<", "{").replace(">", "}").format(**known)
-        answer = ask(auditors if "review" in endpoint else browser, method, path, SAME)
+        answer = ask(auditors if "review" in endpoint else browser, method, path, SAME | TUS)
         assert answer.status_code == 200, (path, answer.text)
         fresh = [entry for entry in service.entries() if entry["id"] not in before]
         of = [entry["details"].get("of") for entry in fresh if entry["action"] == row.look]
@@ -215,6 +217,36 @@ def test_a_bundles_content_goes_out_under_a_grant_alone(service: Service) -> Non
     assert answer.status_code == 200 and answer.data == b"log " * 99
     part = ask(browser, "GET", path, {**SAME, "Range": "bytes=4-7"})
     assert part.status_code == 206 and part.data == b"log "
+
+
+def test_who_sends_nothing_is_refused_in_the_words_that_the_script_reads(
+    empty: Service, browser: Any
+) -> None:
+    sign_in(browser)
+    told = ask(
+        browser, "POST", "/portal/uploads", SAME | TUS | {"Upload-Length": "1", "Upload-Metadata": METADATA}
+    )
+    assert (told.status_code, told.mimetype) == (403, "application/problem+json")
+    assert (told.json["reason"], empty.entries()[0]["action"]) == ("role-missing", "upload.created")
+
+
+def test_an_upload_begun_in_a_page_is_the_page_s_own_address_and_needs_its_protocol(service: Service) -> None:
+    browser = service.app.test_client()
+    sign_in(browser, OPERATOR.subject, "CaseVault.Operator", directory=str(OPERATOR.directory))
+    (stamp,) = service.done("GET", "/stamps", OPERATOR)["items"]
+    announced = {"Upload-Length": "5", "Upload-Metadata": METADATA + "," + pack([("stamp", stamp["id"])])}
+    assert ask(browser, "POST", "/portal/uploads", SAME | announced).status_code == 412
+    begun = ask(browser, "POST", "/portal/uploads", SAME | TUS | announced)
+    assert begun.status_code == 201, begun.text
+    address = begun.headers["Location"]
+    assert address.startswith("/portal/uploads/bun_")
+    listed = ask(browser, "GET", "/portal/upload", SAME).text
+    assert f'data-upload="{address.rpartition("/")[2]}"' in listed
+    assert 'data-modified="1764489600000"' in listed
+    body = {"Upload-Offset": "0", "Content-Type": "application/offset+octet-stream"}
+    sent = browser.patch(address, data=b"bytes", base_url="https://localhost", headers=SAME | TUS | body)
+    assert (sent.status_code, sent.headers["Upload-Offset"]) == (204, "5")
+    assert address.rpartition("/")[2] not in ask(browser, "GET", "/portal/upload", SAME).text
 
 
 def test_asking_for_a_contents_head_is_a_look_too(service: Service) -> None:
