@@ -116,7 +116,9 @@ def test_a_rolled_back_service_lacks_its_tail(told: Told, buckets: Buckets, tmp_
     """Back-up restored, witness forgotten in the settings: nothing in the service knows any better."""
     shutil.copytree(told.backup / "state", tmp_path / "state")
     with serving(tmp_path) as served:
-        ran = verify(served, told, *bucket_of(told, buckets))  # first: its own entry takes the lost ones' place
+        ran = verify(
+            served, told, *bucket_of(told, buckets)
+        )  # first: its own entry takes the lost ones' place
         assert ran.code == 1
         (line,) = (line for line in ran.out.splitlines() if "its tail is missing" in line)
         assert line.startswith("leaves ") and "3 case.opened" in line
