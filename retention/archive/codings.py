@@ -66,8 +66,7 @@ def _xz_dictionary(head: bytes) -> int:
             kind, place = _xz_number(head, place)
             length, place = _xz_number(head, place)
             if kind == _XZ_LZMA2:
-                bits = head[place] & 0x3F
-                return 0xFFFF_FFFF if bits >= 40 else (2 | bits & 1) << (bits // 2 + 11)
+                return _lzma2_dictionary(head[place])
             place += length
     except IndexError:
         pass
@@ -100,6 +99,19 @@ def lzma_decoder(properties: bytes, size: int | None, bounds: Bounds) -> tuple[D
         raise ArchiveDamaged("a file's LZMA header makes no sense")
     chosen = {"id": lzma.FILTER_LZMA1, "dict_size": dictionary, "lc": lc, "lp": lp, "pb": pb}
     return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chosen]), dictionary
+
+
+def lzma2_decoder(properties: bytes, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of LZMA2 from its byte of properties."""
+    dictionary = bounded_dictionary(_lzma2_dictionary(properties[0]), size, bounds)
+    chosen = {"id": lzma.FILTER_LZMA2, "dict_size": dictionary}
+    return lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=[chosen]), dictionary
+
+
+def _lzma2_dictionary(described: int) -> int:
+    """Return the dictionary that LZMA2's byte of properties says, in bytes (xz file format 1.2.1, section 5.3.1)."""
+    bits = described & 0x3F
+    return 0xFFFF_FFFF if bits >= 40 else (2 | bits & 1) << (bits // 2 + 11)
 
 
 def bounded_dictionary(claimed: int, size: int | None, bounds: Bounds) -> int:

@@ -21,6 +21,7 @@ class ArchiveKind(StrEnum):
     """The format of an archive."""
 
     ZIP = "zip"
+    SEVEN_ZIP = "7z"
     TAR = "tar"
     TAR_GZIP = "tar.gz"
     GZIP = "gzip"
@@ -136,7 +137,7 @@ class NotAnArchive(ArchiveError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The bundle is neither a zip, a tar, nor a gzip, bzip2, xz or zstd file, so it has no files to list."
+            "The bundle is neither a zip, a 7z, a tar, nor a gzip, bzip2, xz or zstd file, so it has no files to list."
         )
 
 

@@ -17,7 +17,14 @@ import re
 from collections.abc import Callable, Iterator
 from functools import cache
 
-from retention.archive import codings, tar_archive, zip_archive, zip_directory
+from retention.archive import (
+    codings,
+    seven_zip_archive,
+    seven_zip_directory,
+    tar_archive,
+    zip_archive,
+    zip_directory,
+)
 from retention.archive.inflate import Coding, Forward, chunks_of, plain
 from retention.archive.limits import PROCESS, Bounds, Limits, Memory
 from retention.archive.model import (
@@ -82,6 +89,8 @@ def _detect(source: Source, bounds: Bounds) -> ArchiveKind:
         if head[4:8] != zip_directory.LOCAL or not zip_directory.has_directory(source):
             raise SplitArchive
         return ArchiveKind.ZIP
+    if head.startswith(seven_zip_directory.MAGIC) and len(head) >= seven_zip_directory.START.size:
+        return ArchiveKind.SEVEN_ZIP
     for begins, coding, single, tar in _PACKED:
         if begins.match(head):
             return tar if tar_archive.is_tar(_unpacked_head(source, coding, bounds)) else single
@@ -240,6 +249,8 @@ def _members_of(kind: ArchiveKind, source: Source, name: str, bounds: Bounds) ->
     match kind:
         case ArchiveKind.ZIP:
             return zip_archive.members(source, bounds)
+        case ArchiveKind.SEVEN_ZIP:
+            return seven_zip_archive.members(source, bounds)
         case ArchiveKind.TAR:
             return tar_archive.members(source, bounds.limits)
         case ArchiveKind.PLAIN:

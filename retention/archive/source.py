@@ -136,6 +136,7 @@ def parsing(reads: GuardedReads, what: str) -> Iterator[None]:
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_FILETIME_EPOCH_SECONDS = 11_644_473_600  # from 1601 to 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,3 +160,8 @@ def since_epoch(seconds: float) -> datetime | None:
         return _EPOCH + timedelta(seconds=seconds)
     except (OverflowError, ValueError):
         return None
+
+
+def since_1601(ticks: int) -> datetime | None:
+    """Convert a Windows time (FILETIME: 100 ns since 1601), or return None where it is none."""
+    return since_epoch(ticks / 10**7 - _FILETIME_EPOCH_SECONDS)

@@ -19,7 +19,7 @@ from retention.archive.limits import Bounds
 from retention.archive.model import ArchiveDamaged, FileKind, FileNotReadable, Reason
 from retention.archive.names import decoded_in_zip, extra_field
 from retention.archive.seekable import Unpacked
-from retention.archive.source import READ_AHEAD, Member, Source, Window, since_epoch
+from retention.archive.source import READ_AHEAD, Member, Source, Window, since_1601, since_epoch
 from retention.archive.zip_directory import LOCAL, LOCAL_HEADER, ZipEntry
 
 _ENCRYPTED, _MARKS_LZMA_END, _PATCH, _HIDDEN = 0x1, 0x2, 0x20, 0x2040
@@ -37,7 +37,6 @@ _CODINGS: dict[int, Coding] = {  # APPNOTE 4.4.5
 _KINDS = {stat.S_IFLNK: FileKind.LINK, stat.S_IFDIR: FileKind.FOLDER} | dict.fromkeys(
     (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), FileKind.DEVICE
 )
-_FILETIME_EPOCH_SECONDS = 11_644_473_600  # from 1601 to 1970
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +121,7 @@ def _modified(entry: ZipEntry) -> datetime | None:
     if unix is not None and len(unix) >= 5 and unix[0] & 1:  # Info-ZIP's extended timestamp
         return since_epoch(struct.unpack_from("<i", unix, 1)[0])
     if ntfs is not None and len(ntfs) >= 16 and ntfs[4:8] == b"\x01\x00\x18\x00":  # APPNOTE 4.5.5
-        return since_epoch(struct.unpack_from("<Q", ntfs, 8)[0] / 10**7 - _FILETIME_EPOCH_SECONDS)
+        return since_1601(struct.unpack_from("<Q", ntfs, 8)[0])
     date, time = entry.dos_time
     try:
         return datetime(

@@ -6,11 +6,8 @@ import gc
 import io
 import os
 import random
-import shutil
-import subprocess
 import zlib
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from backports import zstd
@@ -28,6 +25,7 @@ from retention.archive import (
     walk_files,
 )
 from retention.sandbox.children import Sandbox
+from tests.retention.archive.by_tools import archive, run
 from tests.retention.archive.making import (
     SMALL,
     Entry,
@@ -52,18 +50,8 @@ def children(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     assert made.living == 0
 
 
-def _tool(name: str, *arguments: str, given: bytes | None = None, cwd: Path | None = None) -> bytes:
-    path = shutil.which(name)
-    assert path is not None, f"{name} is not installed"
-    done = subprocess.run([path, *arguments], input=given, stdout=subprocess.PIPE, cwd=cwd, check=True)
-    return done.stdout
-
-
-def _zipped(tmp_path: Path, method: str, files: dict[str, bytes]) -> bytes:
-    for name, data in files.items():
-        (tmp_path / name).write_bytes(data)
-    _tool("7z", "a", "-tzip", f"-mm={method}", "made.zip", *files, cwd=tmp_path)
-    return (tmp_path / "made.zip").read_bytes()
+def _zipped(method: str, files: dict[str, bytes]) -> bytes:
+    return archive(["7z", "a", "-tzip", f"-mm={method}"], files, "made.zip")
 
 
 def _zstd_entry(name: bytes, data: bytes, level: int = 3) -> Entry:
@@ -71,9 +59,9 @@ def _zstd_entry(name: bytes, data: bytes, level: int = 3) -> Entry:
 
 
 @pytest.mark.parametrize("method", ["Deflate64", "xz"])
-def test_a_zip_by_7_zip_of_a_method_beyond_python_is_read(tmp_path: Path, method: str) -> None:
+def test_a_zip_by_7_zip_of_a_method_beyond_python_is_read(method: str) -> None:
     files = {"a.log": _TEXT, "zeros": bytes(3 << 20), "small": b"x", "noise": os.urandom(100_000)}
-    data = _zipped(tmp_path, method, files)
+    data = _zipped(method, files)
     assert {file.key: content(data, file.key) for file in listing(data)} == files
 
 
@@ -86,7 +74,7 @@ def test_a_zip_of_zstd_is_read_also_by_the_number_that_zstd_had_first() -> None:
 
 @pytest.mark.parametrize("options", [["-3"], ["-19", "--long=27"], ["-1", "--no-check", "--no-content-size"]])
 def test_what_zstd_makes_is_read_as_one_file(options: list[str]) -> None:
-    packed = _tool("zstd", *options, "-c", given=_TEXT)
+    packed = run("zstd", *options, "-c", given=_TEXT)
     assert content(packed, "bundle") == _TEXT
     (file,) = listing(zip_of({"a.log.zst": packed}), inside="a.log.zst")
     assert (file.key, file.size) == ("a.log.zst!/a.log", None)
@@ -94,7 +82,7 @@ def test_what_zstd_makes_is_read_as_one_file(options: list[str]) -> None:
 
 @pytest.mark.parametrize("outer", ["zst", "zip"])
 def test_a_tar_in_zstd_is_read_at_any_depth(outer: str) -> None:
-    inner = _tool("zstd", "-c", given=tar_of({"deep.log": _TEXT, "after": b"x"}))
+    inner = run("zstd", "-c", given=tar_of({"deep.log": _TEXT, "after": b"x"}))
     files = {"in.tar.zst": inner, "z": b"z"}
     data = zstd.compress(tar_of(files)) if outer == "zst" else zip_of(files)
     assert [file.key for file in listing(data)] == ["in.tar.zst", "z"]
@@ -141,10 +129,10 @@ def test_a_walk_over_many_files_has_one_child(children: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("method", [9, 93])
-def test_damage_is_the_damage_of_the_one_file(method: int, tmp_path: Path) -> None:
+def test_damage_is_the_damage_of_the_one_file(method: int) -> None:
     packed = zstd.compress(_TEXT)
     if method == 9:
-        made = _zipped(tmp_path, "Deflate64", {"a": _TEXT})
+        made = _zipped("Deflate64", {"a": _TEXT})
         packed = made[30 + 1 : made.rfind(b"PK\x01\x02")]
     good = Entry(b"good", packed, len(_TEXT), zlib.crc32(_TEXT), method=method)
     cut = Entry(b"cut", packed[: len(packed) // 2], len(_TEXT), zlib.crc32(_TEXT), method=method)
