@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from flask import Response, request
 
@@ -23,7 +23,7 @@ from intake_api.api.routes.text import Searching, begin_search, place_of, read_l
 from intake_api.portal import forms, page
 from intake_api.schemas.bundles import FileQuery
 from intake_api.schemas.text import LinesQuery, Search
-from retention.archive import ArchivedFile
+from retention.archive import ArchivedFile, FileKind
 from retention.custody.reading.file_lists import list_page
 from retention.custody.reading.file_text import Found
 from retention.custody.uploads import declaration
@@ -53,14 +53,17 @@ def files(bundle: str) -> Response:
     """Show the files of a bundle, or of an archive in it."""
     asked = forms.read(FileQuery, request.args)
     start = file_routes.read_place(asked["cursor"])
-    found = list_page(custody(), caller(), bundle, asked["inside"], start, asked["limit"])
+    found = list_page(custody(), caller(), bundle, file_routes.read_asked(asked), start, asked["limit"])
     return page.show(
         "files.html",
         bundle=declaration.get_bundle(custody(), caller(), bundle),
         files=found.files,
         inside=asked["inside"],
+        asked=asked,
+        kinds=[kind.value for kind in FileKind],
+        filters=urlencode({name: asked[name] for name in ("inside", "name", "kind") if asked[name]}),
         incomplete=found.incomplete,
-        next=str(start + asked["limit"]) if found.more else None,
+        next=None if found.following is None else str(found.following),
         address=lambda kind, file: _address(bundle, kind, file.key),
         opens=_opens,
     )

@@ -9,6 +9,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from intake_api.schemas.fields import Moment, PageQuery, Word, page_of
+from retention.archive import FileKind
 from retention.domain.bundle import STATUSES, CollectionType
 from retention.domain.grants import MAX_REASON_CHARACTERS
 
@@ -182,6 +183,12 @@ class Admitted(ma.Schema):
 class FileQuery(PageQuery):
     inside = fields.String(
         load_default="", metadata={"description": "path of a nested archive: list its files"}
+    )
+    name = Word(load_default=None, metadata={"description": "files whose path or name fits, like *.log"})
+    kind = fields.String(
+        load_default=None,
+        validate=validate.OneOf([kind.value for kind in FileKind]),
+        metadata={"description": "files of this kind"},
     )
 
 

@@ -8,7 +8,7 @@ import marshmallow as ma
 from marshmallow import fields, validate
 
 from intake_api.schemas.fields import Moment, Word
-from retention.custody.reading.file_text import MOST_LINES
+from retention.custody.reading.file_lines import MOST_LINES
 from retention.text.encodings import NAMES
 from retention.text.pattern import LONGEST
 

@@ -42,6 +42,7 @@ from retention.archive.model import (
     SplitArchive,
     Walked,
 )
+from retention.archive.names import fits
 from retention.archive.reader import detect, list_files, open_file, walk_files
 from retention.archive.source import Source, Window
 
@@ -66,6 +67,7 @@ __all__ = [
     "Walked",
     "Window",
     "detect",
+    "fits",
     "list_files",
     "open_file",
     "walk_files",

@@ -15,6 +15,7 @@ import re
 import struct
 import zlib
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 
 from retention.archive.model import Reason
 
@@ -92,6 +93,12 @@ def shown(name: str, max_name: int) -> str:
     """Make the name safe for a screen: one kind of slash, nothing that moves a cursor, hides or reverses text."""
     safe = _UNSHOWABLE.sub("\ufffd", slashed(name[:max_name]))
     return (safe.removeprefix("./") or safe) + ("…" if len(name) > max_name else "")
+
+
+def fits(path: str, pattern: str) -> bool:
+    """Tell whether a shown path, or its last part, fits a pattern with wildcards, whatever the case (as Windows)."""
+    path, pattern = path.lower(), pattern.lower()
+    return fnmatchcase(path, pattern) or fnmatchcase(path.rsplit("/", 1)[-1], pattern)
 
 
 def looks_archive(name: str) -> bool:

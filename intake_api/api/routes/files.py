@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 from flask import Response, request
@@ -17,9 +16,9 @@ from intake_api.api.routes.content import BYTES, CONDITIONS, PARTIAL, Wanted, re
 from intake_api.http.content_disposition import attachment
 from intake_api.http.ranges import LONGEST_HEADER
 from intake_api.schemas.bundles import File, FilePage, FileQuery
-from retention.archive import ArchivedFile, open_file
+from retention.archive import ArchivedFile, FileKind, open_file
 from retention.custody.reading import bundle_reads
-from retention.custody.reading.file_lists import Listing, list_page, open_list
+from retention.custody.reading.file_lists import Asked, Listing, list_page, open_list
 from retention.domain.faults import Invalid
 from retention.envelope.bundle_file import SealedFile
 
@@ -42,24 +41,30 @@ _LISTED = {
 def index(query: dict[str, Any], bundle: str) -> Any:
     """List the files of the archive that the bundle is (or of a nested one), in their stored order.
 
+    `name` and `kind` choose among them; a page may then be short, or empty, and others follow all the same.
     Accept: application/jsonl gives all of them from the cursor on in one response, with one pair of entries in the log.
     Pages have one pair too, while they are asked for within five minutes of the first and the grant stands.
     """
-    start, inside = read_place(query["cursor"]), query["inside"]
+    start, asked = read_place(query["cursor"]), read_asked(query)
     if request.accept_mimetypes.best == LINES:
-        return _whole(bundle, inside, start)
-    limit = query["limit"]
-    page = list_page(custody(), caller(), bundle, inside, start, limit)
-    more = str(start + limit) if page.more else None
+        return _whole(bundle, asked, start)
+    page = list_page(custody(), caller(), bundle, asked, start, query["limit"])
+    more = None if page.following is None else str(page.following)
     return {"items": [_shown(file) for file in page.files], "next": more, "incomplete": page.incomplete}
 
 
-def _whole(bundle: str, inside: str, start: int) -> Response:
-    opened = open_list(custody(), caller(), bundle, inside)
+def read_asked(query: dict[str, Any]) -> Asked:
+    """Read which files a FileQuery asks for."""
+    kind = query["kind"]
+    return Asked(query["inside"], query["name"], None if kind is None else FileKind(kind))
+
+
+def _whole(bundle: str, asked: Asked, start: int) -> Response:
+    opened = open_list(custody(), caller(), bundle, asked.inside)
     try:
-        listing = Listing(opened, inside)
-        files = opened.passing(iter(listing))
-        return send(opened, _lines(islice(files, start, None), listing), {"Content-Type": LINES})
+        listing = Listing(opened, asked.inside, start)
+        files = filter(asked.fits, opened.passing(iter(listing)))
+        return send(opened, _lines(files, listing), {"Content-Type": LINES})
     except Exception as error:
         raise opened.failed(error) from None
 

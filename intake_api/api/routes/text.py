@@ -23,7 +23,8 @@ from intake_api.api.routes.blueprint import Blueprint
 from intake_api.api.routes.content import send
 from intake_api.schemas.text import LinesQuery, Search, TextLine, TextLines
 from retention.custody.reading import bundle_reads
-from retention.custody.reading.file_text import Found, Passed, Screen, search_bundle, show_lines
+from retention.custody.reading.file_lines import Screen, show_lines
+from retention.custody.reading.file_text import Found, Passed, search_bundle
 from retention.domain.faults import Invalid
 from retention.text.encodings import Encoding
 from retention.text.levels import find_level

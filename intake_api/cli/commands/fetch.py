@@ -35,6 +35,7 @@ PIECE = 1 << 16
 _RANGE = re.compile(r"(\d{1,18})-(\d{0,18})|-(\d{1,18})", re.ASCII)
 _DIGEST = re.compile(r'"([0-9a-f]{64})"', re.ASCII)
 _LINES = "application/jsonl"
+KINDS = ("file", "folder", "link", "device", "archive")
 
 
 def content_path(bundle: str, inside: str | None) -> str:
@@ -166,15 +167,16 @@ def fetch_into(client: Client, bundle: str, inside: str | None, span: str | None
     return copied
 
 
-def list_files(client: Client, bundle: str, limit: int | None) -> Items | Cut:
+def list_files(client: Client, bundle: str, limit: int | None, **asked: str | None) -> Items | Cut:
     """List the files inside a bundle: all in one response, which is one read in the audit log, or the first few."""
     path = f"/bundles/{segment(bundle)}/files"
+    wanted = {name: value for name, value in asked.items() if value}
     if limit is not None and limit <= PAGE:
-        return client.items(path, limit)
-    answer = client.call("GET", path, headers={"Accept": _LINES}, stream=True)
+        return client.items(path, limit, **wanted)
+    answer = client.call("GET", path, params=wanted, headers={"Accept": _LINES}, stream=True)
     if answer.headers.get("Content-Type") != _LINES:  # a service from before: by pages
         answer.close()
-        return client.items(path, limit)
+        return client.items(path, limit, **wanted)
     return Cut(_files(client, bundle, answer), limit)
 
 
@@ -232,14 +234,32 @@ def _span(ctx: click.Context, parameter: click.Parameter, value: str | None) -> 
     return value
 
 
-@click.command(cls=Command, examples=("casevault files bun_...", "casevault files bun_... --json --limit 0"))
+_FILES = (
+    "casevault files bun_...",
+    "casevault files bun_... --inside Storage.zip --name '*.log'",
+    "casevault files bun_... --json --limit 0",
+)
+
+
+@click.command(cls=Command, examples=_FILES)
 @click.argument("bundle")
+@click.option("--inside", metavar="PATH", help="The files of this archive in the bundle.")
+@click.option("--name", metavar="GLOB", help="Only files whose path or name fits, like '*.log'.")
+@click.option("--kind", type=click.Choice(KINDS), help="Only files of this kind.")
 @with_limit_of("in the bundle's order")
 @with_json
 @connected
-def files(client: Client, bundle: str, limit: int, as_json: bool) -> None:
+def files(
+    client: Client,
+    bundle: str,
+    inside: str | None,
+    name: str | None,
+    kind: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
     """List the files inside a bundle, without fetching it. Needs a live grant."""
-    found = list_files(client, bundle, limit or None)
+    found = list_files(client, bundle, limit or None, inside=inside, name=name, kind=kind)
     columns: list[Column] = [
         ("Size", size("size")),
         ("Modified", lambda item: moment(item.get("modified"))),

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -29,7 +30,9 @@ from sqlalchemy.exc import DBAPIError
 from audit.entry import Action, Detail, Entry, Outcome
 from audit.times import rfc3339
 from retention.archive import ArchiveError, NoSuchFile
+from retention.archive.contents import ContentsIndex
 from retention.custody.access.bound_access import Altered, check_row, read_access
+from retention.custody.contents_index import stored_contents
 from retention.custody.context import (
     Custody,
     Refusal,
@@ -104,6 +107,16 @@ class Standing:
                 "your grant has ended, or the bundle was moved or is being erased", reason="grant-ended"
             )
 
+    @contextmanager
+    def contents(self, index_id: str) -> Iterator[ContentsIndex | None]:
+        """Open the bundle's contents index again, once `check` passes: no key is kept between the pages of a list."""
+        self.check()
+        with (
+            _unseal(self._custody, self._allowed) as sealed,
+            stored_contents(sealed.stored_index, index_id) as found,
+        ):
+            yield found
+
     def _check_expiry(self) -> None:
         if self._custody.clock.now() >= self._allowed.until:
             raise Refused(
@@ -140,7 +153,9 @@ class OpenBundle:
         self.standing = Standing(custody, allowed, bundle.id, opened)
         self._delivered = 0
         self._complete = False
-        self._closed = False
+        self._closed = self._looked = False
+        self._held = ExitStack()
+        self._contents: ContentsIndex | None = None
         try:
             with alarmed():
                 self._sealed = _unseal(custody, allowed)
@@ -153,6 +168,16 @@ class OpenBundle:
     def sealed(self) -> BundleOpener:
         """The opener, for readers that seek (archives); they pass plaintext on through `deliver`."""
         return self._sealed
+
+    @property
+    def contents(self) -> ContentsIndex | None:
+        """The bundle's contents index, if one can be read. What is made from it goes through `passing`."""
+        if not self._looked:
+            self._looked = True
+            self._contents = self._held.enter_context(
+                stored_contents(self._sealed.stored_index, self.bundle.index_id)
+            )
+        return self._contents
 
     def pieces(self, span: Span) -> Iterator[bytes]:
         """Yield the plaintext of a run, each piece verified before it leaves."""
@@ -214,6 +239,7 @@ class OpenBundle:
             return
         self._closed = True
         try:
+            self._held.close()
             self._sealed.close()
         finally:
             self._end(reason)

@@ -1,19 +1,16 @@
-"""A bundle's files as text: a screen of lines, and searching, over a bundle that is open.
+"""A bundle's files as text: what they are encoded in, and searching, over a bundle that is open.
 
 Rules:
 - Everything here reads an `OpenBundle`, so the decision was made and its entry is durable (P3). What is looked through
   passes its check of the grant; what is handed over is counted: the raw bytes of the lines shown.
-- Nothing is kept: memory is a screen of lines, bounded in number and in bytes.
+- Nothing is kept: memory is a line and its context, bounded in number and in bytes.
 - A file that cannot be read does not end the search of the others: it is named, with the reason.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from fnmatch import fnmatchcase
 from itertools import chain
 from typing import TypeVar
 
@@ -25,45 +22,16 @@ from retention.archive import (
     NoSuchFile,
     NotAnArchive,
     Walked,
+    fits,
     open_file,
     walk_files,
 )
 from retention.custody.reading.bundle_reads import OpenBundle
-from retention.domain.faults import Invalid
 from retention.envelope.bundle_file import SealedFile
 from retention.text.encodings import HEAD, Detected, Encoding, detect
-from retention.text.lines import Line, split_lines
 from retention.text.search import BEGINNING, Hit, Position, Query, SearchEnd, Why, search
-from retention.text.times import UNKNOWN_ZONE, Zone, find_time
 
 T = TypeVar("T")
-MOST_LINES = 1000
-CHECKED = 256
-"""Lines between two looks at the clock."""
-MOST_BYTES = 1 << 20
-"""Lines, and their raw bytes, of one screen; at least one line is shown."""
-
-
-@dataclass(frozen=True, slots=True)
-class Screen:
-    """Which lines to show: `count` of them from line `line`, or the last ones, or from a time on; `before` of those
-    before them too. `zone` is for times without one."""
-
-    count: int
-    line: int = 1
-    tail: bool = False
-    time: datetime | None = None
-    before: int = 0
-    zone: Zone = UNKNOWN_ZONE
-
-
-@dataclass(frozen=True, slots=True)
-class Lines:
-    """Lines shown, how they were decoded, and the number of the line after them (None at the end)."""
-
-    detected: Detected
-    lines: list[Line]
-    following: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +52,6 @@ class Passed:
     unread: str | None = None
 
 
-def show_lines(
-    opened: OpenBundle,
-    path: str,
-    screen: Screen,
-    encoding: Encoding | None,
-    stop: Callable[[], bool] = lambda: False,
-) -> Lines:
-    """Read one screen of the file with the key `path`. Invalid when nothing is there, or `stop` says that getting there
-    takes too long; ArchiveError."""
-    detected, chunks = _as_text(opened, _open(opened, path), encoding)
-    lines = _in_time(split_lines(chunks, detected.encoding), stop)
-    shown, more = _tail(lines, screen) if screen.tail else _from(lines, screen, detected.encoding)
-    for _ in opened.deliver(iter([line.raw for line in shown])):
-        pass
-    following = _following(shown) if more else None
-    return Lines(detected, shown, following)
-
-
-def _in_time(lines: Iterator[Line], stop: Callable[[], bool]) -> Iterator[Line]:
-    for number, line in enumerate(lines):
-        if number % CHECKED == 0 and stop():
-            raise Invalid(
-                f"coming to these lines takes too long: line {line.number} was reached; search for what you need, or "
-                "download the file"
-            )
-        yield line
-
-
-def _following(shown: list[Line]) -> int:
-    """Return the line to go on from. What is left of a line that fills a screen is passed over: it has no number."""
-    last = shown[-1]
-    return last.number if last.cut and shown[0].number < last.number else last.number + 1
-
-
 def search_bundle(
     opened: OpenBundle,
     query: Query,
@@ -136,7 +70,7 @@ def search_bundle(
     before each block of text: each call gets further.
     """
     left, is_first = query.most, True
-    for walked in [_open(opened, only)] if only is not None else _walk(opened):
+    for walked in [open_inside(opened, only)] if only is not None else _walk(opened):
         if isinstance(walked, str):  # what is left of a damaged bundle
             yield Passed(None, None, walked)
             continue
@@ -158,7 +92,7 @@ def search_bundle(
         one = Query(query.pattern, query.before, query.after, query.since, query.until, left, query.zone)
         end: SearchEnd | None = None
         try:
-            detected, chunks = _as_text(opened, walked, encoding, begin.offset)
+            detected, chunks = as_text(opened, walked, encoding, begin.offset)
             for told in search(chunks, detected.encoding, one, begin=begin, stop=stop):
                 if isinstance(told, SearchEnd):
                     end = told
@@ -183,12 +117,13 @@ def _handed_over(opened: OpenBundle, found: Found) -> Iterator[Found]:
         yield found
 
 
-def _open(opened: OpenBundle, path: str) -> Walked:
+def open_inside(opened: OpenBundle, path: str) -> Walked:
+    """Open the file with the key `path`. ArchiveError."""
     file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
     return Walked(file.file, file)
 
 
-def _as_text(
+def as_text(
     opened: OpenBundle, walked: Walked | None, encoding: Encoding | None, offset: int = 0
 ) -> tuple[Detected, Iterator[bytes]]:
     """Take a file (None: the bundle itself) as bytes from `offset` on, and say what they are encoded in."""
@@ -198,15 +133,15 @@ def _as_text(
         rest = opened.sealed.read(min(offset, size), max(0, size - offset))
     else:
         chunks, rest = walked.opened.chunks, walked.opened.part(offset, None)
-    checked = _passing(opened, chunks)
+    checked = passing_on(opened, chunks)
     head: list[bytes] = []
     while sum(map(len, head)) < HEAD and (chunk := next(checked, None)) is not None:
         head.append(chunk)
     detected = detect(b"".join(head)) if encoding is None else Detected(encoding, guessed=False)
-    return detected, _passing(opened, rest) if offset else chain(head, checked)
+    return detected, passing_on(opened, rest) if offset else chain(head, checked)
 
 
-def _passing(opened: OpenBundle, found: Iterator[T]) -> Iterator[T]:
+def passing_on(opened: OpenBundle, found: Iterator[T]) -> Iterator[T]:
     """Pass things on while the grant lives. A file's own fault leaves the bundle open for the others."""
     fault: list[ArchiveError] = []
 
@@ -227,7 +162,7 @@ def _walk(opened: OpenBundle) -> Iterator[Walked | str | None]:
     number = 0
     try:
         walk = walk_files(SealedFile(opened.sealed), opened.bundle.file_name)
-        for walked in _passing(opened, walk):
+        for walked in passing_on(opened, walk):
             number += 1
             if walked.file.kind is not FileKind.FOLDER:
                 yield walked
@@ -242,66 +177,4 @@ def _walk(opened: OpenBundle) -> Iterator[Walked | str | None]:
 
 
 def _fits(file: ArchivedFile, named: str | None) -> bool:
-    if named is None:
-        return True
-    path, named = file.path.lower(), named.lower()  # as Windows does
-    return fnmatchcase(path, named) or fnmatchcase(path.rsplit("/", 1)[-1], named)
-
-
-def _tail(lines: Iterator[Line], screen: Screen) -> tuple[list[Line], bool]:
-    last: deque[Line] = deque()
-    size = 0
-    for line in lines:
-        last.append(line)
-        size += len(line.raw)
-        while len(last) > max(1, screen.count) or (size > MOST_BYTES and len(last) > 1):
-            size -= len(last.popleft().raw)
-    return list(last), False
-
-
-def _from(lines: Iterator[Line], screen: Screen, encoding: Encoding) -> tuple[list[Line], bool]:
-    before: deque[Line] = deque(maxlen=screen.before)
-    shown: list[Line] = []
-    size = last = 0
-    for line in lines:
-        last = line.number
-        if not shown and not _begins(line, screen, encoding):
-            before.append(line)
-            continue
-        if not shown and before:
-            shown = _that_fit(before)
-            size = sum(len(earlier.raw) for earlier in shown)
-            before = deque(shown)
-        if len(shown) - len(before) >= screen.count or (shown and size + len(line.raw) > MOST_BYTES):
-            return shown, True
-        shown.append(line)
-        size += len(line.raw)
-    if not shown and (screen.time is not None or screen.line > max(last, 1)):
-        raise _nothing_there(screen, last)
-    return shown, False
-
-
-def _that_fit(before: deque[Line]) -> list[Line]:
-    """Return the last of these lines that leave half of the screen's bytes for those after them."""
-    size = sum(len(line.raw) for line in before)
-    while before and size > MOST_BYTES // 2:
-        size -= len(before.popleft().raw)
-    return [*before]
-
-
-def _begins(line: Line, screen: Screen, encoding: Encoding) -> bool:
-    if screen.time is None:
-        return line.number >= screen.line
-    stamp = None if line.continues else find_time(encoding.decode(line.raw), screen.zone)
-    return stamp is not None and stamp.at >= screen.time
-
-
-def _nothing_there(screen: Screen, lines: int) -> Invalid:
-    if screen.time is not None:
-        return Invalid(
-            f"no line of the file says that it is from {screen.time.isoformat()} or later; it has {lines} lines",
-            {"time": "must not be past the last time in the file"},
-        )
-    return Invalid(
-        f"line {screen.line} was asked for, the file has {lines}", {"line": f"must be 1 to {lines}"}
-    )
+    return named is None or fits(file.path, named)

@@ -4,9 +4,9 @@
    (the same check as of a read under way) passes; else the list is dropped, and the caller's next step is a new read.
 2. Kept packed, in memory alone (P1), for five minutes at most, under the process's one memory budget and at most
    MOST of it: the list that was used longest ago goes first. What does not fit is not kept, and is walked again.
-   Unpacked, a list is never in memory but for the block that is being made or shown, which is bounded in bytes. Of a
-   file that must not be read only what is shown is kept: its own name may have 65,535 bytes.
-3. A list belongs to one actor, bundle and place inside it; a first page makes it anew.
+   Unpacked, a list is never in memory but for the block that is being made or shown, which is bounded in bytes.
+3. Of a list that comes from the bundle's contents index nothing is kept but where to look (`file_lists`).
+4. A list belongs to one actor, bundle and place inside it; a first page makes it anew.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ import time
 import zlib
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import islice
+from typing import Protocol
 
-from retention.archive import PROCESS, ArchivedFile, FileKind, Memory, Reason
+from retention.archive import PROCESS, ArchivedFile, Memory
+from retention.archive.contents import file_fields, file_from
 from retention.archive.limits import Lease
 from retention.domain.actor import Actor
 
@@ -41,22 +42,19 @@ def list_key(actor: Actor, bundle: str, inside: str) -> Key:
     return actor.id, actor.roles, actor.tenant, actor.partner, actor.company, bundle, inside
 
 
-def _row(file: ArchivedFile) -> bytes:
-    row = (
-        *(file.key if file.readable else None, file.path, file.kind.value, file.size, file.packed_size),
-        None if file.modified is None else file.modified.isoformat(),
-        None if file.reason is None else file.reason.name,
-        file.guessed,
-    )
-    return json.dumps(row).encode()
-
-
 def _unpacked(block: bytes) -> Iterator[ArchivedFile]:
     for row in zlib.decompress(block).splitlines():
-        key, path, kind, size, packed, modified, reason, guessed = json.loads(row)
-        at = None if modified is None else datetime.fromisoformat(modified)
-        why = None if reason is None else Reason[reason]
-        yield ArchivedFile(path if key is None else key, path, FileKind(kind), size, packed, at, why, guessed)
+        yield file_from(json.loads(row))
+
+
+class Files(Protocol):
+    """The files of a whole list: `number` of them; `size` bytes are held for it."""
+
+    number: int
+    size: int
+
+    def files(self, start: int) -> Generator[ArchivedFile]:
+        """Yield the files from place `start` on."""
 
 
 class ListKeeper:
@@ -76,7 +74,7 @@ class ListKeeper:
         """Keep one more file."""
         if not self.able:
             return
-        row = _row(file)
+        row = json.dumps(file_fields(file)).encode()
         self._open.append(row)
         self._open_bytes += len(row)
         self.number += 1
@@ -99,24 +97,23 @@ class ListKeeper:
         self.leases.append(lease)
         self.size += len(block)
 
+    def files(self, start: int) -> Generator[ArchivedFile]:
+        """Yield the files from place `start` on, once all are packed."""
+        if start >= self.number:
+            return
+        first = bisect_right(self.starts, start) - 1
+        files = (file for block in self.blocks[first:] for file in _unpacked(block))
+        yield from islice(files, start - self.starts[first], None)
+
 
 @dataclass(frozen=True, slots=True)
 class KeptList:
-    """A whole list: its packed files, why it ends before its archive does, and the check of the access to it."""
+    """A whole list: its files, why it ends before its archive does, and the check of the access to it."""
 
-    kept: ListKeeper
+    kept: Files
     incomplete: str | None
     standing: Callable[[], None]
     ends: float
-
-    def page(self, start: int, limit: int) -> list[ArchivedFile]:
-        """Return at most `limit` files from place `start` on."""
-        if start >= self.kept.number:
-            return []
-        first = bisect_right(self.kept.starts, start) - 1
-        files = (file for block in self.kept.blocks[first:] for file in _unpacked(block))
-        skipped = start - self.kept.starts[first]
-        return list(islice(files, skipped, skipped + limit))
 
 
 class KeptLists:
@@ -128,11 +125,8 @@ class KeptLists:
         self._lists: OrderedDict[Key, KeptList] = OrderedDict()
         self._lock = threading.Lock()
 
-    def keep(self, key: Key, kept: ListKeeper, incomplete: str | None, standing: Callable[[], None]) -> None:
+    def keep(self, key: Key, kept: Files, incomplete: str | None, standing: Callable[[], None]) -> None:
         """Keep a list, in the place of an earlier one."""
-        kept.finish()
-        if not kept.able:
-            return
         with self._lock:
             self._lists.pop(key, None)
             self._lists[key] = KeptList(kept, incomplete, standing, self._now() + SECONDS)

@@ -10,7 +10,7 @@ import pytest
 
 from intake_api.api.routes import text as text_route
 from retention.archive.limits import Work
-from retention.custody.reading import file_text
+from retention.custody.reading import file_lines, file_text
 from tests.retention.archive.making import tgz_of, zip_of
 from tests.service import ENGINEER, OPERATOR, Service
 
@@ -353,7 +353,7 @@ def test_lines_before_are_bounded_in_bytes_too(service: Service) -> None:
     service.grant()
     found = lines(service, bundle, "a.log", time="2026-03-01T03:00:00Z", before=100)["lines"]
     assert found[-1]["text"].endswith("here") and 1 < len(found) < 20
-    assert sum(line["size"] for line in found) <= file_text.MOST_BYTES
+    assert sum(line["size"] for line in found) <= file_lines.MOST_BYTES
 
 
 def test_a_line_past_the_end_is_an_error_also_with_lines_before_it(service: Service) -> None:
@@ -368,7 +368,7 @@ def test_looking_for_lines_ends_in_time_and_says_so(
     service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(text_route, "SECONDS", -1.0)
-    monkeypatch.setattr(file_text, "CHECKED", 1)
+    monkeypatch.setattr(file_lines, "CHECKED", 1)
     answer = service.call("GET", f"/bundles/{bundle}/lines/cbs.log", ENGINEER, query_string={"tail": True})
     assert answer.status_code == 422 and "takes too long" in answer.json["detail"]
 

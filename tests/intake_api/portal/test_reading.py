@@ -167,3 +167,14 @@ def test_what_was_found_before_a_bundle_is_cut_is_shown(reader: Any, service: Se
     cut = service.complete(whole[: whole.index(b"PK\x01\x02")])
     page = ask(reader, "POST", f"/portal/bundles/{cut}/search", SAME, pattern="x").text
     assert "1 line found." in page and "The rest of the bundle" in page
+
+
+def test_the_files_are_filtered_and_the_next_page_keeps_the_filter(reader: Any, service: Service) -> None:
+    bundle = service.complete(zip_of({f"{n:03}.{'log' if n % 2 else 'txt'}": b"x" for n in range(120)}))
+    page = ask(reader, "GET", f"/portal/bundles/{bundle}/files?name=*.LOG&kind=file&limit=50", SAME).text
+    assert "119.log" not in page and "001.log" in page and "000.txt" not in page
+    (following,) = re.findall(r'rel="next" href="([^"]+)"', page)
+    page = ask(reader, "GET", f"/portal/bundles/{bundle}/files{unescape(following)}", SAME).text
+    assert "119.log" in page and ".txt" not in page
+    page = ask(reader, "GET", f"/portal/bundles/{bundle}/files?kind=archive", SAME).text
+    assert "There are no such files in it." in page

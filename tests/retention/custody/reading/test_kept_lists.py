@@ -6,12 +6,13 @@ import io
 import tracemalloc
 import zipfile
 from datetime import UTC, datetime
+from itertools import islice
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.archive import ArchivedFile, FileKind, Memory, Reason, list_files
-from retention.custody.reading.kept_lists import BLOCK_BYTES, KeptList, ListKeeper
+from retention.custody.reading.kept_lists import BLOCK_BYTES, ListKeeper
 from tests.retention.archive.making import zip_of
 
 MIB = 1 << 20
@@ -29,12 +30,16 @@ _files = st.builds(
 )
 
 
-def _kept(files: list[ArchivedFile], memory: Memory) -> KeptList:
+def _kept(files: list[ArchivedFile], memory: Memory) -> ListKeeper:
     keeper = ListKeeper(memory)
     for file in files:
         keeper.add(file)
     keeper.finish()
-    return KeptList(keeper, None, lambda: None, 0)
+    return keeper
+
+
+def _page(kept: ListKeeper, start: int, limit: int) -> list[ArchivedFile]:
+    return list(islice(kept.files(start), limit))
 
 
 @settings(max_examples=60, deadline=None)
@@ -49,7 +54,7 @@ def test_any_page_is_that_part_of_the_list(
 ) -> None:
     files, memory = few * times, Memory(64 * MIB)
     kept = _kept(files, memory)
-    page = kept.page(start, limit)
+    page = _page(kept, start, limit)
     shown = [file.key if file.readable else file.path for file in files[start : start + limit]]
     assert [file.key for file in page] == shown
     assert [(file.path, file.kind, file.size, file.packed_size) for file in page] == [
@@ -58,7 +63,7 @@ def test_any_page_is_that_part_of_the_list(
     assert [(file.modified, file.reason, file.guessed) for file in page] == [
         (file.modified, file.reason, file.guessed) for file in files[start : start + limit]
     ]
-    assert memory.held == kept.kept.size == sum(map(len, kept.kept.blocks))
+    assert memory.held == kept.size == sum(map(len, kept.blocks))
 
 
 def test_the_longest_names_take_a_block_of_memory_unpacked_and_no_more() -> None:
@@ -71,7 +76,7 @@ def test_the_longest_names_take_a_block_of_memory_unpacked_and_no_more() -> None
             keeper.add(ArchivedFile(refused + str(number), "p", FileKind.FILE, 1, 1, None, Reason.LONG_NAME))
             keeper.add(ArchivedFile(f"{long}{number}", f"{long}{number}", FileKind.FILE, 1, 1, None, None))
         keeper.finish()
-        page = KeptList(keeper, None, lambda: None, 0).page(700, 4)
+        page = _page(keeper, 700, 4)
         assert tracemalloc.get_traced_memory()[1] < memory.held + 8 * BLOCK_BYTES
     finally:
         tracemalloc.stop()
@@ -84,7 +89,7 @@ def test_the_list_of_an_archive_of_the_longest_names_is_kept_and_shown_in_little
     tracemalloc.start()
     try:
         files = list(list_files(io.BytesIO(data), "bundle", memory=memory))
-        assert len(_kept(files, memory).page(100, 200)) == 200
+        assert len(_page(_kept(files, memory), 100, 200)) == 200
         assert tracemalloc.get_traced_memory()[1] < 4 * MIB
     finally:
         tracemalloc.stop()
