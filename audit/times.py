@@ -44,3 +44,8 @@ def parse_rfc3339(text: str) -> datetime:
     if at.utcoffset() is None:
         raise ValueError(f"{text!r} has no time zone: end it with Z or an offset such as +01:00")
     return at.astimezone(UTC)
+
+
+def microseconds_of(text: str) -> int:
+    """Read an RFC 3339 time as microseconds, as `parse_rfc3339` reads it; a TypeError if it lacks its time zone."""
+    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND

@@ -14,18 +14,17 @@ A key holder who rewrites the whole log passes all of them: only checkpoints kep
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from heapq import merge
-from itertools import islice
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Row, func, select
 
-from audit.entry import CanonicalError, parse_leaf, particulars_hash
-from audit.log.tables import LEAF_COLUMNS, audit_checkpoints, audit_entries, audit_tree
-from audit.times import parse_rfc3339, to_microseconds
+from audit.entry import CanonicalError
+from audit.leaf_reader import LeafReader, are_plain
+from audit.log.row_check import CHECKED, RowCheck
+from audit.log.tables import audit_checkpoints, audit_entries, audit_tree
 from audit.tlog.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
 from audit.tlog.rebuild import Findings, Problem, Rebuild
 from audit.tlog.tile_store import (
@@ -38,7 +37,14 @@ from audit.tlog.tile_store import (
     entries_path,
 )
 
-_READ_AT_ONCE = 1000
+_READ_AT_ONCE = 4 * TILE_WIDTH
+Tell = Callable[[int], None]
+"""Told, again and again, how many leaves have been read."""
+
+
+def untold(_leaves: int) -> None:
+    """Tell nobody how far a walk is."""
+
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +74,11 @@ class _Signed(NamedTuple):
 
 
 def verify_database(
-    connection: Connection, verifier: Verifier, tiles: TileSource | None = None, witnessed: Sequence[str] = ()
+    connection: Connection,
+    verifier: Verifier,
+    tiles: TileSource | None = None,
+    witnessed: Sequence[str] = (),
+    tell: Tell = untold,
 ) -> Verdict:
     """Walk the rows, and the tiles if given. `connection` must have read nothing yet in its transaction.
 
@@ -86,10 +96,12 @@ def verify_database(
     signed = merge(_recorded(connection, recorded, verifier, findings), known)
     end = max(recorded, tree.size if tree is not None else 0)
     leaves = _rows(connection, end, findings)
-    return _walk(leaves, end, signed, Rebuild(tiles, recorded, findings), tree, findings)
+    return _walk(leaves, end, signed, Rebuild(tiles, recorded, findings), tree, findings, tell)
 
 
-def verify_folder(tiles: TileSource, verifier: Verifier, witnessed: Sequence[str] = ()) -> Verdict:
+def verify_folder(
+    tiles: TileSource, verifier: Verifier, witnessed: Sequence[str] = (), tell: Tell = untold
+) -> Verdict:
     """Walk a mirror: its entries, its tiles, its checkpoint. Needs no database."""
     findings = Findings()
     published = _open_published(_read_published(tiles), verifier, findings)
@@ -97,28 +109,28 @@ def verify_folder(tiles: TileSource, verifier: Verifier, witnessed: Sequence[str
     outside = [_open(note, "the witnessed checkpoint", verifier, findings) for note in witnessed]
     signed = sorted(signed for signed in (published, *outside) if signed is not None)
     leaves = _mirrored(tiles, size, findings)
-    return _walk(leaves, size, iter(signed), Rebuild(tiles, size, findings), None, findings)
+    rebuild = Rebuild(tiles, size, findings, has_entries=True)
+    return _walk(leaves, size, iter(signed), rebuild, None, findings, tell)
 
 
 def _walk(
-    leaves: Iterator[bytes],
+    runs: Iterator[list[bytes]],
     end: int,
     signed: Iterator[_Signed],
     rebuild: Rebuild,
     tree: Row[Any] | None,
     findings: Findings,
+    tell: Tell,
 ) -> Verdict:
     """Walk leaves and signed roots side by side, both in order of size; there must be `end` leaves."""
-    held = 0
+    held, leaves = 0, _Leaves(runs, rebuild, tree, findings, tell)
     for due in signed:
         end = max(end, due.size)
-        for leaf in islice(leaves, max(0, due.size - rebuild.size)):
-            _add(leaf, rebuild, tree, findings)
+        leaves.add_until(due.size)
         if rebuild.size == due.size:
             _hold(due, rebuild)
         held += 1
-    for leaf in leaves:
-        _add(leaf, rebuild, tree, findings)
+    leaves.add_until(None)
     rebuild.settle(agrees=False)
     if rebuild.size < end:  # 1
         what = f"leaf {rebuild.size} is missing: {end} leaves were sequenced"
@@ -126,12 +138,46 @@ def _walk(
     return Verdict(rebuild.size, held, findings.in_order(), findings.redacted)
 
 
-def _add(leaf: bytes, rebuild: Rebuild, tree: Row[Any] | None, findings: Findings) -> None:
-    rebuild.add(leaf)
-    if tree is None or tree.size != rebuild.size or not rebuild.agrees:
-        return
-    if tree.frontier != rebuild.frontier():  # 7
-        findings.add(rebuild.size, None, "the sequencer's frontier does not follow from the leaves")
+class _Leaves:
+    """The leaves on their way into the tree that is rebuilt, which stops at the sequencer's frontier to compare it."""
+
+    def __init__(
+        self,
+        runs: Iterator[list[bytes]],
+        rebuild: Rebuild,
+        tree: Row[Any] | None,
+        findings: Findings,
+        tell: Tell,
+    ) -> None:
+        self._runs, self._rebuild, self._tree, self._findings = runs, rebuild, tree, findings
+        self._tell = tell
+        self._run: list[bytes] = []
+
+    def add_until(self, size: int | None) -> None:
+        """Add leaves until the tree has this size, or all that there are."""
+        own = None if self._tree is None else self._tree.size
+        if own is not None and self._rebuild.size < own and (size is None or own <= size):
+            self._add(own)
+            if self._rebuild.size == own and self._rebuild.agrees:
+                self._compare_frontier()
+        self._add(size)
+
+    def _add(self, size: int | None) -> None:
+        while size is None or self._rebuild.size < size:
+            if not self._run:
+                self._run = next(self._runs, [])
+                if not self._run:
+                    return
+            fitting = len(self._run) if size is None else size - self._rebuild.size
+            self._rebuild.add(self._run[:fitting])
+            self._run = self._run[fitting:]
+            self._tell(self._rebuild.size)
+
+    def _compare_frontier(self) -> None:
+        assert self._tree is not None
+        if self._tree.frontier != self._rebuild.frontier():  # 7
+            what = "the sequencer's frontier does not follow from the leaves"
+            self._findings.add(self._rebuild.size, None, what)
 
 
 def _hold(due: _Signed, rebuild: Rebuild) -> None:  # 5, 6
@@ -140,62 +186,23 @@ def _hold(due: _Signed, rebuild: Rebuild) -> None:  # 5, 6
     rebuild.hold_to(due.root, due.name)
 
 
-def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[bytes]:
-    """Yield the leaves on record, each row checked on its own; ends at the first gap."""
+def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[list[bytes]]:
+    """Yield the leaves on record by pages, each row checked on its own; ends at the first gap."""
     index = audit_entries.c.leaf_index
-    expected = 0
+    check, expected = RowCheck(), 0
     while expected < end:
-        page = (
-            select(audit_entries).where(index >= expected, index < end).order_by(index).limit(_READ_AT_ONCE)
-        )
-        rows = connection.execute(page).all()
-        for row in rows:
-            if row.leaf_index != expected:
-                return
-            findings.redacted += row.redacted_at is not None
-            for what in _row_problems(row):
-                findings.add(expected, expected, f"leaf {expected}: {what}")
-            yield (
-                row.leaf if isinstance(row.leaf, bytes) else str(row.leaf).encode()
-            )  # SQLite allows text here
-            expected += 1
+        page = select(*CHECKED).where(index >= expected, index < end).order_by(index).limit(_READ_AT_ONCE)
+        rows = connection.execute(page).cursor.fetchall()
+        whole = next((at for at, row in enumerate(rows) if row[0] != expected + at), len(rows))
+        rows = rows[:whole]
+        findings.redacted += sum(row[5] is not None for row in rows)
+        for at, what in check.problems(rows):
+            findings.add(expected + at, expected + at, f"leaf {expected + at}: {what}")
         if not rows:
             return
-
-
-def _row_problems(row: Row[Any]) -> Iterator[str]:
-    try:
-        fields = parse_leaf(row.leaf)
-        at_us = to_microseconds(parse_rfc3339(fields["at"]))
-    except CanonicalError as error:  # 2
-        yield f"malformed: {error}"
-        return
-    except ValueError:
-        yield "malformed: `at` is not a time with its zone"
-        return
-    different = [column for column, name in LEAF_COLUMNS.items() if row._mapping[column] != fields.get(name)]
-    if row.at_us != at_us:
-        different.append("at_us")
-    if different:  # 3
-        yield f"the row's columns differ from the leaf: {', '.join(different)}"
-    what = _particulars_problem(row, fields.get("particulars"))
-    if what is not None:  # 4
-        yield what
-
-
-def _particulars_problem(row: Row[Any], bound: str | None) -> str | None:
-    if row.particulars is None and row.salt is None:
-        lost = bound is not None and row.redacted_at is None
-        return "its particulars are gone without a redaction" if lost else None
-    if row.redacted_at is not None:
-        return "the entry is marked as redacted but still has particulars or salt"
-    if bound is None:
-        return "the row has particulars, and its leaf binds none"
-    try:
-        found = particulars_hash(row.salt, json.loads(row.particulars))
-    except (TypeError, ValueError, RecursionError):
-        return "its particulars or their salt are malformed"
-    return None if found == bound else "the row's particulars are not those that its leaf binds"
+        # SQLite allows text here.
+        yield [row[1] if isinstance(row[1], bytes) else str(row[1]).encode() for row in rows]
+        expected += len(rows)
 
 
 def _recorded(connection: Connection, end: int, verifier: Verifier, findings: Findings) -> Iterator[_Signed]:
@@ -228,9 +235,10 @@ def signed_leaves(tiles: TileSource, verifier: Verifier) -> Iterator[tuple[int, 
     note = _read_published(tiles)
     published = None if note is None else _open_published(note, verifier, findings)
     rebuild = Rebuild(None, 0, findings)
-    for index, leaf in enumerate(_mirrored(tiles, published.size if published else 0, findings)):
-        rebuild.add(leaf)
-        yield index, leaf
+    for leaves in _mirrored(tiles, published.size if published else 0, findings):
+        first = rebuild.size
+        rebuild.add(leaves)
+        yield from enumerate(leaves, first)
     if published is not None and rebuild.root() != published.root:
         findings.add(rebuild.size, None, "the published checkpoint does not follow from the leaves")
     if problems := findings.in_order():
@@ -262,8 +270,9 @@ def _open(note: str, name: str, verifier: Verifier, findings: Findings, place: i
     return _Signed(checkpoint.size, checkpoint.root, name, has_tiles=False)
 
 
-def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[bytes]:
-    """Yield the leaves in a mirror's entries tiles."""
+def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[list[bytes]]:
+    """Yield the leaves in a mirror's entries tiles, a tile at a time."""
+    reader = LeafReader()
     for start in range(0, size, TILE_WIDTH):
         width = min(TILE_WIDTH, size - start)
         path = entries_path(start // TILE_WIDTH, width)
@@ -275,12 +284,14 @@ def _mirrored(tiles: TileSource, size: int, findings: Findings) -> Iterator[byte
         except TileError as error:
             findings.add(start, start, f"{path} is damaged: {error}")
             return
+        plain = are_plain(leaves)
         for at, leaf in enumerate(leaves[:width]):
             try:
-                parse_leaf(leaf)
+                if not plain or reader.known(leaf) is None:
+                    reader.learn(leaf)
             except CanonicalError as error:
                 findings.add(start + at, start + at, f"leaf {start + at}: malformed: {error}")
-            yield leaf
+        yield leaves[:width]
         if len(leaves) != width:
             findings.add(start, start, f"{path} holds {len(leaves)} leaves instead of {width}")
             return

@@ -9,10 +9,9 @@ damaged; if not, the leaf is not the one that was signed.
 
 from __future__ import annotations
 
-import hashlib
-import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from audit.tlog.tile_store import (
     TILE_HEIGHT,
@@ -24,6 +23,8 @@ from audit.tlog.tile_store import (
 )
 
 _MOST_FINDINGS = 100
+_LENGTHS = [length.to_bytes(2, "big") for length in range(1 << 16)]
+"""What each leaf begins with in a tile of entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,15 +50,53 @@ class Findings:
         return tuple(problem for _, problem in sorted(self._found, key=lambda found: found[0]))
 
 
-class Rebuild:
-    """A tree being rebuilt. `published`: the size up to which tiles must exist; `tiles`: None to compare with none."""
+class _Tile:
+    """The unfinished tile of a level: its row of hashes, and above it what complete pairs lead to, height by height.
 
-    def __init__(self, tiles: TileSource | None, published: int, findings: Findings) -> None:
+    Nothing is hashed before it is needed, and nothing twice.
+    """
+
+    def __init__(self) -> None:
+        self.row: list[bytes] = []
+        self._above: list[list[bytes]] = [[] for _ in range(TILE_HEIGHT)]
+
+    def peaks(self) -> Iterator[bytes]:
+        """Yield the complete subtrees in the row, largest first."""
+        self._climb()
+        heights = [self.row, *self._above]
+        yield from (heights[at][-1] for at in reversed(range(TILE_HEIGHT)) if len(self.row) & 1 << at)
+
+    def root(self) -> bytes:
+        """Return the node over a full row."""
+        self._climb()
+        return self._above[-1][0]
+
+    def _climb(self) -> None:
+        below = self.row
+        for nodes in self._above:
+            pairs = below[2 * len(nodes) : len(below) - len(below) % 2]
+            if not pairs:
+                return
+            nodes += [
+                sha256(b"\x01" + left + right).digest()
+                for left, right in zip(pairs[::2], pairs[1::2], strict=True)
+            ]
+            below = nodes
+
+
+class Rebuild:
+    """A tree being rebuilt. `published`: the size up to which tiles must exist; `tiles`: None to compare with none;
+    `has_entries`: the leaves come from the tiles of entries, which are not read again."""
+
+    def __init__(
+        self, tiles: TileSource | None, published: int, findings: Findings, *, has_entries: bool = False
+    ) -> None:
         self.size = 0
         self._tiles = tiles
         self._published = published
         self._findings = findings
-        self._rows: list[list[bytes]] = []  # the unfinished tile of each level
+        self._has_entries = has_entries
+        self._levels: list[_Tile] = []
         self._leaves: list[bytes] = []  # the unfinished entries tile
         self._checked: set[str] = set()  # the partial tiles last seen
         self._suspects: dict[int, str] = {}  # leaf index -> the tile it differs from
@@ -65,29 +104,32 @@ class Rebuild:
         self.agrees = True  # with the last signed root
         self._agreed_at = 0
 
-    def add(self, leaf: bytes) -> None:
-        self.size += 1
-        self._leaves.append(leaf)
-        self._push(0, hashlib.sha256(b"\x00" + leaf).digest())
+    def add(self, leaves: Sequence[bytes]) -> None:
+        """Add the next leaves."""
+        at = 0
+        while at < len(leaves):
+            fitting = leaves[at : at + TILE_WIDTH - self.size % TILE_WIDTH]
+            at += len(fitting)
+            self.size += len(fitting)
+            self._leaves += fitting
+            self._push(0, [sha256(b"\x00" + leaf).digest() for leaf in fitting])
 
     def root(self) -> bytes:
-        """Compute the root: each unfinished tile, from the lowest level up, gives the last node of the next."""
-        tail: list[bytes] = []
-        for row in self._rows:
-            level = row + tail
-            tail = [_fold(level)] if level else []
-        return tail[0] if tail else hashlib.sha256().digest()
+        """Compute the root: the smallest complete subtree joins the next larger one, and so on."""
+        peaks = self._peaks()
+        if not peaks:
+            return sha256().digest()
+        found = peaks.pop()
+        while peaks:
+            found = sha256(b"\x01" + peaks.pop() + found).digest()
+        return found
 
     def frontier(self) -> bytes:
         """Encode the size and the complete subtrees, largest first, as the sequencer keeps them."""
-        peaks: list[bytes] = []
-        for row in reversed(self._rows):
-            start = 0
-            for height in reversed(range(TILE_HEIGHT)):
-                if len(row) & 1 << height:
-                    peaks.append(_fold(row[start : start + (1 << height)]))
-                    start += 1 << height
-        return self.size.to_bytes(8, "big") + b"".join(peaks)
+        return self.size.to_bytes(8, "big") + b"".join(self._peaks())
+
+    def _peaks(self) -> list[bytes]:
+        return [peak for tile in reversed(self._levels) for peak in tile.peaks()]
 
     def hold_to(self, root: bytes, name: str) -> None:
         """Check that a signed root at this size follows from the leaves; settle which of leaf and tile is wrong."""
@@ -118,33 +160,34 @@ class Rebuild:
     def check_partial_tiles(self) -> None:
         """Check the partial tiles of a published checkpoint at this size."""
         checked: set[str] = set()
-        for level, row in enumerate(self._rows):
-            if row:
+        for level, tile in enumerate(self._levels):
+            if tile.row:
                 number = self.size >> TILE_HEIGHT * (level + 1)
-                checked.add(self._check(level, number, row))
+                checked.add(self._check(level, number, tile.row))
         self._checked = checked
 
-    def _push(self, level: int, hash_: bytes) -> None:
-        if level == len(self._rows):
-            self._rows.append([])
-        row = self._rows[level]
-        row.append(hash_)
-        if len(row) < TILE_WIDTH:
+    def _push(self, level: int, hashes: Sequence[bytes]) -> None:
+        """Add hashes to a level's tile, which has room for them."""
+        if level == len(self._levels):
+            self._levels.append(_Tile())
+        tile = self._levels[level]
+        tile.row += hashes
+        if len(tile.row) < TILE_WIDTH:
             return
         number = (self.size >> TILE_HEIGHT * (level + 1)) - 1
         if self.size <= self._published:
-            self._check(level, number, row)
+            self._check(level, number, tile.row)
         if level == 0:
             self._leaves = []
-        self._rows[level] = []
-        self._push(level + 1, _fold(row))
+        self._levels[level] = _Tile()
+        self._push(level + 1, [tile.root()])
 
     def _check(self, level: int, number: int, row: Sequence[bytes]) -> str:
         path = tile_path(level, number, len(row))
         if self._tiles is not None and path not in self._checked:
             self._compare(self._tiles, path, level, number, row)
-            if level == 0:
-                entries = [struct.pack(">H", len(leaf)) + leaf for leaf in self._leaves]
+            if level == 0 and not self._has_entries:
+                entries = [_LENGTHS[len(leaf)] + leaf for leaf in self._leaves]
                 self._compare(self._tiles, entries_path(number, len(row)), level, number, entries)
         return path
 
@@ -173,16 +216,10 @@ class Rebuild:
             self._findings.add(leaf, leaf, f"{path} does not follow from the leaves {leaf} to {last}")
 
 
-def _fold(row: Sequence[bytes]) -> bytes:
-    """Compute the root over a row of nodes: pairs level by level, an odd last one moves up unchanged."""
-    while len(row) > 1:
-        pairs = [hashlib.sha256(b"\x01" + row[at] + row[at + 1]).digest() for at in range(0, len(row) - 1, 2)]
-        row = pairs + list(row[-1:]) if len(row) % 2 else pairs
-    return row[0]
-
-
 def _first_difference(chunks: Sequence[bytes], data: bytes) -> int | None:
     """Find the first chunk that `data` does not repeat in place; the last one if only more follows."""
+    if b"".join(chunks) == data:
+        return None
     at = 0
     for number, chunk in enumerate(chunks):
         if data[at : at + len(chunk)] != chunk:
