@@ -10,6 +10,7 @@ durable.py       Files and folders that survive a crash, and a lock on a folder.
 entry.py         An audit entry and its exact bytes in the tree. Pure.
 http_client.py   The one HTTP client for others' servers (witnesses that cosign, an issuer of tokens): bounded in time
                  and bytes.
+leaf_reader.py   Leaves parsed by the shapes of leaves parsed before. Pure.
 times.py         The clock that is passed in, and the two forms of a moment: microseconds in rows, RFC 3339 in
                  leaves.
 """

@@ -58,7 +58,7 @@ class LeafReader:
 
     def __init__(self) -> None:
         self._shapes: dict[str, list[Shape]] = {}  # by the leaf's action
-        self._particulars: dict[str, list[re.Pattern[str]]] = {}
+        self._particulars: dict[str, list[re.Pattern[str]]] = {}  # by what they begin with
         self._room = MOST_SHAPES
 
     def parse(self, leaf: bytes) -> dict[str, Any]:
@@ -73,13 +73,23 @@ class LeafReader:
             found = self.known(leaf) if plain else None
             yield self.learn(leaf) if found is None else found[0].fields(found[1])
 
+    def parse_flat(self, leaf: bytes) -> dict[str, str | None]:
+        """Parse a leaf as `parse` does, with its details as canonical JSON, and without its version."""
+        found = self.known(leaf) if are_plain((leaf,)) else None
+        if found is not None:
+            return dict(zip(found[0].names, found[1], strict=True))
+        fields = self.learn(leaf)
+        del fields[_VERSION]
+        return {**fields, _DETAILS: canonical(fields[_DETAILS]).decode()} if _DETAILS in fields else fields
+
     def text(self, leaf: bytes) -> str:
         """Return a leaf as text, which is canonical JSON; CanonicalError if it is not."""
         if not (are_plain((leaf,)) and self.known(leaf)):
             self.learn(leaf)
         return leaf.decode()
 
-    def _known(self, leaf: bytes) -> tuple[Shape, tuple[str, ...]] | None:
+    def known(self, leaf: bytes) -> tuple[Shape, tuple[str, ...]] | None:
+        """Return the shape and the groups of a plain leaf; None when its shape is not known."""
         text = leaf.decode("ascii")
         return self.match(text, text[_BEFORE_ACTION : text.find('"', _BEFORE_ACTION)])
 
@@ -101,11 +111,12 @@ class LeafReader:
                 self._shapes.setdefault(fields["action"], []).append(shape)
         return fields
 
-    def are_canonical(self, particulars: str, action: str) -> bool:
-        """Tell whether the stored particulars of an entry with this action are certainly canonical. False: parse them."""
-        known = self._particulars.setdefault(action, [])
-        if any(pattern.fullmatch(particulars) for pattern in known):
-            return True
+    def are_canonical(self, particulars: str) -> bool:
+        """Tell whether the stored particulars of an entry are canonical JSON."""
+        first = particulars[: particulars.find(":")]
+        for pattern in self._particulars.get(first, ()):
+            if pattern.fullmatch(particulars):
+                return True
         try:
             fields = json.loads(particulars)
             if canonical(fields) != particulars.encode():
@@ -115,7 +126,7 @@ class LeafReader:
         if self._room and "\\" not in particulars and _is_flat(fields):
             self._room -= 1
             members = ",".join(f'"{re.escape(name)}":{_UNESCAPED_STRING}' for name in fields)
-            known.append(re.compile(f"{{{members}}}"))
+            self._particulars.setdefault(first, []).append(re.compile(f"\\{{{members}\\}}"))
         return True
 
 

@@ -8,11 +8,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Row, Update, bindparam, insert, select, update
 
@@ -35,6 +35,22 @@ EntryRow = tuple[object, ...]
 
 class UnknownEntryError(LookupError):
     """An id that no entry has."""
+
+
+class StoredEntry(NamedTuple):
+    """An entry as its row has it, unparsed: its place, and what the log keeps of it. Times are in microseconds."""
+
+    at_us: int
+    row: int
+    leaf_index: int | None
+    leaf: bytes
+    particulars: str | None
+    salt: bytes | None
+    redacted_us: int | None
+
+    def __repr__(self) -> str:
+        """Name the entry by its row: the rest would quote what can be redacted."""
+        return f"StoredEntry(row={self.row})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +107,30 @@ def latest_note(connection: Connection) -> str | None:
     return note
 
 
+_stored = audit_entries.c
+STORED = (
+    *(_stored.at_us, _stored.row, _stored.leaf_index, _stored.leaf),
+    *(_stored.particulars, _stored.salt, _stored.redacted_at),
+)
+"""The columns of a `StoredEntry`."""
+
+
 def logged_entry(row: Row[Any]) -> LoggedEntry:
     """Make the entry of a full row of `audit_entries`."""
-    at = row.redacted_at
+    stored = (row.at_us, row.row, row.leaf_index, row.leaf, row.particulars, row.salt, row.redacted_at)
+    return parsed_entry(StoredEntry(*stored), parse_leaf)
+
+
+def parsed_entry(stored: StoredEntry, parse: Callable[[bytes], Mapping[str, Any]]) -> LoggedEntry:
+    """Make the entry of what its row has; `parse` gives a leaf's fields."""
+    at = stored.redacted_us
     return LoggedEntry(
-        row=row.row,
-        leaf_index=row.leaf_index,
-        leaf=row.leaf,
-        fields=parse_leaf(row.leaf),
-        particulars=None if at is not None else json.loads(row.particulars or "{}"),
-        salt=row.salt,
+        row=stored.row,
+        leaf_index=stored.leaf_index,
+        leaf=stored.leaf,
+        fields=parse(stored.leaf),
+        particulars=None if at is not None else json.loads(stored.particulars or "{}"),
+        salt=stored.salt,
         redacted_at=None if at is None else from_microseconds(at),
     )
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from audit.entry import Action, Outcome
 from audit.log.append import LoggedEntry
-from audit.times import parse_rfc3339, rfc3339, to_microseconds
+from audit.times import microseconds_of, rfc3339
 
 OCSF_VERSION = "1.8.0"
 _PRODUCT = {"name": "casevault", "vendor_name": "casevault"}
@@ -124,7 +124,7 @@ def event(logged: LoggedEntry) -> dict[str, Any]:
             "class_uid": class_.uid,
             "activity_id": activity,
             "type_uid": class_.uid * 100 + activity,
-            "time": to_microseconds(parse_rfc3339(fields["at"])) // 1000,
+            "time": microseconds_of(fields["at"]) // 1000,
             "severity_id": severity,
             "status_id": status,
             "status_code": fields.get("reason"),

@@ -21,8 +21,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from audit.entry import Action, Outcome
-from audit.log.append import LoggedEntry, logged_entry
-from audit.log.tables import NOT_SUCCESS, audit_entries
+from audit.log.append import STORED, LoggedEntry, StoredEntry, logged_entry
+from audit.log.tables import NOT_SUCCESS, audit_entries, fetch_tuples
 from audit.times import from_microseconds, to_microseconds
 from audit.tlog.unaccounted import READS
 
@@ -161,14 +161,17 @@ def has_entries(connection: Connection, where: Filter) -> bool:
     return connection.execute(select(_entry.row).where(*_conditions(where)).limit(1)).first() is not None
 
 
-def iterate(read: Callable[[], AbstractContextManager[Connection]], where: Filter) -> Iterator[LoggedEntry]:
-    """Yield all matching entries, oldest first; each page is a read of its own: a slow consumer holds no connection."""
+def iterate(read: Callable[[], AbstractContextManager[Connection]], where: Filter) -> Iterator[StoredEntry]:
+    """Yield all matching entries, oldest first, unparsed.
+
+    Each page is a read of its own: a slow consumer holds no connection.
+    """
     with read() as connection:
         last = connection.execute(select(func.max(_entry.row))).scalar()
     if last is None:
         return
     oldest = (
-        select(audit_entries)
+        select(*STORED)
         .where(*_conditions(where), _entry.row <= last)
         .order_by(_entry.at_us, _entry.row)
         .limit(_STREAM_PAGE)
@@ -176,11 +179,11 @@ def iterate(read: Callable[[], AbstractContextManager[Connection]], where: Filte
     following = oldest
     while True:
         with read() as connection:
-            page = connection.execute(following).all()
+            page = fetch_tuples(connection, following)
         if not page:
             return
-        yield from (logged_entry(row) for row in page)
-        following = oldest.where(_place() > tuple_(literal(page[-1].at_us), literal(page[-1].row)))
+        yield from map(StoredEntry._make, page)
+        following = oldest.where(_place() > tuple_(*map(literal, page[-1][:2])))
 
 
 def _conditions(where: Filter) -> list[ColumnElement[bool] | TextClause]:

@@ -61,7 +61,10 @@ class RowCheck:
         shape, groups = found
         places = self._places.get(shape) or self._learn_places(shape)
         try:
-            if places.of_row((*groups, None)) != row[_FIRST_FIELD:] or microseconds_of(groups[places.at]) != at_us:
+            if (
+                places.of_row((*groups, None)) != row[_FIRST_FIELD:]
+                or microseconds_of(groups[places.at]) != at_us
+            ):
                 return False
         except (TypeError, ValueError):  # no time, or none with its zone
             return False
@@ -72,7 +75,7 @@ class RowCheck:
             redacted_at is None
             and type(salt) is bytes
             and type(particulars) is str
-            and self._reader.are_canonical(particulars, action)
+            and self._reader.are_canonical(particulars)
             and sha256(salt + particulars.encode()).hexdigest() == bound
         )
 

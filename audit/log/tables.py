@@ -10,15 +10,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
     Column,
+    Connection,
     Index,
     Integer,
     LargeBinary,
     MetaData,
+    Select,
     String,
     Table,
     Text,
@@ -195,3 +198,9 @@ LEAF_COLUMNS: Mapping[str, str] = {
     "bundle": "bundle",
     "subject": "subject",
 }
+
+
+def fetch_tuples(connection: Connection, statement: Select[Any]) -> list[tuple[Any, ...]]:
+    """Fetch rows as the driver's own tuples: of entries, whose columns need no conversion, many a second."""
+    cursor: Any = connection.execute(statement).cursor
+    return list(cursor.fetchall())

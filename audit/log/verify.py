@@ -24,7 +24,7 @@ from sqlalchemy import Connection, Row, func, select
 from audit.entry import CanonicalError
 from audit.leaf_reader import LeafReader, are_plain
 from audit.log.row_check import CHECKED, RowCheck
-from audit.log.tables import audit_checkpoints, audit_entries, audit_tree
+from audit.log.tables import audit_checkpoints, audit_entries, audit_tree, fetch_tuples
 from audit.tlog.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
 from audit.tlog.rebuild import Findings, Problem, Rebuild
 from audit.tlog.tile_store import (
@@ -44,7 +44,6 @@ Tell = Callable[[int], None]
 
 def untold(_leaves: int) -> None:
     """Tell nobody how far a walk is."""
-
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,11 +154,16 @@ class _Leaves:
 
     def add_until(self, size: int | None) -> None:
         """Add leaves until the tree has this size, or all that there are."""
-        own = None if self._tree is None else self._tree.size
-        if own is not None and self._rebuild.size < own and (size is None or own <= size):
-            self._add(own)
-            if self._rebuild.size == own and self._rebuild.agrees:
-                self._compare_frontier()
+        tree = self._tree
+        if tree is not None and self._rebuild.size < tree.size and (size is None or tree.size <= size):
+            self._add(tree.size)
+            if (
+                self._rebuild.size == tree.size
+                and self._rebuild.agrees
+                and tree.frontier != self._rebuild.frontier()  # 7
+            ):
+                what = "the sequencer's frontier does not follow from the leaves"
+                self._findings.add(tree.size, None, what)
         self._add(size)
 
     def _add(self, size: int | None) -> None:
@@ -172,12 +176,6 @@ class _Leaves:
             self._rebuild.add(self._run[:fitting])
             self._run = self._run[fitting:]
             self._tell(self._rebuild.size)
-
-    def _compare_frontier(self) -> None:
-        assert self._tree is not None
-        if self._tree.frontier != self._rebuild.frontier():  # 7
-            what = "the sequencer's frontier does not follow from the leaves"
-            self._findings.add(self._rebuild.size, None, what)
 
 
 def _hold(due: _Signed, rebuild: Rebuild) -> None:  # 5, 6
@@ -192,7 +190,7 @@ def _rows(connection: Connection, end: int, findings: Findings) -> Iterator[list
     check, expected = RowCheck(), 0
     while expected < end:
         page = select(*CHECKED).where(index >= expected, index < end).order_by(index).limit(_READ_AT_ONCE)
-        rows = connection.execute(page).cursor.fetchall()
+        rows = fetch_tuples(connection, page)
         whole = next((at for at, row in enumerate(rows) if row[0] != expected + at), len(rows))
         rows = rows[:whole]
         findings.redacted += sum(row[5] is not None for row in rows)

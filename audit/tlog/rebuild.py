@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from audit.entry import MAX_LEAF_BYTES
 from audit.tlog.tile_store import (
     TILE_HEIGHT,
     TILE_WIDTH,
@@ -23,8 +24,6 @@ from audit.tlog.tile_store import (
 )
 
 _MOST_FINDINGS = 100
-_LENGTHS = [length.to_bytes(2, "big") for length in range(1 << 16)]
-"""What each leaf begins with in a tile of entries."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,7 +186,7 @@ class Rebuild:
         if self._tiles is not None and path not in self._checked:
             self._compare(self._tiles, path, level, number, row)
             if level == 0 and not self._has_entries:
-                entries = [_LENGTHS[len(leaf)] + leaf for leaf in self._leaves]
+                entries = [_after_length(leaf) for leaf in self._leaves]
                 self._compare(self._tiles, entries_path(number, len(row)), level, number, entries)
         return path
 
@@ -214,6 +213,11 @@ class Rebuild:
         elif self._last_different < leaf:  # otherwise it follows from a leaf already named
             last = ((index + 1) << TILE_HEIGHT * level) - 1
             self._findings.add(leaf, leaf, f"{path} does not follow from the leaves {leaf} to {last}")
+
+
+def _after_length(leaf: bytes) -> bytes:
+    """Write a leaf as a tile of entries has it; one that is too long for a tile is in none."""
+    return (len(leaf).to_bytes(2, "big") if len(leaf) <= MAX_LEAF_BYTES else b"") + leaf
 
 
 def _first_difference(chunks: Sequence[bytes], data: bytes) -> int | None:

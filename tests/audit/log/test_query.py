@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from audit.entry import Action, Entry, Outcome
+from audit.entry import Action, Entry, Outcome, parse_leaf
 from audit.log.append import append
 from audit.log.query import CursorError, Filter, Reader, find, find_readers, iterate
 from audit.tlog.unaccounted import READS
@@ -19,7 +19,7 @@ MakeEntry = Callable[..., Entry]
 
 
 def ids(rows: Any) -> list[str]:
-    return [row.fields["id"] for row in rows]
+    return [parse_leaf(row.leaf)["id"] for row in rows]
 
 
 def pages(log: Any, where: Filter, limit: int) -> list[str]:
