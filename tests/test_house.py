@@ -27,6 +27,7 @@ PURE = (
     "audit/tlog/merkle.py",
     "audit/tlog/checkpoint.py",
     "audit/tlog/approvals.py",
+    "audit/tlog/kept.py",
     "audit/tlog/overdue.py",
     "audit/tlog/unaccounted.py",
     "audit/times.py",

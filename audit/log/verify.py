@@ -38,11 +38,11 @@ from audit.tlog.tile_store import (
 )
 
 _READ_AT_ONCE = 4 * TILE_WIDTH
-Tell = Callable[[int], None]
-"""Told, again and again, how many leaves have been read."""
+Tell = Callable[[int, int], None]
+"""Told, again and again, how many leaves have been read, and how many there are."""
 
 
-def untold(_leaves: int) -> None:
+def untold(_read: int, _leaves: int) -> None:
     """Tell nobody how far a walk is."""
 
 
@@ -122,7 +122,7 @@ def _walk(
     tell: Tell,
 ) -> Verdict:
     """Walk leaves and signed roots side by side, both in order of size; there must be `end` leaves."""
-    held, leaves = 0, _Leaves(runs, rebuild, tree, findings, tell)
+    held, leaves = 0, _Leaves(runs, rebuild, tree, findings, lambda read: tell(read, end))
     for due in signed:
         end = max(end, due.size)
         leaves.add_until(due.size)
@@ -146,7 +146,7 @@ class _Leaves:
         rebuild: Rebuild,
         tree: Row[Any] | None,
         findings: Findings,
-        tell: Tell,
+        tell: Callable[[int], None],
     ) -> None:
         self._runs, self._rebuild, self._tree, self._findings = runs, rebuild, tree, findings
         self._tell = tell

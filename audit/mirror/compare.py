@@ -23,7 +23,7 @@ from sqlalchemy import Connection, select
 
 from audit.entry import CanonicalError, parse_leaf
 from audit.log.tables import audit_entries
-from audit.log.verify import Verdict, verify_database, verify_folder
+from audit.log.verify import Tell, Verdict, untold, verify_database, verify_folder
 from audit.mirror.store import MirrorStore, checkpoint_path
 from audit.tlog.checkpoint import NoteError, Verifier, open_checkpoint
 from audit.tlog.merkle import leaf_hash
@@ -58,9 +58,10 @@ class RecordedLog:
     connection: Connection
     verifier: Verifier
     tiles: TileSource | None
+    tell: Tell = untold
 
     def walk(self, notes: Sequence[str]) -> Verdict:
-        return verify_database(self.connection, self.verifier, self.tiles, notes)
+        return verify_database(self.connection, self.verifier, self.tiles, notes, self.tell)
 
     def hashes(self) -> Iterator[bytes]:
         index = audit_entries.c.leaf_index
@@ -79,9 +80,10 @@ class MirroredLog:
 
     tiles: TileSource
     verifier: Verifier
+    tell: Tell = untold
 
     def walk(self, notes: Sequence[str]) -> Verdict:
-        return verify_folder(self.tiles, self.verifier, notes)
+        return verify_folder(self.tiles, self.verifier, notes, self.tell)
 
     def hashes(self) -> Iterator[bytes]:
         try:

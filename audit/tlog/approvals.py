@@ -13,11 +13,12 @@ Part of `audit.tlog.unaccounted`: a second, independent reading of the rules, wi
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from audit.times import parse_rfc3339
+from audit.tlog.kept import AS_IT_IS, Codec, Keep, packed_moment, unpacked_moment
 
 HOLDER, APPROVAL = "engineer", "approval"
 """The details of a grant by approval: whose it is, and the request."""
@@ -25,6 +26,7 @@ WAITS = "no-approval"
 """What is wrong with a request that nobody has answered."""
 _SEE, _OWN_CASES, _INHERITED = "see", "own-cases", "inherited"
 _NEVER_APPROVE = frozenset({"engineer", "partner", "clock", "upload-link", "unknown"})
+_MICROSECOND = timedelta(microseconds=1)
 Leaf = Mapping[str, Any]
 
 
@@ -38,18 +40,28 @@ class _Request:
     why: tuple[str, ...] = (WAITS,)
     used: bool = False
 
+    def packed(self) -> list[Any]:
+        times = packed_moment(self.lapses), self.lasts // _MICROSECOND, packed_moment(self.given)
+        return [self.case, self.asker, *times, self.why, self.used]
 
-@dataclass(slots=True)
+    @classmethod
+    def unpacked(cls, packed: list[Any]) -> _Request:
+        case, asker, lapses, lasts, given, why, used = packed
+        times = unpacked_moment(lapses), lasts * _MICROSECOND, unpacked_moment(given)
+        return cls(case, asker, *times, tuple(why), used)
+
+
 class Approvals:
     """Policies and requests by the leaves taken so far, in order."""
 
-    _policies: dict[str | None, tuple[str, timedelta]] = field(default_factory=dict)  # by case, or customer
-    _requests: dict[str, _Request] = field(default_factory=dict)
+    def __init__(self, keep: Keep) -> None:
+        self._policies = keep(AS_IT_IS)  # by case, or customer: the rule, and what is long, in minutes
+        self._requests = keep(Codec(_Request.packed, _Request.unpacked))
 
     def policy_set(self, leaf: Leaf) -> None:
         """Take the choice of a customer."""
         details = leaf.get("details", {})
-        long = timedelta(minutes=_whole(details.get("long_minutes")))
+        long = _whole(details.get("long_minutes"))
         self._policies[leaf.get("case") or leaf.get("tenant")] = str(details.get("rule")), long
 
     def asked(self, leaf: Leaf) -> None:
@@ -108,15 +120,14 @@ class Approvals:
         self, leaf: Leaf, until: datetime | None, assigned: Mapping[str, str], customer: str | None
     ) -> bool:
         """Return whether the policy in force asks for this grant, which its holder gave."""
-        inherited = _INHERITED, timedelta(0)
-        rule, long = self._policies.get(leaf.get("case"), inherited)
+        rule, long_minutes = self._policies.get(leaf.get("case"), (_INHERITED, 0))
         if rule == _INHERITED:
-            rule, long = self._policies.get(customer, (_SEE, timedelta(0)))
+            rule, long_minutes = self._policies.get(customer, (_SEE, 0))
         if rule != _OWN_CASES:
-            return rule != _SEE
+            return bool(rule != _SEE)
         owner = min(assigned, key=lambda who: (parse_rfc3339(assigned[who]), who), default=None)
         is_partners = leaf["actor_kind"] == "partner" or "partner" in leaf.get("details", {})
-        is_long = until is None or until - parse_rfc3339(leaf["at"]) > long
+        is_long = until is None or until - parse_rfc3339(leaf["at"]) > timedelta(minutes=long_minutes)
         return is_partners or is_long or leaf["actor"] != owner
 
 

@@ -16,13 +16,14 @@ A second, independent reading of the deadline rules: it shares no code with the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from audit.entry import Action, Outcome
-from audit.times import parse_rfc3339
+from audit.times import from_microseconds, parse_rfc3339, to_microseconds
+from audit.tlog.kept import MOMENT, Codec, Keep, in_memory, packed_moment, unpacked_moment
 
 KEEP_AT_MOST = timedelta(days=90)
 
@@ -45,6 +46,20 @@ class _Bundle:
     held_from_before: datetime | None = None  # the deadline it brought from the case it was moved from
     expires: datetime | None = None  # while it is unfinished
 
+    def packed(self) -> list[Any]:
+        held, expires = packed_moment(self.held_from_before), packed_moment(self.expires)
+        since, created = to_microseconds(self.since), to_microseconds(self.created)
+        return [self.case, since, created, self.partial, held, expires]
+
+    @classmethod
+    def unpacked(cls, packed: list[Any]) -> _Bundle:
+        case, since, created, partial, held, expires = packed
+        times = from_microseconds(since), from_microseconds(created)
+        return cls(case, *times, partial, unpacked_moment(held), unpacked_moment(expires))
+
+
+_BUNDLE = Codec(_Bundle.packed, _Bundle.unpacked)
+
 
 @dataclass(frozen=True, slots=True)
 class _Rules:
@@ -63,13 +78,14 @@ class _Rules:
         return min(known, default=None)
 
 
-@dataclass(slots=True)
 class Holdings:
-    """The bundles held, by the leaves taken so far, in order. Memory grows with living bundles, not with entries."""
+    """The bundles held, by the leaves taken so far, in order. What is kept grows with living bundles and closed cases,
+    not with entries."""
 
-    closed: dict[str, datetime] = field(default_factory=dict)
-    bundles: dict[str, _Bundle] = field(default_factory=dict)
-    rules: _Rules = field(default_factory=_Rules)
+    def __init__(self, keep: Keep = in_memory) -> None:
+        self.closed: MutableMapping[str | None, datetime] = keep(MOMENT)
+        self.bundles: MutableMapping[str | None, _Bundle] = keep(_BUNDLE)
+        self.rules = _Rules()
 
     def take(self, leaf: Mapping[str, Any]) -> None:
         """Take the next leaf."""
@@ -83,7 +99,7 @@ class Holdings:
         for name, bundle in self.bundles.items():
             deadline = self.deadline(bundle)
             if deadline is not None and deadline <= now:
-                late.append(Overdue(name, bundle.case, deadline))
+                late.append(Overdue(str(name), bundle.case, deadline))
         return sorted(late, key=lambda item: (item.deadline, item.bundle))
 
     def deadline(self, bundle: _Bundle) -> datetime | None:

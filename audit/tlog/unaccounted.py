@@ -17,15 +17,16 @@ A second, independent reading of the rules of access: it shares no code with the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 from audit.entry import Action, Outcome
-from audit.times import parse_rfc3339
+from audit.times import from_microseconds, parse_rfc3339, to_microseconds
 from audit.tlog.approvals import APPROVAL, HOLDER, Approvals, moment
+from audit.tlog.kept import AS_IT_IS, Codec, Keep, in_memory, packed_moment, unpacked_moment
 
 CUT_WITHIN = timedelta(minutes=1)
 READS = frozenset({Action.BUNDLE_OPENED, Action.BUNDLE_LISTED})
@@ -63,8 +64,11 @@ class Finding:
 
 @dataclass(slots=True)
 class _Grant:
-    given: Leaf
+    entry: str
+    at: datetime
     holder: str
+    case: str | None
+    bundle: str | None
     until: datetime | None
     consent: str | None
     unapproved: tuple[str, ...]
@@ -76,6 +80,35 @@ class _Grant:
         known = [at for at in (self.until, self.ended) if at is not None]
         return min(known, default=None)
 
+    def packed(self) -> list[Any]:
+        times = to_microseconds(self.at), packed_moment(self.until), packed_moment(self.ended)
+        return [
+            self.entry,
+            self.holder,
+            self.case,
+            self.bundle,
+            self.consent,
+            self.unapproved,
+            self.used,
+            *times,
+        ]
+
+    @classmethod
+    def unpacked(cls, packed: list[Any]) -> _Grant:
+        entry, holder, case, bundle, consent, unapproved, used, at, until, ended = packed
+        return cls(
+            entry=entry,
+            at=from_microseconds(at),
+            holder=holder,
+            case=case,
+            bundle=bundle,
+            until=unpacked_moment(until),
+            consent=consent,
+            unapproved=tuple(unapproved),
+            ended=unpacked_moment(ended),
+            used=used,
+        )
+
 
 @dataclass(slots=True)
 class _Consent:
@@ -85,20 +118,31 @@ class _Consent:
     scope: frozenset[str] | None
     revoked: bool = False
 
+    def packed(self) -> list[Any]:
+        scope = None if self.scope is None else list(self.scope)
+        return [self.case, self.company, packed_moment(self.until), scope, self.revoked]
 
-@dataclass(slots=True)
+    @classmethod
+    def unpacked(cls, packed: list[Any]) -> _Consent:
+        case, company, until, scope, revoked = packed
+        known = None if scope is None else frozenset(scope)
+        return cls(case, company, unpacked_moment(until), known, revoked)
+
+
 class Accounts:
-    """The state of access by the leaves taken so far, in order. Memory grows with grants and bundles only."""
+    """The state of access by the leaves taken so far, in order. What is kept grows with grants, cases, bundles held
+    and reads that did not end."""
 
-    _grants: dict[str, _Grant] = field(default_factory=dict)
-    _consents: dict[str, _Consent] = field(default_factory=dict)
-    _approvals: Approvals = field(default_factory=Approvals)
-    _by_approval: dict[str, list[str]] = field(default_factory=dict)  # request: its grants
-    _assigned: dict[str | None, dict[str, str]] = field(default_factory=dict)  # case: actor: since when
-    _customer: dict[str | None, str | None] = field(default_factory=dict)  # case: customer
-    _open: set[str | None] = field(default_factory=set)
-    _held: dict[str | None, str | None] = field(default_factory=dict)
-    _reading: dict[str, str | None] = field(default_factory=dict)  # entry of the read -> its grant
+    def __init__(self, keep: Keep = in_memory) -> None:
+        self._grants: MutableMapping[str | None, _Grant] = keep(Codec(_Grant.packed, _Grant.unpacked))
+        self._consents: MutableMapping[str | None, _Consent] = keep(Codec(_Consent.packed, _Consent.unpacked))
+        self._approvals = Approvals(keep)
+        self._by_approval: MutableMapping[str | None, list[str]] = keep(AS_IT_IS)  # request: its grants
+        self._assigned: MutableMapping[str | None, dict[str, str]] = keep(AS_IT_IS)  # case: actor: since when
+        self._customer: MutableMapping[str | None, str | None] = keep(AS_IT_IS)  # case: customer
+        self._open: MutableMapping[str | None, bool] = keep(AS_IT_IS)  # case: True
+        self._held: MutableMapping[str | None, str | None] = keep(AS_IT_IS)  # bundle: case
+        self._reading: MutableMapping[str | None, str | None] = keep(AS_IT_IS)  # entry of a read: its grant
 
     def take(self, leaf: Leaf) -> Finding | None:
         """Take the next leaf; return the finding, if it is a read to report."""
@@ -118,8 +162,8 @@ class Accounts:
         for name, grant in self._grants.items():
             end = grant.end()
             if not grant.used and (end is None or end <= now):
-                found = _finding(Kind.UNUSED, grant.given, name, ("never-used",))
-                yield replace(found, actor=grant.holder)
+                whose = grant.entry, grant.holder, grant.case, grant.bundle
+                yield Finding(Kind.UNUSED, grant.at, *whose, name, ("never-used",))
 
     def _read(self, leaf: Leaf) -> Finding | None:
         name = leaf.get("subject")
@@ -179,11 +223,11 @@ class Accounts:
     # The changes that the entries of acts make.
 
     def _case_opened(self, leaf: Leaf) -> None:
-        self._open.add(leaf.get("case"))
+        self._open[leaf.get("case")] = True
         self._customer.setdefault(leaf.get("case"), leaf.get("tenant"))
 
     def _case_closed(self, leaf: Leaf) -> None:
-        self._open.discard(leaf.get("case"))
+        self._open.pop(leaf.get("case"), None)
 
     def _assign(self, leaf: Leaf) -> None:
         """Take an assignment; one made again, which a restored database had lost, counts from the newest."""
@@ -199,7 +243,14 @@ class Accounts:
         customer = self._customer.get(leaf.get("case"))
         unapproved = self._approvals.faults(leaf, holder, until, assigned, customer)
         self._grants[str(leaf.get("subject"))] = _Grant(
-            leaf, holder, until, details.get("consent"), unapproved
+            entry=leaf["id"],
+            at=parse_rfc3339(leaf["at"]),
+            holder=holder,
+            case=leaf.get("case"),
+            bundle=leaf.get("bundle"),
+            until=until,
+            consent=details.get("consent"),
+            unapproved=unapproved,
         )
         if APPROVAL in details:
             self._by_approval.setdefault(str(details[APPROVAL]), []).append(str(leaf.get("subject")))
@@ -255,7 +306,7 @@ def _grant_faults(leaf: Leaf, grant: _Grant | None) -> Iterator[str]:
         return
     if grant.holder != leaf["actor"]:
         yield "grant-of-another-actor"
-    if grant.given.get("case") != leaf.get("case"):
+    if grant.case != leaf.get("case"):
         yield "grant-of-another-case"
     if grant.ended is not None:
         yield "grant-ended"

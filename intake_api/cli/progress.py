@@ -1,4 +1,5 @@
-"""A transfer's progress on stderr: a bar with rate and time left on a terminal, silence in a pipe."""
+"""Progress on stderr, of a transfer or of a walk through the log: a bar with rate and time left on a terminal, silence
+in a pipe."""
 
 from __future__ import annotations
 
@@ -30,19 +31,42 @@ class RateColumn(ProgressColumn):
         return Text("" if speed is None else f"{size_of(int(speed))}/s")
 
 
+class CountColumn(ProgressColumn):
+    """A column of how many are done, and how many a second."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{int(task.completed):,}" + ("" if speed is None else f" ({int(speed):,}/s)"))
+
+
 @contextmanager
 def transfer(what: str, size: int | None, *, stays: bool = True) -> Iterator[Callable[[int], None]]:
     """Show progress; call the yielded function with the bytes done so far, of `size` if that is known. `stays`: the bar
     remains at the end."""
+    with _bar(what, size, DownloadColumn(binary_units=True), RateColumn(), stays=stays) as tell:
+        yield lambda done: tell(done, size)
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """Show how far a count is; call the yielded function with what is done and with how many there are, if known. The
+    bar goes at the end."""
+    with _bar(what, None, CountColumn(), stays=False) as tell:
+        yield tell
+
+
+@contextmanager
+def _bar(
+    what: str, size: int | None, *amounts: ProgressColumn, stays: bool
+) -> Iterator[Callable[[int, int | None], None]]:
     if not sys.stderr.isatty():
-        yield lambda done: None
+        yield _silent
         return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
-        DownloadColumn(binary_units=True),
-        RateColumn(),
+        *amounts,
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
@@ -50,4 +74,12 @@ def transfer(what: str, size: int | None, *, stays: bool = True) -> Iterator[Cal
         *columns, console=console, expand=True, refresh_per_second=8, transient=not stays
     ) as progress:
         task = progress.add_task(what, total=size)
-        yield lambda done: progress.update(task, completed=done)
+
+        def tell(done: int, total: int | None) -> None:
+            progress.update(task, completed=done, total=total)
+
+        yield tell
+
+
+def _silent(_done: int, _total: int | None) -> None:
+    """Show nothing."""

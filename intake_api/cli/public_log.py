@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from audit.entry import CanonicalError, parse_leaf
-from audit.log.verify import Verdict
+from audit.entry import CanonicalError
+from audit.leaf_reader import LeafReader
+from audit.log.verify import Tell, Verdict, untold
 from audit.mirror.compare import MirroredLog
 from audit.tlog.checkpoint import Checkpoint, NoteError, Verifier, open_checkpoint
-from audit.tlog.merkle import HASH_BYTES, Frontier, leaf_hash
-from audit.tlog.rebuild import Problem
+from audit.tlog.merkle import HASH_BYTES, Frontier
+from audit.tlog.rebuild import Findings, Problem, Rebuild
 from audit.tlog.tile_store import (
     CHECKPOINT_PATH,
     TILE_WIDTH,
@@ -86,9 +87,10 @@ class HashedLog:
 
     tiles: TileSource
     verifier: Verifier
+    tell: Tell = untold
 
     def walk(self, notes: Sequence[str]) -> Verdict:
-        return verify_hashes(self.tiles, self.verifier, notes)
+        return verify_hashes(self.tiles, self.verifier, notes, self.tell)
 
     def hashes(self) -> Iterator[bytes]:
         size = published(self.tiles, self.verifier).size
@@ -97,7 +99,7 @@ class HashedLog:
             yield from _row(reader, start)
 
 
-def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> Verdict:
+def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str], tell: Tell = untold) -> Verdict:
     """Check that the tree over the leaves' hashes leads to every signed root; name those that it misses."""
     kept = sorted((_opened(note, key) for note in earlier), key=lambda checkpoint: checkpoint.size)
     newest = published(tiles, key)
@@ -116,6 +118,7 @@ def verify_hashes(tiles: TileSource, key: Verifier, earlier: Sequence[str]) -> V
             row = _row(reader, tree.size)
             for hash_ in row[: checkpoint.size - tree.size]:
                 tree.append(hash_)
+            tell(tree.size, newest.size)
         if tree.size == checkpoint.size and tree.root() != checkpoint.root:
             problems.append(
                 Problem(None, f"{name} at {checkpoint.size} does not follow from the leaves' hashes")
@@ -144,10 +147,10 @@ def _opened(note: str, key: Verifier) -> Checkpoint:
         raise CliError(f"the checkpoint kept elsewhere does not verify: {error}") from None
 
 
-def proven_leaves(tiles: TileSource, key: Verifier) -> Iterator[dict[str, Any]]:
+def proven_leaves(tiles: TileSource, key: Verifier, tell: Tell = untold) -> Iterator[dict[str, Any]]:
     """Yield every leaf's fields, in order; CliError at the end when they do not lead to the signed root."""
     newest = published(tiles, key)
-    tree = Frontier()
+    tree, reader = Rebuild(None, 0, Findings()), LeafReader()
     try:
         while tree.size < newest.size:
             number = tree.size // TILE_WIDTH
@@ -155,9 +158,9 @@ def proven_leaves(tiles: TileSource, key: Verifier) -> Iterator[dict[str, Any]]:
             leaves = decode_entries(tiles.get(entries_path(number, width)))
             if len(leaves) != width:
                 raise TileError(f"it has {len(leaves)} leaves instead of {width}")  # noqa: TRY301
-            for leaf in leaves:
-                tree.append(leaf_hash(leaf))
-                yield parse_leaf(leaf)
+            yield from reader.parse_all(leaves)
+            tree.add(leaves)
+            tell(tree.size, newest.size)
     except TileMissingError as error:
         raise CliError(f"the log is incomplete: {error} is missing") from None
     except (TileError, CanonicalError) as error:

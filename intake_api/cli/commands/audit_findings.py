@@ -7,7 +7,7 @@ signed checkpoint; nothing is printed before they lead to it. They are read one 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,18 @@ from typing import Any
 import click
 
 from audit.times import parse_rfc3339, rfc3339
+from audit.tlog.kept import Keep
 from audit.tlog.overdue import Holdings
+from audit.tlog.spilled import Spill, SpillError
 from audit.tlog.unaccounted import Accounts, Finding, Kind
 from intake_api.cli import public_log
-from intake_api.cli.cli_errors import FAILED
+from intake_api.cli.cli_errors import FAILED, CliError
 from intake_api.cli.client import Client
 from intake_api.cli.connection import connected, keys_option, pinned_keys
 from intake_api.cli.local_log import open_local_log, with_database
 from intake_api.cli.options import MOMENT, Command, with_json
 from intake_api.cli.print_tables import Column, moment, show_items
+from intake_api.cli.progress import counting
 
 with_moment = click.option(
     "--at", type=MOMENT, help="As of this time.  [default: now, or the log's last entry if that is later]"
@@ -50,12 +53,26 @@ class Leaves:
 
 @contextmanager
 def _leaves(client: Client, state: Path | None, keys: Path | None) -> Iterator[Leaves]:
-    if state is not None:
-        with open_local_log(state, keys) as local:
-            yield Leaves(public_log.proven_leaves(local.tiles, local.key))
-        return
-    log_key, _ = pinned_keys(client, keys)
-    yield Leaves(public_log.proven_leaves(public_log.HttpTiles(client), log_key))
+    with counting("reading the log") as tell:
+        if state is not None:
+            with open_local_log(state, keys) as local:
+                yield Leaves(public_log.proven_leaves(local.tiles, local.key, tell))
+            return
+        log_key, _ = pinned_keys(client, keys)
+        yield Leaves(public_log.proven_leaves(public_log.HttpTiles(client), log_key, tell))
+
+
+@contextmanager
+def _remembering() -> Iterator[Keep]:
+    """Make room for what a walk has to remember; CliError when the disk has none."""
+    with closing(Spill()) as keep:
+        try:
+            yield keep
+        except SpillError as error:
+            raise CliError(
+                f"the temporary file for what the log's entries add up to cannot be used: {error}; make room where "
+                "SQLITE_TMPDIR says, or name another folder there"
+            ) from None
 
 
 _OVERDUE: tuple[Column, ...] = (
@@ -83,11 +100,12 @@ def overdue(
     The log is checked against its signed checkpoint first; deadlines are worked out anew from its entries, by code that
     the service does not use.
     """
-    holdings = Holdings()
-    with _leaves(client, state, keys) as leaves:
-        for leaf in leaves:
-            holdings.take(leaf)
-    late = holdings.overdue(at or leaves.now())
+    with _remembering() as keep:
+        holdings = Holdings(keep)
+        with _leaves(client, state, keys) as leaves:
+            for leaf in leaves:
+                holdings.take(leaf)
+        late = holdings.overdue(at or leaves.now())
     found = [{"bundle": one.bundle, "case": one.case, "deadline": rfc3339(one.deadline)} for one in late]
     if found or as_json:
         show_items(found, _OVERDUE, as_json, "")
@@ -128,10 +146,11 @@ def unaccounted(
     read that was completed more than a minute after its grant had ended, "unused-grant" an ended grant under which
     nothing was read.
     """
-    accounts = Accounts()
-    with _leaves(client, state, keys) as leaves:
-        found = [one for leaf in leaves if (one := accounts.take(leaf)) is not None]
-    found += accounts.unused(at or leaves.now())
+    with _remembering() as keep:
+        accounts = Accounts(keep)
+        with _leaves(client, state, keys) as leaves:
+            found = [one for leaf in leaves if (one := accounts.take(leaf)) is not None]
+        found += accounts.unused(at or leaves.now())
     if found or as_json:
         show_items([_as_json(one) for one in found], _UNACCOUNTED, as_json, "")
     if any(one.kind is Kind.UNALLOWED for one in found):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import click
 
-from audit.log.verify import Verdict
+from audit.log.verify import Tell, Verdict
 from audit.mirror.compare import (
     Kept,
     Log,
@@ -36,6 +36,7 @@ from intake_api.cli.local_log import local_settings, open_local_log, with_databa
 from intake_api.cli.options import PATH, Command, with_json
 from intake_api.cli.output_file import Output
 from intake_api.cli.print_tables import say, show_json
+from intake_api.cli.progress import counting
 from retention.adapters import Adapters
 from retention.config import MirrorSettings, Settings, from_environment
 
@@ -126,14 +127,14 @@ def verify(
         raise click.UsageError(
             "--witness-alone needs --witness, and cannot be combined with --hashes or --checkpoint"
         )
-    with _opened(client, keys, state, hashes) as seen:
+    with counting("checking the log") as tell, _opened(client, keys, state, hashes, tell) as seen:
         log = _WithEarlier(seen.log, _kept_before(checkpoint))
         if place is None:
             found = _Found.of_walk(log.walk([]), "hashes of leaves" if hashes else "leaves")
         else:
             witness = _Place(place, endpoint).open(seen.key, state)
             kept = _read_kept(witness, seen.key)
-            whole = MirroredLog(MirrorTiles(witness, kept.newest), seen.key) if alone else log
+            whole = MirroredLog(MirrorTiles(witness, kept.newest), seen.key, tell) if alone else log
             found = _Found.of_witness(hold_to_witness(whole, witness, kept), witness.place)
         if not found.problems and checkpoint is not None:
             with Output.at(checkpoint, force=True).writing() as target:
@@ -151,13 +152,15 @@ class _Seen:
 
 
 @contextmanager
-def _opened(client: Client, keys: Path | None, state: Path | None, hashes: bool) -> Iterator[_Seen]:
+def _opened(
+    client: Client, keys: Path | None, state: Path | None, hashes: bool, tell: Tell
+) -> Iterator[_Seen]:
     if state is not None:
         with open_local_log(state, keys) as local, local.read() as connection:
-            yield _Seen(RecordedLog(connection, local.key, local.tiles), local.tiles, local.key)
+            yield _Seen(RecordedLog(connection, local.key, local.tiles, tell), local.tiles, local.key)
         return
     tiles, (key, _) = public_log.HttpTiles(client), pinned_keys(client, keys)
-    log = public_log.HashedLog(tiles, key) if hashes else public_log.PublishedLog(tiles, key)
+    log = (public_log.HashedLog if hashes else public_log.PublishedLog)(tiles, key, tell)
     yield _Seen(log, tiles, key)
 
 
