@@ -61,6 +61,18 @@ class Finding:
     grant: str | None
     why: tuple[str, ...]
 
+    def packed(self) -> list[Any]:
+        at = to_microseconds(self.at)
+        return [self.kind, at, self.entry, self.actor, self.case, self.bundle, self.grant, self.why]
+
+    @classmethod
+    def unpacked(cls, packed: list[Any]) -> Finding:
+        kind, at, entry, actor, case, bundle, grant, why = packed
+        return cls(Kind(kind), from_microseconds(at), entry, actor, case, bundle, grant, tuple(why))
+
+
+FINDING = Codec(Finding.packed, Finding.unpacked)
+
 
 @dataclass(slots=True)
 class _Grant:

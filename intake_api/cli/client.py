@@ -15,8 +15,11 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from queue import SimpleQueue
+from threading import Thread
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -73,28 +76,65 @@ class _Bearer(requests.auth.AuthBase):
         return request
 
 
+Get = Callable[[Mapping[str, object]], Any]
+
+
 class Items:
-    """A list of the service's, page by page. After the last item `more` says whether the limit left any out."""
+    """A list of the service's, page by page: while one is gone through, the next is fetched, never more. After the last
+    item `more` says whether the limit left any out.
+
+    `get` fetches the first page, what `another` makes the others: another thread needs a connection of its own.
+    """
 
     def __init__(
-        self, get: Callable[[Mapping[str, object]], Any], params: Mapping[str, object], limit: int | None
+        self, get: Get, another: Callable[[], Get], params: Mapping[str, object], limit: int | None
     ) -> None:
-        self._get, self._limit = get, limit
+        self._get, self._another, self._limit = get, another, limit
         self._wanted = {name: value for name, value in params.items() if value is not None}
         self.more = False
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         left = self._limit
-        cursor: dict[str, str] = {}
+        page = self._get(self._asked(left))
+        get: Get | None = None
         while True:
-            page = self._get({**self._wanted, **cursor, "limit": PAGE if left is None else min(PAGE, left)})
             found = page["items"][:left]
             self.more = bool(page.get("next")) or len(found) < len(page["items"])
-            yield from found
             left = None if left is None else left - len(found)
             if left == 0 or not page.get("next"):
+                yield from found
                 return
-            cursor = {"cursor": page["next"]}
+            get = get or self._another()
+            coming = _fetch_ahead(get, {**self._asked(left), "cursor": page["next"]})
+            yield from found
+            page = coming()
+
+    def _asked(self, left: int | None) -> dict[str, object]:
+        return {**self._wanted, "limit": PAGE if left is None else min(PAGE, left)}
+
+
+def _fetch_ahead(get: Get, wanted: Mapping[str, object]) -> Callable[[], Any]:
+    """Begin to fetch a page; the returned function waits for it, and raises what went wrong.
+
+    A daemon's thread, so that an interrupted program ends at once, whatever the line does.
+    """
+    told: SimpleQueue[tuple[Any, Exception | None]] = SimpleQueue()
+
+    def fetch() -> None:
+        try:
+            told.put((get(wanted), None))
+        except Exception as error:
+            told.put((None, error))
+
+    Thread(target=fetch, daemon=True).start()
+
+    def wait() -> Any:
+        page, error = told.get()
+        if error is not None:
+            raise error
+        return page
+
+    return wait
 
 
 class Client:
@@ -157,7 +197,9 @@ class Client:
 
     def items(self, path: str, limit: int | None = None, **params: object) -> Items:
         """Fetch the items of a list, page by page, up to `limit`."""
-        return Items(lambda wanted: self.get(path, wanted), params, limit)
+        return Items(
+            lambda wanted: self.get(path, wanted), lambda: partial(self.another().get, path), params, limit
+        )
 
     def knock(self) -> None:
         """Use or open a connection, so that one is ready; from any thread. CliError when none can be had."""

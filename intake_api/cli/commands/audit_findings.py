@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from audit.times import parse_rfc3339, rfc3339
 from audit.tlog.kept import Keep
 from audit.tlog.overdue import Holdings
 from audit.tlog.spilled import Spill, SpillError
-from audit.tlog.unaccounted import Accounts, Finding, Kind
+from audit.tlog.unaccounted import FINDING, Accounts, Finding, Kind
 from intake_api.cli import public_log
 from intake_api.cli.cli_errors import FAILED, CliError
 from intake_api.cli.client import Client
@@ -146,14 +147,21 @@ def unaccounted(
     read that was completed more than a minute after its grant had ended, "unused-grant" an ended grant under which
     nothing was read.
     """
+    unallowed = False
     with _remembering() as keep:
-        accounts = Accounts(keep)
+        accounts, found = Accounts(keep), keep(FINDING)
         with _leaves(client, state, keys) as leaves:
-            found = [one for leaf in leaves if (one := accounts.take(leaf)) is not None]
-        found += accounts.unused(at or leaves.now())
-    if found or as_json:
-        show_items([_as_json(one) for one in found], _UNACCOUNTED, as_json, "")
-    if any(one.kind is Kind.UNALLOWED for one in found):
+            for leaf in leaves:
+                one = accounts.take(leaf)
+                if one is not None:
+                    found[one.entry] = one
+                    unallowed = unallowed or one.kind is Kind.UNALLOWED
+        told = chain((one for _, one in found.items()), accounts.unused(at or leaves.now()))
+        first = next(told, None)
+        if first is not None or as_json:
+            shown = map(_as_json, () if first is None else chain((first,), told))
+            show_items(shown, _UNACCOUNTED, as_json, "")
+    if unallowed:
         click.get_current_context().exit(FAILED)
 
 

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -12,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from intake_api.cli.cli_errors import REFUSED, CliError, ServiceProblem, Unreachable
+from intake_api.cli.cli_errors import INTERRUPTED, REFUSED, CliError, ServiceProblem, Unreachable
 from intake_api.cli.client import TRIES, Client, pause_before
 from intake_api.cli.tokens import FetchedToken, GivenToken
 from tests.intake_api.cli.serving import Answer, problem
@@ -155,3 +161,88 @@ def test_a_pause_is_bounded_and_never_shorter_than_asked_for(attempt: int, asked
     wanted = int(asked) if asked and asked.isascii() and asked.isdigit() else 0
     assert min(30, wanted) <= pause <= 30
     assert pause >= min(30, 0.25 * 2 ** min(attempt, 10)) / 2
+
+
+def pages_of(total: int, held: Mapping[str, Event]) -> Callable[[Any], Answer]:
+    """Pages of two numbers; the page at a cursor in `held` waits until it may come."""
+
+    def script(asked: Any) -> Answer:
+        first = int(parse_qs(urlsplit(asked.path).query).get("cursor", ["0"])[0])
+        if str(first) in held:
+            held[str(first)].wait(30)
+        after = str(first + 2) if first + 2 < total else None
+        return Answer(body=json.dumps({"items": [first, first + 1], "next": after}).encode())
+
+    return script
+
+
+def _asked_for(server: Any, number: int) -> None:
+    deadline = time.monotonic() + 30
+    while len(server.asked) < number and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert len(server.asked) == number
+
+
+def test_one_page_ahead_is_fetched_and_never_two(connect: Any) -> None:
+    held = {"4": Event()}
+    client, server = connect(pages_of(8, held))
+    found = iter(client.items("/cases"))
+    assert next(found) == 0
+    _asked_for(server, 2)  # while the first page is gone through
+    assert [next(found), next(found)] == [1, 2]
+    _asked_for(server, 3)
+    assert next(found) == 3
+    held["4"].set()
+    assert next(found) == 4
+    _asked_for(server, 4)
+    assert list(found) == [5, 6, 7]
+    assert len(server.asked) == 4
+
+
+def test_no_page_beyond_the_limit_is_asked_for(connect: Any) -> None:
+    client, server = connect(pages_of(8, {}))
+    assert list(client.items("/cases", 4)) == [0, 1, 2, 3]
+    assert len(server.asked) == 2
+
+
+def test_what_goes_wrong_with_the_page_ahead_is_said_when_its_turn_comes(connect: Any) -> None:
+    def script(asked: Any) -> Answer:
+        if "cursor" in asked.path:
+            return problem(403, "forbidden", "not yours")
+        return Answer(body=json.dumps({"items": [1, 2], "next": "b"}).encode())
+
+    client, _ = connect(script)
+    found = iter(client.items("/cases"))
+    assert [next(found), next(found)] == [1, 2]
+    with pytest.raises(ServiceProblem, match="not yours"):
+        next(found)
+
+
+def test_an_interrupt_ends_a_list_at_once_though_the_page_ahead_does_not_come(start: Any, here: Path) -> None:
+    held = Event()
+
+    def script(asked: Any) -> Answer:
+        if "cursor" in asked.path:
+            held.wait(60)
+        items = [{"name": f"Tenant {number}"} for number in range(200)]
+        return Answer(body=json.dumps({"items": items, "next": "b"}).encode())
+
+    server = start(script)
+    words = ["tenants", "list", "--limit", "0", "--json", "--server", server.url, "--ca", str(server.ca)]
+    with subprocess.Popen(
+        [sys.executable, "-m", "intake_api.cli", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+    ) as running:
+        assert running.stdout is not None and running.stderr is not None
+        shown = b""
+        while b"Tenant 199" not in shown:  # the first page is out
+            shown += (piece := running.stdout.read1())
+            assert piece
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == INTERRUPTED
+        assert not held.is_set()
+        held.set()
+        assert b"stopped" in running.stderr.read()
+        assert not (shown + running.stdout.read()).rstrip().endswith(b"]")

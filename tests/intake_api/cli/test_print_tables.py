@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import unicodedata
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -66,6 +67,43 @@ def test_an_empty_list_is_said_to_a_person_and_is_empty_for_a_script(
     assert capsys.readouterr() == ("", "there is none\n")
     show_items([], [("Id", "id")], True, "there is none")
     assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+@pytest.mark.parametrize("count", [0, 1, 3, 450])
+def test_a_list_for_a_script_is_the_document_of_the_whole_list(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, count: int, terminal: bool
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: terminal)
+    items = [{"n": number, "of": ["x\u202e", "two\nlines"], "in": {"a": None}} for number in range(count)]
+    show_items(iter(items), [("N", "n")], True, "none")
+    streamed = capsys.readouterr().out
+    show_json(items)
+    assert streamed == capsys.readouterr().out
+
+
+def test_a_page_is_printed_before_the_next_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    printed = []
+
+    def items() -> Iterator[dict[str, int]]:
+        yield from ({"n": number} for number in range(200))
+        printed.append(capsys.readouterr().out)
+        yield from ({"n": number} for number in range(200, 210))
+
+    for as_json in (False, True):
+        show_items(items(), [("Number", "n")], as_json, "none")
+        capsys.readouterr()
+    table, document = printed
+    assert table.split() == ["Number", *map(str, range(200))]
+    assert document.startswith('[{"n": 0}, ') and document.endswith('{"n": 199}')
+
+
+def test_the_columns_of_a_long_table_stand_under_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    items = [{"id": "x" * (20 if number < 200 else 3), "n": number} for number in range(450)]
+    show_items(items, [("Id", "id"), ("N", "n")], False, "none")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["Id", "N"] and len(lines) == 451
+    assert [line.index(str(number), 20) for number, line in enumerate(lines[1:])] == [22] * 450
 
 
 def test_one_thing_shows_the_fields_that_have_a_value(capsys: pytest.CaptureFixture[str]) -> None:
