@@ -1,6 +1,7 @@
 """The files inside a bundle: listed, and read one at a time, over the opened bundle's ranges. Nothing is written to a
 disk.
 
+cab_archive.py          Cab: its files, and their bytes by decoding the run of files that they are packed in.
 codings.py              The codings of packed bytes: how each one's decoder is made, and what memory its header may
                         ask for.
 contents.py             The contents index of a bundle: what every file in it is, written once and read a page at a

@@ -161,6 +161,11 @@ def _zstd_window(head: bytes) -> int:
     return content
 
 
+def lzx_frames(window_log: int, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of LZX frames in a cab, each given behind its size in two bytes."""
+    return _in_child(bounds, (3 << window_log) + MIB, "lzx", window_log=window_log)
+
+
 def _in_child(bounds: Bounds, needed: int, task: str, **arguments: Any) -> tuple[Decoder, int]:
     with decoding():
         return bounds.session.start(_CHILD, task, **arguments), needed + _CHILD_ITSELF

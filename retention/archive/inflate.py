@@ -116,6 +116,19 @@ class _Gone:
         raise ValueError("there is no decoder")
 
 
+class Onward(Protocol):
+    """Something being decoded, forwards only. Where `held` is not 0 it can be copied; a copy holds so many bytes."""
+
+    @property
+    def held(self) -> int: ...
+
+    def copy(self) -> Onward: ...
+
+    def release(self) -> None: ...
+
+    def more(self, at_most: int) -> bytes: ...
+
+
 class Forward:
     """A packed run being decoded, forwards only."""
 

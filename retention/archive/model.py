@@ -22,6 +22,7 @@ class ArchiveKind(StrEnum):
 
     ZIP = "zip"
     SEVEN_ZIP = "7z"
+    CAB = "cab"
     TAR = "tar"
     TAR_GZIP = "tar.gz"
     GZIP = "gzip"
@@ -137,7 +138,8 @@ class NotAnArchive(ArchiveError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The bundle is neither a zip, a 7z, a tar, nor a gzip, bzip2, xz or zstd file, so it has no files to list."
+            "The bundle is neither a zip, a 7z, a cab, a tar, nor a gzip, bzip2, xz or zstd file, so it has no files "
+            "to list."
         )
 
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 
 from retention.archive import (
+    cab_archive,
     codings,
     seven_zip_archive,
     seven_zip_directory,
@@ -91,6 +92,8 @@ def _detect(source: Source, bounds: Bounds) -> ArchiveKind:
         return ArchiveKind.ZIP
     if head.startswith(seven_zip_directory.MAGIC) and len(head) >= seven_zip_directory.START.size:
         return ArchiveKind.SEVEN_ZIP
+    if head.startswith(cab_archive.MAGIC) and len(head) >= cab_archive.HEADER.size:
+        return ArchiveKind.CAB
     for begins, coding, single, tar in _PACKED:
         if begins.match(head):
             return tar if tar_archive.is_tar(_unpacked_head(source, coding, bounds)) else single
@@ -251,6 +254,8 @@ def _members_of(kind: ArchiveKind, source: Source, name: str, bounds: Bounds) ->
             return zip_archive.members(source, bounds)
         case ArchiveKind.SEVEN_ZIP:
             return seven_zip_archive.members(source, bounds)
+        case ArchiveKind.CAB:
+            return cab_archive.members(source, bounds)
         case ArchiveKind.TAR:
             return tar_archive.members(source, bounds.limits)
         case ArchiveKind.PLAIN:

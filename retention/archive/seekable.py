@@ -14,7 +14,7 @@ import io
 from bisect import bisect_right
 from collections.abc import Callable
 
-from retention.archive.inflate import Forward
+from retention.archive.inflate import Onward
 from retention.archive.limits import Bounds, Lease
 from retention.archive.source import CHUNK
 
@@ -25,14 +25,14 @@ _NOWHERE = 1 << 63
 class Unpacked(io.RawIOBase):
     """The decoded bytes of a packed file. `size` is the declared one, or None where only decoding tells."""
 
-    def __init__(self, begin: Callable[[], Forward], size: int | None, bounds: Bounds) -> None:
+    def __init__(self, begin: Callable[[], Onward], size: int | None, bounds: Bounds) -> None:
         super().__init__()
         self._begin, self._size, self._bounds = begin, size, bounds
         self._forward, self._at = begin(), 0
         self._position = 0
         self._every = bounds.limits.seek_point_every
         self._places: list[int] = []
-        self._points: list[tuple[Forward, Lease]] = []
+        self._points: list[tuple[Onward, Lease]] = []
         self._held: tuple[memoryview, Lease] | None = None
 
     def readable(self) -> bool:

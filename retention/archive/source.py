@@ -165,3 +165,15 @@ def since_epoch(seconds: float) -> datetime | None:
 def since_1601(ticks: int) -> datetime | None:
     """Convert a Windows time (FILETIME: 100 ns since 1601), or return None where it is none."""
     return since_epoch(ticks / 10**7 - _FILETIME_EPOCH_SECONDS)
+
+
+def dos_time(date: int, time: int) -> datetime | None:
+    """Convert a time of DOS, which has no zone, as if it were UTC; None where it is none."""
+    try:
+        return datetime(
+            *((date >> 9) + 1980, date >> 5 & 15, date & 31),
+            *(time >> 11, time >> 5 & 63, (time & 31) * 2),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return None

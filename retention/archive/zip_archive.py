@@ -11,7 +11,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from retention.archive import codings, zip_directory
 from retention.archive.inflate import Coding, Forward, chunks_of, crc_checked, exactly, plain
@@ -19,7 +19,7 @@ from retention.archive.limits import Bounds
 from retention.archive.model import ArchiveDamaged, FileKind, FileNotReadable, Reason
 from retention.archive.names import decoded_in_zip, extra_field
 from retention.archive.seekable import Unpacked
-from retention.archive.source import READ_AHEAD, Member, Source, Window, since_1601, since_epoch
+from retention.archive.source import READ_AHEAD, Member, Source, Window, dos_time, since_1601, since_epoch
 from retention.archive.zip_directory import LOCAL, LOCAL_HEADER, ZipEntry
 
 _ENCRYPTED, _MARKS_LZMA_END, _PATCH, _HIDDEN = 0x1, 0x2, 0x20, 0x2040
@@ -122,12 +122,4 @@ def _modified(entry: ZipEntry) -> datetime | None:
         return since_epoch(struct.unpack_from("<i", unix, 1)[0])
     if ntfs is not None and len(ntfs) >= 16 and ntfs[4:8] == b"\x01\x00\x18\x00":  # APPNOTE 4.5.5
         return since_1601(struct.unpack_from("<Q", ntfs, 8)[0])
-    date, time = entry.dos_time
-    try:
-        return datetime(
-            *((date >> 9) + 1980, date >> 5 & 15, date & 31),
-            *(time >> 11, time >> 5 & 63, (time & 31) * 2),
-            tzinfo=UTC,
-        )
-    except ValueError:
-        return None
+    return dos_time(*entry.dos_time)

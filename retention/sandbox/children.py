@@ -11,6 +11,8 @@
 from __future__ import annotations
 
 import fcntl
+import gc
+import itertools
 import json
 import os
 import select
@@ -86,6 +88,9 @@ class Child:
                 env={},
                 start_new_session=True,
             )
+        except BaseException:
+            given += self._ends
+            raise
         finally:
             for end in given:
                 os.close(end)
@@ -176,13 +181,8 @@ class Child:
         """Kill it and wait for its end. Repeating it does nothing."""
         while self._ends:
             os.close(self._ends.pop())
-        with suppress(AttributeError):  # it was never begun
-            self._process.kill()
-            self._process.wait()
-
-    def __del__(self) -> None:
-        with suppress(AttributeError):
-            self.close()
+        self._process.kill()
+        self._process.wait()
 
 
 class Sandbox:
@@ -195,17 +195,20 @@ class Sandbox:
             threading.Condition()
         )  # reentrant: a session may end in a garbage collection while it is held
         self.living = 0
+        self._numbers = itertools.count()
         self._idle: deque[tuple[int, Child]] = (
             deque()
         )  # with the session that each is of; the longest idle first
 
     def session(self) -> Session:
         """Begin a session: a call about one bundle."""
-        return Session(self)
+        return Session(self, next(self._numbers))
 
     def take(self, kind: Kind, session: int) -> Child:
         """Return a child of this kind for a session's task. SandboxBusy."""
         spare: Child | None = None
+        if self.living >= self._most and not self._idle:
+            gc.collect()  # what was forgotten in a circle, as errors are, may hold some
         with self._room:
             for place, (owner, child) in enumerate(self._idle):
                 if owner == session and child.kind == kind:
@@ -259,16 +262,17 @@ class Sandbox:
 class Session:
     """The children of one call. It ends with `close`, or with the last thing that knows it."""
 
-    def __init__(self, sandbox: Sandbox) -> None:
-        self.sandbox = sandbox
+    def __init__(self, sandbox: Sandbox, number: int) -> None:
+        self.sandbox, self.number, self.is_over = sandbox, number, False
 
     def start(self, kind: Kind, task: str, **arguments: Any) -> Task:
         """Start a task of that name in a child. SandboxBusy, Refused, ChildFailed."""
         return Task(self, kind, task, arguments)
 
     def close(self) -> None:
-        """End the children that wait. Repeating it does nothing."""
-        self.sandbox.end_session(id(self))
+        """End the children that wait, and each that works at the end of its task. Repeating it does nothing."""
+        self.is_over = True
+        self.sandbox.end_session(self.number)
 
     def __del__(self) -> None:
         self.close()
@@ -281,7 +285,7 @@ class Task:
         self._child: Child | None = None
         self._session = session
         self.eof, self.needs_input, self.unused_data = False, True, b""
-        self._child = session.sandbox.take(kind, id(session))
+        self._child = session.sandbox.take(kind, session.number)
         self._note(self._asked(lambda child: (child.begin(task, arguments), b"", b"")))
 
     @property
@@ -319,8 +323,12 @@ class Task:
     def close(self) -> None:
         """Free the child for the session's next task. Repeating it does nothing."""
         child, self._child = self._child, None
-        if child is not None:
-            self._session.sandbox.keep(child, id(self._session))
+        if child is None:
+            return
+        if self._session.is_over:  # so it may be where both are forgotten at once
+            self._session.sandbox.end(child)
+        else:
+            self._session.sandbox.keep(child, self._session.number)
 
     def __del__(self) -> None:
         self.close()

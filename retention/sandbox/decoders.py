@@ -10,6 +10,7 @@ import sys
 
 import inflate64
 
+from retention.sandbox.lzx import Frames
 from retention.sandbox.worker import Stepwise
 
 if sys.version_info >= (3, 14):
@@ -63,3 +64,8 @@ class Deflate64:
 def deflate64() -> Stepwise:
     """Make a decoder of Deflate64 (APPNOTE 4.4.5, method 9)."""
     return Deflate64()
+
+
+def lzx(window_log: int) -> Stepwise:
+    """Make a decoder of LZX in a cab, whose window is 2**window_log bytes."""
+    return Frames(window_log)

@@ -164,6 +164,25 @@ def test_a_task_that_is_dropped_in_the_middle_frees_its_child_and_a_session_ends
     assert sandbox.living == 0
 
 
+def test_what_is_forgotten_as_a_whole_in_a_circle_leaves_no_child(sandbox: Sandbox) -> None:
+    for _ in range(3):
+        session = sandbox.session()
+        circle: list[object] = [session, session.start(TASKS, "echo")]
+        circle.append(circle)
+        del session, circle
+        gc.collect()
+        assert sandbox.living == 0
+
+
+def test_a_task_outlives_its_session_by_itself_alone(sandbox: Sandbox) -> None:
+    session = sandbox.session()
+    task = session.start(TASKS, "echo")
+    session.close()
+    assert task.decompress(b"on", 2) == b"on"
+    task.close()
+    assert sandbox.living == 0
+
+
 def test_no_more_children_live_than_may_and_who_waits_too_long_hears_that_it_is_busy(
     sandbox: Sandbox,
 ) -> None:
