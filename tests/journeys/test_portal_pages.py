@@ -56,7 +56,7 @@ def held(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Held:
     case = served.case_number()
     do("cases", "open", case, "--directory", "contoso", who=CASE_SYSTEM)
     for engineer in ("alice", "bob"):
-        served.cli("cases", "assign", case, engineer, who=CASE_SYSTEM)
+        do("cases", "assign", case, engineer, who=CASE_SYSTEM)
     sent = []
     for name in ("logs", "more"):
         file = folder / f"{name}.zip"
@@ -66,12 +66,12 @@ def held(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Held:
         sent.append(do("send", file, "--case", case, who="stamp:rack-1@contoso")["bundle"])
     over = do("grant", case, "--reason", REASON, who="engineer:alice")["id"]
     assert served.cli("fetch", sent[0], "-o", "-", who="engineer:alice").code == 0
-    served.cli("release", over, who="engineer:alice")
+    do("release", over, who="engineer:alice")
     do("grant", case, "--reason", REASON, "--hours", "8", who="engineer:alice")
-    served.cli("consents", "give", case, "--partner", "oem", "--days", "9", who=OLGA)
-    served.cli("links", "issue", "--case", case, "--days", "7", who=OLGA)
+    do("consent", case, "--partner", "oem", "--days", "9", who=OLGA)
+    do("links", "issue", "--case", case, "--days", "7", who=OLGA)
     erased = do("erase", "--bundle", sent[1], "--yes", who=OLGA)
-    served.cli("approvals", "policy", "--rule", "ask", who=OLGA)
+    do("approvals", "policy", "--rule", "ask", who=OLGA)
     do("grant", case, "--reason", REASON, who="engineer:bob")
     served.until_sequenced()
     return Held(case, sent[0], over, erased["confirmation"])
