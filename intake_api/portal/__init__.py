@@ -5,6 +5,7 @@ auditor_pages.py    An auditor's pages: entries by question and filter, who read
                     reviews.
 blueprint.py        The portal's routes together: who is calling, which requests are taken, and errors as pages.
 browser_session.py  The session of a browser: its cookie, its seal over the issuer's tokens, its renewal.
+check_pages.py      Proofs, checked in the page: what is to be checked, and where its script finds it.
 engineer_pages.py   Pages of a case and its bundles, for all who see them, and the engineer's own access.
 forms.py            What a person typed, read by the API's own schemas, so that both doors take the same and refuse the
                     same.

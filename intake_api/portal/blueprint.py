@@ -24,6 +24,7 @@ from intake_api.identity import InvalidToken, IssuerAway, SignInFailed
 from intake_api.portal import (
     approval_pages,
     auditor_pages,
+    check_pages,
     engineer_pages,
     operator_pages,
     page,
@@ -68,6 +69,7 @@ def portal_pages(door: AppContext) -> Pages | None:
         upload_pages,
         approval_pages,
         auditor_pages,
+        check_pages,
     ):
         for method, rule, endpoint, view in room.ROUTES:
             routes.add_url_rule(f"/portal{rule}", endpoint, view, methods=[method])

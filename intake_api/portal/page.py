@@ -54,6 +54,7 @@ NAVIGATION: tuple[tuple[str, str, frozenset[Role]], ...] = (
     ),
     ("reviews", "reviews", frozenset({Role.AUDITOR})),
     ("unused_grants", "unused-grants", frozenset({Role.AUDITOR, Role.OPERATOR})),
+    ("check", "check", frozenset({Role.AUDITOR, Role.OPERATOR})),
 )
 """The pages in the navigation: endpoint, name of the text, and the roles that see it."""
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import intake_api.portal
-from intake_api.portal import auditor_pages, page
+from intake_api.portal import auditor_pages, check_pages, page
 from intake_api.schemas.reviews import STATES
 from retention.domain.approval import Asks, Rule, State
 from retention.text.search import Why
@@ -28,6 +28,7 @@ MADE |= {f"approvals.{state}" for state in State} | {f"approvals.rule-{rule}" fo
 MADE |= {f"approvals.asks-{asks}" for asks in Asks}
 MADE |= {f"reviews.{state}" for state in (*STATES, "altered")}
 MADE |= {f"search.{why}" for why in Why} | {"search.found-one", "search.found-many"}
+MADE |= {f"check.wrong-{fault}" for fault in check_pages.FAULTS}
 MADE |= {"lines.guessed", "lines.read-as"}
 MADE |= {"bundle.received-state", "case.hours-one", "case.hours-many"}
 IN_MODULES = {"words.none", "words.unknown"}
