@@ -16,6 +16,7 @@ from intake_api.api.authentication import caller, custody
 from intake_api.api.looks import looked_at
 from intake_api.portal import forms, page
 from intake_api.schemas.audit import ConsistencyAnswer, ConsistencyQuery, InclusionAnswer, InclusionQuery
+from retention.custody.reading import log_queries
 
 FAULTS = ("document", "key", "signature", "text", "leaf", "checkpoint", "tree", "grown")
 """What the script can find wrong, each with a sentence."""
@@ -43,7 +44,9 @@ def inclusion() -> Any:
 
 def consistency() -> Any:
     """Prove that the tree of one size goes on from that of an earlier one."""
-    asked = forms.read(ConsistencyQuery, {}, **{name: forms.whole(value) for name, value in request.args.items()})
+    asked = forms.read(
+        ConsistencyQuery, {}, **{name: forms.whole(value) for name, value in request.args.items()}
+    )
     hashes = log_queries.prove_growth(custody(), asked["old"], asked["new"])
     return jsonify(ConsistencyAnswer().dump({**asked, "hashes": [b64encode(one).decode() for one in hashes]}))
 

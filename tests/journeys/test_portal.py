@@ -286,3 +286,59 @@ def test_an_engineer_finds_a_line_inside_a_bundle(
     )
     page.get_by_role("region", name="Lines found").get_by_role("link").first.click()
     expect(page.locator("#L1")).to_contain_text("volume offline")
+
+
+def _saved(page: Page, link: str, place: Path) -> Path:
+    with page.expect_download() as fetched:
+        page.get_by_role("link", name=link).click()
+    fetched.value.save_as(place)
+    return place
+
+
+def test_an_operator_checks_a_receipt_in_the_page_also_when_the_service_is_away(
+    context: BrowserContext, served: Served, sent: Sent, case: str, keys: Path, tmp_path: Path
+) -> None:
+    page = signed_in(context, "olga", "Operator", "contoso", to=f"/portal/bundles/{sent.bundle}")
+    receipt = _saved(page, "Receipt of its intake", tmp_path / "receipt.json")
+    page.goto("/portal/check")
+    page.get_by_label("A receipt, or the proof").set_input_files(receipt)
+    expect(page.get_by_text("Nothing was checked")).to_be_visible()
+    page.get_by_label("Pin the keys of a file").set_input_files(keys)
+    expect(page.get_by_text("Pinned in this browser")).to_be_visible()
+    context.set_offline(True)
+    page.get_by_label("A receipt, or the proof").set_input_files(receipt)
+    expect(page.get_by_text("Good: the receipt is signed by the pinned key")).to_be_visible()
+    expect(page.get_by_text(sent.bundle)).to_be_visible()
+    changed = tmp_path / "changed.json"
+    told = json.loads(receipt.read_text())
+    told["receipt"]["case"] = case[:-1] + "x"
+    changed.write_text(json.dumps(told))
+    page.get_by_label("A receipt, or the proof").set_input_files(changed)
+    expect(page.get_by_text("Not good: the signature is for another text")).to_be_visible()
+    expect(page.get_by_text(sent.bundle)).to_have_count(0)
+    context.set_offline(False)
+
+
+def test_an_auditor_checks_an_entry_and_that_the_log_only_grew(
+    context: BrowserContext, served: Served, sent: Sent, case: str, keys: Path
+) -> None:
+    served.until_sequenced()
+    page = signed_in(context, "ada", "Auditor", to=f"/portal/log?case={case}")
+    page.get_by_role("row", name=re.compile("bundle.verified")).get_by_role("link").last.click()
+    expect(page.get_by_text("Nothing was checked")).to_be_visible()
+    page.get_by_role("button", name="Pin what the service says now").click()
+    expect(page.get_by_text("Pinned in this browser")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("Good: this is entry")).to_be_visible()
+    expect(page.get_by_text(sent.bundle)).to_be_visible()
+    expect(page.get_by_text("This browser will remember the log's tree")).to_be_visible()
+    served.do("cases", "open", served.case_number(), "--directory", "contoso", who=CASE_SYSTEM)
+    served.until_sequenced()
+    page.reload()
+    expect(page.get_by_text("The log goes on from the tree")).to_be_visible()
+    changed = (
+        "() => { const t = JSON.parse(localStorage['casevault-newest-tree']); t.root = 'A'.repeat(43) + '='; "
+    )
+    page.evaluate(changed + "localStorage['casevault-newest-tree'] = JSON.stringify(t) }")
+    page.reload()
+    expect(page.get_by_text("NOT good: the log does not go on")).to_be_visible()

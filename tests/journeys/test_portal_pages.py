@@ -118,6 +118,8 @@ PAGES: tuple[tuple[tuple[str, str, str], tuple[str, ...]], ...] = (
             "log",
             "readers?case={case}",
             "unused-grants",
+            "check",
+            "check?erasure={confirmation}",
         ),
     ),
     (

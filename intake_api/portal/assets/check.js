@@ -1,6 +1,6 @@
 // The page that checks receipts and entries: which keys are pinned, what is to be checked, and what was found.
 // @ts-check
-import { Wrong, checkEntry, checkGrown, checkReceipt, kept, read, unkept, verifierKey } from './verify.js'
+import { Wrong, check as verify, checkGrown, kept, read, unkept, verifierKey } from './verify.js'
 
 const PINNED = 'casevault-pinned-keys'
 const TREE = 'casevault-newest-tree'
@@ -74,11 +74,10 @@ function show(fields) {
 async function check(text) {
   const held = keys()
   if (held === null) return verdict(say('noKeys'), false)
-  const document_ = read(text, 'document')
-  const receipt = 'receipt' in document_
-  const told = receipt ? await checkReceipt(document_, held) : await checkEntry(document_, held.log)
-  verdict(say(receipt ? 'goodReceipt' : 'goodEntry', { number: String(told.number), size: String(told.tree.size) }), true)
-  show(receipt ? document_.receipt : told.entry)
+  const given = read(text, 'document')
+  const told = await verify(given, held)
+  verdict(say(told.receipt ? 'goodReceipt' : 'goodEntry', { number: String(told.number), size: String(told.tree.size) }), true)
+  show(told.receipt ? given.receipt : told.entry)
   const line = document.createElement('p')
   found.append(line)
   try {

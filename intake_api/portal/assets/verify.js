@@ -61,7 +61,7 @@ function utf8(bytes) {
 }
 
 /** @param {unknown} value @param {Fault} fault @returns {string} RFC 8785, of strings, integers, lists and objects alone */
-export function canonical(value, fault) {
+function canonical(value, fault) {
   if (typeof value === 'string') return JSON.stringify(value)
   if (typeof value === 'number') {
     must(Number.isSafeInteger(value), fault)
@@ -155,7 +155,7 @@ export async function checkGrown(before, now, hashes) {
 }
 
 /** @param {{ leaf?: unknown, proof?: unknown }} document @param {string} logKey @returns {Promise<{ entry: Record<string, any>, number: number, tree: Tree }>} */
-export async function checkEntry(document, logKey) {
+async function checkEntry(document, logKey) {
   const leaf = base64(document.leaf, 'leaf')
   const said = utf8(leaf)
   const entry = read(said, 'leaf')
@@ -175,7 +175,7 @@ export async function checkEntry(document, logKey) {
 }
 
 /** @param {any} document as it was handed out @param {KeyFile} keys @returns {Promise<{ entry: Record<string, any>, number: number, tree: Tree }>} */
-export async function checkReceipt(document, keys) {
+async function checkReceipt(document, keys) {
   const form = FORMATS[document.receipt?.format]
   must(form !== undefined && Object.keys(document.receipt).sort().join(' ') === form.fields, 'document')
   const fields = canonical(document.receipt, 'document')
@@ -185,6 +185,13 @@ export async function checkReceipt(document, keys) {
   const { outcome, action, details } = found.entry
   must(outcome === 'success' && action === form.action && details?.receipt === hex(await sha256(fields)), 'leaf')
   return found
+}
+
+/** Check a receipt, or the proof of an entry, which has a leaf, a proof and nothing else.
+ * @param {Record<string, any>} document @param {KeyFile} keys @returns {Promise<{ entry: Record<string, any>, number: number, tree: Tree, receipt: boolean }>} */
+export async function check(document, keys) {
+  const receipt = Object.keys(document).sort().join(' ') !== 'leaf proof'
+  return { ...(await (receipt ? checkReceipt(document, keys) : checkEntry(document, keys.log))), receipt }
 }
 
 /** @param {string} text @param {Fault} fault @returns {Record<string, any>} */
