@@ -104,6 +104,7 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("files.read", "GET"): Row(_READ, SHOWN, "file", frozenset({304})),
     ("text.lines", "GET"): _act(*_READ),
     ("text.search", "POST"): _act(*_READ),
+    ("events.events", "POST"): _act(*_READ),
     ("grants.give", "POST"): _act(Action.GRANT_GIVEN, Action.APPROVAL_ASKED),
     ("grants.index", "GET"): _shown("grants", LISTED),
     ("grants.show", "GET"): _shown("grant"),

@@ -1,4 +1,4 @@
-"""Lines of a file, and searching."""
+"""Lines of a file, searching, and the events of an event log."""
 
 from __future__ import annotations
 
@@ -10,10 +10,13 @@ from marshmallow import fields, validate
 from intake_api.schemas.fields import Moment, Word
 from retention.custody.reading.file_lines import MOST_LINES
 from retention.text.encodings import NAMES
+from retention.text.events import PLACES
+from retention.text.levels import Level
 from retention.text.pattern import LONGEST
 
 MOST_CONTEXT = 100
 MOST_FOUND = 10_000
+MOST_IDS = 100
 _ENCODING = "what to decode from; else the file's first bytes tell"
 _OFFSET = "minutes that the file's times without a zone are ahead of UTC"
 
@@ -80,11 +83,14 @@ class Place(ma.Schema):
     seen = Moment(load_default=None, allow_none=True, bounded=False)
 
 
-class Search(_HowRead):
-    pattern = fields.String(required=True, validate=validate.Length(0, LONGEST))
+class _HowMatched(ma.Schema):
     literal = fields.Boolean(load_default=False)
     ignore_case = fields.Boolean(load_default=False)
     words = fields.Boolean(load_default=False)
+
+
+class Search(_HowRead, _HowMatched):
+    pattern = fields.String(required=True, validate=validate.Length(0, LONGEST))
     after = fields.Integer(load_default=0, validate=validate.Range(0, MOST_CONTEXT))
     since = Moment(load_default=None, bounded=False)
     until = Moment(load_default=None, bounded=False)
@@ -101,3 +107,50 @@ class Search(_HowRead):
     def _one_choice(self, data: dict[str, Any], **_: Any) -> None:
         if data["file"] is not None and data["files"] is not None:
             raise ma.ValidationError("Give one of file and files.", "files")
+
+
+class EventSearch(_HowMatched):
+    """Which events of an event log to show; without conditions all."""
+
+    pattern = fields.String(
+        load_default=None,
+        validate=validate.Length(1, LONGEST),
+        metadata={"description": "found in a name or value of the event"},
+    )
+    since = Moment(load_default=None, bounded=False)
+    until = Moment(load_default=None, bounded=False, metadata={"description": "excluded"})
+    level = fields.String(
+        load_default=None,
+        validate=validate.OneOf([level.value for level in Level if level is not Level.NONE]),
+        metadata={"description": "this level or worse"},
+    )
+    provider = Word(
+        load_default=None, longest=200, metadata={"description": "its name, or a pattern like *Cluster*"}
+    )
+    ids = fields.List(
+        fields.Integer(strict=True, validate=validate.Range(0, (1 << 32) - 1)),
+        load_default=list,
+        validate=validate.Length(0, MOST_IDS),
+        metadata={"description": "event ids"},
+    )
+    xml = fields.Boolean(load_default=False, metadata={"description": "each event's XML too"})
+    most = fields.Integer(load_default=1000, validate=validate.Range(1, MOST_FOUND))
+    begin = fields.Integer(
+        load_default=0,
+        strict=True,
+        validate=validate.Range(0, (1 << 32) * PLACES),
+        metadata={"description": "the place to go on from, as the end of an earlier response says"},
+    )
+
+
+class LogEvent(ma.Schema):
+    place = fields.Integer()
+    record = fields.Integer(allow_none=True)
+    time = Moment(allow_none=True)
+    level = fields.String()
+    provider = fields.String()
+    id = fields.Integer(allow_none=True)
+    computer = fields.String()
+    channel = fields.String()
+    data = fields.List(fields.List(fields.String()))
+    xml = fields.String(allow_none=True)

@@ -26,7 +26,7 @@ zip_directory.py        A zip's list of files: its central directory, or its loc
 
 from __future__ import annotations
 
-from retention.archive.limits import PROCESS, Limits, Memory
+from retention.archive.limits import CHILDREN, PROCESS, Limits, Memory
 from retention.archive.model import (
     ArchiveBusy,
     ArchiveDamaged,
@@ -48,6 +48,7 @@ from retention.archive.reader import detect, list_files, open_file, walk_files
 from retention.archive.source import Source, Window
 
 __all__ = [
+    "CHILDREN",
     "PROCESS",
     "ArchiveBusy",
     "ArchiveDamaged",

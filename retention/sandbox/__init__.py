@@ -9,6 +9,7 @@
 children.py     The children of this process: begun, shared out, asked and ended.
 confinement.py  Limits of the child on itself, before it sees a byte: no files, no network, no processes.
 decoders.py     The decoders that run in a child.
+event_logs.py   Windows event logs in a child: a chunk of a log in, its events out, a line of JSON each.
 lzx.py          LZX, as cab files hold it: plain Python.
 worker.py       The child's program: it confines itself, then serves requests until its input ends.
 """

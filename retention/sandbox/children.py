@@ -330,5 +330,11 @@ class Task:
         else:
             self._session.sandbox.keep(child, self._session.number)
 
+    def end(self) -> None:
+        """Kill the child: what it gave cannot be. Repeating it does nothing."""
+        child, self._child = self._child, None
+        if child is not None:
+            self._session.sandbox.end(child)
+
     def __del__(self) -> None:
         self.close()

@@ -9,6 +9,7 @@ cases.py             Cases: opened, closed, reopened and staffed by the case sys
 consents.py          Consents: the customer lets one partner see one case (P6).
 content.py           A bundle's content, whole or by ranges (RFC 9110 section 14).
 erasures.py          Erasures: requested by case or bundle, found again by their confirmation number.
+events.py            A file inside a bundle as a Windows event log: its events, by time, level, provider, id and text.
 files.py             The files inside a bundle: listed, and read one at a time, with its content's decision and
                      audit.
 grants.py            Grants: access that engineers give themselves, for one case, with a reason and an end.
@@ -34,6 +35,7 @@ from intake_api.api.routes import (
     consents,
     content,
     erasures,
+    events,
     files,
     grants,
     reviews,
@@ -57,6 +59,7 @@ RESOURCES = (
     content.routes,
     files.routes,
     text.routes,
+    events.routes,
     grants.routes,
     approvals.routes,
     reviews.routes,

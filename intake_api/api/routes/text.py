@@ -76,7 +76,7 @@ def read_lines(query: dict[str, Any], bundle: str, path: str) -> dict[str, Any]:
     )
     opened = bundle_reads.open_bundle(custody(), caller(), bundle, lambda _: (), particulars={"file": path})
     try:
-        found = show_lines(opened, path, screen, encoding, _after(SECONDS))
+        found = show_lines(opened, path, screen, encoding, ends_after(SECONDS))
     except Exception as error:
         raise opened.failed(error) from None
     opened.done()
@@ -108,7 +108,7 @@ def search(asked: dict[str, Any], bundle: str) -> Response:
 
 def begin_search(asked: dict[str, Any], bundle: str, seconds: float) -> Searching:
     """Begin what a Search asks for; it ends `seconds` after its first block of text."""
-    pattern = _pattern(asked)
+    pattern = read_pattern(asked)
     encoding, zone = _encoding(asked["encoding"]), _zone(asked["utc_offset"])
     place, begin, resume = asked["begin"], Position(), None
     if place is not None:
@@ -128,12 +128,12 @@ def begin_search(asked: dict[str, Any], bundle: str, seconds: float) -> Searchin
         named=asked["files"],
         resume=resume,
         begin=begin,
-        stop=_after(seconds),
+        stop=ends_after(seconds),
     )
     return Searching(opened, found, pattern, zone)
 
 
-def _after(seconds: float) -> Callable[[], bool]:
+def ends_after(seconds: float) -> Callable[[], bool]:
     """Return what tells that `seconds` have passed since it was first asked: so each call gets further, even if coming
     to its place takes longer than that."""
     ends: float | None = None
@@ -158,14 +158,14 @@ def _told(begun: Searching) -> Iterator[bytes]:
             line = schema.dump(show_line(one.hit.line, one.encoding, begun.zone))
             if one.hit.found:
                 line["spans"] = begun.pattern.spans(line["text"])
-            yield _json({"match" if one.hit.found else "context": {"file": one.file, **line}})
+            yield json_line({"match" if one.hit.found else "context": {"file": one.file, **line}})
             continue
         told: dict[str, Any] = {"file": one.file, "unread": one.unread}
         if one.end is not None:
             told["found"], last = one.end.found, one.end.why
             go_on = None if one.end.go_on is None else place_of(one.file, one.end.go_on)
-        yield _json({"file": told})
-    yield _json({"end": {"why": last.value, "found": number, "go_on": go_on}})
+        yield json_line({"file": told})
+    yield json_line({"end": {"why": last.value, "found": number, "go_on": go_on}})
 
 
 def place_of(file: str | None, position: Position) -> dict[str, Any]:
@@ -191,7 +191,8 @@ def show_line(line: Line, encoding: Encoding, zone: Zone) -> dict[str, Any]:
     }
 
 
-def _pattern(asked: dict[str, Any]) -> Pattern:
+def read_pattern(asked: dict[str, Any]) -> Pattern:
+    """Compile what is asked for. Invalid."""
     try:
         return compile_pattern(
             asked["pattern"],
@@ -211,5 +212,6 @@ def _zone(minutes: int) -> Zone:
     return Zone(timedelta(minutes=minutes), custody().clock.now().year)
 
 
-def _json(told: dict[str, Any]) -> bytes:
+def json_line(told: dict[str, Any]) -> bytes:
+    """Write one object as a line."""
     return json.dumps(told, ensure_ascii=False).encode("utf-8", "replace") + b"\n"

@@ -2,6 +2,7 @@
 
 audit_reports.py  Two reports on the log: who read a case, and which grants nobody used.
 bundle_reads.py   Reading bundles: the only way to plaintext (P2, P3).
+event_logs.py     A bundle's files as Windows event logs, over a bundle that is open.
 file_lines.py     A screen of a file's lines, over a bundle that is open.
 file_lists.py     The files of a bundle's archive, listed: whole, or a page at a time.
 file_text.py      A bundle's files as text: what they are encoded in, and searching, over a bundle that is open.

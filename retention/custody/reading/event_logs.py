@@ -1,0 +1,218 @@
+"""A bundle's files as Windows event logs, over a bundle that is open.
+
+Rules:
+- Everything here reads an `OpenBundle`: the decision was made and its entry is durable (P3). What is looked through
+  passes its check of the grant; each event that is handed over is counted, by the bytes of what the parser says of it.
+- The parser runs in a child (`retention.sandbox.event_logs`), which is given one chunk at a time: memory is a chunk and
+  the child, however long the log.
+- A damaged chunk is named and costs itself alone, also where it takes the child with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+from retention.archive import CHILDREN, PROCESS, ArchiveBusy, OpenedFile, open_file
+from retention.custody.reading.bundle_reads import OpenBundle
+from retention.custody.reading.file_text import passing_on
+from retention.domain.faults import Invalid
+from retention.envelope.bundle_file import SealedFile
+from retention.sandbox.children import ChildFailed, Kind, Refused, SandboxBusy, Session, Task
+from retention.text import events
+from retention.text.events import CHUNK, HEADER, PLACES, Event, EventQuery, LogHeader
+from retention.text.search import Why
+
+PARSER = Kind("retention.sandbox.event_logs", memory=96 << 20, cpu_s=600)
+_CHILD_ITSELF = 32 << 20
+"""What a child takes to read a real log's chunks."""
+_STEP = 64 << 10
+_LONGEST = 4 << 20
+"""Bytes of one event; the parser itself gives up sooner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """What is wrong with a chunk (None: with the file's header), which begins `offset` bytes into the file."""
+
+    chunk: int | None
+    offset: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class EventsEnd:
+    """Why the events end, how many were found, and the place to go on from (None: all were looked at)."""
+
+    why: Why
+    found: int
+    go_on: int | None
+
+
+def read_events(
+    opened: OpenBundle,
+    path: str,
+    query: EventQuery,
+    *,
+    begin: int = 0,
+    xml: bool = False,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[LogHeader | Event | Damage | EventsEnd]:
+    """Yield the log's header, then the events to show from the place `begin` on and what is damaged, in the order of
+    the file, and then the end. `stop` is asked after each step of a chunk: each call gets further.
+
+    Invalid when the file is no event log; ArchiveError.
+    """
+    file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
+    header, chunks = _opened(opened, file, begin // PLACES)
+    lease = PROCESS.need(_CHILD_ITSELF, "the parser of event logs")
+    session = CHILDREN.session()
+    try:
+        yield header
+        if not header.sound and not begin:
+            yield Damage(None, 0, "the checksum of its header does not hold")
+        yield from _Reading(opened, query, header, session, xml=xml).run(chunks, begin, stop)
+    finally:
+        session.close()
+        lease.release()
+
+
+def _opened(opened: OpenBundle, file: OpenedFile, first: int) -> tuple[LogHeader, Iterator[bytes]]:
+    """Read a log's header, and take its chunks from that one on."""
+    pieces = passing_on(opened, file.chunks)
+    head = b""
+    while len(head) < HEADER and (piece := next(pieces, None)) is not None:
+        head += piece
+    header = events.read_header(head)
+    if header is None:
+        raise Invalid(
+            "the file is not a Windows event log: it does not begin as one does; read it as text, or fetch it",
+            {"path": "must be an event log (.evtx), as a key that the list of files has"},
+        )
+    if first:
+        return header, _in_chunks(passing_on(opened, file.part(HEADER + first * CHUNK, None)))
+    return header, _in_chunks(chain((head[HEADER:],), pieces))
+
+
+def _in_chunks(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+    for piece in pieces:
+        held += piece
+        while len(held) >= CHUNK:
+            yield bytes(held[:CHUNK])
+            del held[:CHUNK]
+    if held:
+        yield bytes(held)
+
+
+class _Reading:
+    """One call: what was found so far, and the child that reads."""
+
+    def __init__(
+        self, opened: OpenBundle, query: EventQuery, header: LogHeader, session: Session, *, xml: bool
+    ) -> None:
+        self._opened, self._query, self._header = opened, query, header
+        self._session, self._xml = session, xml
+        self._task: Task | None = None
+        self._found = 0
+
+    def run(
+        self, chunks: Iterator[bytes], begin: int, stop: Callable[[], bool]
+    ) -> Iterator[Event | Damage | EventsEnd]:
+        """Yield what is in the chunks, which are those from the one of `begin` on, and the end."""
+        for number, chunk in enumerate(chunks, begin // PLACES):
+            here = max(begin, number * PLACES)
+            if here > begin and stop():
+                yield EventsEnd(Why.STOPPED, self._found, here)
+                return
+            if events.is_unused(chunk):
+                continue
+            if (fault := events.fault_of(chunk, self._header)) and here == number * PLACES:
+                yield _damage(number, fault)
+            if not events.is_chunk(chunk):
+                continue
+            try:
+                for one in self._events(number, chunk.ljust(CHUNK, b"\0"), begin, stop):
+                    yield one
+                    if isinstance(one, EventsEnd):
+                        return
+            except (Refused, ChildFailed) as error:
+                self._end_child()
+                yield _damage(number, _failure(error))
+        yield EventsEnd(Why.COMPLETE, self._found, None)
+
+    def _events(
+        self, number: int, chunk: bytes, begin: int, stop: Callable[[], bool]
+    ) -> Iterator[Event | Damage | EventsEnd]:
+        unreadable = 0
+        end: EventsEnd | None = None
+        for told in self._told(chunk):
+            if isinstance(told, int):  # a step is done with, up to that record
+                following = number * PLACES + told + 1
+                if following > begin and stop():
+                    end = EventsEnd(Why.STOPPED, self._found, following)
+                    break
+                continue
+            event = _read(told, number)
+            if event.place < begin:
+                continue
+            unreadable += event.unreadable
+            if event.unreadable or not self._query.wants(event):
+                continue
+            if self._found == self._query.most:
+                end = EventsEnd(Why.ENOUGH, self._found, event.place)
+                break
+            self._found += 1
+            for _ in self._opened.deliver(iter((told,))):
+                yield event
+        if unreadable:
+            yield _damage(number, f"{unreadable} of its records cannot be read")
+        if end is not None:
+            yield end
+
+    def _told(self, chunk: bytes) -> Iterator[bytes | int]:
+        """Yield what the child says of a chunk, a line for each record, and after each step the last record's number.
+
+        What the child says is held to what an honest one can say: the chunk may have taken it over.
+        """
+        data, rest, number = chunk, b"", -1
+        try:
+            if self._task is None:
+                self._task = self._session.start(PARSER, "event_chunks", xml=self._xml)
+            task = self._task
+            while data or not task.needs_input:
+                out = task.decompress(data, _STEP)
+                *lines, rest = (rest + out).split(b"\n")
+                data = b""
+                number += len(lines)
+                if number >= PLACES or len(rest) > _LONGEST or not (out or task.needs_input):
+                    raise ChildFailed("it said more of a chunk than a chunk can hold")
+                yield from lines
+                if lines and not task.needs_input:
+                    yield number
+        except SandboxBusy as error:
+            raise ArchiveBusy from error
+
+    def _end_child(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            task.end()
+
+
+def _read(told: bytes, chunk: int) -> Event:
+    try:
+        return events.make_event(json.loads(told), chunk)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ChildFailed("what it said of a record makes no sense") from error
+
+
+def _damage(chunk: int, why: str) -> Damage:
+    return Damage(chunk, HEADER + chunk * CHUNK, why)
+
+
+def _failure(error: Refused | ChildFailed) -> str:
+    if isinstance(error, ChildFailed) and error.excess:
+        return "to read it takes too much time or memory: the rest of it is not shown"
+    return "its records cannot be taken apart: the rest of it is not shown"
