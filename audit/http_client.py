@@ -1,9 +1,12 @@
-"""The one HTTP client for others' servers (witnesses that cosign, an issuer of tokens): bounded in time and bytes.
+"""The one HTTP client for others' servers (witnesses that cosign, an issuer of tokens, webhooks): bounded in time and
+bytes.
 
 - One deadline for the whole exchange: name look-up, connecting, handshake, sending, head and body. Every blocking step
   gets the time left, so a server that drips a byte now and then gains nothing.
 - One bound for all bytes read, head and framing included; the body has its own below it.
 - No redirect is followed: it could lead elsewhere. No compression is requested: no small response becomes a large one.
+- Where the address is a caller's choice, `may_connect` says of each address of the name, once it was looked up, whether
+  it may be connected to: so a name that points into the own network leads nowhere.
 - The environment is not consulted: no proxy, no netrc, no authorities, no key log. Only settings modules read it.
 
 Built on the standard library: an HTTP client that reads the environment and times each step separately cannot keep
@@ -19,7 +22,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +40,10 @@ class OutsideError(OSError):
     """A failed exchange; the text says why, and quotes nothing of what was sent or received."""
 
 
+class ForbiddenAddressError(OutsideError):
+    """A name with no address that may be connected to."""
+
+
 class Reply(NamedTuple):
     """A complete response; `content_type` is empty where it has none."""
 
@@ -48,19 +55,20 @@ class Reply(NamedTuple):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpClient:
     """An HTTP client with bounds: `seconds` for a whole exchange, `most_bytes` of a response's body. `authorities`: a
-    PEM bundle to trust in place of the system's."""
+    PEM bundle to trust in place of the system's. `may_connect`: whether an address may be connected to."""
 
     seconds: float
     most_bytes: int
     authorities: Path | None = None
+    may_connect: Callable[[str], bool] | None = None
 
     def get(self, url: str, headers: Mapping[str, str] | None = None) -> Reply:
         """Send a GET and return the response; OutsideError if there is none."""
         return self._exchange("GET", url, None, headers or {})
 
-    def post(self, url: str, body: bytes) -> Reply:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str] | None = None) -> Reply:
         """Send a POST and return the response; OutsideError if there is none."""
-        return self._exchange("POST", url, body, {})
+        return self._exchange("POST", url, body, headers or {})
 
     def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         deadline = _Deadline(self.seconds)
@@ -68,6 +76,7 @@ class HttpClient:
             scheme, host, port, target = _parts(url)
             connection = _Connection(host, port, deadline, self._context() if scheme == "https" else None)
             connection.budget = self.most_bytes + HEAD_BYTES
+            connection.may_connect = self.may_connect
             with closing(connection):
                 sent = {"Accept-Encoding": "identity", "User-Agent": _AGENT, "Connection": "close", **headers}
                 connection.request(method, target, body, sent)
@@ -111,6 +120,7 @@ class _Connection(http.client.HTTPConnection):
     """A connection that connects, sends and reads within the deadline, and reads `budget` bytes at most."""
 
     budget = HEAD_BYTES
+    may_connect: Callable[[str], bool] | None = None
 
     def __init__(self, host: str, port: int, deadline: _Deadline, context: ssl.SSLContext | None) -> None:
         super().__init__(host, port)
@@ -131,6 +141,9 @@ class _Connection(http.client.HTTPConnection):
     def _connected(self) -> socket.socket:
         problem: OSError = OSError("the host name has no address")
         for family, kind, protocol, _, address in _addresses(self.host, self.port, self._deadline):
+            if self.may_connect is not None and not self.may_connect(str(address[0])):
+                problem = ForbiddenAddressError("the host name has no address that may be connected to")
+                continue
             made = socket.socket(family, kind, protocol)
             try:
                 made.settimeout(self._deadline.left())
