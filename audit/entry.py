@@ -115,6 +115,9 @@ class Action(StrEnum):
     ACCESS_BOUND = "access.bound"
     DATABASE_ALTERED = "database.altered"
     ENTRY_LOST = "entry.lost"
+    NOTICE_RECEIVER_ADDED = "notice-receiver.added"
+    NOTICE_RECEIVER_REMOVED = "notice-receiver.removed"
+    NOTICE_RECEIVER_TESTED = "notice-receiver.tested"
 
 
 class Outcome(StrEnum):

@@ -9,6 +9,7 @@
 | CASEVAULT_READ_BACK_SCHEDULE | when received bundles are put on the read-back queue | */30 * * * * * |
 | CASEVAULT_SCRUB_SCHEDULE | when scrubbing continues, at the pace of CASEVAULT_SCRUB_DAYS | 0 * * * * * |
 | CASEVAULT_INDEX_SCHEDULE | when contents indexes are made of the bundles that have none | 15 * * * * * |
+| CASEVAULT_NOTICES_SCHEDULE | when notices that wait are sent | 10/30 * * * * * |
 | CASEVAULT_TIDY_SCHEDULE | when the stores are searched for leftovers of dead writers | 0 30 2 * * * |
 | CASEVAULT_ERASE_QUEUE | the Storage queue that carries erasures | casevault-erase |
 | CASEVAULT_READ_BACK_QUEUE | the Storage queue that carries read-backs; not the same one | casevault-read-back |
@@ -126,6 +127,7 @@ DEFAULTS: Mapping[str, str] = {
     "CASEVAULT_READ_BACK_SCHEDULE": "*/30 * * * * *",
     "CASEVAULT_SCRUB_SCHEDULE": "0 * * * * *",
     "CASEVAULT_INDEX_SCHEDULE": "15 * * * * *",
+    "CASEVAULT_NOTICES_SCHEDULE": "10/30 * * * * *",
     "CASEVAULT_TIDY_SCHEDULE": "0 30 2 * * *",
     "CASEVAULT_ERASE_QUEUE": "casevault-erase",
     "CASEVAULT_READ_BACK_QUEUE": "casevault-read-back",
@@ -146,6 +148,7 @@ class Settings:
     read_back_schedule: str
     scrub_schedule: str
     index_schedule: str
+    notices_schedule: str
     tidy_schedule: str
     erase_queue: str
     read_back_queue: str
@@ -174,6 +177,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         read_back_schedule=_expression(environ, "CASEVAULT_READ_BACK_SCHEDULE"),
         scrub_schedule=_expression(environ, "CASEVAULT_SCRUB_SCHEDULE"),
         index_schedule=_expression(environ, "CASEVAULT_INDEX_SCHEDULE"),
+        notices_schedule=_expression(environ, "CASEVAULT_NOTICES_SCHEDULE"),
         tidy_schedule=_expression(environ, "CASEVAULT_TIDY_SCHEDULE"),
         erase_queue=_expression(environ, "CASEVAULT_ERASE_QUEUE"),
         read_back_queue=_expression(environ, "CASEVAULT_READ_BACK_QUEUE"),

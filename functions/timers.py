@@ -1,4 +1,4 @@
-"""The timers: sweep, tidy, sequence, witness, cosign, scrub and index.
+"""The timers: sweep, tidy, sequence, witness, cosign, scrub, index and notices.
 
 Each is a timer of its own: a signed checkpoint is promised within seconds, scrubbing takes minutes, witnesses are other
 people's servers that may hang, and the host does not start a timer again while it still runs.
@@ -27,6 +27,7 @@ from retention.custody import contents_index, resending
 from retention.custody.contents_index import index_next
 from retention.custody.context import Custody
 from retention.jobs.scrub import Pace, scrub_next
+from retention.jobs.send_notices import send_notices
 from retention.jobs.sequencing import compare_once, cosign_once, sequence_once, witness_once
 from retention.jobs.sweep import (
     BATCH,
@@ -43,12 +44,14 @@ COMPARED_SECONDS = 5.0
 INDEX_SECONDS, BEGUN_SECONDS = 420.0, 60.0
 """How long one contents index may take, and for how long one run begins others: together less than the host's
 functionTimeout."""
+NOTICES_SECONDS = 60.0
+"""How long one run sends notices, while there are more."""
 SCRUBBED = 4
 """Bundles scrubbed in one run: together they must fit in the host's functionTimeout."""
 
 
 def recording_blueprint(settings: Settings, services: GetServices) -> func.Blueprint:
-    """Make the functions `sequence`, `witness`, `cosign`, `scrub` and `index`."""
+    """Make the functions `sequence`, `witness`, `cosign`, `scrub`, `index` and `notices`."""
     blueprint = new_blueprint()
 
     @blueprint.function_name("sequence")
@@ -97,6 +100,15 @@ def recording_blueprint(settings: Settings, services: GetServices) -> func.Bluep
         while index_next(services().custody, contents_index.Pace(INDEX_SECONDS)):
             if time.monotonic() > until:
                 break
+
+    @blueprint.function_name("notices")
+    @blueprint.timer_trigger(arg_name="timer", schedule=settings.notices_schedule, run_on_startup=False)
+    @retried(blueprint)
+    def notices(timer: func.TimerRequest) -> None:
+        note_lateness("the sending of notices", timer)
+        parts, until = services(), time.monotonic() + NOTICES_SECONDS
+        while send_notices(parts.custody, parts.senders).busy and time.monotonic() < until:
+            pass
 
     return blueprint
 

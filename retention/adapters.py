@@ -9,6 +9,7 @@ are imported only then, so that the embedded start stays quick.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ from retention.clock import Clock, DevelopmentClock, SystemClock
 from retention.config import Settings
 from retention.config_azure import AzureSettings
 from retention.custody.timekeeping import Sources
+from retention.domain.notice import Sender, Way
 from retention.envelope.data_keys import RotatingKeyWrapper
 from retention.keys.key_file import LocalKeyWrapper
 from retention.keys.signing import SigningKeyFiles, SigningKeys
@@ -32,6 +34,8 @@ from retention.records.migrate import time_at
 from retention.records.postgres_url import is_here, is_local
 from retention.records.sqlite_engine import sqlite_engine
 from retention.records.unit_of_work import Records, SqliteRecords
+from retention.senders.mail import MailSender
+from retention.senders.webhook import WebhookSender
 from retention.telemetry.observer import NOTHING, Observer
 
 if TYPE_CHECKING:
@@ -169,6 +173,13 @@ class Adapters:
         from audit.mirror.store_s3 import S3MirrorStore
 
         return S3MirrorStore(place.bucket, origin, self.clock(), endpoint=place.endpoint, period=place.period)
+
+    def senders(self) -> Mapping[Way, Sender]:
+        """Make what sends notices, by way."""
+        told = self.settings.notices
+        loopback = self.settings.development
+        webhooks = WebhookSender(told.networks, loopback=loopback, authorities=told.authorities)
+        return {Way.WEBHOOK: webhooks, Way.MAIL: MailSender(told.mail)}
 
     def observer(self, process: str, *, scraped: bool = False) -> Observer:
         """Make the observer of this process, whose role is `process`, after it was forked.

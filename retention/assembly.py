@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event
@@ -33,8 +33,10 @@ from retention.custody.compare_records import Comparison
 from retention.custody.context import Custody
 from retention.custody.log_gate import LogGate
 from retention.custody.log_rules import tell_rules
+from retention.custody.notices.outbox import TellingRecords
 from retention.custody.timekeeping import ClockSkew, Timekeeper
 from retention.custody.uploads.lease import Uploads
+from retention.domain.notice import Sender, Telling, Way
 from retention.domain.row_tag import Binding
 from retention.envelope.data_keys import RotatingKeyWrapper
 from retention.envelope.format import KeyWrapperUnavailable, WrappedKeyBroken
@@ -96,6 +98,7 @@ class Services:
     link_keys: LinkKeys
     timekeeper: Timekeeper
     clock_skew: ClockSkew
+    senders: Mapping[Way, Sender]
     reconciled: Event = field(default_factory=Event)
     """Set once this process has brought the records up to every copy of the log (jobs/sequencing.py)."""
     comparison: Comparison = field(default_factory=Comparison)
@@ -238,6 +241,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
     refuse_foreign(records)
     link_keys = _link_keys(settings, signing, records.engine) if links else LinkKeys(None)
     binding = _binding(settings, signing, records)
+    records = TellingRecords(records, binding)
     witness = adapters.witness(settings.log_origin)
     if observer is not NOTHING:
         records = WatchedRecords(records, observer)
@@ -262,6 +266,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
         gate=LogGate(records, tiles, witness, public.log),
         triggers=read_triggers(settings),
         limits=settings.limits,
+        telling=Telling(settings.notices.origin, loopback=settings.development),
         observer=observer,
     )
     return Services(
@@ -288,6 +293,7 @@ def assemble(settings: Settings, observer: Observer = NOTHING, *, links: bool = 
         link_keys=link_keys,
         timekeeper=timekeeper,
         clock_skew=skew,
+        senders=adapters.senders(),
         observer=observer,
     )
 

@@ -32,7 +32,8 @@
 | CASEVAULT_COSIGN_NAME | the name of the key that cosigns them | .../witness, next to the log's |
 | CASEVAULT_DEVELOPMENT | 1: rehearsal, with the development issuer and a clock that can be moved | 0 |
 
-The settings of Blob Storage and Key Vault are in config_azure.py, those of telemetry by OTLP in config_telemetry.py.
+The settings of Blob Storage and Key Vault are in config_azure.py, those of notices in config_notices.py, those of
+telemetry by OTLP in config_telemetry.py.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ from audit.cosigning.client import Cosignatory
 from audit.cosigning.cosignature import parse_witness_key
 from audit.tlog.checkpoint import NoteError, Verifier
 from retention.config_azure import AzureSettings, azure_from_environment
+from retention.config_notices import NoticeSettings, notices_from_environment
 from retention.config_telemetry import TelemetrySettings, telemetry_from_environment
 from retention.custody.context import Limits
 from retention.domain.bundle import Triggers
@@ -108,6 +110,7 @@ class Settings:
     scrub_period: timedelta = timedelta(days=30)
     witness: MirrorSettings = field(default_factory=MirrorSettings)
     telemetry: TelemetrySettings = field(default_factory=TelemetrySettings)
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
 
     @property
     def has_local_parts(self) -> bool:
@@ -202,6 +205,7 @@ def from_environment(environ: Mapping[str, str]) -> Settings:
         scrub_period=timedelta(days=whole_number(environ, "CASEVAULT_SCRUB_DAYS", 30)),
         witness=_witness(environ),
         telemetry=_telemetry(environ),
+        notices=_notices(environ),
     )
 
 
@@ -246,6 +250,13 @@ def _azure(environ: Mapping[str, str], limits: Limits) -> AzureSettings:
 def _telemetry(environ: Mapping[str, str]) -> TelemetrySettings:
     try:
         return telemetry_from_environment(environ)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+
+
+def _notices(environ: Mapping[str, str]) -> NoticeSettings:
+    try:
+        return notices_from_environment(environ)
     except ValueError as error:
         raise SettingError(str(error)) from None
 

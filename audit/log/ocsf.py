@@ -102,6 +102,9 @@ _EVENTS: dict[Action, tuple[_Class, int]] = {
     Action.ACCESS_BOUND: (_ENTITY_MANAGEMENT, 3),
     Action.DATABASE_ALTERED: (_ENTITY_MANAGEMENT, 3),
     Action.ENTRY_LOST: (_ENTITY_MANAGEMENT, 3),
+    Action.NOTICE_RECEIVER_ADDED: (_ENTITY_MANAGEMENT, 1),
+    Action.NOTICE_RECEIVER_REMOVED: (_ENTITY_MANAGEMENT, 4),  # Delete
+    Action.NOTICE_RECEIVER_TESTED: (_ENTITY_MANAGEMENT, 2),  # Read
 }
 
 # severity_id and status_id by outcome: Informational, Low, Medium; Success, Failure.

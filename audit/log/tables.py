@@ -185,6 +185,17 @@ Index(
     postgresql_where=REVIEW_ACTS,
 )
 
+# Acts that say where notices go: the newest about a receiver is looked up before anything is sent to it.
+RECEIVER_ACTS = text("outcome = 'success' AND action IN ('notice-receiver.added', 'notice-receiver.removed')")
+Index(
+    "ix_audit_entries_receivers",
+    _entry.subject,
+    _entry.leaf_index,
+    _entry.row,
+    sqlite_where=RECEIVER_ACTS,
+    postgresql_where=RECEIVER_ACTS,
+)
+
 # The columns that repeat a field of the leaf, and its name there; `at_us` repeats `at` in another form.
 LEAF_COLUMNS: Mapping[str, str] = {
     "entry_id": "id",

@@ -37,6 +37,15 @@ param apiOrigin string = ''
 @description('Origins of pages that may send uploads, comma separated, e.g. https://portal.example.com. Empty: none.')
 param uploadOrigins string = ''
 
+@description('The server that takes mail with notices, by STARTTLS on port 587. Empty: no notice goes by mail.')
+param smtpHost string = ''
+
+@description('The sender of these mails, e.g. casevault@example.com. Required with smtpHost.')
+param smtpSender string = ''
+
+@description('The user to sign in there as; the password is the secret casevault-smtp-password of the vault. Empty: no sign-in.')
+param smtpUser string = ''
+
 @description('The OpenID Connect issuer. Entra: https://login.microsoftonline.com/<tenant id>/v2.0')
 param issuer string
 
@@ -299,6 +308,10 @@ module clock 'modules/clock.bicep' = if (!empty(image)) {
     insightsName: monitoring.outputs.insightsName
     databaseHost: database.outputs.host
     custody: custody
+    apiOrigin: apiOrigin
+    smtpHost: smtpHost
+    smtpSender: smtpSender
+    smtpUser: smtpUser
     addresses: administratorAddresses
   }
 }

@@ -71,6 +71,11 @@ _SECTIONS = {
             "Approval of access: list, show, give, decline, withdraw, policy.",
         ),
         Entry(
+            "intake_api.cli.commands.notices",
+            "notices",
+            "Notices by mail and webhook: add, receivers, list, test, remove.",
+        ),
+        Entry(
             "intake_api.cli.commands.access",
             "erase",
             "Erase data now: all of a case, or one bundle.",

@@ -13,6 +13,7 @@ Then nine beats, each in a thread of its own, so that none waits for another's l
   read back  reads received bundles back, to their receipts (P1)
   index      makes the sealed contents indexes of complete bundles (P1)
   scrub      reads everything stored back, again and again (P1)
+  notices    sends what waits to be told to people and programs
   compare    once: compares the records with log and stores, in steps, and removes what dead writers left (P7)
 
 Rules:
@@ -44,6 +45,7 @@ from retention.assembly import Services, begin, state_of
 from retention.custody import contents_index
 from retention.custody.contents_index import index_next
 from retention.jobs.scrub import Pace, Stopped, scrub_next
+from retention.jobs.send_notices import send_notices
 from retention.jobs.sequencing import compare_once, cosign_once, reconcile_once, sequence_once, witness_once
 from retention.jobs.sweep import SweepReport, erase_due, remove_orphans, verify_received
 from retention.records.sqlite_engine import truncate_wal
@@ -57,6 +59,8 @@ INDEX_SECONDS = 1800.0
 """How long one bundle's contents index may take; what is not reached by then is left out."""
 SCRUB_PAUSE = 5.0
 """Seconds between two checks whether scrubbing is to continue."""
+NOTICE_PAUSE = 1.0
+"""Seconds between two looks for notices that wait."""
 OUTSIDE_SECONDS = 1.0
 """How long the beats that speak to others' servers are waited for, once everything else has stopped."""
 
@@ -109,6 +113,7 @@ class Clockwork:
             Beat("read-back", self._read_back),
             Beat("index", self._index),
             Beat("scrub", self._scrub, SCRUB_PAUSE),
+            Beat("notices", self._notices, NOTICE_PAUSE, outside=True),
             Beat("compare", self._compare, SCRUB_PAUSE, outside=True),
         )
 
@@ -170,6 +175,13 @@ class Clockwork:
         with suppress(Stopped):
             return scrub_next(self._services.custody, Pace(self._services.settings.scrub_period, self._rest))
         return False
+
+    def _notices(self) -> bool:
+        sent = send_notices(self._services.custody, self._services.senders)
+        if sent.delivered or sent.failed:
+            facts = {"delivered": sent.delivered, "failed": sent.failed, "given_up": sent.given_up}
+            LOG.info("notices were sent", extra={"facts": facts})
+        return sent.busy
 
     def _compare(self) -> bool:
         step_back()

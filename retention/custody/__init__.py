@@ -2,6 +2,7 @@
 
 access/             People, stamps and cases, and what lets somebody read.
 erasure/            The end of bundles: by deadline or by request, to the proof that they are gone.
+notices/            Notices (`retention.domain.notice`): written with the act, sent later, and who gets them.
 reading/            Reading under a grant, and showing the log.
 uploads/            From the declaration of a bundle to its receipt.
 backlog.py          The backlog of the clock's work, as figures from the records: what is due, late, pending, or

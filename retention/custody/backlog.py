@@ -29,13 +29,16 @@ from retention.records.tables import (
     DAMAGED,
     ERASING,
     FAILING,
+    GIVEN_UP,
     RECEIVED,
     SCRUBBED,
     UNCOMMITTED,
     UNPROVEN,
+    UNSENT,
     WAITING,
     bundles,
     erasures,
+    notices,
 )
 from retention.records.unit_of_work import Reads, Records
 
@@ -46,6 +49,8 @@ GRACE = timedelta(hours=1)
 
 
 _LONGEST_AGO = select(bundles.c.checked_at).where(SCRUBBED).order_by(bundles.c.checked_at).limit(1)
+
+_OLDEST_NOTICE = select(func.min(notices.c.at)).where(UNSENT)
 
 
 def measure(reads: Reads, now: datetime) -> dict[str, float]:
@@ -67,6 +72,9 @@ def measure(reads: Reads, now: datetime) -> dict[str, float]:
         "casevault_read_back_waiting": _count(reads, select(b.id).where(RECEIVED, ~b.partial)),
         "casevault_bundles_damaged": _count(reads, select(b.id).where(DAMAGED)),
         "casevault_scrub_oldest_seconds": _age(reads.execute(_LONGEST_AGO).scalar(), now),
+        "casevault_notices_waiting": _count(reads, select(notices.c.row).where(UNSENT)),
+        "casevault_notices_oldest_waiting_seconds": _age(reads.execute(_OLDEST_NOTICE).scalar(), now),
+        "casevault_notices_given_up": _count(reads, select(notices.c.id).where(GIVEN_UP)),
         "casevault_log_oldest_unsequenced_seconds": oldest_unsequenced(reads, now),
         "casevault_time_apart_seconds": abs(mark.gap).total_seconds() if mark else 0.0,
         "casevault_log_entries": float(reads.execute(select(audit_tree.c.size)).scalar() or 0),

@@ -33,6 +33,7 @@ from retention.domain.deadline import upload_expiry
 from retention.domain.faults import CustodyError, NotFound, QuotaExceeded, Refused
 from retention.domain.grants import Denied
 from retention.domain.ids import Kind, new_id
+from retention.domain.notice import Telling
 from retention.domain.row_tag import Binding
 from retention.envelope.data_keys import KeyWrapper, WrapperCheck
 from retention.objects.store import KeyStore, ObjectStore
@@ -84,6 +85,7 @@ class Custody:
     gate: Gate
     triggers: Triggers
     limits: Limits = field(default_factory=Limits)
+    telling: Telling = field(default_factory=Telling)
     openings: Openings = field(default_factory=Openings)
     lists: KeptLists = field(default_factory=KeptLists)
     schema: SchemaWatch = field(default_factory=SchemaWatch)

@@ -2,7 +2,8 @@
 
 Order of writing
   an entry:  * its particulars and salt removed + entry `entry.redacted`, in one transaction
-  a person:  * the name, the identity, the reasons of their grants and requests, and their notes removed
+  a person:  * the name, the identity, the reasons of their grants and requests, their notes, and where their own
+               notices go removed
              + entry `actor.redacted`
              -> the particulars of all entries until then by them or that name them, some in each transaction
 A crash in between leaves entries that the log says are redacted: a repeated request, or the next start, goes on.
@@ -31,12 +32,21 @@ from audit.log.tables import audit_entries
 from audit.times import from_microseconds
 from retention.custody.access.manage_approvals import forget_texts
 from retention.custody.context import Custody, Refusal, commit, entry, lacks_role, refuse, unseen
+from retention.custody.notices.manage_receivers import forget_addresses
 from retention.domain.actor import Actor, Role
 from retention.domain.faults import Conflict
 from retention.domain.grants import Denied, check_reason
 from retention.domain.row_tag import ACTOR, Binding
 from retention.records.sqlite_engine import truncate_wal
-from retention.records.tables import actors, approvals, assignments, grants, portal_sessions, reviews
+from retention.records.tables import (
+    actors,
+    approvals,
+    assignments,
+    grants,
+    notice_receivers,
+    portal_sessions,
+    reviews,
+)
 from retention.records.unit_of_work import Transaction
 
 AT_ONCE = 500
@@ -98,7 +108,7 @@ def redact_person(custody: Custody, actor: Actor, actor_id: str, reason: str) ->
             return before
         if why := _still_acts(tx, actor_id, now):
             raise Conflict(f"person {actor_id} {why}: end that first", reason="still-acting")
-        _forget(tx, custody.binding, actor_id)
+        _forget(tx, custody.binding, actor_id, now)
         said = {"reason": reason.strip()}
         tx.audit(entry(actor, Action.ACTOR_REDACTED, now, subject=actor_id, particulars=said))
         return now
@@ -117,12 +127,12 @@ def redact_again(custody: Custody) -> int:
     )
     with custody.records.read() as reads:
         decided = reads.execute(said.order_by(_e.row)).all()
-    count = 0
+    count, now = 0, custody.clock.now()
     for action, subject in decided:
         if action == Action.ENTRY_REDACTED:
             count += custody.records.write(lambda tx, named=subject: _redact_named(tx, named, custody))  # type: ignore[misc]
         else:
-            custody.records.write(lambda tx, named=subject: _forget(tx, custody.binding, named))  # type: ignore[misc]
+            custody.records.write(lambda tx, named=subject: _forget(tx, custody.binding, named, now))  # type: ignore[misc]
             count += _redact_entries_of(custody, subject)
     if count:
         truncate_wal(custody.records.engine)
@@ -148,7 +158,7 @@ def _still_acts(tx: Transaction, actor_id: str, now: datetime) -> str | None:
     return "holds a live grant" if held else None
 
 
-def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
+def _forget(tx: Transaction, binding: Binding, actor_id: str, at: datetime) -> None:
     """Remove who the actor was from the records. No issuer has an empty name, so no token ever finds them again."""
     nobody = {"issuer": "", "subject": actor_id, "name": None}
     known = actors.c.id == actor_id, actors.c.issuer != ""
@@ -161,6 +171,7 @@ def _forget(tx: Transaction, binding: Binding, actor_id: str) -> None:
     forget_texts(tx, binding, (a.actor_id == actor_id) & (a.reason != ""), reason=True, note=False)
     forget_texts(tx, binding, (a.answered_by == actor_id) & a.note.is_not(None), reason=False, note=True)
     tx.change(update(reviews).where(reviews.c.actor_id == actor_id).values(note=None))
+    forget_addresses(tx, binding, notice_receivers.c.actor_id == actor_id, at)
 
 
 def _redact(tx: Transaction, binding: Binding, held: Row[Any], now: datetime) -> None:
@@ -174,6 +185,8 @@ def _redact(tx: Transaction, binding: Binding, held: Row[Any], now: datetime) ->
         forget_texts(tx, binding, or_(*asked), reason=True, note=False)
     elif held.action in _ANSWERS:
         forget_texts(tx, binding, approvals.c.id == held.subject, reason=False, note=True)
+    elif held.action == Action.NOTICE_RECEIVER_ADDED:
+        forget_addresses(tx, binding, notice_receivers.c.id == held.subject, now)
     elif held.action in (Action.REVIEW_SIGNED_OFF, Action.REVIEW_QUESTIONED):
         tx.change(update(reviews).where(reviews.c.entry_id == held.entry_id).values(note=None))
 

@@ -11,6 +11,7 @@ faults.py        The refusals and failures of custody.
 grants.py        Who is allowed to read what, until when (P2, P6). Denial is a value with a reason; the unknown is
                  denied.
 ids.py           Opaque ids: three letters for the kind, an underscore, 130 random bits in base32.
+notice.py        Notices: short messages to people and programs that something happened with their data. Pure.
 receipt.py       A receipt as issued, and its offline check. Pure: a document, two verifier keys, no service (P5).
 review.py        Review of grants: somebody else looks at what was done under each, after its end (P3). Pure.
 row_tag.py       The keyed tag that binds a row to the service, so that a row alone opens nothing (P2, P6). Pure.

@@ -27,6 +27,7 @@ MOST_REMEMBERED = 200_000
 
 BUNDLE, ACTOR, STAMP, TENANT, PARTNER, CASE = "bundle", "actor", "stamp", "tenant", "partner", "case"
 SESSION, APPROVAL, POLICY, REVIEW = "session", "approval", "approval-policy", "review"
+RECEIVER, NOTICE = "notice-receiver", "notice"
 COLUMNS = {
     BUNDLE: ("id", "tenant_id", "stamp_id", "case_id", "partial", "manifest"),
     ACTOR: ("id", "issuer", "subject"),
@@ -39,6 +40,8 @@ COLUMNS = {
     ),
     POLICY: ("id", "tenant_id", "case_id", "rule", "long_minutes", "entry_id"),
     REVIEW: ("id", "state", "reviewed_at", "actor_id", "entry_id"),
+    RECEIVER: ("id", "tenant_id", "actor_id", "way", "address", "added_at", "removed_at", "entry_id"),
+    NOTICE: ("id", "receiver_id", "kind", "case_id", "at", "entry_id"),
     APPROVAL: (
         *("id", "tenant_id", "case_id", "actor_id", "partner", "reason", "duration_us", "asked_at"),
         *("lapses_at", "state", "grant_id", "entry_id"),
@@ -64,6 +67,10 @@ class Binding:
         """Return the tag of a thing of this `kind`, in hex."""
         said = json.dumps([kind, *(_plain(fact) for fact in facts)], separators=(",", ":"))
         return hmac.new(self._key, said.encode(), hashlib.sha256).hexdigest()
+
+    def secret(self, kind: str, *facts: Fact) -> bytes:
+        """Derive the 32 bytes of a secret that is stored nowhere; no tag of a row is ever the same."""
+        return bytes.fromhex(self.tag(f"secret {kind}", *facts))
 
     def holds(self, tag: object, kind: str, *facts: Fact) -> bool:
         """Return True if the service made this tag for exactly these facts."""

@@ -4,7 +4,7 @@ Rules:
 - Repeated are acts that end an access, or that decide a deadline or whose a bundle is: the ends of consents,
   assignments, upload links and registrations; closes and reopenings; moves and claims; the consent to proactive
   collection; what a customer chose about being asked, the answers to requests, and reviews; the ends of sessions at
-  the portal. Grants need nothing: all
+  the portal; the removal of receivers of notices. Grants need nothing: all
   of them end, those by approval too. Acts that give an access (assignments, consents, grants) are not repeated: a
   person gives it again.
 - They are repeated in the log's order, each as of the time of its entry, in the caller's transaction, and without an
@@ -35,6 +35,7 @@ from retention.custody.access.manage_links import mark_revoked as mark_link_revo
 from retention.custody.access.manage_reviews import record_review
 from retention.custody.access.manage_stamps import mark_deregistered, record_proactive
 from retention.custody.bundle_moves import put_in_case
+from retention.custody.notices.manage_receivers import mark_removed
 from retention.domain.approval import State
 from retention.domain.bundle import LIVE
 from retention.domain.case import TRANSITIONS, CaseEvent, CaseEventKind, CaseState
@@ -47,6 +48,7 @@ from retention.records.tables import (
     bundles,
     cases,
     grants,
+    notice_receivers,
     portal_sessions,
     proactive_consents,
     reviews,
@@ -166,6 +168,12 @@ def _answered(state: State) -> Callable[[Transaction, Leaf, datetime, Binding], 
     return again
 
 
+def _receiver_removed(tx: Transaction, leaf: Leaf, at: datetime, binding: Binding) -> int:
+    live = notice_receivers.c.id == leaf["subject"], notice_receivers.c.removed_at.is_(None)
+    row = tx.execute(select(notice_receivers).where(*live)).first()
+    return 0 if row is None else mark_removed(tx, binding, row, at, leaf["id"])
+
+
 def _reviewed(verdict: Verdict) -> Callable[[Transaction, Leaf, datetime, Binding], bool]:
     def again(tx: Transaction, leaf: Leaf, at: datetime, binding: Binding) -> bool:
         if tx.execute(select(grants.c.id).where(grants.c.id == leaf["subject"])).first() is None:
@@ -198,6 +206,7 @@ REPLAYED: Mapping[Action, Callable[[Transaction, Leaf, datetime, Binding], int]]
     Action.APPROVAL_DECLINED: _answered(State.DECLINED),
     Action.APPROVAL_LAPSED: _answered(State.LAPSED),
     Action.APPROVAL_WITHDRAWN: _answered(State.WITHDRAWN),
+    Action.NOTICE_RECEIVER_REMOVED: _receiver_removed,
     Action.REVIEW_SIGNED_OFF: _reviewed(Verdict.SIGNED_OFF),
     Action.REVIEW_QUESTIONED: _reviewed(Verdict.QUESTIONED),
 }

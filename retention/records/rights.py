@@ -122,6 +122,19 @@ RIGHTS: Mapping[str, Rights] = {
         clock=("SELECT", "INSERT", "UPDATE (on_demand, proven_at)"),
     ),
     "erasure_bundles": Rights(api=_ADD, clock=_ADD),
+    # The API says where notices go, and the clock, after a restore or a redaction, where no longer; the clock sends.
+    "notice_receivers": Rights(
+        api=("SELECT", "INSERT", "UPDATE (address, removed_at, entry_id, tag)"),
+        clock=(
+            "SELECT",
+            "UPDATE (address, removed_at, entry_id, tag, failures, failure, next_try_at, claim, claimed_until, "
+            "delivered_at)",
+        ),
+    ),
+    "notices": Rights(
+        api=_ADD,
+        clock=("SELECT", "INSERT", "UPDATE (state, tries, failure, ended_at)", "DELETE"),
+    ),
     "scrubs": Rights(api=_READ, clock=_ADD_AND_CHANGE),
     "trusted_time": Rights(api=_READ, clock=_ADD_AND_CHANGE),
     VERSION_TABLE: Rights(api=_READ, clock=_READ),

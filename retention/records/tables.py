@@ -84,6 +84,10 @@ REGISTERED = text("deregistered_at IS NULL")
 NOT_ENDED = text("ended_at IS NULL")
 WITH_CONSENT = text("consent_id IS NOT NULL")
 UNPROVEN = text("proven_at IS NULL")
+NOT_REMOVED = text("removed_at IS NULL")
+UNSENT = text("state = 'waiting'")
+SENT_OR_NOT = text("state <> 'waiting'")
+GIVEN_UP = text("state = 'given-up'")
 
 
 def partial_index(name: str, *columns: str | TextClause, where: TextClause, unique: bool = False) -> Index:
@@ -522,6 +526,55 @@ receipts = Table(
     # The body as a signed note; the clock signs.
     Column("note", Text),
     partial_index("ix_receipts_unsigned", "issued_at", where=UNSIGNED),
+)
+
+# Where notices go: to a customer's receiver, or an engineer's own. A removed one keeps no address.
+notice_receivers = Table(
+    "notice_receivers",
+    metadata,
+    Column("id", String, primary_key=True),
+    Column("tenant_id", ForeignKey("tenants.id")),
+    Column("actor_id", ForeignKey("actors.id")),
+    Column("way", String, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("added_at", Moment, nullable=False),
+    Column("added_by", String, nullable=False),
+    Column("removed_at", Moment),
+    Column("entry_id", String, nullable=False),
+    Column("tag", String, nullable=False),
+    # How sending to it went: failures in a row, the last one's code, the next try, and who is sending now.
+    Column("failures", Integer, nullable=False, server_default=text("0")),
+    Column("failure", String),
+    Column("next_try_at", Moment),
+    Column("claim", String),
+    Column("claimed_until", Moment),
+    Column("delivered_at", Moment),
+    partial_index("ix_notice_receivers_tenant", "tenant_id", "added_at", "id", where=NOT_REMOVED),
+    partial_index("ix_notice_receivers_actor", "actor_id", "added_at", "id", where=NOT_REMOVED),
+)
+
+# The outbox: a row for each receiver of each notice, sent in the order of the rows.
+notices = Table(
+    "notices",
+    metadata,
+    Column("row", _RowNumber, primary_key=True, autoincrement=True),
+    Column("id", String, nullable=False, unique=True),
+    Column("receiver_id", ForeignKey("notice_receivers.id"), nullable=False),
+    Column("kind", String, nullable=False),
+    Column("about", String, nullable=False),
+    Column("case_id", ForeignKey("cases.id")),
+    Column("at", Moment, nullable=False),
+    Column("entry_id", String, nullable=False),
+    Column("state", String, nullable=False),
+    Column("tries", Integer, nullable=False, server_default=text("0")),
+    Column("failure", String),
+    Column("ended_at", Moment),
+    Column("tag", String, nullable=False),
+    Index("ix_notices_about", "receiver_id", "kind", "about", "at"),
+    Index("ix_notices_receiver", "receiver_id", "at", "id"),
+    partial_index("ix_notices_waiting", "receiver_id", "row", "at", where=UNSENT),
+    partial_index("ix_notices_ended", "ended_at", where=SENT_OR_NOT),
+    partial_index("ix_notices_given_up", "id", where=GIVEN_UP),
 )
 
 trusted_time = Table(

@@ -70,7 +70,7 @@ def the_program_takes_the_settings(site: Site, file: Path) -> Iterator[str]:
         yield "the API has a clock, or would sign"
     if api.issuer is None or api.blob_listen is None or api.certificate is None:
         yield "the API has no issuer, no Blob endpoint or no certificate"
-    own = {name: getattr(clock.custody, name) for name in ("state", "database_url", "public_keys")}
+    own = {name: getattr(clock.custody, name) for name in ("state", "database_url", "public_keys", "notices")}
     if replace(api.custody, **own) != clock.custody:
         yield "the two doors to custody are set differently"
 

@@ -141,6 +141,7 @@ def _longest_wait(schedule: str, span: timedelta) -> timedelta:
         ("CASEVAULT_SEQUENCE_SCHEDULE", timedelta(seconds=15)),
         ("CASEVAULT_WITNESS_SCHEDULE", timedelta(minutes=1)),
         ("CASEVAULT_COSIGN_SCHEDULE", timedelta(minutes=2)),
+        ("CASEVAULT_NOTICES_SCHEDULE", timedelta(minutes=1)),
     ],
 )
 def test_every_timer_ticks_often_enough_for_its_promise(name: str, most: timedelta) -> None:

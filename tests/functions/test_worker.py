@@ -16,7 +16,7 @@ from tests.functions.state import Past, count, erased, move_clock, services_on, 
 from tests.functions.worker.client import StartWorker, Worker
 from tests.servers.scripted import answer, scripted
 
-TIMERS = {"sweep", "sequence", "witness", "cosign", "read_back", "scrub", "index", "tidy"}
+TIMERS = {"sweep", "sequence", "witness", "cosign", "read_back", "scrub", "index", "notices", "tidy"}
 QUEUES = {
     "erase": "casevault-erase",
     "erase_poison": "casevault-erase-poison",

@@ -26,6 +26,14 @@ param databaseHost string
 @description('Settings that the API has as well.')
 param custody object
 
+@description('The public address of the API, for links in notices.')
+param apiOrigin string
+
+@description('The server that takes mail with notices, the sender, and the user to sign in as. Empty: no mail; no sign-in.')
+param smtpHost string
+param smtpSender string
+param smtpUser string
+
 @description('Addresses that may publish. Empty: nobody from outside.')
 param addresses array
 
@@ -50,21 +58,31 @@ module readers 'secret-readers.bicep' = {
   params: {
     vaultName: vaultName
     principalId: identity.properties.principalId
-    secretNames: [
+    secretNames: concat([
       'casevault-log-signing-key'
       'casevault-receipt-signing-key'
       'casevault-binding-key'
       'casevault-witness-access-key-id'
       'casevault-witness-secret-access-key'
-    ]
+    ], empty(smtpUser) ? [] : ['casevault-smtp-password'])
   }
 }
 
-var settings = union(custody, {
+var mail = empty(smtpHost) ? {} : {
+  CASEVAULT_SMTP_HOST: smtpHost
+  CASEVAULT_SMTP_FROM: smtpSender
+}
+var signedIn = empty(smtpUser) ? {} : {
+  CASEVAULT_SMTP_USER: smtpUser
+  CASEVAULT_SMTP_PASSWORD: '@Microsoft.KeyVault(SecretUri=${vault.properties.vaultUri}secrets/casevault-smtp-password)'
+}
+
+var settings = union(custody, mail, signedIn, {
   AZURE_CLIENT_ID: identity.properties.clientId
   AZURE_TOKEN_CREDENTIALS: 'ManagedIdentityCredential'
   CASEVAULT_STATE: '/tmp/casevault'
   CASEVAULT_DATABASE_URL: 'postgresql://${identityName}@${databaseHost}:5432/casevault?sslmode=verify-full&sslrootcert=/etc/ssl/certs/ca-certificates.crt'
+  CASEVAULT_ORIGIN: apiOrigin
   CASEVAULT_SWEEP_SCHEDULE: '0 * * * * *'
   CASEVAULT_SEQUENCE_SCHEDULE: '*/10 * * * * *'
   CASEVAULT_WITNESS_SCHEDULE: '5/15 * * * * *'
@@ -72,6 +90,7 @@ var settings = union(custody, {
   CASEVAULT_READ_BACK_SCHEDULE: '*/30 * * * * *'
   CASEVAULT_SCRUB_SCHEDULE: '0 * * * * *'
   CASEVAULT_INDEX_SCHEDULE: '15 * * * * *'
+  CASEVAULT_NOTICES_SCHEDULE: '10/30 * * * * *'
   CASEVAULT_TIDY_SCHEDULE: '0 30 2 * * *'
   CASEVAULT_ERASE_QUEUE: eraseQueue
   CASEVAULT_READ_BACK_QUEUE: readBackQueue

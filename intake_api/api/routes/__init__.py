@@ -13,6 +13,8 @@ events.py            A file inside a bundle as a Windows event log: its events, 
 files.py             The files inside a bundle: listed, and read one at a time, with its content's decision and
                      audit.
 grants.py            Grants: access that engineers give themselves, for one case, with a reason and an end.
+notices.py           Notices: who is told that something happened with a customer's data, and what became of each
+                     message.
 reviews.py           Reviews: an auditor looks at each grant after its end, and signs it off or questions it.
 service.py           The service itself: whether it is up, whether it is ready, and what its problems mean.
 stamps.py            Stamps, and the consent to proactive collection from them.
@@ -38,6 +40,7 @@ from intake_api.api.routes import (
     events,
     files,
     grants,
+    notices,
     reviews,
     service,
     stamps,
@@ -65,6 +68,7 @@ RESOURCES = (
     reviews.routes,
     consents.routes,
     erasures.routes,
+    notices.routes,
     audit.routes,
     service.routes,
 )

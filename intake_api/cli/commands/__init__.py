@@ -15,6 +15,8 @@ links.py           Commands about upload links, for senders without a token: iss
 machine.py         Commands on the service's own machine: init, serve, sweep, keys.
 misdirected.py     Commands about data received by mistake: a bundle in the wrong case, data that nobody should
                    hold.
+notices.py         Commands about notices: receivers added, listed, tested and removed, and what became of each
+                   message.
 read_text.py       `casevault view` and `casevault grep`: lines of files inside bundles, without fetching them.
 receipts.py        `casevault receipts`: fetch a receipt, and check one offline, with only the pinned keys.
 reconcile.py       `casevault reconcile`: check the records against log, key store and object store. `casevault

@@ -27,7 +27,7 @@ from intake_api.config import ServerSettings
 from intake_api.identity.issuer_keys import fetch_keys
 from intake_api.identity.jwks import DocumentUnavailable, HttpsDocuments
 from intake_api.serve.certificates import certificate_facts
-from retention import config, config_azure, config_telemetry
+from retention import config, config_azure, config_notices, config_telemetry
 from retention.config import SettingError
 
 T = TypeVar("T")
@@ -42,6 +42,7 @@ FUNCTION_APP = frozenset(
         "CASEVAULT_READ_BACK_SCHEDULE",
         "CASEVAULT_SCRUB_SCHEDULE",
         "CASEVAULT_INDEX_SCHEDULE",
+        "CASEVAULT_NOTICES_SCHEDULE",
         "CASEVAULT_TIDY_SCHEDULE",
         "CASEVAULT_ERASE_QUEUE",
         "CASEVAULT_READ_BACK_QUEUE",
@@ -69,7 +70,7 @@ def read_all(
 
 def unknown(names: Iterable[str], program: click.Command) -> dict[str, str]:
     """Find variables that look like ours and are not, and what was probably meant."""
-    modules = (server, config, config_azure, config_telemetry)
+    modules = (server, config, config_azure, config_notices, config_telemetry)
     known = {name for module in modules for name in _STATED.findall(module.__doc__ or "")}
     known |= FUNCTION_APP | set(_of_options(program))
     found = {}

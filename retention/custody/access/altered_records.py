@@ -13,14 +13,25 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, Table, or_, select
 
 from audit.entry import Action, parse_leaf
-from audit.log.tables import APPROVAL_ACTS, REVIEW_ACTS, audit_entries
+from audit.log.tables import APPROVAL_ACTS, RECEIVER_ACTS, REVIEW_ACTS, audit_entries
 from retention.custody.access.approval_policies import check_kept
 from retention.custody.access.bound_access import Altered, check_placed, check_row, read_newest_access
 from retention.domain.approval import State
 from retention.domain.bundle import LIVE
 from retention.domain.case import CaseState
 from retention.domain.review import Verdict
-from retention.domain.row_tag import ACTOR, APPROVAL, BUNDLE, PARTNER, POLICY, REVIEW, STAMP, TENANT, Binding
+from retention.domain.row_tag import (
+    ACTOR,
+    APPROVAL,
+    BUNDLE,
+    PARTNER,
+    POLICY,
+    RECEIVER,
+    REVIEW,
+    STAMP,
+    TENANT,
+    Binding,
+)
 from retention.records.tables import (
     actors,
     approval_policies,
@@ -30,6 +41,7 @@ from retention.records.tables import (
     cases,
     consents,
     grants,
+    notice_receivers,
     partners,
     reviews,
     stamps,
@@ -47,6 +59,7 @@ _ROWS: tuple[tuple[str, Table], ...] = (
     (POLICY, approval_policies),
     (APPROVAL, approvals),
     (REVIEW, reviews),
+    (RECEIVER, notice_receivers),
 )
 
 
@@ -83,7 +96,7 @@ def _problem(reads: Reads, binding: Binding, kind: str, row: Row[tuple[object, .
         return None
     try:
         check_row(binding, kind, row)
-        if kind in (POLICY, APPROVAL, REVIEW):
+        if kind in (POLICY, APPROVAL, REVIEW, RECEIVER):
             check_kept(reads, binding, kind, row.id, row)
         if kind == BUNDLE and row.case_id is not None:
             check_placed(reads, row.id, row.case_id)
@@ -102,19 +115,20 @@ def _hidden_from_review(records: Records) -> Iterator[str]:
 
 
 def _taken_away(records: Records) -> Iterator[str]:
-    """Find the choices, requests and reviews that the log tells of and that have no row. Those of a lost tail whose
-    case, customer or grant the restored records do not know, and its requests, are lost and not taken away."""
+    """Find the choices, requests, reviews and receivers that the log tells of and that have no row. Those of a lost tail whose
+    case, customer or grant the restored records do not know, and its requests and receivers, are lost and not taken away."""
     e = audit_entries.c
     with records.read() as reads:
         adopted = reads.execute(select(e.leaf).where(e.action == Action.LOG_ADOPTED)).scalars().all()
         lost = [parse_leaf(leaf)["details"] for leaf in adopted]
-        kept = (or_(e.leaf_index.is_(None), ~e.leaf_index.between(at["from"], at["to"] - 1)) for at in lost)
+        kept = [or_(e.leaf_index.is_(None), ~e.leaf_index.between(at["from"], at["to"] - 1)) for at in lost]
         of_case, of_tenant = _has(cases, e.subject), _has(tenants, e.subject)
         chosen, asked = e.action == Action.APPROVAL_POLICY_SET, e.action == Action.APPROVAL_ASKED
         told = (
             (POLICY, approval_policies, APPROVAL_ACTS, (chosen, or_(of_case, of_tenant))),
             (APPROVAL, approvals, APPROVAL_ACTS, (asked, *kept)),
             (REVIEW, reviews, REVIEW_ACTS, (_has(grants, e.subject),)),
+            (RECEIVER, notice_receivers, RECEIVER_ACTS, (e.action == Action.NOTICE_RECEIVER_ADDED, *kept)),
         )
         for kind, table, acts, which in told:
             gone = (

@@ -19,13 +19,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Row, bindparam, func, insert, select, update
 
 from audit.entry import Action
-from audit.log.tables import APPROVAL_ACTS, REVIEW_ACTS, audit_entries
+from audit.log.tables import APPROVAL_ACTS, RECEIVER_ACTS, REVIEW_ACTS, audit_entries
 from retention.custody.access.bound_access import Altered, check_row, read_access
 from retention.custody.context import Custody, Refusal, commit, entry, not_operator_of, refuse, unseen
 from retention.domain.actor import Actor, Role
 from retention.domain.approval import Asks, Policy, Rule, check_policy
 from retention.domain.faults import Unavailable
-from retention.domain.row_tag import POLICY, REVIEW, Binding
+from retention.domain.row_tag import POLICY, RECEIVER, REVIEW, Binding
 from retention.records.queries import find_case
 from retention.records.tables import approval_policies, cases, grants
 from retention.records.unit_of_work import Reads, Transaction
@@ -35,7 +35,8 @@ _OF_SUBJECT = select(audit_entries.c.entry_id, audit_entries.c.row).where(
     audit_entries.c.subject == bindparam("subject")
 )
 _NEWEST_ACT = {
-    acts: _OF_SUBJECT.where(acts).order_by(*_NEWEST).limit(1) for acts in (APPROVAL_ACTS, REVIEW_ACTS)
+    acts: _OF_SUBJECT.where(acts).order_by(*_NEWEST).limit(1)
+    for acts in (APPROVAL_ACTS, REVIEW_ACTS, RECEIVER_ACTS)
 }
 
 
@@ -64,17 +65,17 @@ class Chosen:
 
 def check_kept(reads: Reads, binding: Binding, kind: str, subject: str, row: Row[Any] | None) -> None:
     """Raise Altered unless the row, or its absence, is what the newest act about `subject` left."""
-    acts = REVIEW_ACTS if kind == REVIEW else APPROVAL_ACTS
+    acts = {REVIEW: REVIEW_ACTS, RECEIVER: RECEIVER_ACTS}.get(kind, APPROVAL_ACTS)
     newest = reads.execute(_NEWEST_ACT[acts], {"subject": subject}).first()
     if row is not None:
         check_row(binding, kind, row)
     if (newest and newest.entry_id) != (row and row.entry_id):
         raise Altered(f"the {kind} {subject} is not what the log's newest act on it left")
-    if kind == POLICY:
+    if kind in (POLICY, RECEIVER):
         at = newest.row if newest else 0
-        if at < binding.seen(f"{POLICY} {subject}"):
+        if at < binding.seen(f"{kind} {subject}"):
             raise Altered(f"the {kind} {subject} is an earlier one, put back")
-        binding.remember(f"{POLICY} {subject}", at)
+        binding.remember(f"{kind} {subject}", at)
 
 
 def policy_for(reads: Reads, binding: Binding, case: Row[Any]) -> Chosen:

@@ -31,6 +31,7 @@ from retention.custody.access import manage_cases, manage_consents, manage_grant
 from retention.custody.access.people import Directory
 from retention.custody.context import Custody
 from retention.custody.log_gate import LogGate
+from retention.custody.notices.outbox import TellingRecords
 from retention.custody.reading import bundle_reads
 from retention.custody.uploads import completion, declaration, upload_session
 from retention.domain.actor import Actor, Role
@@ -244,6 +245,11 @@ class World:
             opened.close()
         return content
 
+    @property
+    def clocks(self) -> Custody:
+        """The same custody as the clock has it."""
+        return dataclasses.replace(self.custody, records=self.clock_records or self.custody.records)
+
     def row(self, bundle: str) -> Row[Any]:
         with self.custody.records.read() as reads:
             return reads.execute(select(bundles).where(bundles.c.id == bundle)).one()
@@ -278,7 +284,8 @@ class World:
 def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records | None = None) -> World:
     """A world on these stores, its records and log in `folder`."""
     clock = FakeClock()
-    records = records or empty_records(folder / "records.db")
+    binding = Binding(bytes(32))
+    records = TellingRecords(records or empty_records(folder / "records.db"), binding)
     tiles, log_signer = LocalTileStore(folder / "log"), Signer("casevault.test/log", bytes(range(1, 33)))
     custody = Custody(
         clock=clock,
@@ -288,7 +295,7 @@ def build(folder: Path, objects: ObjectStore, keys: KeyStore, records: Records |
         wrapper=MemoryKeyWrapper(),
         tiles=tiles,
         gate=LogGate(records, tiles, LocalMirrorStore(folder / "witness"), log_signer.verifier),
-        binding=Binding(bytes(32)),
+        binding=binding,
         triggers=Triggers({TRIGGER: "A fault"}),
     )
     return World(folder, custody, clock, log_signer, Signer("casevault.test/receipts", bytes(range(32))))
@@ -301,7 +308,7 @@ def strict_world(records: Records | None = None, clock_records: Records | None =
     folder = Path(tempfile.mkdtemp(dir=QUICK))
     objects, keys = StrictObjectStore(), StrictKeyStore()
     world = build(folder, objects, keys, records)
-    world.clock_records = clock_records
+    world.clock_records = clock_records and TellingRecords(clock_records, world.custody.binding)
     try:
         yield world
     finally:

@@ -21,7 +21,9 @@ from retention.custody.access import (
 )
 from retention.custody.access.altered_records import find_altered
 from retention.custody.access.portal_sessions import SignedIn
+from retention.custody.notices import manage_receivers
 from retention.domain.approval import WAITS, Rule
+from retention.domain.notice import Way
 from retention.domain.review import Verdict
 from retention.jobs.reconcile import Reconciliation, reconcile
 from retention.jobs.sweep import erase_due
@@ -231,3 +233,23 @@ def test_an_assignment_made_again_counts_from_then_for_the_log_too(installation:
         world.grant(world.colleague)
         assert world.read(bundle, world.colleague)
         assert unallowed(world) == []
+
+
+def test_a_receiver_of_notices_that_was_removed_does_not_come_back(installation: Installation) -> None:
+    def add(world: World, name: str) -> str:
+        address = f"https://{name}.example/"
+        return str(manage_receivers.add_receiver(world.custody, world.operator, Way.WEBHOOK, address).row.id)
+
+    with installation.service() as (services, world):
+        removed, kept = add(world, "removed"), add(world, "kept")
+        publish(services)
+    installation.back_up()
+    with installation.service() as (services, world):
+        manage_receivers.remove_receiver(world.custody, world.operator, removed)
+        publish(services)
+    installation.restore()
+    with installation.service() as (services, world):
+        assert again(services, world).repeated == {"notice-receiver.removed": 1}
+        left = manage_receivers.list_receivers(world.custody, world.operator, None, 50).items
+        assert [(one.row.id, one.state) for one in left] == [(kept, "ok")]
+        assert altered(world) == []

@@ -4,7 +4,7 @@ serves the query that it was made for: a query whose states are bound parameters
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -22,14 +22,17 @@ from retention.custody.compare_records import STEP, Comparison, gone_by_log
 from retention.custody.contents_index import Pace as IndexPace
 from retention.custody.contents_index import index_next
 from retention.custody.erasure import erasure_steps
+from retention.custody.notices import manage_receivers
 from retention.custody.receipts import sign_waiting
 from retention.custody.uploads import block_staging, declaration
 from retention.domain.actor import Role
 from retention.domain.approval import Rule
 from retention.domain.approval import State as ApprovalState
 from retention.domain.bundle import BundleState
+from retention.domain.notice import KEPT, Message, Target, Way
 from retention.domain.review import Verdict
 from retention.jobs.scrub import Pace, scrub_next
+from retention.jobs.send_notices import send_notices
 from retention.jobs.sweep import (
     SweepReport,
     begin_due,
@@ -99,6 +102,25 @@ def _review(world: World) -> None:
     manage_reviews.review_grant(world.custody, world.auditor, grant, Verdict.SIGNED_OFF, None)
 
 
+def _answer(world: World) -> None:
+    set_policy(world.custody, world.operator, None, Rule.ASK, None)
+    asked = give_grant(world.custody, world.engineer, NUMBER, REASON, HOUR)
+    assert isinstance(asked, Asked)
+    manage_approvals.decline_approval(world.custody, world.operator, asked.approval, None)
+
+
+class _Nowhere:
+    def send(self, message: Message, target: Target, now: datetime) -> None:
+        """Take everything."""
+
+
+def _send(world: World) -> None:
+    assert send_notices(world.custody, dict.fromkeys(Way, _Nowhere())).delivered
+    world.clock.move(KEPT)
+    send_notices(world.custody, dict.fromkeys(Way, _Nowhere()))
+    world.clock.move(-KEPT)
+
+
 ACTS: Mapping[str, Act] = {
     "begin what is due": _due,
     "begin what expired": lambda w: begin_expired(w.custody),
@@ -132,6 +154,13 @@ ACTS: Mapping[str, Act] = {
     "erase a bundle on demand": lambda w: w.erase_on_demand(),
     "erase a case on demand": lambda w: erasure_steps.request_case_erasure(w.custody, w.operator, NUMBER, ""),
     "close a case": lambda w: w.close_case(NUMBER),
+    "add and remove a receiver": lambda w: manage_receivers.remove_receiver(
+        w.custody, w.operator, w.receiver("https://again.example/")
+    ),
+    "list receivers": lambda w: manage_receivers.list_receivers(w.custody, w.operator, None, 50),
+    "list notices": lambda w: manage_receivers.list_notices(w.custody, w.operator, w.told, None, 50),
+    "answer a request": _answer,
+    "send notices": _send,
     "give and revoke a consent": lambda w: manage_consents.revoke_consent(
         w.custody, w.operator, w.consent().id
     ),
@@ -142,6 +171,10 @@ class _World(World):
     """A world with something in every state, made before its plans are watched."""
 
     whole: str
+    told: str
+
+    def receiver(self, address: str) -> str:
+        return str(manage_receivers.add_receiver(self.custody, self.operator, Way.WEBHOOK, address).row.id)
 
     def erase_on_demand(self) -> str:
         bundle = self.upload(b"unwanted")
@@ -157,6 +190,7 @@ def world() -> Iterator[_World]:
         made.open_case()
         made.assign(made.engineer)
         made.whole = made.upload(b"whole")
+        made.told = made.receiver("https://told.example/")
         made.upload(b"unclaimed", None)
         made.announce(10)
         waiting = made.announce(4)
@@ -187,6 +221,12 @@ SERVES: Mapping[str, Act] = {
     "ix_audit_entries_approvals": ACTS["grant"],
     "ix_audit_entries_reviews": ACTS["review"],
     "ix_grants_to_review": ACTS["list reviews"],
+    "ix_audit_entries_receivers": ACTS["list receivers"],
+    "ix_notice_receivers_tenant": ACTS["grant"],
+    "ix_notice_receivers_actor": ACTS["answer a request"],
+    "ix_notices_waiting": ACTS["send notices"],
+    "ix_notices_ended": ACTS["send notices"],
+    "ix_notices_given_up": ACTS["figures"],
     "ix_audit_entries_access": ACTS["read"],
     "ix_audit_entries_action_outcome": _entries(action=Action.GRANT_GIVEN, outcome=Outcome.REFUSED),
     "ix_audit_entries_actor_outcome": _entries(actors=("act_1",), outcome=Outcome.REFUSED),

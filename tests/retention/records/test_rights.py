@@ -27,10 +27,12 @@ from retention.custody.access.approval_policies import get_policy, set_policy
 from retention.custody.access.manage_grants import Asked, give_grant
 from retention.custody.access.portal_sessions import SignedIn
 from retention.custody.context import Custody
+from retention.custody.notices import manage_receivers
 from retention.custody.uploads import declaration
 from retention.domain.actor import Role
 from retention.domain.approval import WAITS, Rule
 from retention.domain.bundle import CollectionType
+from retention.domain.notice import Way
 from retention.domain.review import Verdict
 from retention.domain.row_tag import BUNDLE
 from retention.domain.upload_link import LinkTerms
@@ -208,6 +210,7 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     terms = LinkTerms(expires_at=world.clock.now() + DAY, type=CollectionType.ON_DEMAND)
     link = manage_links.create_case_link(custody, operator, OTHER_NUMBER, None, terms).id
     set_policy(custody, operator, OTHER_NUMBER, Rule.ASK, None)
+    hook = manage_receivers.add_receiver(custody, operator, Way.WEBHOOK, "https://hooks.example/").row.id
     requests = _waiting(world, 3)
     _signed_in(world, "sid-1")
     world.sequence()
@@ -233,6 +236,7 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     manage_links.revoke_link(custody, operator, link)
     world.close_case()
     manage_cases.reopen_case(custody, world.case_system, NUMBER)
+    manage_receivers.remove_receiver(custody, operator, hook)
     manage_stamps.set_proactive(custody, operator, stamp, False)
     manage_stamps.deregister_stamp(custody, operator, stamp)
     told = world.leaves()[before:]
@@ -241,6 +245,7 @@ def test_every_act_of_a_lost_tail_is_done_again_by_the_clocks_role(world: World)
     with owned(custody.records) as engine, engine.begin() as connection:  # as a back-up has it
         for statement in (
             "UPDATE consents SET revoked_at = NULL",
+            "UPDATE notice_receivers SET removed_at = NULL",
             "UPDATE assignments SET unassigned_at = NULL",
             "UPDATE upload_links SET revoked_at = NULL",
             "UPDATE stamps SET deregistered_at = NULL, proactive = true",
