@@ -115,8 +115,11 @@ def _hidden_from_review(records: Records) -> Iterator[str]:
 
 
 def _taken_away(records: Records) -> Iterator[str]:
-    """Find the choices, requests, reviews and receivers that the log tells of and that have no row. Those of a lost tail whose
-    case, customer or grant the restored records do not know, and its requests and receivers, are lost and not taken away."""
+    """Find the choices, requests, reviews and receivers that the log tells of and that have no row.
+
+    Those of a lost tail whose case, customer or grant the restored records do not know, and its requests and receivers,
+    are lost and not taken away.
+    """
     e = audit_entries.c
     with records.read() as reads:
         adopted = reads.execute(select(e.leaf).where(e.action == Action.LOG_ADOPTED)).scalars().all()
