@@ -3,7 +3,7 @@
 First the records are brought up to the longest copy of the log (P7): nothing is sequenced before. A witness that does
 not respond holds up the sequence beat alone, which asks it again; `retention.custody.log_gate` decides if anything is
 opened meanwhile.
-Then nine beats, each in a thread of its own, so that none waits for another's long work:
+Then ten beats, each in a thread of its own, so that none waits for another's long work:
   time       checks whether this machine's clock can be believed, before anything is destroyed by it (P4)
   sequence   puts new audit entries into the tree, and signs a checkpoint (P3)
   witness    copies checkpoints and tiles to where somebody else keeps them (P3)
@@ -91,7 +91,7 @@ class Beat:
 
 
 class Clockwork:
-    """The nine beats over one set of services; long work ends early once `stop` is set."""
+    """The ten beats over one set of services; long work ends early once `stop` is set."""
 
     def __init__(self, services: Services, stop: threading.Event | None = None) -> None:
         self._services = services
