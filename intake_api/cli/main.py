@@ -110,6 +110,11 @@ _SECTIONS = {
             "grep",
             "Search PATTERN in a BUNDLE, in one file inside it (PATH), or in all bundles of a case.",
         ),
+        Entry(
+            "intake_api.cli.commands.events",
+            "events",
+            "Show the events of a Windows event log (.evtx) inside a BUNDLE, in the order of the file.",
+        ),
     ],
     "For the case system and the administrator": [
         Entry(

@@ -86,6 +86,13 @@ class EventQuery:
             and (self.pattern is None or _found(self.pattern, event))
         )
 
+    @property
+    def level_numbers(self) -> list[int]:
+        """The numbers of the levels to show, as records have them; none where every level is shown."""
+        if self.level is None or self.level is Level.NONE:
+            return []
+        return [number for number, level in enumerate(_LEVELS) if _SEVERITY[level] <= _SEVERITY[self.level]]
+
     def _in_window(self, time: datetime | None) -> bool:
         if self.since is None and self.until is None:
             return True

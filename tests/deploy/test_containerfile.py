@@ -9,6 +9,7 @@ import tomllib
 import click
 import pytest
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from intake_api.cli.main import casevault
 from tests.deploy.containerfile import CONTAINERFILE, ROOT, sent, sent_files, stages
@@ -118,7 +119,7 @@ def test_the_locks_have_the_pins_of_the_project() -> None:
     told = [Requirement(pin) for pin in PROJECT["project"]["dependencies"]]
     here = {"python_version": "3.11"}  # the image's
     wanted = {
-        f"{one.name}{one.specifier}".lower()
+        f"{canonicalize_name(one.name)}{one.specifier}"
         for one in told
         if one.marker is None or one.marker.evaluate(here)
     }

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from tests.journeys.served import CASE_SYSTEM, Line, Sent, Served
+from tests.retention.archive.making import zip_of
+from tests.retention.event_logs.making import CHUNK, HEADER, Made, log_of
 
 ALICE, BOB = "engineer:alice", "engineer:bob"
+CLUSTERING = "Microsoft-Windows-FailoverClustering"
 REASON = "volume offline on node 2 since 02:10"
 
 
@@ -101,6 +104,34 @@ def test_she_searches_with_greps_exit_codes(served: Served, granted: str, sent: 
     bad = served.cli("grep", "(", granted, who=ALICE)
     assert bad.code == 2 and "regular expression" in bad.error
     stranger = served.cli("grep", word, granted, who=BOB)
+    assert stranger.code == 2 and "there is no bundle" in stranger.error
+
+
+def test_she_reads_an_event_log_as_its_events(
+    served: Served, granted: str, case: str, tmp_path: Path
+) -> None:
+    """The log lies in a zip in the zip that is sent; its second chunk is damaged."""
+    quiet = [Made(number, data=(("param1", "Cluster Service"), ("param2", "running"))) for number in range(9)]
+    loud = [
+        Made(9, level=1, provider=CLUSTERING, id=1135, data=(("NodeName", "node-2"),)),
+        Made(10, level=2, provider=CLUSTERING, id=1069, data=(("ResourceName", "CSV3"), ("Status", "5038"))),
+    ]
+    log = log_of(quiet, quiet, loud)
+    log = log[: HEADER + CHUNK] + bytes(8) + log[HEADER + CHUNK + 8 :]
+    file, inside = tmp_path / "logs.zip", "Logs.zip!/System.evtx"
+    file.write_bytes(zip_of({"Logs.zip": zip_of({"System.evtx": log}), "a.log": b"text\n"}))
+    bundle = served.do("send", file, "--case", case, who="stamp:rack-1@contoso")["bundle"]
+    ran = served.cli("events", bundle, inside, "--level", "error", who=ALICE)
+    assert ran.code == 2 and "chunk 1, at 69632: it does not begin as a chunk does" in ran.err
+    assert [line.split("  record ")[0].split("  ")[-1].strip() for line in ran.out.splitlines()] == [
+        f"{CLUSTERING} 1135",
+        f"{CLUSTERING} 1069",
+    ]
+    xml = served.cli("events", bundle, inside, "--grep", "csv3", "-i", "--xml", who=ALICE)
+    assert '<Data Name="ResourceName">CSV3</Data>' in xml.out
+    text = served.cli("events", bundle, "a.log", who=ALICE)
+    assert text.code == 2 and "not a Windows event log" in text.error
+    stranger = served.cli("events", bundle, inside, who=BOB)
     assert stranger.code == 2 and "there is no bundle" in stranger.error
 
 

@@ -10,6 +10,7 @@ audit_findings.py  `casevault audit overdue` and `unaccounted`: findings from th
                    service does not use.
 audit_verify.py    `casevault audit verify`: is the log what was signed, and what its witness keeps of it?
 cases.py           Commands about cases, tenants and stamps: who is allowed to send, and for what.
+events.py          `casevault events`: a Windows event log inside a bundle as its events.
 fetch.py           `casevault files` and `casevault fetch`: what a bundle contains, and its bytes.
 links.py           Commands about upload links, for senders without a token: issue, list, renew, revoke, check.
 machine.py         Commands on the service's own machine: init, serve, sweep, keys.

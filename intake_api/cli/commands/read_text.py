@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import datetime
 from typing import Any
@@ -227,13 +227,10 @@ def _search(
         left = MOST_FOUND if most is None else min(MOST_FOUND, most - printer.found)
         asked = {**body, "most": left, **({"begin": begin} if begin else {})}
         end: dict[str, Any] | None = None
-        with closing(
-            client.call("POST", f"/bundles/{segment(bundle)}/search", json=asked, stream=True)
-        ) as answer:
-            for told in _lines(answer):
-                end = told.get("end")
-                if end is None:
-                    yield told
+        for told in told_lines(client, f"/bundles/{segment(bundle)}/search", asked):
+            end = told.get("end")
+            if end is None:
+                yield told
         if end is None:
             raise CliError(f"the search of {bundle} was cut: is your grant still live? Try again")
         begin = end["go_on"]
@@ -241,12 +238,14 @@ def _search(
             return
 
 
-def _lines(answer: requests.Response) -> Iterable[dict[str, Any]]:
-    try:
-        for line in answer.iter_lines(1 << 16):
-            yield json.loads(line)
-    except (requests.exceptions.RequestException, ValueError):
-        return  # the caller misses the end
+def told_lines(client: Client, address: str, asked: Mapping[str, object]) -> Iterator[dict[str, Any]]:
+    """Yield what the service tells, as it comes. What is cut has no `end`."""
+    with closing(client.call("POST", address, json=asked, stream=True)) as answer:
+        try:
+            for line in answer.iter_lines(1 << 16):
+                yield json.loads(line)
+        except (requests.exceptions.RequestException, ValueError):
+            return  # the caller misses the end
 
 
 class _Printer:

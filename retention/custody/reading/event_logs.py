@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import chain
 
 from retention.archive import CHILDREN, PROCESS, ArchiveBusy, OpenedFile, open_file
@@ -146,16 +147,16 @@ class _Reading:
     def _events(
         self, number: int, chunk: bytes, begin: int, stop: Callable[[], bool]
     ) -> Iterator[Event | Damage | EventsEnd]:
-        unreadable = 0
+        unreadable, following = 0, begin
         end: EventsEnd | None = None
         for told in self._told(chunk):
-            if isinstance(told, int):  # a step is done with, up to that record
-                following = number * PLACES + told + 1
+            if told is None:  # a step is done with
                 if following > begin and stop():
                     end = EventsEnd(Why.STOPPED, self._found, following)
                     break
                 continue
             event = _read(told, number)
+            following = event.place + 1
             if event.place < begin:
                 continue
             unreadable += event.unreadable
@@ -172,26 +173,26 @@ class _Reading:
         if end is not None:
             yield end
 
-    def _told(self, chunk: bytes) -> Iterator[bytes | int]:
-        """Yield what the child says of a chunk, a line for each record, and after each step the last record's number.
+    def _told(self, chunk: bytes) -> Iterator[bytes | None]:
+        """Yield what the child says of a chunk, a line for each record, and None after each step.
 
         What the child says is held to what an honest one can say: the chunk may have taken it over.
         """
-        data, rest, number = chunk, b"", -1
+        data, rest, count = chunk, b"", 0
         try:
             if self._task is None:
-                self._task = self._session.start(PARSER, "event_chunks", xml=self._xml)
+                self._task = self._session.start(PARSER, "event_chunks", **_asked(self._query, xml=self._xml))
             task = self._task
             while data or not task.needs_input:
                 out = task.decompress(data, _STEP)
                 *lines, rest = (rest + out).split(b"\n")
                 data = b""
-                number += len(lines)
-                if number >= PLACES or len(rest) > _LONGEST or not (out or task.needs_input):
+                count += len(lines)
+                if count > PLACES or len(rest) > _LONGEST or not (out or task.needs_input):
                     raise ChildFailed("it said more of a chunk than a chunk can hold")
                 yield from lines
                 if lines and not task.needs_input:
-                    yield number
+                    yield None
         except SandboxBusy as error:
             raise ArchiveBusy from error
 
@@ -199,6 +200,21 @@ class _Reading:
         task, self._task = self._task, None
         if task is not None:
             task.end()
+
+
+def _asked(query: EventQuery, *, xml: bool) -> dict[str, object]:
+    """Return what the child is told of the query, so that it leaves out most of what is not wanted."""
+    return {
+        "xml": xml,
+        "levels": query.level_numbers,
+        "ids": sorted(query.ids),
+        "since": _second(query.since),
+        "until": _second(query.until),
+    }
+
+
+def _second(moment: datetime | None) -> str:
+    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def _read(told: bytes, chunk: int) -> Event:

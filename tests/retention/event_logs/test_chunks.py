@@ -8,6 +8,7 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any
 
 import evtx
@@ -17,10 +18,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from retention.archive import CHILDREN
-from retention.custody.reading.event_logs import PARSER
+from retention.custody.reading.event_logs import PARSER, _asked
 from retention.sandbox.children import ChildFailed, Refused, Session
 from retention.text import events
-from retention.text.events import CHUNK, HEADER, Event, make_event
+from retention.text.events import CHUNK, HEADER, Event, EventQuery, make_event
+from retention.text.levels import Level
 from tests.retention.event_logs.making import BEGAN, DIRTY, Made, chunk_of, header_of, log_of
 from tests.retention.event_logs.samples import RECORDS, real_log
 
@@ -32,8 +34,10 @@ def session() -> Iterator[Session]:
     one.close()
 
 
-def told(session: Session, chunk: bytes, *, xml: bool = True, step: int = 64 << 10) -> list[dict[str, Any]]:
-    task, out, data = session.start(PARSER, "event_chunks", xml=xml), b"", chunk
+def told(
+    session: Session, chunk: bytes, *, xml: bool = True, step: int = 64 << 10, **asked: Any
+) -> list[dict[str, Any]]:
+    task, out, data = session.start(PARSER, "event_chunks", xml=xml, **asked), b"", chunk
     while data or not task.needs_input:
         out += task.decompress(data, step)
         data = b""
@@ -121,6 +125,29 @@ def test_a_log_read_chunk_by_chunk_is_the_log_read_whole_and_what_was_written(
     for event, one in zip(found, wanted, strict=True):
         assert [value for _, value in event.data] == [value.strip() for _, value in one.data]
         assert [name for name, _ in event.data] == [name for name, _ in one.data]
+
+
+@settings(max_examples=40)
+@given(
+    st.lists(made, min_size=1, max_size=8, unique_by=lambda one: one.record),
+    st.none() | st.sampled_from(list(Level)),
+    st.frozensets(st.sampled_from([0, 1, 7, 7036]), max_size=2),
+    st.tuples(*[st.none() | st.integers(-3, 3)] * 2),
+)
+def test_what_the_child_passes_over_is_not_wanted(
+    session: Session,
+    written: list[Made],
+    level: Level | None,
+    ids: frozenset[int],
+    window: tuple[int | None, int | None],
+) -> None:
+    first = written[0].at
+    since, until = (None if away is None else first + timedelta(milliseconds=away * 400) for away in window)
+    query = EventQuery(since, until, level, ids=ids)
+    chunk = chunk_of(written)
+    every = [make_event(one, 0) for one in told(session, chunk)]
+    left = [make_event(one, 0) for one in told(session, chunk, **_asked(query, xml=True))]
+    assert [one for one in left if query.wants(one)] == [one for one in every if query.wants(one)]
 
 
 @pytest.mark.parametrize("step", [1, 100, 64 << 10])
