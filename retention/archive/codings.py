@@ -23,6 +23,10 @@ _LZMA_HEADER = 9  # version 2, properties' length 2, then lc/lp/pb 1 and diction
 _CHILD = Kind(
     "retention.sandbox.decoders", memory=288 * MIB
 )  # a backstop: the largest dictionary and as much again
+_PPMD_CHILD = Kind(
+    "retention.sandbox.ppmd", memory=448 * MIB, threads=True
+)  # a thread reserves what it never takes
+_PPMD_LEAST_MEMORY, _PPMD_ORDERS = 1 << 11, range(2, 65)
 _CHILD_ITSELF = 14 * MIB  # what a child takes with nothing to decode
 _DEFLATE64 = 32 * MIB  # what one piece may become
 _ZSTD_FRAME, _ZSTD_LONGEST_HEADER = b"\x28\xb5\x2f\xfd", 18
@@ -161,6 +165,38 @@ def _zstd_window(head: bytes) -> int:
     return content
 
 
+def zip_ppmd(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of PPMd in a zip, from the two bytes before it (APPNOTE 5.10)."""
+    described = int.from_bytes(packed.read(2), "little")
+    order, memory, restoring = (described & 0xF) + 1, ((described >> 4 & 0xFF) + 1) * MIB, described >> 12
+    if restoring > 1:
+        raise ArchiveDamaged("a file's PPMd header makes no sense")
+    return _ppmd("variant_i", order, memory, bounds, size=size or 0, restoring=restoring)
+
+
+def ppmd_decoder(properties: bytes, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of PPMd in a 7z, from its five bytes of properties."""
+    return _ppmd("variant_h", properties[0], int.from_bytes(properties[1:], "little"), bounds, size=size or 0)
+
+
+def _ppmd(task: str, order: int, memory: int, bounds: Bounds, **more: int) -> tuple[Decoder, int]:
+    within_dictionary(memory, bounds)
+    if order not in _PPMD_ORDERS or memory < _PPMD_LEAST_MEMORY:
+        raise ArchiveDamaged("a file's PPMd header makes no sense")
+    with decoding():
+        decoder = bounds.session.start(_PPMD_CHILD, task, order=order, memory=memory, **more)
+    return decoder, memory + _CHILD_ITSELF
+
+
+def lzma_alone(packed: Window, size: int | None, bounds: Bounds) -> tuple[Decoder, int]:
+    """Make a decoder of a .lzma file, whose header names its dictionary."""
+    start = packed.tell()
+    dictionary = int.from_bytes(packed.read(5)[1:], "little")
+    packed.seek(start)
+    within_dictionary(dictionary, bounds)
+    return lzma.LZMADecompressor(lzma.FORMAT_ALONE, memlimit=dictionary + 2 * MIB), dictionary + MIB
+
+
 def lzx_frames(window_log: int, bounds: Bounds) -> tuple[Decoder, int]:
     """Make a decoder of LZX frames in a cab, each given behind its size in two bytes."""
     return _in_child(bounds, (3 << window_log) + MIB, "lzx", window_log=window_log)
@@ -179,3 +215,5 @@ BZIP2_FILE = Coding(bzip2, "bzip2", (b"BZh",))
 XZ = Coding(xz, "xz", (b"\xfd7zXZ\x00",))
 RAW_LZMA = Coding(raw_lzma, "LZMA")
 ZSTD = Coding(zstd, "zstd", (_ZSTD_FRAME, *_ZSTD_SKIPPED))
+PPMD = Coding(zip_ppmd, "PPMd")
+LZMA_FILE = Coding(lzma_alone, "LZMA", (b"\x5d\0\0",))

@@ -32,6 +32,8 @@ class ArchiveKind(StrEnum):
     XZ = "xz"
     TAR_ZSTD = "tar.zst"
     ZSTD = "zstd"
+    TAR_LZMA = "tar.lzma"
+    LZMA = "lzma"
     PLAIN = "plain"
 
 
@@ -138,8 +140,8 @@ class NotAnArchive(ArchiveError):
 
     def __init__(self) -> None:
         super().__init__(
-            "The bundle is neither a zip, a 7z, a cab, a tar, nor a gzip, bzip2, xz or zstd file, so it has no files "
-            "to list."
+            "The bundle is neither a zip, a 7z, a cab, a tar, nor a gzip, bzip2, xz, lzma or zstd file, so it "
+            "has no files to list."
         )
 
 

@@ -26,8 +26,19 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 # Beside those: line breaks, and the characters that reverse the direction of text.
 _UNSHOWABLE = re.compile(_CONTROL.pattern[:-1] + "\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _DRIVE = re.compile(r"(\./+)*[A-Za-z]:")
-_PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst")
-_ARCHIVE_SUFFIXES = (".zip", ".7z", ".cab", ".tar", ".tgz", ".tbz2", ".txz", ".tzst", *_PACKED_SUFFIXES)
+_PACKED_SUFFIXES = (".gz", ".bz2", ".xz", ".zst", ".lzma")
+_ARCHIVE_SUFFIXES = (
+    ".zip",
+    ".7z",
+    ".cab",
+    ".tar",
+    ".tgz",
+    ".tbz2",
+    ".txz",
+    ".tzst",
+    ".tlz",
+    *_PACKED_SUFFIXES,
+)
 
 
 def decoded(raw: bytes, code_page: str) -> tuple[str, str | None]:

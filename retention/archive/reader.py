@@ -65,6 +65,12 @@ _PACKED: tuple[tuple[re.Pattern[bytes], Coding, ArchiveKind, ArchiveKind], ...] 
         ArchiveKind.ZSTD,
         ArchiveKind.TAR_ZSTD,
     ),
+    (  # no magic: the usual properties, a dictionary of whole 64 KiB, no size or one below 1 TiB, a first byte of 0
+        re.compile(rb"\x5d\0\0(?:\0|[\x01-\x80])[\0-\x08](?:\xff{8}|[\0-\xff]{5}\0{3})\0"),
+        codings.LZMA_FILE,
+        ArchiveKind.LZMA,
+        ArchiveKind.TAR_LZMA,
+    ),
 )
 """How packed files begin, their coding, and what they are: of one file, or of a tar."""
 _CODINGS = {kind: coding for _, coding, *kinds in _PACKED for kind in kinds}

@@ -42,6 +42,7 @@ _PLAIN_CODINGS = {
 _WITH_PROPERTIES: dict[bytes, tuple[str, int, Callable[[bytes, int | None, Bounds], tuple[Decoder, int]]]] = {
     b"\x03\x01\x01": ("LZMA", 5, codings.lzma_decoder),
     b"\x21": ("LZMA2", 1, codings.lzma2_decoder),
+    b"\x03\x04\x01": ("PPMd", 5, codings.ppmd_decoder),
 }
 """By method: what it is, the length of its properties, and what makes its decoder of them."""
 _UNIX_MODE, _DOS_FOLDER, _REPARSE_POINT = 0x8000, 0x10, 0x400

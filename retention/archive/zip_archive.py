@@ -33,6 +33,7 @@ _CODINGS: dict[int, Coding] = {  # APPNOTE 4.4.5
     20: codings.ZSTD,  # as it was numbered first
     93: codings.ZSTD,
     95: codings.XZ,
+    98: codings.PPMD,
 }
 _KINDS = {stat.S_IFLNK: FileKind.LINK, stat.S_IFDIR: FileKind.FOLDER} | dict.fromkeys(
     (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), FileKind.DEVICE

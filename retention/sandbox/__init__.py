@@ -11,5 +11,6 @@ confinement.py  Limits of the child on itself, before it sees a byte: no files, 
 decoders.py     The decoders that run in a child.
 event_logs.py   Windows event logs in a child: a chunk of a log in, its events out, a line of JSON each.
 lzx.py          LZX, as cab files hold it: plain Python.
+ppmd.py         PPMd, which needs a thread.
 worker.py       The child's program: it confines itself, then serves requests until its input ends.
 """

@@ -56,11 +56,12 @@ class ChildFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of child: the module whose functions are its tasks, the bytes that it may take beyond what Python needs,
-    and its seconds of CPU."""
+    its seconds of CPU, and whether it may begin threads."""
 
     module: str
     memory: int
     cpu_s: int = 3600
+    threads: bool = False
 
 
 class Child:
@@ -71,7 +72,7 @@ class Child:
         self.asked_s = 0.0  # waited for responses: it cannot have used more CPU
         self._step_s = step_s
         path = [str(Path(one).absolute()) for one in (*sys.path, _ROOT)]
-        told = json.dumps([kind.module, kind.memory, kind.cpu_s, path])
+        told = json.dumps([kind.module, kind.memory, kind.cpu_s, kind.threads, path])
         self._ends: list[int] = []  # of the pipes, here: where requests are written, where responses are read
         given: list[int] = []
         try:

@@ -22,9 +22,12 @@ _LOAD, _IF_EQUAL, _IF_BITS, _RETURN = (
     0x45,
     0x06,
 )  # BPF_LD|W|ABS, BPF_JMP|JEQ|K, BPF_JMP|JSET|K, BPF_RET|K
+_UNKNOWN = (
+    0x0005_0000 | 38
+)  # SECCOMP_RET_ERRNO with ENOSYS: the C library then uses `clone`, whose flags are seen here
 _ALLOW, _REFUSE = 0x7FFF_0000, 0x0005_0000 | 1  # SECCOMP_RET_ALLOW; SECCOMP_RET_ERRNO with EPERM
-_NUMBER, _ARCHITECTURE, _THIRD_ARGUMENT = 0, 4, 32  # offsets in struct seccomp_data
-_PROT_EXEC = 4
+_NUMBER, _ARCHITECTURE, _FIRST_ARGUMENT, _THIRD_ARGUMENT = 0, 4, 16, 32  # offsets in struct seccomp_data
+_PROT_EXEC, _CLONE_THREAD = 4, 0x1_0000
 _MAPPING = ("mmap", "mprotect")
 _CALLS: dict[str, tuple[int, dict[str, int]]] = {
     "x86_64": (
@@ -69,6 +72,11 @@ _CALLS: dict[str, tuple[int, dict[str, int]]] = {
     ),
 }
 """What stays allowed, by machine: its audit number, and the system calls' numbers."""
+_THREADS = {
+    "x86_64": {"clone": 56, "gettid": 186, "set_robust_list": 273, "rseq": 334, "clone3": 435},
+    "aarch64": {"clone": 220, "gettid": 178, "set_robust_list": 99, "rseq": 293, "clone3": 435},
+}
+"""What beginning a thread needs beside those."""
 
 
 class _Instruction(ctypes.Structure):
@@ -84,20 +92,25 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction)))
 
 
-def confine(memory: int, cpu_s: int) -> list[str]:
-    """Confine this process to `memory` bytes more than it has and `cpu_s` seconds of CPU. Return what is held."""
+def confine(memory: int, cpu_s: int, *, threads: bool) -> list[str]:
+    """Confine this process to `memory` bytes more than it has and `cpu_s` seconds of CPU. Return what is held.
+
+    `threads`: it may begin threads. The limit on processes counts the user's threads too, so it is not set then; the
+    filter tells a thread from a process.
+    """
     limits = {
         resource.RLIMIT_AS: _address_space() + memory,
         resource.RLIMIT_CPU: cpu_s,
         resource.RLIMIT_NOFILE: 3,  # standard input, output and error, which are open
         resource.RLIMIT_FSIZE: 0,
         resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_NPROC: 0,
     }
+    if not threads:
+        limits[resource.RLIMIT_NPROC] = 0
     for limit, most in limits.items():
         resource.setrlimit(limit, (most, most))
     held = ["limits"]
-    if platform.system() == "Linux" and _filter_calls(platform.machine()):
+    if platform.system() == "Linux" and _filter_calls(platform.machine(), threads=threads):
         held.append("seccomp")
     return held
 
@@ -111,13 +124,14 @@ def _address_space() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def _filter_calls(machine: str) -> bool:
+def _filter_calls(machine: str, *, threads: bool) -> bool:
     """Leave the system calls of `_CALLS`. False where the kernel or the machine knows no such filter."""
     if machine not in _CALLS:
         return False
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p, ctypes.c_ulong, ctypes.c_ulong)
-    program = _program(*_CALLS[machine])
+    architecture, calls = _CALLS[machine]
+    program = _program(architecture, calls | _THREADS[machine] if threads else calls)
     filled = (_Instruction * len(program))(*(_Instruction(*one) for one in program))
     whole = _Program(len(program), filled)
     return bool(
@@ -144,6 +158,16 @@ def _program(architecture: int, calls: dict[str, int]) -> list[tuple[int, int, i
                 (_RETURN, 0, 0, _ALLOW),
                 (_RETURN, 0, 0, _REFUSE),
             ]
+        elif name == "clone":
+            program += [
+                (_IF_EQUAL, 0, 4, number),
+                (_LOAD, 0, 0, _FIRST_ARGUMENT),
+                (_IF_BITS, 0, 1, _CLONE_THREAD),
+                (_RETURN, 0, 0, _ALLOW),
+                (_RETURN, 0, 0, _REFUSE),
+            ]
+        elif name == "clone3":
+            program += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _UNKNOWN)]
         else:
             program += [(_IF_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ALLOW)]
     return [*program, (_RETURN, 0, 0, _REFUSE)]

@@ -42,10 +42,10 @@ class Stepwise(Protocol):
 def main() -> None:
     """Serve requests until standard input ends."""
     os.dup2(0, 2)  # what a library says may be a customer's bytes: standard error is no place to write
-    module_name, memory, cpu_s, sys.path[:] = json.loads(sys.argv[1])
+    module_name, memory, cpu_s, threads, sys.path[:] = json.loads(sys.argv[1])
     module = importlib.import_module(module_name)
     confine = importlib.import_module("retention.sandbox.confinement").confine
-    held = json.dumps(confine(memory, cpu_s)).encode()
+    held = json.dumps(confine(memory, cpu_s, threads=threads)).encode()
     task: Stepwise | None = None
     while head := _read(REQUEST.size):
         verb, most, length = REQUEST.unpack(head)

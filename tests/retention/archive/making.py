@@ -48,6 +48,7 @@ MAKERS: dict[str, Callable[[Mapping[str, bytes]], bytes]] = {
     "tar.gz": tgz_of,
     "tar.bz2": lambda files: bz2.compress(tar_of(files)),
     "tar.xz": lambda files: lzma.compress(tar_of(files), preset=1),
+    "tar.lzma": lambda files: lzma.compress(tar_of(files), lzma.FORMAT_ALONE, preset=1),
     "tar.zst": lambda files: zstd.compress(tar_of(files)),
 }
 

@@ -58,7 +58,7 @@ def _zstd_entry(name: bytes, data: bytes, level: int = 3) -> Entry:
     return Entry(name, zstd.compress(data, level), len(data), zlib.crc32(data), method=93)
 
 
-@pytest.mark.parametrize("method", ["Deflate64", "xz"])
+@pytest.mark.parametrize("method", ["Deflate64", "xz", "PPMd:mem=1m", "PPMd:o=16:mem=2m"])
 def test_a_zip_by_7_zip_of_a_method_beyond_python_is_read(method: str) -> None:
     files = {"a.log": _TEXT, "zeros": bytes(3 << 20), "small": b"x", "noise": os.urandom(100_000)}
     data = _zipped(method, files)
@@ -192,3 +192,17 @@ def test_who_finds_no_child_hears_that_it_is_busy(children: Sandbox) -> None:
     del opened, one
     gc.collect()
     assert content(data, "a") == _TEXT
+
+
+@pytest.mark.parametrize("claimed", [b"\xf7\x1f", b"\x00\x00", b"\x17\x20"])
+def test_a_ppmd_header_that_claims_too_much_or_makes_no_sense_is_the_files_error(claimed: bytes) -> None:
+    data = hand_made([Entry(b"a", claimed + os.urandom(500), 3000, 0, method=98)])
+    with pytest.raises((ArchiveDamaged, ArchiveTooLarge)):
+        content(data, "a")
+
+
+def test_changed_ppmd_is_the_files_damage() -> None:
+    data = bytearray(_zipped("PPMd:mem=1m", {"a": _TEXT}))
+    data[2000] ^= 0xFF
+    with pytest.raises(ArchiveDamaged):
+        content(bytes(data), "a")

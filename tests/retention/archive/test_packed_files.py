@@ -19,7 +19,12 @@ from retention.archive.source import Source
 from tests.retention.archive.making import SMALL, content, listing, tar_of, zip_of
 
 _TEXT = b"".join(b"line %d of a log\n" % n for n in range(20_000))
-_PACK: dict[str, Callable[[bytes], bytes]] = {"gz": gzip.compress, "bz2": bz2.compress, "xz": lzma.compress}
+_PACK: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, lzma.FORMAT_ALONE),
+}
 
 
 @pytest.mark.parametrize("kind", _PACK)
@@ -43,7 +48,7 @@ def test_packed_tars_in_packed_tars_are_read(outer: str, inner: str) -> None:
     assert [file.key for file in listing(data)] == [f"in.tar.{inner}", "z"]
 
 
-@pytest.mark.parametrize("kind", ["bz2", "xz"])
+@pytest.mark.parametrize("kind", ["bz2", "xz", "lzma"])
 def test_a_file_cut_short_or_changed_is_an_error(kind: str) -> None:
     packed = _PACK[kind](_TEXT)
     with pytest.raises(ArchiveDamaged, match="ends before its content does"):
@@ -54,7 +59,7 @@ def test_a_file_cut_short_or_changed_is_an_error(kind: str) -> None:
         content(bytes(changed), "bundle")
 
 
-@pytest.mark.parametrize("kind", ["bzip2", "xz"])
+@pytest.mark.parametrize("kind", ["bzip2", "xz", "lzma"])
 def test_what_the_tools_of_that_name_make_is_read(kind: str) -> None:
     tool = shutil.which(kind)
     assert tool is not None, f"{kind} is not installed"
@@ -103,6 +108,19 @@ def test_a_file_of_a_zip_that_was_opened_and_not_read_holds_no_memory() -> None:
     one, two = (open_file(_source(data), "bundle", name, SMALL, memory=memory) for name in "ab")
     assert memory.held == 0
     assert b"".join(two.chunks) == b"".join(one.chunks) == _TEXT
+
+
+def test_a_lzma_that_claims_a_large_dictionary_is_refused_before_it_is_decoded() -> None:
+    packed = lzma.compress(b"small", lzma.FORMAT_ALONE, preset=9)
+    with pytest.raises(ArchiveTooLarge, match="dictionary of 67108864 bytes"):
+        content(packed, "bundle", replace(SMALL, max_dictionary=8 << 20))
+
+
+def test_what_begins_as_lzma_does_and_is_none_is_a_file_as_any_other() -> None:
+    assert (
+        content(zip_of({"x": b"]\0\0 is no LZMA", "y": b"]\0\0\x80\0" + b"a" * 9}), "x")
+        == b"]\0\0 is no LZMA"
+    )
 
 
 def test_text_that_begins_as_bzip2_does_is_text() -> None:

@@ -53,6 +53,7 @@ _METHODS = {
     "bzip2": ["-m0=bzip2"],
     "deflate": ["-m0=deflate"],
     "deflate64": ["-m0=deflate64"],
+    "PPMd": ["-m0=ppmd:mem=2m"],
     "stored": ["-m0=copy"],
     "each by itself": ["-ms=off"],
     "header not packed": ["-mhc=off"],

@@ -9,6 +9,7 @@ import os
 import resource
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,19 @@ def _is_open(number: int) -> bool:
 def tries() -> Step:
     """Try what must not work; give the names of what did."""
     return Step(lambda data, most: json.dumps([name for name, one in TRIES.items() if worked(one)]).encode())
+
+
+def thread() -> Step:
+    """Work in a thread."""
+    return Step(lambda data, most: _in_thread(data))
+
+
+def _in_thread(data: bytes) -> bytes:
+    done: list[bytes] = []
+    worker = threading.Thread(target=done.append, args=(data,))
+    worker.start()
+    worker.join()
+    return done[0]
 
 
 def tries_beyond_limits() -> Step:

@@ -276,3 +276,17 @@ def test_where_the_kernel_filters_system_calls_nothing_but_reading_writing_and_m
     assert "Seccomp:\t2" in status
     assert json.loads(task.decompress(b"", 10_000)) == []
     task.close()
+
+
+@pytest.mark.skipif(not LINUX, reason="the filter of system calls is Linux's")
+def test_a_child_that_may_begin_threads_begins_no_process(session: Session) -> None:
+    may = Kind(TASKS.module, 256 << 20, threads=True)
+    task = session.start(may, "thread")
+    assert task.decompress(b"by a thread", 100) == b"by a thread"
+    task.close()
+    task = session.start(may, "tries_beyond_limits")
+    assert json.loads(task.decompress(b"", 10_000)) == []
+    task.close()
+    task = session.start(TASKS, "thread")
+    with pytest.raises(Refused):
+        task.decompress(b"by a thread", 100)
