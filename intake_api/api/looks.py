@@ -183,6 +183,8 @@ ROWS: Mapping[tuple[str, str], Row] = {
     ("portal.file", "GET"): Row(_READ, SHOWN, "file", frozenset({304})),
     ("portal.lines", "GET"): _act(*_READ),
     ("portal.search", "POST"): _act(*_READ),
+    ("portal.events", "GET"): _act(*_READ),
+    ("portal.find_events", "POST"): _act(*_READ),
     ("portal.bundle_receipt", "GET"): _shown("intake", Action.RECEIPT_SHOWN),
     ("portal.collections", "GET"): _shown("bundles", LISTED),
     ("portal.upload", "GET"): _shown("bundles", LISTED),

@@ -7,6 +7,7 @@ blueprint.py        The portal's routes together: who is calling, which requests
 browser_session.py  The session of a browser: its cookie, its seal over the issuer's tokens, its renewal.
 check_pages.py      Proofs, checked in the page: what is to be checked, and where its script finds it.
 engineer_pages.py   Pages of a case and its bundles, for all who see them, and the engineer's own access.
+event_pages.py      An event log in the reading room: its events as a table with filters, and one event in full.
 forms.py            What a person typed, read by the API's own schemas, so that both doors take the same and refuse the
                     same.
 operator_pages.py   A customer's operator's pages: collections, stamps, consents, erasures and their receipts.

@@ -13,14 +13,15 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
-from flask import Response, request
+from flask import Response, redirect, request
 
 from intake_api.api.authentication import caller, custody
 from intake_api.api.routes import files as file_routes
 from intake_api.api.routes.text import Searching, begin_search, place_of, read_lines, show_line
 from intake_api.portal import forms, page
+from intake_api.portal.event_pages import address_of
 from intake_api.schemas.bundles import FileQuery
 from intake_api.schemas.text import LinesQuery, Search
 from retention.archive import ArchivedFile, FileKind
@@ -29,11 +30,13 @@ from retention.custody.reading.file_text import Found
 from retention.custody.uploads import declaration
 from retention.domain.faults import Invalid
 from retention.text.encodings import NAMES
+from retention.text.events import FILE_MAGIC
 from retention.text.search import Why
 
 SCREEN = 200
 MOST = 200
 LONGEST = 2000
+_EVENT_LOG = FILE_MAGIC.decode().rstrip("\0")
 SECONDS = 20.0
 """A page of a search waits no longer, and offers to go on."""
 
@@ -64,7 +67,7 @@ def files(bundle: str) -> Response:
         filters=urlencode({name: asked[name] for name in ("inside", "name", "kind") if asked[name]}),
         incomplete=found.incomplete,
         next=None if found.following is None else str(found.following),
-        address=lambda kind, file: _address(bundle, kind, file.key),
+        address=lambda kind, file: address_of(bundle, kind, file.key),
         opens=_opens,
     )
 
@@ -79,6 +82,8 @@ def lines(bundle: str, path: str) -> Response:
     asked = forms.read(LinesQuery, {"count": str(SCREEN), **request.args})
     found = read_lines(asked, bundle, path)
     shown = found["lines"]
+    if found["binary"] and shown and shown[0]["number"] == 1 and shown[0]["text"].startswith(_EVENT_LOG):
+        return redirect(address_of(bundle, "events", path), 303)  # type: ignore[return-value]
     return page.show(
         "lines.html",
         bundle=bundle,
@@ -88,8 +93,8 @@ def lines(bundle: str, path: str) -> Response:
         encodings=NAMES,
         longest=LONGEST,
         before=max(1, shown[0]["number"] - asked["count"]) if shown and shown[0]["number"] > 1 else None,
-        here=_address(bundle, "lines", path),
-        whole=_address(bundle, "files", path),
+        here=address_of(bundle, "lines", path),
+        whole=address_of(bundle, "files", path),
     )
 
 
@@ -137,7 +142,7 @@ def _match(bundle: str, begun: Searching, found: Found) -> Match:
     address = None
     if found.file is not None:
         first = max(1, line["number"] - 10)
-        address = f"{_address(bundle, 'lines', found.file)}?line={first}#L{line['number']}"
+        address = f"{address_of(bundle, 'lines', found.file)}?line={first}#L{line['number']}"
     text = line["text"][:LONGEST]
     parts = tuple(_parts(text, begun.pattern.spans(text)))
     return Match(found.file, line["number"], parts, address, len(line["text"]) > LONGEST)
@@ -167,14 +172,12 @@ def _begin(place: str) -> Any:
 
 
 def _opens(file: ArchivedFile) -> str:
-    """Tell what a file's link leads to: its lines, the files inside it, or nothing."""
+    """Tell what a file's link leads to: its lines, its events, the files inside it, or nothing. The name is a hint."""
     if not file.readable or file.kind not in ("file", "archive"):
         return ""
-    return "files" if file.kind == "archive" else "lines"
-
-
-def _address(bundle: str, kind: str, key: str) -> str:
-    return f"/portal/bundles/{bundle}/{kind}/{quote(key, safe='')}"
+    if file.kind == "archive":
+        return "files"
+    return "events" if file.path.lower().endswith(".evtx") else "lines"
 
 
 ROUTES: tuple[tuple[str, str, str, Any], ...] = (

@@ -34,6 +34,10 @@ _LONGEST = 4 << 20
 """Bytes of one event; the parser itself gives up sooner."""
 
 
+class NotAnEventLog(Invalid):
+    """A file that is something else."""
+
+
 @dataclass(frozen=True, slots=True)
 class Damage:
     """What is wrong with a chunk (None: with the file's header), which begins `offset` bytes into the file."""
@@ -64,7 +68,7 @@ def read_events(
     """Yield the log's header, then the events to show from the place `begin` on and what is damaged, in the order of
     the file, and then the end. `stop` is asked after each step of a chunk: each call gets further.
 
-    Invalid when the file is no event log; ArchiveError.
+    NotAnEventLog; ArchiveError.
     """
     file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
     header, chunks = _opened(opened, file, begin // PLACES)
@@ -88,7 +92,7 @@ def _opened(opened: OpenBundle, file: OpenedFile, first: int) -> tuple[LogHeader
         head += piece
     header = events.read_header(head)
     if header is None:
-        raise Invalid(
+        raise NotAnEventLog(
             "the file is not a Windows event log: it does not begin as one does; read it as text, or fetch it",
             {"path": "must be an event log (.evtx), as a key that the list of files has"},
         )

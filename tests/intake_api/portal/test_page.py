@@ -28,6 +28,7 @@ MADE |= {f"approvals.{state}" for state in State} | {f"approvals.rule-{rule}" fo
 MADE |= {f"approvals.asks-{asks}" for asks in Asks}
 MADE |= {f"reviews.{state}" for state in (*STATES, "altered")}
 MADE |= {f"search.{why}" for why in Why} | {"search.found-one", "search.found-many"}
+MADE |= {f"events.{why}" for why in Why} | {"events.found-one", "events.found-many"}
 MADE |= {f"check.wrong-{fault}" for fault in check_pages.FAULTS}
 MADE |= {"lines.guessed", "lines.read-as"}
 MADE |= {"bundle.received-state", "case.hours-one", "case.hours-many"}
@@ -36,7 +37,11 @@ IN_MODULES = {"words.none", "words.unknown"}
 
 def test_every_text_that_is_used_exists_and_every_one_that_exists_is_used() -> None:
     used = {name for path in TEMPLATES for name in USED.findall(path.read_text())}
-    used = {name for name in used if not name.endswith((".", "-"))} - {"case.hours", "search.found"}
+    used = {name for name in used if not name.endswith((".", "-"))} - {
+        "case.hours",
+        "search.found",
+        "events.found",
+    }
     assert (used | MADE | IN_MODULES) ^ set(page.texts()) == set()
 
 
