@@ -10,6 +10,8 @@ engineer_pages.py   Pages of a case and its bundles, for all who see them, and t
 event_pages.py      An event log in the reading room: its events as a table with filters, and one event in full.
 forms.py            What a person typed, read by the API's own schemas, so that both doors take the same and refuse the
                     same.
+notice_pages.py     Notices: where a customer's go, or the answers to an engineer's own requests, and what became of
+                    each.
 operator_pages.py   A customer's operator's pages: collections, stamps, consents, erasures and their receipts.
 page.py             A page: templates, texts, and how moments, sizes and ids are written in it.
 reading_pages.py    The reading room: what is inside a bundle, a screen of a file's lines, and searching.

@@ -27,6 +27,7 @@ from intake_api.portal import (
     check_pages,
     engineer_pages,
     event_pages,
+    notice_pages,
     operator_pages,
     page,
     reading_pages,
@@ -70,6 +71,7 @@ def portal_pages(door: AppContext) -> Pages | None:
         operator_pages,
         upload_pages,
         approval_pages,
+        notice_pages,
         auditor_pages,
         check_pages,
     ):

@@ -52,6 +52,11 @@ NAVIGATION: tuple[tuple[str, str, frozenset[Role]], ...] = (
         "approvals",
         frozenset({Role.OPERATOR, Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.AUDITOR}),
     ),
+    (
+        "notices",
+        "notices",
+        frozenset({Role.OPERATOR, Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER, Role.AUDITOR}),
+    ),
     ("reviews", "reviews", frozenset({Role.AUDITOR})),
     ("unused_grants", "unused-grants", frozenset({Role.AUDITOR, Role.OPERATOR})),
     ("check", "check", frozenset({Role.AUDITOR, Role.OPERATOR})),

@@ -114,8 +114,10 @@ def ready(service: Service) -> dict[str, str]:
     service.done("PUT", f"/cases/{CASE}/approval-policy", OPERATOR, json={"rule": "ask"})
     reason = {"reason": "Looking for the failed drive"}
     approval = service.done("POST", f"/cases/{CASE}/grants", ENGINEER, json=reason)["id"]
+    hook = {"way": "webhook", "address": "https://hooks.example/"}
     return {
         "approval": approval,
+        "receiver": service.done("POST", "/notice-receivers", OPERATOR, json=hook)["id"],
         "bundle": bundle,
         "grant": grant,
         "confirmation": erasure["confirmation"],
@@ -150,6 +152,8 @@ CALLS: dict[str, tuple[str, str, Persona, int]] = {
     "consents.index": ("GET", "/cases/{number}/consents", OPERATOR, 200),
     "erasures.index": ("GET", "/erasures", OPERATOR, 200),
     "erasures.show": ("GET", "/erasures/{confirmation}", OPERATOR, 200),
+    "notices.index": ("GET", "/notice-receivers", OPERATOR, 200),
+    "notices.sent": ("GET", "/notice-receivers/{receiver}/notices", AUDITOR, 200),
     "erasures.receipt": ("GET", "/erasures/{confirmation}/receipt", OPERATOR, 200),
     "uploads.offset": ("HEAD", "{upload}", STAMP, 200),
     "audit.entries_tile": ("GET", "/audit/tile/entries/000.p/{size}", AUDITOR, 200),

@@ -14,6 +14,9 @@ import intake_api.portal
 from intake_api.portal import auditor_pages, check_pages, page
 from intake_api.schemas.reviews import STATES
 from retention.domain.approval import Asks, Rule, State
+from retention.domain.notice import Kind as NoticeKind
+from retention.domain.notice import State as NoticeState
+from retention.domain.notice import Way
 from retention.text.search import Why
 
 ROOM = Path(intake_api.portal.__file__).parent
@@ -30,6 +33,11 @@ MADE |= {f"reviews.{state}" for state in (*STATES, "altered")}
 MADE |= {f"search.{why}" for why in Why} | {"search.found-one", "search.found-many"}
 MADE |= {f"events.{why}" for why in Why} | {"events.found-one", "events.found-many"}
 MADE |= {f"check.wrong-{fault}" for fault in check_pages.FAULTS}
+MADE |= {f"notices.{kind.replace('.', '-')}" for kind in NoticeKind if kind != NoticeKind.TEST} | {
+    "notices.kind-test"
+}
+MADE |= {f"notices.{way}" for way in Way} | {f"notices.is-{state}" for state in NoticeState}
+MADE |= {f"notices.{state}" for state in ("ok", "failing", "altered")}
 MADE |= {"lines.guessed", "lines.read-as"}
 MADE |= {"bundle.received-state", "case.hours-one", "case.hours-many"}
 IN_MODULES = {"words.none", "words.unknown"}

@@ -187,6 +187,8 @@ def test_every_look_at_a_page_is_an_entry(service: Service) -> None:
     confirmation = begun.headers["Location"].rpartition("/")[2]
     service.tick()
     known = {"number": CASE, "bundle": bundle, "confirmation": confirmation, "grant": service.grant()}
+    hook = {"way": "webhook", "address": "https://hooks.example/"}
+    known["receiver"] = service.done("POST", "/notice-receivers", OPERATOR, json=hook)["id"]
     auditors = service.app.test_client()
     sign_in(auditors)
     (oldest,) = (entry["id"] for entry in service.entries(bundle=bundle, action="bundle.verified"))
