@@ -49,6 +49,7 @@ _UNIX_MODE, _DOS_FOLDER, _REPARSE_POINT = 0x8000, 0x10, 0x400
 _KINDS = {stat.S_IFLNK: FileKind.LINK, stat.S_IFDIR: FileKind.FOLDER} | dict.fromkeys(
     (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), FileKind.DEVICE
 )
+_LONGEST_CHAIN = 4  # each coder may take a child: more than 7-Zip ever chains is somebody's trick
 _LZMA2_PIECE = 64 * KIB
 _LZMA2_FIRST, _LZMA2_NEXT, _LZMA2_END = b"\x01", b"\x02", b"\x00"
 
@@ -120,7 +121,9 @@ def _reason(folder: Folder, end: int) -> Reason | None:
         return Reason.CUT
     if _AES in folder.methods:
         return Reason.ENCRYPTED
-    if folder.coders is None or any(one.method != _COPY and _coding(one) is None for one in folder.coders):
+    if folder.coders is None or len(folder.coders) > _LONGEST_CHAIN:
+        return Reason.METHOD
+    if any(one.method != _COPY and _coding(one) is None for one in folder.coders):
         return Reason.METHOD
     return None
 

@@ -158,6 +158,13 @@ def test_a_chain_that_is_none_is_listed_as_not_readable() -> None:
     assert [(file.key, file.reason) for file in listing(data)] == [("sh.exe", Reason.METHOD)]
 
 
+def test_a_chain_of_more_coders_than_7_zip_makes_by_itself_is_listed_as_not_readable() -> None:
+    filters = [f"-m{number}=delta:{number + 1}" for number in range(4)]
+    assert content(seven_zip({"a": _TEXT}, *filters[:3], "-m3=lzma2"), "a") == _TEXT
+    data = seven_zip({"a": _TEXT}, *filters, "-m4=lzma2")
+    assert [file.reason for file in listing(data)] == [Reason.METHOD]
+
+
 def test_a_7z_cut_short_or_the_first_of_several_volumes_is_said_to_be() -> None:
     data = seven_zip({"a.log": os.urandom(50_000)})
     with pytest.raises(ArchiveDamaged, match="is cut off; or it is the first of several volumes"):
