@@ -82,11 +82,14 @@ class LeafReader:
         del fields[_VERSION]
         return {**fields, _DETAILS: canonical(fields[_DETAILS]).decode()} if _DETAILS in fields else fields
 
-    def text(self, leaf: bytes) -> str:
-        """Return a leaf as text, which is canonical JSON; CanonicalError if it is not."""
-        if not (are_plain((leaf,)) and self.known(leaf)):
-            self.learn(leaf)
-        return leaf.decode()
+    def texts(self, leaves: Sequence[bytes]) -> Iterator[str]:
+        """Yield leaves as text, each being canonical JSON; CanonicalError at the first that is not."""
+        plain = are_plain(leaves)
+        for leaf in leaves:
+            if not (plain and self._fits(text := leaf.decode("ascii"))):
+                self.learn(leaf)
+                text = leaf.decode()
+            yield text
 
     def known(self, leaf: bytes) -> tuple[Shape, tuple[str, ...]] | None:
         """Return the shape and the groups of a plain leaf; None when its shape is not known."""
@@ -100,6 +103,12 @@ class LeafReader:
             if found is not None:
                 return shape, found.groups()
         return None
+
+    def _fits(self, text: str) -> bool:
+        for shape in self._shapes.get(text[_BEFORE_ACTION : text.find('"', _BEFORE_ACTION)], ()):
+            if shape.pattern.fullmatch(text):
+                return True
+        return False
 
     def learn(self, leaf: bytes) -> dict[str, Any]:
         """Parse a leaf strictly, and learn its shape."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 
 from audit.entry import OPTIONAL_IDS, REQUIRED_FIELDS
 from audit.leaf_reader import LeafReader
@@ -25,21 +26,24 @@ _FORMULA_STARTS = frozenset("=+-@\uff1d\uff0b\uff0d\uff20")
 _CONTROLS = frozenset("\t\r\n")
 _RISKY = _FORMULA_STARTS | {space for space in map(chr, range(0x3001)) if space.isspace()}
 """What a cell may begin with that has to be looked at."""
+_AT_ONCE = 1000
+"""How many entries are looked at together: what is read of the log at once."""
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def json_lines(entries: Iterable[StoredEntry]) -> Iterator[str]:
     """Yield each entry as a line of JSON: the leaf as it is, once it is known to be canonical."""
-    reader = LeafReader()
-    for entry in entries:
-        salt, at = entry.salt, entry.redacted_us
-        yield (
-            f'{{"leaf_index": {"null" if entry.leaf_index is None else entry.leaf_index}, '
-            f'"entry": {reader.text(entry.leaf)}, '
-            f'"particulars": {_particulars(entry, reader) or "null"}, '
-            f'"salt": {"null" if salt is None else _quoted(salt.hex())}, '
-            f'"redacted_at": {"null" if at is None else _quoted(_moment(at))}}}\n'
-        )
+    reader, coming = LeafReader(), iter(entries)
+    while run := list(islice(coming, _AT_ONCE)):
+        for entry, leaf in zip(run, reader.texts([entry.leaf for entry in run]), strict=True):
+            _, _, leaf_index, _, particulars, salt, at = entry
+            beside = "{}" if particulars is None and at is None else _particulars(entry, reader) or "null"
+            yield (
+                f'{{"leaf_index": {"null" if leaf_index is None else leaf_index}, "entry": {leaf}, '
+                f'"particulars": {beside}, '
+                f'"salt": {"null" if salt is None else _quoted(salt.hex())}, '
+                f'"redacted_at": {"null" if at is None else _quoted(_moment(at))}}}\n'
+            )
 
 
 def csv_rows(entries: Iterable[StoredEntry]) -> Iterator[str]:

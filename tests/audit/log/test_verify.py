@@ -62,8 +62,9 @@ def test_a_leaf_not_in_canonical_form_is_named(grown: Any, change: Callable[[byt
     assert problem.leaf_index == 7 and "malformed" in problem.what and "leaf 7: " in problem.what
 
 
-def test_a_leaf_kept_as_text_is_named(grown: Any) -> None:
-    grown.change("UPDATE audit_entries SET leaf = CAST(leaf AS TEXT) WHERE leaf_index = 7")
+@pytest.mark.parametrize("other", ["CAST(leaf AS TEXT)", "7", "7.5"])
+def test_a_leaf_that_is_not_kept_as_bytes_is_named(grown: Any, other: str) -> None:
+    grown.change(f"UPDATE audit_entries SET leaf = {other} WHERE leaf_index = 7")  # noqa: S608
     problem = first(grown.verify())
     assert problem.leaf_index == 7 and "malformed" in problem.what and "leaf 7: " in problem.what
 
@@ -197,3 +198,15 @@ def test_changing_particulars_and_their_hash_changes_the_leaf(grown: Any) -> Non
     )
     problem = first(grown.verify())
     assert problem.leaf_index == 50 and "not the one that was signed" in problem.what
+
+
+def test_a_walk_tells_how_far_it_is(grown: Any) -> None:
+    told: list[tuple[int, int]] = []
+    grown.verify(tell=lambda read, leaves: told.append((read, leaves)))
+    assert told[-1] == (600, 600)
+    assert [read for read, _ in told] == sorted({read for read, _ in told})
+
+
+def test_a_leaf_too_long_for_a_tile_is_named(grown: Any) -> None:
+    grown.set_leaf(7, canonical({**grown.leaf_fields(7), "reason": "x" * 70_000}))
+    assert any("leaf 7 is not the one that was signed" in problem.what for problem in grown.verify().problems)

@@ -12,9 +12,11 @@ from audit.entry import Action, Entry
 from audit.log.append import append
 from audit.log.sequencer import Sequencer
 from audit.tlog.checkpoint import Signer
+from audit.tlog.spilled import SpillError
 from audit.tlog.tile_store import CHECKPOINT_PATH, LocalTileStore, entries_path, tile_path
 from intake_api.cli import public_log
 from intake_api.cli.cli_errors import CliError
+from intake_api.cli.commands.audit_findings import _remembering
 from retention.domain.ids import Kind, new_id
 from retention.records.migrate import upgrade
 from retention.records.sqlite_engine import sqlite_engine
@@ -123,3 +125,8 @@ def test_without_tiles_there_is_nothing_to_verify(log: Log) -> None:
     (log.folder / tile_path(0, 0, 5)).unlink()
     with pytest.raises(CliError, match="cannot be rebuilt from leaf 0"):
         public_log.verify_hashes(log.tiles, KEY, [])
+
+
+def test_a_full_disk_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CliError, match="SQLITE_TMPDIR"), _remembering():
+        raise SpillError("database or disk is full")
