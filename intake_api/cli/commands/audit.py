@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from intake_api.cli.connection import connected, parse_keys
 from intake_api.cli.options import MOMENT, Command, Group, with_json, with_limit, with_limit_of
 from intake_api.cli.output_file import STDOUT, Output, with_output
 from intake_api.cli.print_tables import Column, Item, moment, say, show_item, show_items, show_json, when
+from intake_api.cli.progress import transfer
 from retention.domain.ids import Kind
 
 _FIELDS: tuple[Column, ...] = (
@@ -256,8 +258,9 @@ def export(client: Client, form: str, output: Path | None, force: bool, as_json:
     """
     place = Output.at(output, force=force)
     answer = client.call("GET", "/audit/export", params={"format": form, **_query(chosen)}, stream=True)
-    with place.writing() as target:
-        size = copy_body(answer, target)  # the bytes as received: CSV has its own line ends
+    shown = nullcontext() if place.named == STDOUT else transfer("exporting", None, stays=False)
+    with place.writing() as target, shown as done:
+        size = copy_body(answer, target, done)  # the bytes as received: CSV has its own line ends
     if as_json and place.named != STDOUT:  # there the export itself is the output
         show_json({"file": str(place.named), "format": form, "bytes": size})
 
