@@ -63,7 +63,7 @@ export function openBundle(state, bundle, by = {}) {
   const file = join(state, "key-encryption-key.json");
   const unwrapping = { file: existsSync(file) ? json(readFileSync(file), "key file") : undefined, ...by };
   const dataKey = unwrap(json(readFileSync(place), "data key"), bundle, unwrapping);
-  const names = readdirSync(objects).filter((name) => !name.endsWith(".partial"));
+  const names = readdirSync(objects).filter((name) => !name.endsWith(".partial") && !name.startsWith("idx_")); // an index is left aside
   const [sealed, ...others] = names.filter((name) => name.startsWith("mft_"));
   must(sealed && !others.length, `${bundle} has ${sealed ? "more than one" : "no"} manifest`);
   const bytes = openManifest(readFileSync(join(objects, sealed)), dataKey, bundle, sealed.replace(/\.sealed$/, ""));
