@@ -140,7 +140,9 @@ def _gather(
 def _match(bundle: str, begun: Searching, found: Found) -> Match:
     line = show_line(found.hit.line, found.encoding, begun.zone)
     address = None
-    if found.file is not None:
+    if found.file is not None and found.place is not None:
+        address = f"{address_of(bundle, 'events', found.file)}?place={found.place}"
+    elif found.file is not None:
         first = max(1, line["number"] - 10)
         address = f"{address_of(bundle, 'lines', found.file)}?line={first}#L{line['number']}"
     text = line["text"][:LONGEST]

@@ -48,7 +48,7 @@ class LogHeader:
 @dataclass(frozen=True, slots=True)
 class Event:
     """An event. `time` is UTC, None where it says none; `data` its names and values in order. `unreadable`: there is a
-    record at that place, and nothing of it can be said."""
+    record at that place, and nothing of it can be said. `told` is what the parser says of it."""
 
     place: int
     record: int | None
@@ -61,6 +61,7 @@ class Event:
     data: tuple[tuple[str, str], ...] = field(repr=False)
     xml: str | None = field(repr=False)
     unreadable: bool = False
+    told: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,23 @@ def make_event(told: Mapping[str, Any], chunk: int) -> Event:
         data=tuple((str(name), str(value)) for name, value in told["data"]),
         xml=None if "xml" not in told else str(told["xml"]),
     )
+
+
+def write_line(event: Event) -> str:
+    """Write an event as one line of text: its time, what it is, and its names and values."""
+    stamp = (
+        "" if event.time is None else event.time.isoformat(timespec="microseconds").replace("+00:00", "Z ")
+    )
+    fields = {
+        "level": event.level.value,
+        "provider": event.provider,
+        "id": event.id,
+        "record": event.record,
+        "computer": event.computer,
+        "channel": event.channel,
+    }
+    pairs = (*fields.items(), *event.data)
+    return stamp + " ".join(f"{name}={' '.join(str(value).split())}" for name, value in pairs)
 
 
 def _within_chunk(index: int) -> int:

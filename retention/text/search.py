@@ -94,37 +94,47 @@ def search(
     blocks = split_blocks(
         chunks, encoding, offset=begin.offset, number=begin.number, continues=begin.continues
     )
-    return _Search(encoding, query, begin.seen).run(blocks, stop)
+    return LineSearch(encoding, query, begin.seen).run(blocks, stop)
 
 
-class _Search:
+class LineSearch:
+    """A search that is given its lines: by `take` one at a time, by `run` in blocks."""
+
     def __init__(self, encoding: Encoding, query: Query, seen: datetime | None) -> None:
         self._encoding, self._query, self._seen = encoding, query, seen
         self._before: deque[Line] = deque(maxlen=query.before)
         self._after = 0
-        self._found = 0
+        self.found = 0
 
     def run(self, blocks: Iterator[Block], stop: Callable[[], bool]) -> Iterator[Hit | SearchEnd]:
         for block in blocks:
             if stop():
                 here = Position(block.offset, block.number, block.continues, self._seen)
-                yield SearchEnd(Why.STOPPED, self._found, here)
+                yield SearchEnd(Why.STOPPED, self.found, here)
                 return
             found = self._hits(block) if self._by_block(block) else None
             if found == set() and not self._after and not self._enough and not self._query.before:
                 continue
             for at, line in enumerate(lines_of(block, self._encoding)):
-                seen, hit = self._seen, self._hit(line) if found is None else at in found
-                if self._enough and (hit or not self._after):
-                    here = Position(line.offset, line.number, line.continues, seen)
-                    yield SearchEnd(Why.ENOUGH, self._found, here)
-                    return
-                yield from self._with_context(line, hit)
-        yield SearchEnd(Why.COMPLETE, self._found, None)
+                for told in self.take(line, None if found is None else at in found):
+                    yield told
+                    if isinstance(told, SearchEnd):
+                        return
+        yield SearchEnd(Why.COMPLETE, self.found, None)
+
+    def take(self, line: Line, hit: bool | None = None) -> Iterator[Hit | SearchEnd]:
+        """Yield what the next line adds: itself, with context, or the end before it once enough was found. `hit`: if it
+        is known whether it matches."""
+        seen, hit = self._seen, self._hit(line) if hit is None else hit
+        if self._enough and (hit or not self._after):
+            here = Position(line.offset, line.number, line.continues, seen)
+            yield SearchEnd(Why.ENOUGH, self.found, here)
+            return
+        yield from self._with_context(line, hit)
 
     @property
     def _enough(self) -> bool:
-        return self._found >= self._query.most
+        return self.found >= self._query.most
 
     def _by_block(self, block: Block) -> bool:
         return not (self._query.pattern.alone or self._query.windowed or block.cut)
@@ -134,7 +144,7 @@ class _Search:
             yield from (Hit(earlier, found=False) for earlier in self._before)
             self._before.clear()
             self._after = self._query.after
-            self._found += 1
+            self.found += 1
             yield Hit(line, found=True)
         elif self._after:
             self._after -= 1

@@ -19,6 +19,7 @@ from tests.journeys.conftest import OLGA
 from tests.journeys.portal import signed_in
 from tests.journeys.served import ADMINISTRATOR, CASE_SYSTEM, Served, free_port, start
 from tests.retention.archive.making import zip_of
+from tests.retention.event_logs.making import Made, log_of
 from tests.servers.installing import npm_packages
 
 pytestmark = pytest.mark.browser
@@ -61,7 +62,13 @@ def held(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Held:
     for name in ("logs", "more"):
         file = folder / f"{name}.zip"
         file.write_bytes(
-            zip_of({"node-1/agent.log": LOG.encode(), "inner.zip": zip_of({"deep.log": LOG.encode()})})
+            zip_of(
+                {
+                    "node-1/agent.log": LOG.encode(),
+                    "inner.zip": zip_of({"deep.log": LOG.encode()}),
+                    "System.evtx": log_of([Made(n, level=2 + n % 3) for n in range(1, 30)]) + b"cut",
+                }
+            )
         )
         sent.append(do("send", file, "--case", case, who="stamp:rack-1@contoso")["bundle"])
     over = do("grant", case, "--reason", REASON, who="engineer:alice")["id"]
@@ -93,6 +100,8 @@ PAGES: tuple[tuple[tuple[str, str, str], tuple[str, ...]], ...] = (
             "bundles/{bundle}/files?inside=inner.zip",
             "bundles/{bundle}/lines/node-1/agent.log",
             "bundles/{bundle}/lines/node-1/agent.log?line=700",
+            "bundles/{bundle}/events/System.evtx",
+            "bundles/{bundle}/events/System.evtx?place=0",
             "approvals",
             "sessions",
             "cases/000000000000000",

@@ -156,6 +156,8 @@ def _told(begun: Searching) -> Iterator[bytes]:
         if isinstance(one, Found):
             number += one.hit.found
             line = schema.dump(show_line(one.hit.line, one.encoding, begun.zone))
+            if one.place is not None:
+                line["place"] = one.place
             if one.hit.found:
                 line["spans"] = begun.pattern.spans(line["text"])
             yield json_line({"match" if one.hit.found else "context": {"file": one.file, **line}})

@@ -12,24 +12,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import chain
 
-from retention.archive import CHILDREN, PROCESS, ArchiveBusy, OpenedFile, open_file
+from retention.archive import CHILDREN, PROCESS, ArchiveBusy, Walked
 from retention.custody.reading.bundle_reads import OpenBundle
-from retention.custody.reading.file_text import passing_on
+from retention.custody.reading.file_bytes import open_inside, rest, whole
 from retention.domain.faults import Invalid
-from retention.envelope.bundle_file import SealedFile
 from retention.sandbox.children import ChildFailed, Kind, Refused, SandboxBusy, Session, Task
 from retention.text import events
+from retention.text.encodings import Encoding
 from retention.text.events import CHUNK, HEADER, PLACES, Event, EventQuery, LogHeader
-from retention.text.search import Why
+from retention.text.lines import Line
+from retention.text.search import Hit, LineSearch, Position, Query, SearchEnd, Why
 
 PARSER = Kind("retention.sandbox.event_logs", memory=96 << 20, cpu_s=600)
 _CHILD_ITSELF = 32 << 20
 """What a child takes to read a real log's chunks."""
 _STEP = 64 << 10
+_ALL = 1 << 62
+EVENT_TEXT = Encoding("utf-8")
+"""What an event as one line is encoded in."""
 _LONGEST = 4 << 20
 """Bytes of one event; the parser itself gives up sooner."""
 
@@ -45,6 +49,12 @@ class Damage:
     chunk: int | None
     offset: int
     why: str
+
+    @property
+    def words(self) -> str:
+        """What is damaged, and why, as a sentence."""
+        where = "its header" if self.chunk is None else f"chunk {self.chunk}, {self.offset} bytes into it"
+        return f"{where}: {self.why}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,23 +80,68 @@ def read_events(
 
     NotAnEventLog; ArchiveError.
     """
-    file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
-    header, chunks = _opened(opened, file, begin // PLACES)
+    walked = open_inside(opened, path)
+    for one in _read_log(opened, walked, whole(opened, walked), query, begin, stop, xml=xml):
+        if isinstance(one, Event):
+            for _ in opened.deliver(iter((one.told,))):
+                yield one
+        else:
+            yield one
+
+
+def search_log(
+    opened: OpenBundle,
+    walked: Walked | None,
+    chunks: Iterator[bytes],
+    query: Query,
+    begin: Position,
+    stop: Callable[[], bool],
+) -> Iterator[Hit | Damage | SearchEnd]:
+    """Search the events of a log (None: the bundle itself), each as one line: its number is the record's id, its offset
+    the event's place, from the place `begin.offset` on. `chunks` is the whole file. ArchiveError."""
+    search = LineSearch(EVENT_TEXT, query, begin.seen)
+    every = EventQuery(most=_ALL)
+    for one in _read_log(opened, walked, chunks, every, begin.offset, stop, xml=False):
+        if isinstance(one, Event):
+            line = Line(max(1, one.record or 1), one.place, events.write_line(one).encode("utf-8", "replace"))
+            for told in search.take(line):
+                yield told
+                if isinstance(told, SearchEnd):
+                    return
+        elif isinstance(one, EventsEnd):
+            go_on = None if one.go_on is None else Position(one.go_on)
+            yield SearchEnd(one.why, search.found, go_on)
+        elif isinstance(one, Damage):
+            yield one
+
+
+def _read_log(
+    opened: OpenBundle,
+    walked: Walked | None,
+    pieces: Iterator[bytes],
+    query: EventQuery,
+    begin: int,
+    stop: Callable[[], bool],
+    *,
+    xml: bool,
+) -> Iterator[LogHeader | Event | Damage | EventsEnd]:
+    header, chunks = _opened(opened, walked, pieces, begin // PLACES)
     lease = PROCESS.need(_CHILD_ITSELF, "the parser of event logs")
     session = CHILDREN.session()
     try:
         yield header
         if not header.sound and not begin:
             yield Damage(None, 0, "the checksum of its header does not hold")
-        yield from _Reading(opened, query, header, session, xml=xml).run(chunks, begin, stop)
+        yield from _Reading(query, header, session, xml=xml).run(chunks, begin, stop)
     finally:
         session.close()
         lease.release()
 
 
-def _opened(opened: OpenBundle, file: OpenedFile, first: int) -> tuple[LogHeader, Iterator[bytes]]:
+def _opened(
+    opened: OpenBundle, walked: Walked | None, pieces: Iterator[bytes], first: int
+) -> tuple[LogHeader, Iterator[bytes]]:
     """Read a log's header, and take its chunks from that one on."""
-    pieces = passing_on(opened, file.chunks)
     head = b""
     while len(head) < HEADER and (piece := next(pieces, None)) is not None:
         head += piece
@@ -97,7 +152,7 @@ def _opened(opened: OpenBundle, file: OpenedFile, first: int) -> tuple[LogHeader
             {"path": "must be an event log (.evtx), as a key that the list of files has"},
         )
     if first:
-        return header, _in_chunks(passing_on(opened, file.part(HEADER + first * CHUNK, None)))
+        return header, _in_chunks(rest(opened, walked, HEADER + first * CHUNK))
     return header, _in_chunks(chain((head[HEADER:],), pieces))
 
 
@@ -115,10 +170,8 @@ def _in_chunks(pieces: Iterator[bytes]) -> Iterator[bytes]:
 class _Reading:
     """One call: what was found so far, and the child that reads."""
 
-    def __init__(
-        self, opened: OpenBundle, query: EventQuery, header: LogHeader, session: Session, *, xml: bool
-    ) -> None:
-        self._opened, self._query, self._header = opened, query, header
+    def __init__(self, query: EventQuery, header: LogHeader, session: Session, *, xml: bool) -> None:
+        self._query, self._header = query, header
         self._session, self._xml = session, xml
         self._task: Task | None = None
         self._found = 0
@@ -170,8 +223,7 @@ class _Reading:
                 end = EventsEnd(Why.ENOUGH, self._found, event.place)
                 break
             self._found += 1
-            for _ in self._opened.deliver(iter((told,))):
-                yield event
+            yield event
         if unreadable:
             yield _damage(number, f"{unreadable} of its records cannot be read")
         if end is not None:
@@ -223,7 +275,7 @@ def _second(moment: datetime | None) -> str:
 
 def _read(told: bytes, chunk: int) -> Event:
     try:
-        return events.make_event(json.loads(told), chunk)
+        return replace(events.make_event(json.loads(told), chunk), told=told)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ChildFailed("what it said of a record makes no sense") from error
 

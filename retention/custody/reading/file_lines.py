@@ -18,7 +18,7 @@ from datetime import datetime
 from retention.archive import Walked
 from retention.custody.contents_index import UNREADABLE
 from retention.custody.reading.bundle_reads import OpenBundle
-from retention.custody.reading.file_text import as_text, open_inside, passing_on
+from retention.custody.reading.file_bytes import as_text, open_inside, passing_on
 from retention.domain.faults import Invalid
 from retention.text.encodings import Detected, Encoding
 from retention.text.line_index import LineIndex, Span

@@ -1,4 +1,4 @@
-"""A bundle's files as text: what they are encoded in, and searching, over a bundle that is open.
+"""A bundle's files as text: lines and events searched, over a bundle that is open.
 
 Rules:
 - Everything here reads an `OpenBundle`, so the decision was made and its entry is durable (P3). What is looked through
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import chain
-from typing import TypeVar
 
 from retention.archive import (
     ArchiveBusy,
@@ -23,24 +22,26 @@ from retention.archive import (
     NotAnArchive,
     Walked,
     fits,
-    open_file,
     walk_files,
 )
 from retention.custody.reading.bundle_reads import OpenBundle
+from retention.custody.reading.event_logs import EVENT_TEXT, Damage, NotAnEventLog, search_log
+from retention.custody.reading.file_bytes import as_text, open_inside, passing_on, whole
 from retention.envelope.bundle_file import SealedFile
-from retention.text.encodings import HEAD, Detected, Encoding, detect
+from retention.text.encodings import Encoding
+from retention.text.events import FILE_MAGIC
 from retention.text.search import BEGINNING, Hit, Position, Query, SearchEnd, Why, search
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A line that a search found, or one of its context, with its file's key (None: the bundle is one file)."""
+    """A line that a search found, or one of its context, with its file's key (None: the bundle is one file). Of an
+    event log it is an event as one line, by its record id, and `place` is where it is."""
 
     file: str | None
     encoding: Encoding
     hit: Hit
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +93,13 @@ def search_bundle(
         one = Query(query.pattern, query.before, query.after, query.since, query.until, left, query.zone)
         end: SearchEnd | None = None
         try:
-            detected, chunks = as_text(opened, walked, encoding, begin.offset)
-            for told in search(chunks, detected.encoding, one, begin=begin, stop=stop):
+            for told in _search_file(opened, walked, encoding, one, begin, stop):
                 if isinstance(told, SearchEnd):
                     end = told
+                elif isinstance(told, Found):
+                    yield from _handed_over(opened, told)
                 else:
-                    yield from _handed_over(opened, Found(file, detected.encoding, told))
+                    yield told
         except ArchiveError as error:
             if only is not None:
                 raise opened.failed(error) from None
@@ -112,48 +114,38 @@ def search_bundle(
         raise NoSuchFile
 
 
+def _search_file(
+    opened: OpenBundle,
+    walked: Walked | None,
+    encoding: Encoding | None,
+    query: Query,
+    begin: Position,
+    stop: Callable[[], bool],
+) -> Iterator[Found | Passed | SearchEnd]:
+    """Search one file as what its bytes say it is: an event log by its events, anything else by its lines."""
+    file = None if walked is None else walked.file.key
+    begun = whole(opened, walked)
+    first = next(begun, b"")
+    begun = chain((first,), begun)
+    if encoding is None and first.startswith(FILE_MAGIC):
+        try:
+            for found in search_log(opened, walked, begun, query, begin, stop):
+                if isinstance(found, Hit):
+                    yield Found(file, EVENT_TEXT, found, place=found.line.offset)
+                else:
+                    yield Passed(file, None, found.words) if isinstance(found, Damage) else found
+        except NotAnEventLog:
+            yield Passed(file, None, "it begins as an event log, and ends within its header")
+            yield SearchEnd(Why.COMPLETE, 0, None)
+        return
+    detected, chunks = as_text(opened, walked, encoding, begin.offset, begun)
+    for told in search(chunks, detected.encoding, query, begin=begin, stop=stop):
+        yield Found(file, detected.encoding, told) if isinstance(told, Hit) else told
+
+
 def _handed_over(opened: OpenBundle, found: Found) -> Iterator[Found]:
     for _ in opened.deliver(iter((found.hit.line.raw,))):
         yield found
-
-
-def open_inside(opened: OpenBundle, path: str) -> Walked:
-    """Open the file with the key `path`. ArchiveError."""
-    file = open_file(SealedFile(opened.sealed), opened.bundle.file_name, path)
-    return Walked(file.file, file)
-
-
-def as_text(
-    opened: OpenBundle, walked: Walked | None, encoding: Encoding | None, offset: int = 0
-) -> tuple[Detected, Iterator[bytes]]:
-    """Take a file (None: the bundle itself) as bytes from `offset` on, and say what they are encoded in."""
-    size = opened.bundle.size
-    if walked is None or walked.opened is None:
-        chunks = opened.sealed.read(0, size)
-        rest = opened.sealed.read(min(offset, size), max(0, size - offset))
-    else:
-        chunks, rest = walked.opened.chunks, walked.opened.part(offset, None)
-    checked = passing_on(opened, chunks)
-    head: list[bytes] = []
-    while sum(map(len, head)) < HEAD and (chunk := next(checked, None)) is not None:
-        head.append(chunk)
-    detected = detect(b"".join(head)) if encoding is None else Detected(encoding, guessed=False)
-    return detected, passing_on(opened, rest) if offset else chain(head, checked)
-
-
-def passing_on(opened: OpenBundle, found: Iterator[T]) -> Iterator[T]:
-    """Pass things on while the grant lives. A file's own fault leaves the bundle open for the others."""
-    fault: list[ArchiveError] = []
-
-    def until_fault() -> Iterator[T]:
-        try:
-            yield from found
-        except ArchiveError as error:
-            fault.append(error)
-
-    yield from opened.passing(until_fault())
-    if fault:
-        raise fault[0]
 
 
 def _walk(opened: OpenBundle) -> Iterator[Walked | str | None]:

@@ -279,3 +279,92 @@ def test_a_caller_that_leaves_stops_the_read_and_the_child(service: Service, bun
     (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
     assert (ended["outcome"], ended["reason"]) == ("failed", "cut")
     assert (CHILDREN.living, PROCESS.held) == (0, 0)
+
+
+def search(service: Service, bundle: str, **asked: Any) -> list[dict[str, Any]]:
+    response = service.call("POST", f"/bundles/{bundle}/search", ENGINEER, json=asked)
+    assert response.status_code == 200, response.data
+    return [json.loads(line) for line in response.data.splitlines()]
+
+
+def found(lines: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(one["match"]["file"], one["match"]["number"]) for one in lines if "match" in one]
+
+
+def test_a_search_looks_into_the_events_of_logs_and_says_record_place_time_and_level(
+    service: Service, bundle: str
+) -> None:
+    lines = search(service, bundle, pattern=r"ResourceName=csv\d", ignore_case=True)
+    assert found(lines) == [("System.evtx", 42), ("in.zip!/deep.evtx", 42)]
+    match = lines[0]["match"]
+    assert match["text"] == (
+        f"2026-11-29T02:00:42.000000Z level=error provider={CLUSTER} id=1069 record=42 computer=node-7 "
+        "channel=System ResourceName=CSV3"
+    )
+    assert (match["place"], match["time"]) == (PLACES + 1, "2026-11-29T02:00:42.000000Z")
+    assert match["level"] == "error" and match["text"][slice(*match["spans"][0])] == "ResourceName=CSV3"
+    (ended,) = service.entries(bundle=bundle, action="bundle.read-ended")
+    assert ended["details"]["bytes"] == sum(one["match"]["size"] for one in lines if "match" in one)
+
+
+def test_a_search_of_events_has_context_a_window_and_goes_on(service: Service, bundle: str) -> None:
+    lines = search(service, bundle, pattern="CSV3", file="System.evtx", before=1, after=2)
+    assert [(next(iter(one)), one[next(iter(one))].get("number")) for one in lines[:4]] == [
+        ("context", 41),
+        ("match", 42),
+        ("context", 43),
+        ("context", 44),
+    ]
+    window = {"since": "2026-11-29T02:00:10Z", "until": "2026-11-29T02:00:13Z"}
+    assert [number for _, number in found(search(service, bundle, pattern="running", **window))] == [
+        10,
+        11,
+        12,
+    ] * 2
+    seen, begin = list[tuple[str, int]](), None
+    while True:
+        more = {"begin": begin} if begin else {}
+        lines = search(service, bundle, pattern="running", most=13, **more)
+        seen, begin = seen + found(lines), lines[-1]["end"]["go_on"]
+        if begin is None:
+            break
+    assert seen == found(search(service, bundle, pattern="running")) and len(seen) == 2 * 43
+
+
+def test_a_search_of_events_stops_in_time_and_each_call_gets_further(
+    service: Service, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(text_route, "SECONDS", -1.0)
+    monkeypatch.setattr(event_logs, "_STEP", 1000)
+    seen, begin, calls = list[tuple[str, int]](), None, 0
+    while calls == 0 or begin is not None:
+        lines = search(service, bundle, pattern="running", **({"begin": begin} if begin else {}))
+        seen, begin, calls = seen + found(lines), lines[-1]["end"]["go_on"], calls + 1
+        assert calls < 200
+    assert len(seen) == len(set(seen)) == 2 * 43
+
+
+def test_a_search_names_what_is_damaged_in_a_log_and_goes_on(service: Service) -> None:
+    cut = LOG[: HEADER + CHUNK] + b"\1" * CHUNK + chunk_of(SECOND)
+    bundle = service.complete(zip_of({"a.evtx": cut, "b.evtx": LOG[:100], "c.log": b"CSV3\n"}))
+    service.grant()
+    lines = search(service, bundle, pattern="CSV3")
+    assert found(lines) == [("a.evtx", 42), ("c.log", 1)] and lines[-1]["end"]["why"] == "complete"
+    unread = [one["file"] for one in lines if one.get("file", {}).get("unread")]
+    assert [one["file"] for one in unread] == ["a.evtx", "b.evtx"]
+    assert (
+        "chunk 1, 69632 bytes into it" in unread[0]["unread"] and "within its header" in unread[1]["unread"]
+    )
+
+
+def test_an_encoding_that_is_given_has_a_log_searched_as_text(service: Service, bundle: str) -> None:
+    lines = search(service, bundle, pattern="ElfFile", file="System.evtx", encoding="windows-1252")
+    assert found(lines) == [("System.evtx", 1)] and "place" not in lines[0]["match"]
+    assert found(search(service, bundle, pattern="ElfFile", file="System.evtx")) == []
+
+
+def test_a_bundle_that_is_an_event_log_itself_is_searched_by_its_events(service: Service) -> None:
+    bundle = service.complete(LOG, filename="System.evtx")
+    service.grant()
+    lines = search(service, bundle, pattern="CSV3")
+    assert [(one["match"]["file"], one["match"]["number"]) for one in lines if "match" in one] == [(None, 42)]

@@ -155,3 +155,17 @@ def test_without_a_grant_no_event_is_shown(service: Service, bundle: str) -> Non
     for method in ("GET", "POST"):
         answer = ask(browser, method, f"/portal/bundles/{bundle}/events/System.evtx", SAME)
         assert answer.status_code == 403 and "running" not in answer.text
+
+
+def test_a_search_of_the_bundle_leads_to_the_event(reader: Any, bundle: str) -> None:
+    shown = ask(
+        reader,
+        "POST",
+        f"/portal/bundles/{bundle}/search",
+        SAME,
+        pattern="alert(1)",
+        literal="true",
+        file="System.evtx",
+    ).text
+    (address,) = [link for link in links(shown, "events/") if "place=" in link]
+    assert "DeviceName" in ask(reader, "GET", address, SAME).text
