@@ -56,12 +56,13 @@ class ChildFailed(Exception):
 @dataclass(frozen=True, slots=True)
 class Kind:
     """A kind of child: the module whose functions are its tasks, the bytes that it may take beyond what Python needs,
-    its seconds of CPU, and whether it may begin threads."""
+    its seconds of CPU, whether it may begin threads, and the seconds of a step, where fewer than the sandbox's do."""
 
     module: str
     memory: int
     cpu_s: int = 3600
     threads: bool = False
+    step_s: float | None = None
 
 
 class Child:
@@ -70,7 +71,7 @@ class Child:
     def __init__(self, kind: Kind, step_s: float) -> None:
         self.kind, self.held = kind, frozenset[str]()
         self.asked_s = 0.0  # waited for responses: it cannot have used more CPU
-        self._step_s = step_s
+        self._step_s = step_s if kind.step_s is None else min(step_s, kind.step_s)
         path = [str(Path(one).absolute()) for one in (*sys.path, _ROOT)]
         told = json.dumps([kind.module, kind.memory, kind.cpu_s, kind.threads, path])
         self._ends: list[int] = []  # of the pipes, here: where requests are written, where responses are read

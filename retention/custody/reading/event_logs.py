@@ -27,7 +27,8 @@ from retention.text.events import CHUNK, HEADER, PLACES, Event, EventQuery, LogH
 from retention.text.lines import Line
 from retention.text.search import Hit, LineSearch, Position, Query, SearchEnd, Why
 
-PARSER = Kind("retention.sandbox.event_logs", memory=96 << 20, cpu_s=600)
+PARSER = Kind("retention.sandbox.event_logs", memory=96 << 20, cpu_s=600, step_s=15.0)
+"""A step is milliseconds' work; a damaged chunk can make the library go round for ever."""
 _CHILD_ITSELF = 32 << 20
 """What a child takes to read a real log's chunks."""
 _STEP = 64 << 10

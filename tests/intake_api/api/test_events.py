@@ -182,12 +182,13 @@ def test_a_chunk_that_takes_the_child_with_it_costs_itself_alone(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The child is one that dies, or lies, when it sees a certain record: no sample is known that makes it."""
-    bad = event_logs.Kind("tests.retention.event_logs.bad_child", memory=64 << 20)
+    bad = event_logs.Kind("tests.retention.event_logs.bad_child", memory=64 << 20, step_s=3.0)
     monkeypatch.setattr(event_logs, "PARSER", bad)
-    kinds = ["abort", "silence", "nonsense", "endless", "place", "much"]
+    kinds = ["abort", "silence", "nonsense", "endless", "place", "much", "round"]
     chunks = [[Made(n, provider=kind), Made(n + 1)] for n, kind in zip(range(1, 99, 2), kinds, strict=False)]
     lines = told(service, of(service, log_of(*chunks, [Made(90)])))
-    assert damaged(lines) == [0, 1, 2, 3, 4, 5]
+    assert damaged(lines) == [0, 1, 2, 3, 4, 5, 6]
+    assert "too much time" in [one["damaged"]["why"] for one in lines if "damaged" in one][6]
     assert records(lines) == [90] and lines[-1]["end"]["why"] == "complete"
     assert CHILDREN.living == 0
 

@@ -1,4 +1,4 @@
-"""A child that a chunk took over: by the provider of the chunk's first event it dies, is silent or lies."""
+"""A child that a chunk took over: by the provider of the chunk's first event it dies, goes round for ever or lies."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Any
 from retention.sandbox import event_logs
 
 _KINDS = {
-    one.encode("utf-16-le"): one for one in ("abort", "silence", "nonsense", "endless", "place", "much")
+    one.encode("utf-16-le"): one
+    for one in ("abort", "silence", "nonsense", "endless", "place", "much", "round")
 }
 
 
@@ -32,6 +33,8 @@ class _Bad:
         return self._bad(max_length)
 
     def _bad(self, most: int) -> bytes:
+        while self._kind == "round":
+            pass
         if self._kind == "abort":
             os.abort()
         if self._kind == "nonsense":

@@ -129,6 +129,15 @@ def test_a_child_that_is_silent_is_killed_after_a_steps_time(session: Session, s
     assert sandbox.living == 0
 
 
+@pytest.mark.parametrize(("own", "held"), [(2.0, 2), (90.0, 30), (None, 30)])
+def test_a_kind_can_have_shorter_steps_than_the_sandbox_and_no_longer_ones(
+    session: Session, own: float | None, held: int
+) -> None:
+    task = session.start(Kind(TASKS.module, TASKS.memory, step_s=own), "echo")
+    assert task._child is not None and task._child._step_s == held
+    task.close()
+
+
 def test_a_child_is_ended_by_the_system_when_its_cpu_time_is_used_up(session: Session) -> None:
     task = session.start(Kind(TASKS.module, TASKS.memory, cpu_s=1), "hang")
     with pytest.raises(ChildFailed, match="after 1 s of CPU") as failed:
