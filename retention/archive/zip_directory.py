@@ -219,12 +219,14 @@ def _local_entries(source: Source) -> Iterator[ZipEntry]:
             head
         )
         rest = raw.read(name_length + extra_length)
+        if len(rest) < name_length:
+            break  # half a name would be another file's
         name, extra = rest[:name_length], rest[name_length:]
         size, packed = _widened(extra, size, packed)
         if flags & _SIZE_FOLLOWS and not packed:
             break
         after = at + len(head) + len(rest) + packed
-        reason = Reason.CUT if after > end or len(rest) < name_length + extra_length else None
+        reason = Reason.CUT if after > end else None
         yield ZipEntry(
             name, flags, method, (date, time), crc, packed, size, extra, 0, at, min(after, end), reason
         )
