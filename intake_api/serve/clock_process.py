@@ -57,6 +57,8 @@ ERASURES = 1000
 LONGEST_PAUSE = 60.0
 INDEX_SECONDS = 1800.0
 """How long one bundle's contents index may take; what is not reached by then is left out."""
+INDEX_PAUSE = 2.0
+"""Seconds between two looks for bundles without an index: they can be read meanwhile."""
 SCRUB_PAUSE = 5.0
 """Seconds between two checks whether scrubbing is to continue."""
 NOTICE_PAUSE = 1.0
@@ -111,7 +113,7 @@ class Clockwork:
             Beat("cosign", self._cosign, outside=True),
             Beat("erase", self._erase),
             Beat("read-back", self._read_back),
-            Beat("index", self._index),
+            Beat("index", self._index, INDEX_PAUSE),
             Beat("scrub", self._scrub, SCRUB_PAUSE),
             Beat("notices", self._notices, NOTICE_PAUSE, outside=True),
             Beat("compare", self._compare, SCRUB_PAUSE, outside=True),
