@@ -15,7 +15,18 @@ from dataclasses import dataclass, field
 
 from retention.archive.limits import Bounds, Lease
 from retention.archive.model import ArchiveDamaged, ArchiveTooLarge
-from retention.archive.seven_zip_fields import END, NOT_KNOWN, Coder, Files, Listed, Reader, chain, described
+from retention.archive.seven_zip_fields import (
+    CRC,
+    END,
+    NOT_KNOWN,
+    SIZE,
+    Coder,
+    Files,
+    Listed,
+    Reader,
+    chain,
+    described,
+)
 from retention.archive.source import Source, Window, size_of
 
 MAGIC = b"7z\xbc\xaf\x27\x1c"
@@ -23,7 +34,7 @@ START = struct.Struct("<6s2BI2QI")  # magic, version, CRC of the rest; then offs
 _HEADER, _ARCHIVE_PROPERTIES, _MORE_STREAMS, _MAIN_STREAMS, _FILES, _PACK, _FOLDERS, _SUB_STREAMS = range(
     1, 9
 )
-_SIZE, _CRC, _FOLDER, _UNPACK_SIZES, _NUMBER_IN_FOLDER = range(9, 14)
+_FOLDER, _UNPACK_SIZES, _NUMBER_IN_FOLDER = range(11, 14)
 _PACKED_HEADER = 23
 _MOST_LEVELS = 4
 _FARTHEST = 1 << 62
@@ -148,10 +159,12 @@ class Directory:
         reader, streams = self._reader, self._streams
         streams.start = START.size + reader.number()
         count = reader.count()
+        seen: set[int] = set()
         while (kind := reader.byte()) != END:
-            if kind == _SIZE:
+            reader.once(kind, seen)
+            if kind == SIZE:
                 streams.packed_sizes = reader.numbers(count)
-            elif kind == _CRC:
+            elif kind == CRC:
                 reader.checksums(count)
             else:
                 raise ArchiveDamaged("its 7z header makes no sense")
@@ -176,8 +189,10 @@ class Directory:
         reader.expect(_UNPACK_SIZES)
         streams.unpacked_sizes = reader.numbers(sizes)
         streams.folder_crcs = array("Q", [NOT_KNOWN]) * count
+        seen: set[int] = set()
         while (kind := reader.byte()) != END:
-            if kind != _CRC:
+            reader.once(kind, seen)
+            if kind != CRC:
                 raise ArchiveDamaged("its 7z header makes no sense")
             streams.folder_crcs = reader.checksums(count)
 
@@ -189,10 +204,10 @@ class Directory:
             if sum(streams.in_folder) > self._bounds.limits.max_entries:
                 raise ArchiveTooLarge(f"it holds more than {self._bounds.limits.max_entries} files")
             kind = reader.byte()
-        self._split(reader if kind == _SIZE else None)
-        if kind == _SIZE:
+        self._split(reader if kind == SIZE else None)
+        if kind == SIZE:
             kind = reader.byte()
-        if kind == _CRC:
+        if kind == CRC:
             self._read_crcs()
             kind = reader.byte()
         if kind != END:

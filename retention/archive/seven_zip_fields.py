@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from retention.archive.model import ArchiveDamaged, ArchiveTooLarge
 
 END, _EMPTY, _EMPTY_FILE, _NAMES, _MODIFIED, _ATTRIBUTES = 0, 14, 15, 17, 20, 21
+SIZE, CRC = 9, 10
+_COUNTED = frozenset((SIZE, CRC, _EMPTY, _EMPTY_FILE, _NAMES, _MODIFIED, _ATTRIBUTES))
 NOT_KNOWN = 1 << 32
 """Stands for a checksum that is not given."""
 _MOST_CODERS = 8
@@ -66,6 +68,14 @@ class Reader:
 
     def _u32(self) -> int:
         return int.from_bytes(self.take(4), "little")
+
+    def once(self, kind: int, seen: set[int]) -> None:
+        """Note a property; ArchiveDamaged if it was there before. One costs its count, and a header holds millions of
+        them. What is passed over (the padding before a property) may stand several times."""
+        if kind in seen:
+            raise ArchiveDamaged(f"its 7z header has the property {kind} twice")
+        if kind in _COUNTED:
+            seen.add(kind)
 
     def expect(self, wanted: int) -> None:
         """Read a property's id, which must be this one."""
@@ -162,7 +172,9 @@ class Files:
         self._data, self._names = reader.data, array("Q")
         self._attributes: tuple[bytes, array[int]] = (b"", array("Q"))
         self._modified: tuple[bytes, array[int]] = (b"", array("Q"))
+        seen: set[int] = set()
         while (kind := reader.number()) != END:
+            reader.once(kind, seen)
             end = reader.number() + reader.at
             if kind == _EMPTY:
                 self._empty = reader.bits(self.count)

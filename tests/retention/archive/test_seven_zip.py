@@ -203,6 +203,23 @@ def _with_header(data: bytes, header: bytes) -> bytes:
     return data[:8] + struct.pack("<I", zlib.crc32(rest)) + rest + data[32 : 32 + offset] + header
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"\x01\x05\x01" + b"\x0e\x01\x00" + b"\x0f\x00" * 2 + b"\0\0",  # of the files: which are empty ones
+        b"\x01\x05\x00" + b"\x15\x02\0\0" * 2 + b"\0\0",
+        b"\x01\x04\x06\x00\x01" + b"\x09\x01" * 2 + b"\0\0\0",  # of the packed streams: their sizes
+        b"\x01\x04\x06\x00\x01\x09\x01" + b"\x0a\0\0" * 2 + b"\0\0\0",
+        b"\x01\x04\x07\x0b\x00\x00\x0c" + b"\x0a\x01" * 2 + b"\0\0\0",  # of the folders: their checksums
+    ],
+)
+def test_a_property_that_stands_twice_is_damage_as_each_one_could_cost_the_time_of_all_files(
+    header: bytes,
+) -> None:
+    with pytest.raises(ArchiveDamaged, match="twice"):
+        listing(_with_header(_PLAIN_HEADERS["copied"], header))
+
+
 _PLAIN_HEADERS: Mapping[str, bytes] = {
     "solid": seven_zip({"a": b"1" * 500, "b.exe": _PROGRAM[:3000], "c": b""}, "-mhc=off", "-mf=BCJ"),
     "copied": seven_zip({"a": b"1" * 500, "b": b"2" * 600}, "-mhc=off", "-ms=off", "-m0=copy"),
