@@ -212,10 +212,10 @@ class Sandbox:
         if self.living >= self._most and not self._idle:
             gc.collect()  # what was forgotten in a circle, as errors are, may hold some
         with self._room:
-            for place, (owner, child) in enumerate(self._idle):
-                if owner == session and child.kind == kind:
-                    del self._idle[place]
-                    return child
+            for one in tuple(self._idle):  # a session may end meanwhile, and take its own out
+                if one[0] == session and one[1].kind == kind:
+                    self._idle.remove(one)
+                    return one[1]
             if not self._room.wait_for(lambda: self.living < self._most or self._idle, self._wait_s):
                 raise SandboxBusy
             if self.living < self._most:
@@ -250,9 +250,10 @@ class Sandbox:
     def end_session(self, session: int) -> None:
         """Kill the children that wait for this session."""
         with self._room:
-            over = [child for owner, child in self._idle if owner == session]
-            self._idle = deque(one for one in self._idle if one[0] != session)
-        for child in over:
+            over = [one for one in tuple(self._idle) if one[0] == session]
+            for one in over:
+                self._idle.remove(one)
+        for _, child in over:
             self.end(child)
 
     def _left(self) -> None:
@@ -301,7 +302,11 @@ class Task:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """Give it bytes; return at most so many of what it makes of them. Refused; ChildFailed."""
-        return self._note(self._asked(lambda child: child.ask(worker.MORE, data, max_length)))
+        out = self._note(self._asked(lambda child: child.ask(worker.MORE, data, max_length)))
+        if not (data or out or self.eof or self.needs_input):  # asked again, it would say so again
+            self.end()
+            raise ChildFailed("it neither gave nor wanted anything")
+        return out
 
     def _asked(self, ask: Callable[[Child], tuple[int, bytes, bytes]]) -> tuple[int, bytes, bytes]:
         child = self._child

@@ -49,6 +49,13 @@ def hang() -> Step:
     return Step(lambda data, most: _forever())
 
 
+def idle() -> Step:
+    """Give nothing, and ask for nothing."""
+    step = Step(lambda data, most: b"")
+    step.needs_input = False
+    return step
+
+
 def take_memory() -> Step:
     return Step(lambda data, most: bytes(bytearray(int(data)))[:1])
 

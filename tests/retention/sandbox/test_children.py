@@ -113,6 +113,45 @@ def test_a_child_that_dies_or_takes_too_much_fails_its_task_alone(
     good.close()
 
 
+def test_a_child_that_neither_gives_nor_wants_anything_is_ended(session: Session, sandbox: Sandbox) -> None:
+    """Whoever asks it until something comes would ask for ever."""
+    task = session.start(TASKS, "idle")
+    assert task.decompress(b"it may think about it", 100) == b""
+    with pytest.raises(ChildFailed, match="neither gave nor wanted"):
+        task.decompress(b"", 100)
+    assert sandbox.living == 0
+
+
+class EndsAnother(Kind):
+    """A kind during whose comparison another session ends, as it may in a garbage collection."""
+
+    __slots__ = ()
+    others: list[Session] = []  # noqa: RUF012
+
+    def __eq__(self, other: object) -> bool:
+        while self.others:
+            self.others.pop()
+        return isinstance(other, Kind) and self.module == other.module
+
+    __hash__ = Kind.__hash__
+
+
+def test_a_session_that_ends_while_another_looks_for_its_child_takes_none_of_the_others(
+    sandbox: Sandbox,
+) -> None:
+    kind = EndsAnother(TASKS.module, TASKS.memory)
+    gone, session = sandbox.session(), sandbox.session()
+    for one in (gone, session):
+        one.start(TASKS, "echo").close()
+    EndsAnother.others.append(gone)
+    del one, gone
+    found = session.start(kind, "echo")
+    assert (EndsAnother.others, sandbox.living, len(_children())) == ([], 1, 1)
+    found.close()
+    session.close()
+    assert sandbox.living == 0
+
+
 def test_memory_below_the_limit_can_be_had(session: Session) -> None:
     task = session.start(TASKS, "take_memory")
     assert task.decompress(b"20000000", 100) == b"\0"
