@@ -183,8 +183,8 @@ def write_line(event: Event) -> str:
     return stamp + " ".join(f"{name}={' '.join(str(value).split())}" for name, value in pairs)
 
 
-def _within_chunk(index: int) -> int:
-    if not 0 <= index < PLACES:
+def _within_chunk(index: object) -> int:
+    if not isinstance(index, int) or not 0 <= index < PLACES:
         raise ValueError(f"a chunk has no record {index}")
     return index
 
@@ -196,9 +196,9 @@ def _number(text: str) -> int | None:
 def _moment(text: str) -> datetime | None:
     try:
         found = datetime.fromisoformat(text)
-    except ValueError:
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):  # also what is outside the years 1 to 9999 in UTC
         return None
-    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
 
 
 def _found(pattern: Pattern, event: Event) -> bool:

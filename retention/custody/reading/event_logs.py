@@ -106,9 +106,11 @@ def search_log(
         if isinstance(one, Event):
             line = Line(max(1, one.record or 1), one.place, events.write_line(one).encode("utf-8", "replace"))
             for told in search.take(line):
-                yield told
-                if isinstance(told, SearchEnd):
+                if isinstance(told, SearchEnd):  # a record's id is any number: only its place leads on
+                    seen = None if told.go_on is None else told.go_on.seen
+                    yield replace(told, go_on=Position(one.place, seen=seen))
                     return
+                yield told
         elif isinstance(one, EventsEnd):
             go_on = None if one.go_on is None else Position(one.go_on)
             yield SearchEnd(one.why, search.found, go_on)
@@ -205,7 +207,7 @@ class _Reading:
     def _events(
         self, number: int, chunk: bytes, begin: int, stop: Callable[[], bool]
     ) -> Iterator[Event | Damage | EventsEnd]:
-        unreadable, following = 0, begin
+        unreadable, following, least = 0, begin, number * PLACES
         end: EventsEnd | None = None
         for told in self._told(chunk):
             if told is None:  # a step is done with
@@ -214,7 +216,9 @@ class _Reading:
                     break
                 continue
             event = _read(told, number)
-            following = event.place + 1
+            if event.place < least:  # whoever goes on from there would go round
+                raise ChildFailed("it went back in its chunk")
+            following = least = event.place + 1
             if event.place < begin:
                 continue
             unreadable += event.unreadable
@@ -271,7 +275,7 @@ def _asked(query: EventQuery, *, xml: bool) -> dict[str, object]:
 
 
 def _second(moment: datetime | None) -> str:
-    return "" if moment is None else moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    return "" if moment is None else moment.astimezone(UTC).isoformat(timespec="seconds")[:19]
 
 
 def _read(told: bytes, chunk: int) -> Event:

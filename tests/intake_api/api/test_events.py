@@ -15,7 +15,17 @@ from retention.archive.limits import PROCESS
 from retention.custody.reading import event_logs
 from retention.text.events import PLACES
 from tests.retention.archive.making import zip_of
-from tests.retention.event_logs.making import CHUNK, DIRTY, FULL, HEADER, Made, chunk_of, header_of, log_of
+from tests.retention.event_logs.making import (
+    BEGAN,
+    CHUNK,
+    DIRTY,
+    FULL,
+    HEADER,
+    Made,
+    chunk_of,
+    header_of,
+    log_of,
+)
 from tests.service import ENGINEER, OPERATOR, Service
 
 CLUSTER = "Microsoft-Windows-FailoverClustering"
@@ -184,12 +194,12 @@ def test_a_chunk_that_takes_the_child_with_it_costs_itself_alone(
     """The child is one that dies, or lies, when it sees a certain record: no sample is known that makes it."""
     bad = event_logs.Kind("tests.retention.event_logs.bad_child", memory=64 << 20, step_s=3.0)
     monkeypatch.setattr(event_logs, "PARSER", bad)
-    kinds = ["abort", "silence", "nonsense", "endless", "place", "much", "round"]
+    kinds = ["abort", "silence", "nonsense", "endless", "place", "again", "much", "round"]
     chunks = [[Made(n, provider=kind), Made(n + 1)] for n, kind in zip(range(1, 99, 2), kinds, strict=False)]
     lines = told(service, of(service, log_of(*chunks, [Made(90)])))
-    assert damaged(lines) == [0, 1, 2, 3, 4, 5, 6]
-    assert "too much time" in [one["damaged"]["why"] for one in lines if "damaged" in one][6]
-    assert records(lines) == [90] and lines[-1]["end"]["why"] == "complete"
+    assert damaged(lines) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert "too much time" in [one["damaged"]["why"] for one in lines if "damaged" in one][7]
+    assert records(lines) == [70, 90] and lines[-1]["end"]["why"] == "complete", "70 is there once"
     assert CHILDREN.living == 0
 
 
@@ -220,6 +230,19 @@ def test_an_event_without_a_time_is_shown_and_is_in_no_window(service: Service) 
     (event,) = [one["event"] for one in told(service, bundle) if "event" in one]
     assert event["time"] is None and event["record"] == 1
     assert records(told(service, bundle, since="1990-01-01T00:00:00Z")) == []
+
+
+@pytest.mark.parametrize("stamp", ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59", "now"])
+def test_a_time_that_cannot_be_is_none_and_costs_neither_its_event_nor_the_next_file(
+    service: Service, stamp: str
+) -> None:
+    log = log_of([Made(1), Made(2, stamp=stamp), Made(3)])
+    bundle = service.complete(zip_of({"System.evtx": log, "a.log": b"running\n"}))
+    service.grant()
+    lines = told(service, bundle)
+    assert [one["event"]["time"] is None for one in lines if "event" in one] == [False, True, False]
+    assert records(told(service, bundle, since="0900-01-01T00:00:00Z")) == [1, 3]
+    assert found(search(service, bundle, pattern="running"))[-1] == ("a.log", 1)
 
 
 @pytest.mark.parametrize(
@@ -330,6 +353,15 @@ def test_a_search_of_events_has_context_a_window_and_goes_on(service: Service, b
         if begin is None:
             break
     assert seen == found(search(service, bundle, pattern="running")) and len(seen) == 2 * 43
+
+
+def test_a_search_goes_on_in_a_log_whatever_the_ids_of_its_records(service: Service) -> None:
+    bundle = of(service, log_of([Made(number, time=BEGAN) for number in (2**60, 0, 2**63)]))
+    seen, begin = list[tuple[str, int]](), None
+    for _ in range(3):
+        lines = search(service, bundle, pattern="running", most=1, **({"begin": begin} if begin else {}))
+        seen, begin = seen + found(lines), lines[-1]["end"]["go_on"]
+    assert [number for _, number in seen] == [2**60, 1, 2**63] and begin is None
 
 
 def test_a_search_of_events_stops_in_time_and_each_call_gets_further(

@@ -10,7 +10,7 @@ from retention.sandbox import event_logs
 
 _KINDS = {
     one.encode("utf-16-le"): one
-    for one in ("abort", "silence", "nonsense", "endless", "place", "much", "round")
+    for one in ("abort", "silence", "nonsense", "endless", "place", "again", "much", "round")
 }
 
 
@@ -43,6 +43,10 @@ class _Bad:
             return b"x" * most
         if self._kind == "place":
             return json.dumps({"index": 1 << 40, "fault": True}).encode() + b"\n"
+        if self._kind == "again":
+            told = {"data": [], **dict.fromkeys(("time", "provider", "computer", "channel"), "")}
+            numbers = {"index": 0, "record": "70", "level": "4", "id": "1"}
+            return (json.dumps(numbers | told).encode() + b"\n") * 2
         if self._kind == "much":
             return b"{}\n" * (most // 3)
         return b""  # and it asks for nothing

@@ -30,6 +30,8 @@ class Made:
     channel: str = "System"
     data: Sequence[tuple[str, str]] = field(default_factory=lambda: (("param1", "running"),))
     time: datetime | None = None
+    stamp: str = ""
+    """The time as it is written, whatever it is."""
 
     @property
     def at(self) -> datetime:
@@ -79,7 +81,7 @@ class _Writer:
 
 def _record(event: Made, at: int) -> bytes:
     writer = _Writer(at + 24 + 4)
-    stamp = event.at.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
+    stamp = event.stamp or event.at.strftime("%Y-%m-%dT%H:%M:%S.%f") + "Z"
     system = (
         ("Provider", {"Name": event.provider}),
         ("EventID", {}, str(event.id)),
