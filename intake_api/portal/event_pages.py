@@ -1,15 +1,15 @@
 """An event log in the reading room: its events as a table with filters, and one event in full.
 
 - Each page is one read in the log, by the same call as the API's. A page holds at most MOST events, LONGEST characters
-  of each one's data; an event in full LARGEST characters of its XML.
+  of each one's data and SHORT of its names; an event in full LARGEST characters of its XML.
 - What is looked for is sent as a form, and stands in no address. The address of one event says its place in the file.
 - What a file is, its bytes say: what is no event log is shown as lines, and lines of an event log as events.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 from urllib.parse import quote
@@ -27,6 +27,7 @@ from retention.text.search import Why
 
 MOST = 100
 LONGEST = 2000
+SHORT = 200
 LARGEST = 200_000
 SECONDS = 20.0
 """A page waits no longer, and offers to go on."""
@@ -35,7 +36,7 @@ _LEVELS = [level.value for level in Level if level is not Level.NONE]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """An event as the table shows it: its data as one text, `cut` if that is not all of it."""
+    """An event as the table shows it, with its data as one text alone; `cut` if that is not all of it."""
 
     event: Event
     stamp: str
@@ -60,7 +61,7 @@ def events(bundle: str, path: str) -> Response:
             return _one(bundle, path, request.args["place"])
         return _several(bundle, path, {})
     except NotAnEventLog:
-        return redirect(address_of(bundle, "lines", path), 303)  # type: ignore[return-value]
+        return redirect(address_of(bundle, "lines", path) + "?line=1", 303)  # type: ignore[return-value]
 
 
 def find_events(bundle: str, path: str) -> Response:
@@ -73,7 +74,7 @@ def _several(bundle: str, path: str, given: Mapping[str, str]) -> Response:
     ids = [forms.whole(one) for one in given.get("ids", "").replace(",", " ").split()]
     begin = forms.whole(given.get("begin") or "0")
     wanted = forms.read(EventSearch, asked, ids=ids, begin=begin, most=MOST)
-    found = _gather(begin_events(wanted, bundle, path, SECONDS))
+    found = _gather(begin_events(wanted, bundle, path, SECONDS), _short_row)
     return page.show(
         "events.html",
         bundle=bundle,
@@ -90,7 +91,7 @@ def _several(bundle: str, path: str, given: Mapping[str, str]) -> Response:
 
 def _one(bundle: str, path: str, place: str) -> Response:
     wanted = forms.read(EventSearch, {}, begin=forms.whole(place), most=1, xml=True)
-    found = _gather(begin_events(wanted, bundle, path, SECONDS))
+    found = _gather(begin_events(wanted, bundle, path, SECONDS), _whole_row)
     if not found.rows or found.rows[0].event.place != wanted["begin"]:
         raise Invalid(
             f"the event log has no event at the place {place}",
@@ -111,14 +112,14 @@ def _one(bundle: str, path: str, place: str) -> Response:
     )
 
 
-def _gather(begun: Reading) -> Gathered:
+def _gather(begun: Reading, row: Callable[[Event], Row]) -> Gathered:
     rows, damaged = list[Row](), list[Damage]()
     header: LogHeader | None = None
     end = EventsEnd(Why.COMPLETE, 0, None)
     try:
         for one in begun.found:
             if isinstance(one, Event):
-                rows.append(_row(one))
+                rows.append(row(one))
             elif isinstance(one, Damage):
                 damaged.append(one)
             elif isinstance(one, LogHeader):
@@ -133,7 +134,15 @@ def _gather(begun: Reading) -> Gathered:
     return Gathered(header, rows, damaged[:MOST], end)
 
 
-def _row(event: Event) -> Row:
+def _short_row(event: Event) -> Row:
+    """Keep of an event what the table shows: a hostile one has a megabyte."""
+    row, names = _whole_row(event), (event.provider, event.computer, event.channel)
+    provider, computer, channel = (name[:SHORT] for name in names)
+    kept = replace(event, provider=provider, computer=computer, channel=channel, data=(), xml=None, told=b"")
+    return replace(row, event=kept, cut=row.cut or any(len(name) > SHORT for name in names))
+
+
+def _whole_row(event: Event) -> Row:
     text = " ".join(f"{name}={value[:LONGEST]}" for name, value in islice(event.data, MOST))
     cut = (
         len(text) > LONGEST or len(event.data) > MOST or any(len(value) > LONGEST for _, value in event.data)

@@ -82,7 +82,8 @@ def lines(bundle: str, path: str) -> Response:
     asked = forms.read(LinesQuery, {"count": str(SCREEN), **request.args})
     found = read_lines(asked, bundle, path)
     shown = found["lines"]
-    if found["binary"] and shown and shown[0]["number"] == 1 and shown[0]["text"].startswith(_EVENT_LOG):
+    is_log = found["binary"] and shown and shown[0]["number"] == 1 and shown[0]["text"].startswith(_EVENT_LOG)
+    if is_log and "line" not in request.args:  # what only begins as one comes back from there, with a line
         return redirect(address_of(bundle, "events", path), 303)  # type: ignore[return-value]
     return page.show(
         "lines.html",

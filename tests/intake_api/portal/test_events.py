@@ -33,7 +33,9 @@ def bundle(service: Service) -> str:
     files = {
         "System.evtx": LOG,
         "renamed.dat": LOG,
+        "long.evtx": log_of([Made(1, provider="p" * 9000, computer="c" * 9000)]),
         "not.evtx": b"plain text\n",
+        "cut.evtx": LOG[:100],
         "bad.evtx": LOG[: HEADER + CHUNK] + b"\1" * CHUNK + LOG[HEADER + 2 * CHUNK :],
     }
     service.assign(ENGINEER)
@@ -73,8 +75,30 @@ def test_a_file_is_what_its_bytes_say_whatever_its_name(reader: Any, bundle: str
     assert (moved.status_code, moved.location) == (303, f"{here}/events/renamed.dat")
     assert len(records(ask(reader, "GET", moved.location, SAME).text)) == event_pages.MOST
     back = ask(reader, "GET", f"{here}/events/not.evtx", SAME)
-    assert (back.status_code, back.location) == (303, f"{here}/lines/not.evtx")
+    assert (back.status_code, back.location) == (303, f"{here}/lines/not.evtx?line=1")
     assert "plain text" in ask(reader, "GET", back.location, SAME).text
+
+
+def test_what_only_begins_as_an_event_log_ends_as_lines(reader: Any, bundle: str) -> None:
+    here = f"/portal/bundles/{bundle}"
+    moved = ask(reader, "GET", f"{here}/lines/cut.evtx", SAME)
+    back = ask(reader, "GET", moved.location, SAME)
+    assert (moved.location, back.location) == (f"{here}/events/cut.evtx", f"{here}/lines/cut.evtx?line=1")
+    assert "ElfFile" in ask(reader, "GET", back.location, SAME).text
+
+
+def test_a_page_of_events_holds_no_more_of_each_than_it_shows(
+    reader: Any, bundle: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[Any] = []
+    real = event_pages.page.show
+    monkeypatch.setattr(
+        event_pages.page, "show", lambda *given, **more: shown.append(more["found"]) or real(*given, **more)
+    )
+    text = ask(reader, "POST", f"/portal/bundles/{bundle}/events/long.evtx", SAME).text
+    (row,) = shown[0].rows
+    assert (row.event.data, row.event.told, row.event.xml) == ((), b"", None)
+    assert len(text) < 30_000 and "p" * event_pages.SHORT + "<" in text and row.cut
 
 
 @pytest.mark.parametrize(
