@@ -101,14 +101,14 @@ RULES: Mapping[tuple[str, str], tuple[Kind, Audience]] = {
 _TEXTS: Mapping[Kind, tuple[str, str]] = {
     Kind.ASKED: (
         "access is asked for",
-        "An engineer asks for access to case {case}. It waits for your answer.",
+        "An engineer asks for access to {case}. It waits for your answer.",
     ),
     Kind.GRANTED: (
         "access was given",
-        "An engineer has access to case {case}, read-only and for a limited time.",
+        "An engineer has access to {case}, read-only and for a limited time.",
     ),
-    Kind.USED: ("access was used", "An engineer with access to case {case} has begun to read its logs."),
-    Kind.DENIED: ("access was denied", "Somebody was denied access to case {case}."),
+    Kind.USED: ("access was used", "An engineer with access to {case} has begun to read its logs."),
+    Kind.DENIED: ("access was denied", "Somebody was denied access to {case}."),
     Kind.CONSENT: ("a consent was changed", "A consent was given or withdrawn{of_case}."),
     Kind.ERASED: (
         "erased on request",
@@ -117,10 +117,10 @@ _TEXTS: Mapping[Kind, tuple[str, str]] = {
     Kind.RECEIVERS: ("who gets notices was changed", "A receiver of these notices was added or removed."),
     Kind.GIVEN: (
         "your request was approved",
-        "Your request for access to case {case} was approved: it runs now.",
+        "Your request for access to {case} was approved: it runs now.",
     ),
-    Kind.DECLINED: ("your request was declined", "Your request for access to case {case} was declined."),
-    Kind.LAPSED: ("your request lapsed", "Your request for access to case {case} was not answered in time."),
+    Kind.DECLINED: ("your request was declined", "Your request for access to {case} was declined."),
+    Kind.LAPSED: ("your request lapsed", "Your request for access to {case} was not answered in time."),
     Kind.TEST: ("a test", "This is a test: notices of casevault arrive here."),
 }
 
@@ -145,8 +145,8 @@ class Message:
     @property
     def text(self) -> str:
         """What happened, in a sentence or two."""
-        of_case = f" for case {self.case}" if self.case else ""
-        return _TEXTS[self.kind][1].format(case=self.case, of_case=of_case)
+        case = f"case {self.case}" if self.case else "a case"
+        return _TEXTS[self.kind][1].format(case=case, of_case=f" for {case}" if self.case else "")
 
     @property
     def link(self) -> str | None:
@@ -262,11 +262,14 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 _INSIDE = frozenset({ipaddress.ip_address("168.63.129.16")})
 """Public by its number, and of the platform itself: Azure's host agent."""
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_UNICAST = ipaddress.ip_network("2000::/3")
+"""What is outside of it can carry an IPv4 address in a further way: ::a.b.c.d, ::ffff:0:a.b.c.d, 64:ff9b:1::/48."""
 
 
 def may_reach(address: str, allowed: Collection[Network], *, loopback: bool = False) -> bool:
     """Tell whether a webhook may connect to this address: a public one, or one of a network that the deployment allows.
-    An IPv6 address that carries an IPv4 one is judged by both."""
+    An IPv6 address that carries an IPv4 one is judged by that one; of the others only global
+    unicast (RFC 4291 2.4) is public."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:
@@ -278,8 +281,9 @@ def may_reach(address: str, allowed: Collection[Network], *, loopback: bool = Fa
     inner = _carried(ip) if isinstance(ip, ipaddress.IPv6Address) else None
     if inner is not None:
         return may_reach(str(inner), allowed)
-    local = isinstance(ip, ipaddress.IPv6Address) and ip.is_site_local
-    return ip.is_global and not ip.is_multicast and not local and ip not in _INSIDE
+    if isinstance(ip, ipaddress.IPv6Address) and ip not in _UNICAST:
+        return False
+    return ip.is_global and not ip.is_multicast and ip not in _INSIDE
 
 
 def _carried(ip: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:

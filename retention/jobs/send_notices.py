@@ -4,6 +4,7 @@ Rules:
 - Several receivers at once, each by one process at a time (`retention.custody.notices.deliveries`): one that hangs
   delays no other, and one that is away is asked again after ever longer pauses.
 - Bounded: a call sends up to AT_A_TIME to each of up to RECEIVERS. The next goes on from the records.
+- A sender that breaks has failed: whatever it raises ends this try, and delays no other receiver.
 - Nothing is sent while the records may be older than the log (`retention.custody.log_gate`): a receiver that was
   removed since would come back with them.
 """
@@ -27,6 +28,7 @@ LOG = logging.getLogger(__name__)
 RECEIVERS = 64
 AT_A_TIME = 50
 AT_ONCE = 8
+BROKEN = "broken"
 
 
 @dataclass(slots=True)
@@ -101,9 +103,14 @@ def _send_one(custody: Custody, senders: Mapping[Way, Sender], held: Claim, done
         with custody.observer.work("notice"):
             senders[due.way].send(due.message, due.target, custody.clock.now())
     except Undelivered as error:
-        LOG.warning("notice %s was not delivered to %s: %s", due.message.id, held.receiver, error.reason)
-        done.failed += 1
-        done.given_up += deliveries.note_failed(custody, held, due.row, error.reason)
-        return False
-    done.delivered += 1
-    return deliveries.note_delivered(custody, held, due.row)
+        reason = error.reason
+        LOG.warning("notice %s was not delivered to %s: %s", due.message.id, held.receiver, reason)
+    except Exception as error:  # its text could quote the address
+        reason = BROKEN
+        LOG.critical("notice %s: sending broke off by %s", due.message.id, type(error).__name__)
+    else:
+        done.delivered += 1
+        return deliveries.note_delivered(custody, held, due.row)
+    done.failed += 1
+    done.given_up += deliveries.note_failed(custody, held, due.row, reason)
+    return False

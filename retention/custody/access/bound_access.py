@@ -133,6 +133,7 @@ class Access:
     """Everything that lets somebody read a case, bound at `version` by the act of the entry `entry_id`."""
 
     case: str
+    number: str
     tenant: str
     state: CaseState
     version: int
@@ -231,7 +232,14 @@ def _under_tag(reads: Reads, binding: Binding, case_id: str) -> Access:
     if not binding.holds(held.tag, CASE, *facts):
         raise Altered(f"the access to case {case_id} is not what was bound")
     return Access(
-        case_id, held.tenant_id, CaseState(held.state), held.version, held.as_of, held.entry_id, rows
+        case_id,
+        held.number,
+        held.tenant_id,
+        CaseState(held.state),
+        held.version,
+        held.as_of,
+        held.entry_id,
+        rows,
     )
 
 

@@ -5,7 +5,8 @@ Order of writing:  * receiver claimed -> sent -> * delivered, or failed with the
   and renewed by each recorded delivery. So of several clocks one sends, and the order holds.
 - A crash between sending and recording sends the notice again, under the same id. So does a claim that was lost to
   another process while its holder was suspended: a duplicate then comes late, never a notice before an earlier one.
-- A receiver or notice that the service did not write is never sent to, or sent.
+- A receiver or notice that the service did not write is never sent to, or sent; nor is one of another customer's case.
+- The number of a case is told only as it was bound: of a case that was altered, or is not bound, it is left out.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import Any
 from sqlalchemy import Row, and_, delete, or_, select, update
 
 from retention.custody.access.approval_policies import check_kept
-from retention.custody.access.bound_access import Altered, check_row
+from retention.custody.access.bound_access import Altered, check_row, read_access
 from retention.custody.context import Custody
 from retention.custody.notices.manage_receivers import secret_of
 from retention.domain.notice import (
@@ -36,7 +37,7 @@ from retention.domain.notice import (
     back_off,
 )
 from retention.domain.row_tag import NOTICE, RECEIVER
-from retention.records.tables import NOT_REMOVED, SENT_OR_NOT, UNSENT, cases, notice_receivers, notices
+from retention.records.tables import NOT_REMOVED, SENT_OR_NOT, UNSENT, notice_receivers, notices
 from retention.records.unit_of_work import Reads, Transaction
 
 LOG = logging.getLogger(__name__)
@@ -102,9 +103,7 @@ def next_due(custody: Custody, held: Claim) -> Due | None:
             return None
         _check(reads, custody, receiver)
         check_row(custody.binding, NOTICE, notice)
-        number = None
-        if notice.case_id is not None:
-            number = reads.execute(select(cases.c.number).where(cases.c.id == notice.case_id)).scalar()
+        number = None if notice.case_id is None else _number(reads, custody, notice, receiver.tenant_id)
     way = Way(receiver.way)
     secret = secret_of(custody.binding, receiver.id) if way is Way.WEBHOOK else b""
     message = Message(
@@ -127,6 +126,21 @@ def _check(reads: Reads, custody: Custody, receiver: Row[Any]) -> None:
         check_kept(reads, custody.binding, RECEIVER, receiver.id, receiver)
     except Altered as error:
         raise AlteredReceiver(error.what) from None
+
+
+def _number(reads: Reads, custody: Custody, notice: Row[Any], tenant: str | None) -> str | None:
+    """Return the number of a notice's case; None if it is not as bound. Altered if it is not this customer's (`tenant`;
+    None for an engineer's receiver)."""
+    try:
+        access = read_access(reads, custody.binding, notice.case_id)
+    except Altered as error:
+        LOG.critical(
+            "the records were altered: %s; notice %s is sent without its number", error.what, notice.id
+        )
+        return None
+    if tenant not in (None, access.tenant):
+        raise Altered(f"notice {notice.id} is of a case that is not its receiver's")
+    return access.number
 
 
 def note_delivered(custody: Custody, held: Claim, row: int) -> bool:

@@ -137,7 +137,7 @@ def send_test(custody: Custody, actor: Actor, receiver_id: str) -> Receiver:
             return refuse(tx, actor, action, now, denied, tenant=row.tenant_id, subject=row.id)
         n = notices.c
         same = n.receiver_id == row.id, n.kind == NoticeKind.TEST, n.about == row.id
-        if tx.execute(select(n.row).where(*same, n.at > now - TEST_EVERY)).first() is not None:
+        if tx.execute(select(n.row).where(*same, n.at > now - TEST_EVERY, n.at <= now)).first() is not None:
             raise Conflict(
                 "a test was sent to this receiver within the minute: look what became of it",
                 reason="tested-just-now",

@@ -4,7 +4,8 @@ Rules:
 - Notices are made from the entries of a commit, in one place (`TellingRecords`), so no verb can forget one, and an act
   that is undone tells nobody. The verbs know nothing of it.
 - Each has a row for each receiver that is there at that moment. A receiver that is added later is told of later acts.
-- Rows are bound (`retention.domain.row_tag`): a row that somebody else wrote is never sent.
+- Rows are bound (`retention.domain.row_tag`): a row that somebody else wrote is never sent. None is written for a
+  receiver whose own row is not as bound: it would be genuine, and sent, once that row is put right.
 - Where there is no receiver an act costs one look-up of an index; an act that is told nobody costs nothing.
 """
 
@@ -25,7 +26,7 @@ from audit.tlog.unaccounted import READS
 from retention.domain.ids import Kind as IdKind
 from retention.domain.ids import new_id
 from retention.domain.notice import DENIED_EVERY, RULES, Audience, Kind, State
-from retention.domain.row_tag import NOTICE, Binding
+from retention.domain.row_tag import NOTICE, RECEIVER, Binding
 from retention.records.tables import NOT_REMOVED, erasures, grants, notice_receivers, notices
 from retention.records.unit_of_work import Records, Transaction, Work
 
@@ -69,7 +70,7 @@ def _tell(tx: Transaction, binding: Binding, said: Mapping[str, Any]) -> None:
     if rule is None:
         return
     kind, audience = rule
-    told = _receivers(tx, said, audience)
+    told = _receivers(tx, binding, said, audience)
     at = from_microseconds(said["at_us"])
     about = said["case_id"] if kind is Kind.DENIED else said["subject"]
     if told and about is not None:
@@ -89,7 +90,9 @@ def _tell(tx: Transaction, binding: Binding, said: Mapping[str, Any]) -> None:
         tx.change(insert(notices).values(row))
 
 
-def _receivers(tx: Transaction, said: Mapping[str, Any], audience: Audience) -> Sequence[str]:
+def _receivers(
+    tx: Transaction, binding: Binding, said: Mapping[str, Any], audience: Audience
+) -> Sequence[str]:
     r = notice_receivers.c
     whose: ColumnElement[bool]
     if audience is Audience.ITSELF:
@@ -100,7 +103,8 @@ def _receivers(tx: Transaction, said: Mapping[str, Any], audience: Audience) -> 
         whose = r.tenant_id == said["tenant"]
     else:
         whose = r.actor_id == parse_leaf(said["leaf"])["details"]["engineer"]
-    return tx.execute(select(r.id).where(whose, NOT_REMOVED).order_by(r.added_at, r.id)).scalars().all()
+    found = tx.execute(select(notice_receivers).where(whose, NOT_REMOVED).order_by(r.added_at, r.id)).all()
+    return [row.id for row in found if binding.holds_row(RECEIVER, row)]
 
 
 def _unless_known(
@@ -116,16 +120,21 @@ def _unless_known(
     if kind is Kind.DENIED:
         if str(said["reason"]).startswith(_NO_DENIAL):
             return []
-        return _not_told(tx, told, kind, about, since=at - DENIED_EVERY)
+        return _not_told(tx, told, kind, about, within=(at - DENIED_EVERY, at))
     return told
 
 
 def _not_told(
-    tx: Transaction, receivers: Sequence[str], kind: Kind, about: str, since: datetime | None = None
+    tx: Transaction,
+    receivers: Sequence[str],
+    kind: Kind,
+    about: str,
+    within: tuple[datetime, datetime] | None = None,
 ) -> list[str]:
+    """Leave out whom a notice of this kind told of this thing (`within`: after the first moment, to the second)."""
     n = notices.c
     same = n.receiver_id.in_(receivers), n.kind == kind, n.about == about
-    late = () if since is None else (n.at > since,)
+    late = () if within is None else (n.at > within[0], n.at <= within[1])
     told = set(tx.execute(select(n.receiver_id).where(*same, *late)).scalars())
     return [each for each in receivers if each not in told]
 

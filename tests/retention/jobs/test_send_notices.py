@@ -14,13 +14,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import insert, select, text, update
 
+from audit.entry import Action
 from retention.custody.backlog import measure
+from retention.custody.context import entry
 from retention.custody.log_gate import SHUT, LogGate
 from retention.custody.notices import deliveries, manage_receivers
 from retention.domain.faults import Unavailable
 from retention.domain.notice import GIVE_UP, KEPT, Message, Target, Undelivered, Way
 from retention.jobs.send_notices import AT_A_TIME, Sent, send_notices
-from retention.records.tables import notice_receivers, notices
+from retention.records.tables import cases, notice_receivers, notices
 from tests.retention.custody.notices.test_outbox import HOOK, receiver, written
 from tests.retention.custody.world import DAY, World, owned, postgres_doors, strict_world
 
@@ -236,6 +238,72 @@ def test_a_notice_that_the_service_did_not_write_is_not_sent_and_holds_back_no_o
     assert first not in inbox.ids
     assert states(world) == ["given-up", "delivered", "delivered"]
     assert written(world)[0].failure == "altered"
+
+
+@pytest.mark.parametrize("number", ["1, says https://evil.example/", "1\nBcc: eve@evil.example"])
+def test_a_number_that_somebody_gave_a_case_in_the_database_is_not_told(world: World, number: str) -> None:
+    """The number is the one word of a message that stands elsewhere than in its own bound row."""
+    world.open_case()
+    world.consent()
+    with owned(world.custody.records) as engine, engine.begin() as connection:
+        connection.execute(update(cases).values(number=number))
+    inbox = Inbox()
+    assert send(world, inbox).delivered == 4
+    message = inbox.got[-1][1]
+    assert (message.kind, message.case) == ("consent.changed", None)
+    assert "evil" not in message.cloud_event().decode()
+
+
+def test_a_receiver_that_was_another_customers_for_a_while_is_told_nothing_of_theirs(world: World) -> None:
+    """Its row is whole again before anything is sent: what was written for it meanwhile would be genuine."""
+    world.open_case()
+    send(world, Inbox())
+    other = manage_receivers.add_receiver(world.custody, world.other_operator, Way.WEBHOOK, HOOK + "/o").row
+    send(world, Inbox())
+    with owned(world.custody.records) as engine, engine.begin() as connection:
+        mine = update(notice_receivers).where(notice_receivers.c.id == other.id)
+        connection.execute(mine.values(tenant_id=world.tenant))
+    world.consent()
+    with owned(world.custody.records) as engine, engine.begin() as connection:
+        connection.execute(mine.values(tenant_id=other.tenant_id))
+    inbox = Inbox()
+    send(world, inbox)
+    assert [address for address, _ in inbox.got] == [HOOK]
+
+
+def test_a_notice_of_a_case_that_is_not_its_receivers_is_not_sent(world: World) -> None:
+    """An act on a case whose row named another customer for a while is told to that customer's receivers."""
+    world.open_case()
+    with world.custody.records.read() as reads:
+        case = reads.execute(select(cases.c.id)).scalar_one()
+    other = manage_receivers.add_receiver(world.custody, world.other_operator, Way.WEBHOOK, HOOK + "/o").row
+    send(world, Inbox())
+    said = {"tenant": other.tenant_id, "case": case, "subject": "con_1"}
+    made = entry(world.operator, Action.CONSENT_GIVEN, world.clock.now(), **said)
+    world.custody.records.write(lambda tx: tx.audit(made))
+    inbox = Inbox()
+    assert send(world, inbox).given_up == 1
+    assert inbox.got == []
+
+
+def test_a_sender_that_breaks_holds_up_no_other_and_is_a_failed_try(world: World) -> None:
+    receiver(world, "security@contoso.example", Way.MAIL)
+    broken, inbox = Inbox(), Inbox()
+
+    def crash() -> None:
+        raise ValueError("secretname")
+
+    broken.then = crash
+    sent = send_notices(world.clocks, {Way.WEBHOOK: broken, Way.MAIL: inbox})
+    assert (sent.failed, sent.delivered) == (1, 1)
+    assert (shown_of(world, HOOK).state, shown_of(world, HOOK).row.failure) == ("failing", "broken")
+    world.clock.move(GIVE_UP)
+    assert send_notices(world.clocks, {Way.WEBHOOK: broken, Way.MAIL: inbox}).given_up == 4
+
+
+def shown_of(world: World, address: str) -> Any:
+    found = manage_receivers.list_receivers(world.custody, world.operator, None, 50).items
+    return next(one for one in found if one.row.address == address)
 
 
 def test_a_notice_for_one_receiver_is_not_sent_to_another(world: World) -> None:

@@ -159,6 +159,19 @@ def test_denied_access_is_told_once_an_hour_and_case_however_often_it_is_tried(s
     assert told(strict, before) == ["access.denied"] * 3
 
 
+def test_a_denial_that_a_wrong_clock_put_far_ahead_silences_no_later_one(strict: World) -> None:
+    bundle = ready(strict)
+    receiver(strict)
+    before = written(strict)
+    strict.clock.move(400 * DAY)
+    with pytest.raises(Refused):
+        strict.read(bundle)
+    strict.clock.move(-400 * DAY)
+    with pytest.raises(Refused):
+        strict.read(bundle)
+    assert told(strict, before) == ["access.denied"] * 2
+
+
 def test_a_bundle_that_is_not_there_yet_denies_nobody_access(strict: World) -> None:
     ready(strict)
     receiver(strict)
