@@ -23,7 +23,8 @@ _NOT_PLAIN = bytes([*range(0x20), ord("\\"), *range(0x7F, 0x100)])
 _BEFORE_ACTION = len('{"action":"')
 # Fewer digits than 2**53 has: longer numbers are for the strict parser.
 _INTEGER = "(?:0|-?[1-9][0-9]{0,14})"
-_PLAIN_STRING, _UNESCAPED_STRING = '"[^"]*"', r'"[^"\\\x00-\x1f]*"'
+# Surrogates have no UTF-8, so no canonical form.
+_PLAIN_STRING, _UNESCAPED_STRING = '"[^"]*"', r'"[^"\\\x00-\x1f\ud800-\udfff]*"'
 _PLAIN_LIST = rf"\[(?:{_PLAIN_STRING}(?:,{_PLAIN_STRING})*)?\]"
 _VERSION, _DETAILS = "v", "details"
 

@@ -11,6 +11,9 @@ from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
+_FIRST = (datetime(1, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_LAST = (datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+_BEYOND = "{!r} is not in the years 1 to 9999 in UTC"
 
 
 class Clock(Protocol):
@@ -43,9 +46,14 @@ def parse_rfc3339(text: str) -> datetime:
     at = datetime.fromisoformat(text)
     if at.utcoffset() is None:
         raise ValueError(f"{text!r} has no time zone: end it with Z or an offset such as +01:00")
+    if not _FIRST <= (at - _EPOCH) // _MICROSECOND <= _LAST:
+        raise ValueError(_BEYOND.format(text))
     return at.astimezone(UTC)
 
 
 def microseconds_of(text: str) -> int:
     """Read an RFC 3339 time as microseconds, as `parse_rfc3339` reads it; a TypeError if it lacks its time zone."""
-    return (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    us = (datetime.fromisoformat(text) - _EPOCH) // _MICROSECOND
+    if not _FIRST <= us <= _LAST:
+        raise ValueError(_BEYOND.format(text))
+    return us

@@ -184,3 +184,9 @@ def test_particulars_are_canonical_exactly_when_they_are(
     except ValueError:
         really = False
     assert reader.are_canonical(other) == really
+
+
+def test_particulars_with_a_lone_surrogate_are_not_canonical() -> None:
+    reader = LeafReader()
+    assert reader.are_canonical('{"name":"x"}')
+    assert not reader.are_canonical('{"name":"\ud800"}')

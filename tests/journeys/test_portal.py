@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.journeys.portal import signed_in
 from tests.journeys.served import CASE_SYSTEM, Sent, Served
@@ -317,6 +317,33 @@ def test_an_operator_checks_a_receipt_in_the_page_also_when_the_service_is_away(
     expect(page.get_by_text("Not good: the signature is for another text")).to_be_visible()
     expect(page.get_by_text(sent.bundle)).to_have_count(0)
     context.set_offline(False)
+
+
+def test_a_verdict_is_of_what_was_chosen_last_under_the_keys_that_are_pinned(
+    context: BrowserContext, served: Served, sent: Sent, keys: Path, tmp_path: Path
+) -> None:
+    page = signed_in(context, "olga", "Operator", "contoso", to=f"/portal/bundles/{sent.bundle}")
+    _saved(page, "Receipt of its intake", tmp_path / "receipt.json")
+    page.goto("/portal/check")
+    page.get_by_label("Pin the keys of a file").set_input_files(keys)
+    expect(page.get_by_text("Pinned in this browser")).to_be_visible()
+    wrong = tmp_path / "wrong.json"
+    wrong.write_text("[]")
+    late: list[Route] = []
+    page.route("**/portal/bundles/*/receipt", lambda route: late.append(route))
+    with page.expect_request("**/portal/bundles/*/receipt"):
+        page.goto(f"/portal/check?bundle={sent.bundle}")
+    page.get_by_label("A receipt, or the proof").set_input_files(wrong)
+    expect(page.get_by_text("Not good: this is no receipt")).to_be_visible()
+    with page.expect_request_finished(lambda asked: asked.url.endswith("/receipt")):
+        late[0].continue_()
+    page.unroute_all()
+    page.wait_for_timeout(500)
+    expect(page.get_by_text("Good: the receipt")).to_have_count(0)
+    page.get_by_label("A receipt, or the proof").set_input_files(tmp_path / "receipt.json")
+    expect(page.get_by_text("Good: the receipt")).to_be_visible()
+    page.get_by_role("button", name="Forget them").click()
+    expect(page.get_by_text("Good: the receipt")).to_have_count(0)
 
 
 def test_an_auditor_checks_an_entry_and_that_the_log_only_grew(

@@ -145,3 +145,26 @@ def test_an_operator_hands_out_a_link_that_sends_and_revokes_it(
     refused = served.cli("send", str(file), "--link", address)
     assert refused.code != 0
     assert "revoked" in refused.error
+
+
+def test_an_upload_that_is_paused_and_resumed_while_it_waits_goes_on_once(
+    context: BrowserContext, served: Served, case: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "logs.zip"
+    file.write_bytes(bytes(100_000))
+    page = signed_in(context, "olga", "Operator", "contoso", to="/portal/upload")
+    asked: list[str] = []
+
+    def lose(route: Route) -> None:  # and hold the question where to go on
+        asked.append(route.request.method)
+        if route.request.method == "PATCH":
+            route.abort("connectionreset")
+
+    page.route(re.compile(r"/portal/uploads/bun"), lose)
+    _filled(page, case, file)
+    sending = page.get_by_role("listitem").filter(has_text="logs.zip")
+    expect(sending).to_contain_text("The line was lost")
+    sending.locator(".pause").evaluate("button => { button.click(); button.click() }")
+    page.wait_for_timeout(1500)
+    assert asked == ["PATCH", "HEAD"]
+    page.unroute_all(behavior="ignoreErrors")

@@ -50,16 +50,16 @@ async function goesOn(tree) {
   return before === null ? null : Math.min(before.size, tree.size)
 }
 
-/** @param {string} text @param {boolean} good */
-function verdict(text, good) {
+/** @param {HTMLElement} own @param {string} text @param {boolean} good */
+function verdict(own, text, good) {
   const line = document.createElement('p')
   line.className = good ? 'notice' : 'warning'
   line.textContent = text
-  found.replaceChildren(line)
+  own.replaceChildren(line)
 }
 
-/** @param {Record<string, unknown>} fields */
-function show(fields) {
+/** @param {HTMLElement} own @param {Record<string, unknown>} fields */
+function show(own, fields) {
   const list = document.createElement('dl')
   for (const [name, value] of Object.entries(fields)) {
     const [term, said] = [document.createElement('dt'), document.createElement('dd')]
@@ -67,19 +67,19 @@ function show(fields) {
     said.textContent = typeof value === 'string' ? value : JSON.stringify(value, null, 1)
     list.append(term, said)
   }
-  found.append(list)
+  own.append(list)
 }
 
-/** @param {string} text a receipt, or the proof of an entry */
-async function check(text) {
+/** @param {string} text a receipt, or the proof of an entry @param {HTMLElement} own */
+async function check(text, own) {
   const held = keys()
-  if (held === null) return verdict(say('noKeys'), false)
+  if (held === null) return verdict(own, say('noKeys'), false)
   const given = read(text, 'document')
   const told = await verify(given, held)
-  verdict(say(told.receipt ? 'goodReceipt' : 'goodEntry', { number: String(told.number), size: String(told.tree.size) }), true)
-  show(told.receipt ? given.receipt : told.entry)
+  verdict(own, say(told.receipt ? 'goodReceipt' : 'goodEntry', { number: String(told.number), size: String(told.tree.size) }), true)
+  show(own, told.receipt ? given.receipt : told.entry)
   const line = document.createElement('p')
-  found.append(line)
+  own.append(line)
   try {
     const since = await goesOn(told.tree)
     line.textContent = since === null ? say('first') : say('grown', { size: String(since) })
@@ -89,31 +89,36 @@ async function check(text) {
   }
 }
 
-/** @param {Promise<unknown>} work */
+/** Do one thing at a time: what was found before goes at once, and what is still on its way is shown nowhere.
+ * @param {(own: HTMLElement) => Promise<unknown>} work */
 async function told(work) {
+  const own = document.createElement('div')
+  found.replaceChildren(own)
   try {
-    await work
+    await work(own)
   } catch (error) {
-    verdict(say(error instanceof Wrong ? `wrong-${error.fault}`.replace(/-(.)/, (_, letter) => letter.toUpperCase()) : 'away'), false)
+    verdict(own, say(error instanceof Wrong ? `wrong-${error.fault}`.replace(/-(.)/, (_, letter) => letter.toUpperCase()) : 'away'), false)
   }
 }
 
-/** @param {string} selector @param {(text: string) => Promise<unknown>} use */
+/** @param {string} selector @param {(text: string, own: HTMLElement) => Promise<unknown>} use */
 function takes(selector, use) {
   const input = /** @type {HTMLInputElement} */ (document.querySelector(selector))
   input.addEventListener('change', () => {
     const [file] = input.files ?? []
-    if (file !== undefined) void told(file.text().then(use)).then(() => (input.value = ''))
+    if (file !== undefined) void told(async (own) => use(await file.text(), own)).then(() => (input.value = ''))
   })
 }
 
 takes('#key-file', pin)
 takes('#document', check)
-document.querySelector('#take-keys')?.addEventListener('click', () => void told(fetched('/audit/keys').then(pin)))
+document.querySelector('#take-keys')?.addEventListener('click', () => void told(() => fetched('/audit/keys').then(pin)))
 document.querySelector('#forget')?.addEventListener('click', () => {
   localStorage.removeItem(PINNED)
   localStorage.removeItem(TREE)
+  found.replaceChildren()
   showKeys()
 })
 showKeys()
-if (room.dataset.address) void told(fetched(room.dataset.address).then(check))
+const { address } = room.dataset
+if (address) void told(async (own) => check(await fetched(address), own))

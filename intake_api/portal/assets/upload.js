@@ -39,6 +39,7 @@ class Sending {
     this.offset = address === null ? 0 : -1 // -1: the service is asked
     this.tries = 0
     this.paused = false
+    this.runs = 0 // a pause ends a run, also one that waits; only the last goes on
     this.request = /** @type {XMLHttpRequest | null} */ (null)
     const made = /** @type {DocumentFragment} */ (model.content.cloneNode(true))
     const part = /** @param {string} name */ (name) => /** @type {HTMLElement} */ (made.querySelector(`.${name}`))
@@ -98,9 +99,10 @@ class Sending {
 
   async run() {
     working.add(this)
-    while (!this.paused) {
+    const run = ++this.runs
+    while (!this.paused && run === this.runs) {
       const told = await this.step().catch(() => null)
-      if (this.paused || !working.has(this)) return
+      if (this.paused || run !== this.runs || !working.has(this)) return
       if (told !== null && told.url.includes('/portal/sign-in')) return this.pause(say('signIn'))
       const again = this.address !== null && AGAIN.has(told?.status ?? 0)
       if (told !== null && told.status >= 400 && told.status < 500 && !again) return this.pause(why(told))

@@ -32,6 +32,7 @@ const FORMATS = /** @type {Record<string, { action: string, fields: string }>} *
   },
 })
 const KEY_KIND = 0x01 // of a log's and of receipts' keys
+const LEAF_VERSION = 1
 const text8 = new TextEncoder()
 
 /** @param {...(Uint8Array | string | number[])} pieces @returns {Promise<Uint8Array>} */
@@ -60,9 +61,15 @@ function utf8(bytes) {
   }
 }
 
+/** @param {string} value @param {Fault} fault @returns {string} a string of JSON; a lone surrogate has none, for it has no UTF-8 */
+function quoted(value, fault) {
+  must(!/\p{Surrogate}/u.test(value), fault)
+  return JSON.stringify(value)
+}
+
 /** @param {unknown} value @param {Fault} fault @returns {string} RFC 8785, of strings, integers, lists and objects alone */
 function canonical(value, fault) {
-  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value === 'string') return quoted(value, fault)
   if (typeof value === 'number') {
     must(Number.isSafeInteger(value), fault)
     return String(value)
@@ -70,7 +77,7 @@ function canonical(value, fault) {
   if (Array.isArray(value)) return `[${value.map((one) => canonical(one, fault)).join(',')}]`
   must(value !== null && typeof value === 'object', fault)
   const held = /** @type {Record<string, unknown>} */ (value)
-  return `{${Object.keys(held).sort().map((name) => `${JSON.stringify(name)}:${canonical(held[name], fault)}`).join(',')}}`
+  return `{${Object.keys(held).sort().map((name) => `${quoted(name, fault)}:${canonical(held[name], fault)}`).join(',')}}`
 }
 
 /** @param {unknown} text `<name>+<key id in hex>+<base64 of kind | public key>` @returns {Promise<Key>} */
@@ -159,7 +166,7 @@ async function checkEntry(document, logKey) {
   const leaf = base64(document.leaf, 'leaf')
   const said = utf8(leaf)
   const entry = read(said, 'leaf')
-  must(canonical(entry, 'leaf') === said, 'leaf')
+  must(canonical(entry, 'leaf') === said && entry.v === LEAF_VERSION, 'leaf')
   must(typeof document.proof === 'string', 'tree')
   const at = document.proof.indexOf('\n\n')
   const [version, ...lines] = document.proof.slice(0, at).split('\n')

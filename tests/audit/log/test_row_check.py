@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from hypothesis import given
@@ -74,6 +75,14 @@ OTHER = st.one_of(
     st.sampled_from(LEAVES),
     st.builds(lambda one, name: one[NAMES.index(name)], st.sampled_from(ROWS), st.sampled_from(NAMES)),
 )
+
+
+def test_a_moment_outside_the_calendar_is_a_problem_of_its_row_and_stops_no_walk() -> None:
+    check = RowCheck()
+    for at in ("0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"):
+        one = list(ROWS[0])
+        one[NAMES.index("leaf")] = canonical({**json.loads(ROWS[0][NAMES.index("leaf")]), "at": at})
+        assert list(check.problems([tuple(one)])) == list(strict().problems([tuple(one)])) != []
 
 
 def test_rows_as_they_were_written_have_no_problem() -> None:

@@ -14,13 +14,17 @@ from typing import Any
 
 import pytest
 
-from audit.tlog.checkpoint import Verifier
+from audit.entry import CanonicalError, parse_leaf
+from audit.tlog.checkpoint import Signer, Verifier, sign_checkpoint
 from audit.tlog.merkle import consistency_proof, leaf_hash, node_hash, root
+from audit.tlog.proofs import InclusionProof
 from retention.domain import receipt
+from tests.audit.conftest import make_entry
 
 HERE = Path(__file__).parent
 VECTORS = HERE.parents[1] / "vectors" / "log"
 KEYS = json.loads((VECTORS / "keys.json").read_text())
+SIGNER = Signer("log.example", bytes(32))
 RECEIPTS = {
     name: json.loads((VECTORS / f"{name}-receipt.json").read_text()) for name in ("intake", "erasure")
 }
@@ -125,6 +129,38 @@ def test_the_page_and_the_service_agree_on_every_changed_receipt(name: str) -> N
             verdict,
             mutant,
         )
+
+
+def _proven(leaf: bytes) -> dict[str, str]:
+    """The proof of the only entry of a log that was signed, whatever it is."""
+    note = sign_checkpoint(1, leaf_hash(leaf), SIGNER)
+    return {"leaf": _written(leaf), "proof": InclusionProof(0, (), note).text()}
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('"v":1', '"v":2'),
+        ('"v":1', '"v":"1"'),
+        ('"person"', r'"\ud800"'),
+        ('"person"', r'"\udc00\ud800"'),
+        ('"person"', '"pers\\u006fn"'),
+        ('"person"', "null"),
+        ('"person"', "true"),
+        ('"person"', "1.0"),
+        ('"person"', "-0"),
+        ('"v":1', '"v":1,"v":1'),
+        ('"v":1', '"v": 1'),
+    ],
+)
+def test_a_signed_leaf_is_good_in_the_one_form_that_the_service_takes(before: str, after: str) -> None:
+    keys = {**KEYS, "log": SIGNER.verifier.key}
+    leaf = make_entry(1, actor="person").leaf().decode()
+    assert judge(_proven(leaf.encode()), keys) == "good"
+    changed = leaf.replace(before, after).encode()
+    with pytest.raises(CanonicalError):
+        parse_leaf(changed)
+    assert judge(_proven(changed), keys) == "leaf"
 
 
 def _node(level: int, index: int) -> bytes:
