@@ -62,7 +62,7 @@ class Span:
 
     def last_seen(self, zone: Zone) -> datetime | None:
         """Return the greatest time in it, where the others are of this zone."""
-        local = None if self.local.last is None else self.local.last - zone.offset
+        local = None if self.local.last is None else _in_utc(self.local.last, zone)
         return max(filter(None, (self.zoned.last, local)), default=None)
 
     def joined(self, later: Span) -> Span:
@@ -127,6 +127,15 @@ def index_blocks(blocks: Iterable[Block], encoding: Encoding, *, step: int = STE
         ended = block.raw.endswith(encoding.newline) and not block.cut
         lines = block.number + block.lines - ended
     return LineIndex(tuple(spans), lines, yearless)
+
+
+def _in_utc(local: datetime, zone: Zone) -> datetime:
+    """Return the moment; the first or the last that there is for one outside the years 1 to 9999."""
+    try:
+        return local - zone.offset
+    except OverflowError:
+        end = datetime.max if zone.offset < timedelta(0) else datetime.min
+        return end.replace(tzinfo=local.tzinfo)
 
 
 def _place(span: Span) -> tuple[int, int]:

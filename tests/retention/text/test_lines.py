@@ -181,6 +181,17 @@ def test_times_without_a_zone_are_found_by_the_zone_that_the_reader_says() -> No
     assert in_utc.number <= 13 < further_east.number <= 19
 
 
+@pytest.mark.parametrize(
+    ("stamp", "east", "reached"), [("9999-12-31 23:59:59", -10, True), ("0001-01-01 00:00:00", 10, False)]
+)
+def test_a_time_that_the_readers_zone_moves_beyond_all_years_is_the_last_or_the_first(
+    stamp: str, east: int, reached: bool
+) -> None:
+    index = index_blocks(split_blocks([f"{stamp} line\n".encode()], UTF8), UTF8)
+    found = index.at_time(datetime(2026, 11, 29, tzinfo=UTC), Zone(timedelta(hours=east)))
+    assert (found is not None) == reached
+
+
 def test_a_stamp_without_a_year_makes_the_index_say_so() -> None:
     index = index_blocks(split_blocks([b"Nov 29 02:10:33 host a\n"], UTF8), UTF8)
     assert (index.yearless, index.seen()) == (True, Seen())
