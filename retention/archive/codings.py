@@ -26,6 +26,7 @@ _CHILD = Kind(
 _PPMD_CHILD = Kind(
     "retention.sandbox.ppmd", memory=448 * MIB, threads=True
 )  # a thread reserves what it never takes
+PPMD_BEHIND = b"\0"  # pyppmd asks for more input as soon as it has the last, whatever that still becomes
 _PPMD_LEAST_MEMORY, _PPMD_ORDERS = 1 << 11, range(2, 65)
 _CHILD_ITSELF = 14 * MIB  # what a child takes with nothing to decode
 _DEFLATE64 = 32 * MIB  # what one piece may become
@@ -215,5 +216,5 @@ BZIP2_FILE = Coding(bzip2, "bzip2", (b"BZh",))
 XZ = Coding(xz, "xz", (b"\xfd7zXZ\x00",))
 RAW_LZMA = Coding(raw_lzma, "LZMA")
 ZSTD = Coding(zstd, "zstd", (_ZSTD_FRAME, *_ZSTD_SKIPPED))
-PPMD = Coding(zip_ppmd, "PPMd")
+PPMD = Coding(zip_ppmd, "PPMd", behind=PPMD_BEHIND)
 LZMA_FILE = Coding(lzma_alone, "LZMA", (b"\x5d\0\0",))

@@ -83,11 +83,12 @@ class Deflate:
 class Coding:
     """A way of packing. `make` makes a decoder from the packed bytes' beginning (where it may read a header) and the
     declared size, and says how much memory it needs. `magic`: several may stand joined end to end, each begun by one
-    of these."""
+    of these. `behind`: bytes that the decoder is given after the last ones, as it says no sooner what those become."""
 
     make: Callable[[Window, int | None, Bounds], tuple[Decoder, int]]
     what: str
     magic: tuple[bytes, ...] = ()
+    behind: bytes = b""
 
 
 @contextmanager
@@ -135,7 +136,7 @@ class Forward:
     def __init__(self, packed: Window, coding: Coding, size: int | None, bounds: Bounds) -> None:
         self._packed, self._coding, self._size, self._bounds = packed, coding, size, bounds
         self._joined = 1
-        self._feed = b""
+        self._feed, self._behind = b"", coding.behind
         packed.seek(0)
         self._decoder: Decoder = self._begin()
         self._taken = packed.tell()
@@ -185,6 +186,8 @@ class Forward:
 
     def _input(self) -> bytes:
         data, self._feed = self._feed or self._read(), b""
+        if not data:
+            data, self._behind = self._behind, b""
         return data
 
     def _read(self) -> bytes:

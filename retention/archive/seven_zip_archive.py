@@ -45,6 +45,7 @@ _WITH_PROPERTIES: dict[bytes, tuple[str, int, Callable[[bytes, int | None, Bound
     b"\x03\x04\x01": ("PPMd", 5, codings.ppmd_decoder),
 }
 """By method: what it is, the length of its properties, and what makes its decoder of them."""
+_BEHIND = {"PPMd": codings.PPMD_BEHIND}
 _UNIX_MODE, _DOS_FOLDER, _REPARSE_POINT = 0x8000, 0x10, 0x400
 _KINDS = {stat.S_IFLNK: FileKind.LINK, stat.S_IFDIR: FileKind.FOLDER} | dict.fromkeys(
     (stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK), FileKind.DEVICE
@@ -98,7 +99,11 @@ def _coding(coder: Coder) -> Coding | None:
         what, length, make = _WITH_PROPERTIES[coder.method]
         properties = coder.properties
         return (
-            Coding(lambda packed, size, bounds: make(properties, size, bounds), what)
+            Coding(
+                lambda packed, size, bounds: make(properties, size, bounds),
+                what,
+                behind=_BEHIND.get(what, b""),
+            )
             if len(properties) == length
             else None
         )

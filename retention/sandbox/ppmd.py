@@ -15,6 +15,7 @@ class Ppmd:
 
     def __init__(self, decoder: pyppmd.Ppmd7Decoder | pyppmd.Ppmd8Decoder, size: int) -> None:
         self._decoder, self._left = decoder, size
+        self._is_hungry = True
 
     @property
     def eof(self) -> bool:
@@ -22,10 +23,13 @@ class Ppmd:
 
     @property
     def needs_input(self) -> bool:
-        return bool(self._decoder.needs_input and self._left)
+        return bool(self._is_hungry and self._left)
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
-        out = bytes(self._decoder.decode(data, min(max_length, self._left)))
+        asked = min(max_length, self._left)
+        out = bytes(self._decoder.decode(data, asked))
+        # Where it stops early it has no input left, and may not say so; without any it fails.
+        self._is_hungry = self._decoder.needs_input or len(out) < asked
         self._left -= len(out)
         return out
 

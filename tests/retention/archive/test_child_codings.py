@@ -25,7 +25,7 @@ from retention.archive import (
     walk_files,
 )
 from retention.sandbox.children import Sandbox
-from tests.retention.archive.by_tools import archive, run
+from tests.retention.archive.by_tools import archive, run, seven_zip
 from tests.retention.archive.making import (
     SMALL,
     Entry,
@@ -192,6 +192,16 @@ def test_who_finds_no_child_hears_that_it_is_busy(children: Sandbox) -> None:
     del opened, one
     gc.collect()
     assert content(data, "a") == _TEXT
+
+
+@pytest.mark.parametrize("repeated", [50, 200, 2000])
+def test_ppmd_that_is_packed_to_a_thousandth_is_read_to_its_end(repeated: int) -> None:
+    """The decoder has the last packed byte long before it has given what that becomes."""
+    text = b"".join(
+        b"line %d of a log, all is well\n" % (n // repeated * 7919 % 100_003) for n in range(400_000)
+    )
+    for data in (_zipped("PPMd", {"a.log": text}), seven_zip({"a.log": text}, "-m0=ppmd")):
+        assert content(data, "a.log", Limits()) == text
 
 
 @pytest.mark.parametrize("claimed", [b"\xf7\x1f", b"\x00\x00", b"\x17\x20"])
