@@ -15,7 +15,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from retention.text.encodings import Encoding
 from retention.text.lines import Block
@@ -134,8 +134,8 @@ def _in_utc(local: datetime, zone: Zone) -> datetime:
     try:
         return local - zone.offset
     except OverflowError:
-        end = datetime.max if zone.offset < timedelta(0) else datetime.min
-        return end.replace(tzinfo=local.tzinfo)
+        is_later = zone.offset < timedelta(0)
+        return datetime.max.replace(tzinfo=UTC) if is_later else datetime.min.replace(tzinfo=UTC)
 
 
 def _place(span: Span) -> tuple[int, int]:
