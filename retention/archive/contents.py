@@ -196,6 +196,10 @@ class ContentsWriter:
             raise IndexFull
         self._done.append(entry)
 
+    def leave_out(self, key: str) -> None:
+        """Leave out an archive that was begun: it is listed by walking it."""
+        self._open.pop(key)
+
     def line_index(self, index: LineIndex) -> Place:
         """Keep where the lines of a file begin; return its place."""
         return self._keep(

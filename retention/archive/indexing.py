@@ -26,6 +26,7 @@ from retention.archive.limits import Limits, Memory
 from retention.archive.model import ArchiveBusy, ArchiveError, NotAnArchive, Walked
 from retention.archive.reader import walk_files
 from retention.archive.source import Source, whole
+from retention.sandbox.children import ChildFailed
 from retention.text.encodings import HEAD, detect
 from retention.text.line_index import index_blocks
 from retention.text.lines import split_blocks
@@ -118,7 +119,7 @@ class _Pass:
 
     def run(self, walk: Iterator[Walked]) -> None:
         """Add all files of the walk. What only ends the list of the bundle itself is noted there."""
-        incomplete = None
+        incomplete, is_lost = None, False
         self._begin("")
         try:
             for met in walk:
@@ -126,9 +127,9 @@ class _Pass:
         except (NotAnArchive, ArchiveBusy):
             raise
         except ArchiveError as error:
-            incomplete = str(error)
+            incomplete, is_lost = str(error), isinstance(error.__cause__, ChildFailed)
         self._end_down_to("")
-        self._out.end("", incomplete)
+        self._end(incomplete, is_lost=is_lost)
 
     def _add(self, met: Walked) -> None:
         if met.busy:
@@ -136,7 +137,7 @@ class _Pass:
         entered = met.file.readable and met.file.key in self._around
         if met.fault is not None and entered:  # it is damaged further on
             self._end_down_to(met.file.key)
-            self._out.end(self._around.pop(), met.fault)
+            self._end(met.fault, is_lost=met.lost)
             return
         self._end_down_to(met.inside)
         if met.entered is not None:
@@ -151,6 +152,14 @@ class _Pass:
     def _begin(self, key: str) -> None:
         self._out.begin(key)
         self._around.append(key)
+
+    def _end(self, incomplete: str | None, *, is_lost: bool) -> None:
+        """End the innermost archive. What only a lost child ended may be whole: the index does not say otherwise."""
+        key = self._around.pop()
+        if is_lost:
+            self._out.leave_out(key)
+        else:
+            self._out.end(key, incomplete)
 
     def _end_down_to(self, key: str) -> None:
         while self._around[-1] != key:

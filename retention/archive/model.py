@@ -117,7 +117,8 @@ class OpenedFile:
 class Walked:
     """A file met on a walk, in the archive with the key `inside`. `opened` can be read until the walk goes on; `fault`
     says why it cannot be. An archive that is entered has neither, but its `entered` kind: its files follow, and where
-    it is damaged it comes again, with the fault. `busy`: the fault is one that passes."""
+    it is damaged it comes again, with the fault. `busy`: the fault is one that passes; `lost`: it is
+    that of a decoder's child, and another may do better."""
 
     file: ArchivedFile
     opened: OpenedFile | None = None
@@ -125,6 +126,7 @@ class Walked:
     inside: str = ""
     entered: ArchiveKind | None = None
     busy: bool = False
+    lost: bool = False
 
 
 class ArchiveError(Exception):

@@ -47,6 +47,7 @@ from retention.archive.model import (
 from retention.archive.names import SEPARATOR, Ordinals, inner_name, looks_archive, name_trick, shown
 from retention.archive.seekable import Unpacked
 from retention.archive.source import Member, Source, Window, since_epoch, whole
+from retention.sandbox.children import ChildFailed
 
 _PROGRAM = b"MZ"
 _TO_THE_END = 1 << 62
@@ -196,7 +197,8 @@ def _met(inside: str, listed: ArchivedFile, member: Member, bounds: Bounds) -> W
 
 
 def _faulty(inside: str, listed: ArchivedFile, error: ArchiveError) -> Walked:
-    return Walked(listed, fault=str(error), inside=inside, busy=isinstance(error, ArchiveBusy))
+    busy, lost = isinstance(error, ArchiveBusy), isinstance(error.__cause__, ChildFailed)
+    return Walked(listed, fault=str(error), inside=inside, busy=busy, lost=lost)
 
 
 def _opened(listed: ArchivedFile, member: Member, bounds: Bounds) -> OpenedFile:

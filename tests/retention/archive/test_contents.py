@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import random
+import signal
 import zipfile
 import zlib
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from backports import zstd
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,6 +36,7 @@ from retention.archive.contents import (
     file_from,
 )
 from retention.archive.indexing import write_index
+from retention.sandbox.children import Child
 from retention.text.line_index import Seen
 from tests.retention.archive.making import MAKERS, hand_made, tar_of, tgz_of, whole_entry, zip_of
 
@@ -187,6 +191,32 @@ def test_an_archive_damaged_further_on_is_in_the_index_as_far_as_it_goes_and_one
     assert (index.archive("").incomplete) is not None  # type: ignore[union-attr]
     assert made(none)[0].archive("") is None
     assert made(b"PK00PK\x03\x04 one volume")[0].archives == ()
+
+
+@pytest.mark.parametrize("is_nested", [True, False])
+def test_an_archive_whose_decoder_lost_its_child_is_not_in_the_index_and_is_walked(
+    monkeypatch: pytest.MonkeyPatch, is_nested: bool
+) -> None:
+    """It is killed in the middle, as for want of memory on the machine: the archive may be whole."""
+    packed = zstd.compress(tar_of({f"{n}.log": random.Random(n).randbytes(200_000) for n in range(20)}))
+    data = zip_of({"in.tar.zst": packed, "z.log": b"z"}) if is_nested else packed
+    real, asked = Child.ask, 0
+
+    def dying(child: Child, *given: Any) -> tuple[int, bytes, bytes]:
+        nonlocal asked
+        asked += 1
+        if asked == 12:
+            os.kill(child.pid, signal.SIGKILL)
+        return real(child, *given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Child, "ask", dying)
+        index, _ = made(data)
+    assert index.archive("in.tar.zst" if is_nested else "") is None
+    assert not is_nested or [file.file.key for file in index.files(index.archive(""))] == [  # type: ignore[arg-type]
+        "in.tar.zst",
+        "z.log",
+    ]
 
 
 def test_a_bundle_that_is_no_archive_is_one_file() -> None:
