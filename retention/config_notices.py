@@ -56,7 +56,7 @@ class NoticeSettings:
 def notices_from_environment(environ: Mapping[str, str]) -> NoticeSettings:
     """Read the settings from `environ`; ValueError names the wrong variable and what is accepted."""
     authorities = environ.get("CASEVAULT_NOTICES_CA") or None
-    origin = environ.get("CASEVAULT_ORIGIN") or None
+    origin = environ.get("CASEVAULT_ORIGIN", "").rstrip("/") or None
     if origin is not None and not _ORIGIN.fullmatch(origin):
         raise ValueError("CASEVAULT_ORIGIN must look like https://casevault.example.com, without a path")
     try:

@@ -81,8 +81,8 @@ def test_an_upload_goes_on_after_a_lost_line_a_pause_and_a_reload(
     page.route(re.compile(r"/portal/uploads/bun"), lose)
     _filled(page, case, file)
     sending = page.get_by_role("listitem").filter(has_text="dump.zip")
-    expect(sending).to_contain_text("The line was lost")
-    expect(sending).to_contain_text("134 MB of 157 MB")  # it went on by itself
+    expect(sending).to_contain_text("134 MB of 157 MB")  # it went on by itself after the line that was lost
+    assert len(cut) >= 4
     sending.get_by_role("button", name="Pause").click()
     expect(sending).to_contain_text("Paused")
     page.unroute_all(behavior="ignoreErrors")

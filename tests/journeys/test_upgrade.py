@@ -57,9 +57,9 @@ def newer(tmp_path: Path) -> Path:
     for package in ("audit", "retention", "intake_api"):
         shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
     tables = folder / "retention" / "records" / "tables.py"
-    known = 'Column("claimed_until", Moment),\n'
+    known = 'Column("claimed_until", Moment),\n'  # first in bundles
     assert known in tables.read_text()
-    tables.write_text(tables.read_text().replace(known, known + '    Column("added_later", String),\n'))
+    tables.write_text(tables.read_text().replace(known, known + '    Column("added_later", String),\n', 1))
     (folder / "retention" / "records" / "migrations" / "versions" / f"{LATER}_later.py").write_text(_STEP)
     return folder
 

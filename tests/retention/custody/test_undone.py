@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError
 
 from audit.log import append
 from retention.custody.erasure import erasure_steps
+from retention.custody.notices.outbox import TellingRecords
 from retention.custody.uploads import upload_session
 from retention.custody.uploads.upload_session import begin
 from retention.jobs.sweep import sweep
@@ -23,7 +24,8 @@ def test_an_erasure_that_was_rolled_back_with_its_group_destroys_nothing(
 ) -> None:
     monkeypatch.setattr(upload_session, "PART_SIZE", 1000)
     with local_world(tmp_path) as world:
-        records = world.custody.records
+        assert isinstance(world.custody.records, TellingRecords)
+        records = world.custody.records._records
         assert isinstance(records, SqliteRecords)
         world.open_case()
         content = bytes(range(200)) * 10
