@@ -10,7 +10,7 @@ Rules:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any
 from urllib.parse import urlencode
@@ -30,16 +30,16 @@ from retention.domain.upload_link import ASSUMED_WINDOW
 
 FROM_PAGE = "last_modified"
 """The key of Upload-Metadata that only the page's script sends: by it, name and size, a file is known again."""
+_MOST_PAGES = 10
 _SUGGESTED = timedelta(days=7)
 """How long a link is suggested to live."""
 
 
 def upload() -> Response:
     """Show what can be sent, and what was begun in a page and is not complete."""
-    begun = bundles.listed(forms.read(BundleQuery, {"status": "in-progress"}))
     unfinished = [
         {"row": row, "modified": modified}
-        for row in begun.items
+        for row in _in_progress()
         if row.state == BundleState.RECEIVING and (modified := _modified(row.upload_metadata)) is not None
     ]
     now = custody().clock.now()
@@ -106,6 +106,18 @@ def _show_links(of: Mapping[str, str], issued: Mapping[str, Any] | None = None) 
         triggers=sorted(custody().triggers.titles.items()),
         until=custody().clock.now() + _SUGGESTED,
     )
+
+
+def _in_progress() -> Iterator[Any]:
+    """Yield what is in progress, newest first: stamps may be sending much more than pages do."""
+    cursor = ""
+    for _ in range(_MOST_PAGES):
+        found = bundles.listed(
+            forms.read(BundleQuery, {"status": "in-progress", "cursor": cursor}, limit=200)
+        )
+        yield from found.items
+        if (cursor := found.next or "") == "":
+            return
 
 
 def _registered() -> dict[str, str]:
