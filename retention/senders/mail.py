@@ -2,7 +2,7 @@
 
 - TLS is required, and the server's certificate checked: `starttls` (the default), or `tls` from the first byte. `none`
   is for a server on this machine (`retention.config_notices`). A server that offers no STARTTLS gets no message.
-- Each step has its limit, and so has the whole: a server that drips is cut off.
+- Each step has its limit, and so has the whole once the connection stands: a server that drips is cut off then.
 - The Message-ID is the notice's id at the sender's domain, the same at every try: a duplicate is seen to be one.
   `Auto-Submitted` (RFC 3834) keeps absence notices from being sent back.
 - Of what a server says its status is kept, and nothing else.
