@@ -54,6 +54,7 @@ from intake_api.http.seats import SeatPlan
 from intake_api.identity.config import ACCESS_TOKEN_CLAIMS, IssuerSettings, SignInSettings
 from retention.config import SettingError, Settings, whole_number
 from retention.config import from_environment as custody_from_environment
+from retention.config_notices import read_origin
 
 AUDIENCE = "casevault"
 _EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - address listened on: address to connect to
@@ -266,13 +267,10 @@ def _address(host: str, port: int) -> str:
 
 
 def _origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
-    text = environ.get(name)
-    if not text:
-        return None
-    parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
-        raise SettingError(f"{name} must look like {example}, with no path, not {text!r}")
-    return text.rstrip("/")
+    try:
+        return read_origin(environ, name, example)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
 
 
 def _portal(environ: Mapping[str, str]) -> SignInSettings | None:

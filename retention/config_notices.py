@@ -20,12 +20,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from retention.domain.faults import Invalid
 from retention.domain.notice import Network, Way, check_address, read_networks
 
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?")
-_ORIGIN = re.compile(r"https?://[A-Za-z0-9.\[\]:-]+")
 _HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 
@@ -56,15 +56,24 @@ class NoticeSettings:
 def notices_from_environment(environ: Mapping[str, str]) -> NoticeSettings:
     """Read the settings from `environ`; ValueError names the wrong variable and what is accepted."""
     authorities = environ.get("CASEVAULT_NOTICES_CA") or None
-    origin = environ.get("CASEVAULT_ORIGIN", "").rstrip("/") or None
-    if origin is not None and not _ORIGIN.fullmatch(origin):
-        raise ValueError("CASEVAULT_ORIGIN must look like https://casevault.example.com, without a path")
+    origin = read_origin(environ, "CASEVAULT_ORIGIN", "https://casevault.example.com")
     try:
         networks = read_networks(environ.get("CASEVAULT_WEBHOOK_NETWORKS", ""))
     except ValueError as error:
         raise ValueError(f"CASEVAULT_WEBHOOK_NETWORKS cannot be used: {error}") from None
     path = None if authorities is None else Path(authorities).resolve()
     return NoticeSettings(origin=origin, networks=networks, authorities=path, mail=_mail(environ, path))
+
+
+def read_origin(environ: Mapping[str, str], name: str, example: str) -> str | None:
+    """Read an https origin, for every door alike; None where it is not set. ValueError says what it must look like."""
+    text = environ.get(name)
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.path.strip("/") or parts.query or "@" in text:
+        raise ValueError(f"{name} must look like {example}, with no path, not {text!r}")
+    return text.rstrip("/")
 
 
 def _mail(environ: Mapping[str, str], authorities: Path | None) -> MailServer | None:
