@@ -26,6 +26,11 @@ def read(schema: type[ma.Schema], given: Mapping[str, str], **more: object) -> d
     return found
 
 
+def day(text: str) -> str:
+    """Return the first moment of the day that a browser's field holds, in UTC; empty where it is empty."""
+    return f"{text}T00:00:00Z" if text else ""
+
+
 def whole(text: str) -> int | str:
     """Return the number that was typed, or the text for the schema to refuse."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 9 else text

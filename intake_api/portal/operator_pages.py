@@ -59,8 +59,7 @@ def set_proactive(stamp: str) -> Response:
 def give_consent(number: str) -> Response:
     """Let one partner see one case, until a day."""
     form = request.form
-    until = form.get("expires_on", "")
-    named = {"partner": form.get("partner", ""), "expires_at": f"{until}T00:00:00Z" if until else ""}
+    named = {"partner": form.get("partner", ""), "expires_at": forms.day(form.get("expires_on", ""))}
     asked = forms.read(NewConsent, named)
     manage_consents.give_consent(
         custody(), caller(), number, asked["partner"], asked["expires_at"], asked["bundles"]

@@ -62,8 +62,7 @@ def links() -> Response:
 def issue_link() -> Response:
     """Issue a link for a stamp or a case; its address is shown this once."""
     form = request.form
-    until = form.get("expires_on", "")
-    given = {"expires_at": f"{until}T00:00:00Z" if until else "", "ip": form.get("ip", "")}
+    given = {"expires_at": forms.day(form.get("expires_on", "")), "ip": form.get("ip", "")}
     if case := form.get("case", "").strip():
         asked = forms.read(NewCaseLink, {**given, "stamp": form.get("stamp", "")})
         issued = upload_links.issued_for_case(asked, case)
@@ -75,8 +74,7 @@ def issue_link() -> Response:
 
 def renew_link(link: str) -> Response:
     """Extend a link; its new address is shown this once."""
-    until = request.form.get("expires_on", "")
-    asked = forms.read(Renewal, {"expires_at": f"{until}T00:00:00Z" if until else ""})
+    asked = forms.read(Renewal, {"expires_at": forms.day(request.form.get("expires_on", ""))})
     return _show_links(request.form, upload_links.renewed(asked, link))
 
 

@@ -111,11 +111,9 @@ def remove_receiver(custody: Custody, actor: Actor, receiver_id: str) -> Receive
     now, action = custody.clock.now(), Action.NOTICE_RECEIVER_REMOVED
 
     def work(tx: Transaction) -> Receiver | Refusal:
-        row = _find(tx, actor, receiver_id)
-        if row is None:
-            return unseen(tx, actor, action, now, "receiver", receiver_id)
-        if denied := _not_owner(actor, row):
-            return refuse(tx, actor, action, now, denied, tenant=row.tenant_id, subject=row.id)
+        row = _own(tx, actor, action, receiver_id, now)
+        if isinstance(row, Refusal):
+            return row
         removed = entry(actor, action, now, tenant=row.tenant_id, subject=row.id, details={"way": row.way})
         mark_removed(tx, custody.binding, row, now, removed.id)
         tx.audit(removed)
@@ -130,11 +128,9 @@ def send_test(custody: Custody, actor: Actor, receiver_id: str) -> Receiver:
     now, action = custody.clock.now(), Action.NOTICE_RECEIVER_TESTED
 
     def work(tx: Transaction) -> Receiver | Refusal:
-        row = _find(tx, actor, receiver_id)
-        if row is None:
-            return unseen(tx, actor, action, now, "receiver", receiver_id)
-        if denied := _not_owner(actor, row):
-            return refuse(tx, actor, action, now, denied, tenant=row.tenant_id, subject=row.id)
+        row = _own(tx, actor, action, receiver_id, now)
+        if isinstance(row, Refusal):
+            return row
         n = notices.c
         same = n.receiver_id == row.id, n.kind == NoticeKind.TEST, n.about == row.id
         if tx.execute(select(n.row).where(*same, n.at > now - TEST_EVERY, n.at <= now)).first() is not None:
@@ -218,6 +214,18 @@ def _visible(actor: Actor) -> ColumnElement[bool]:
     if actor.has(Role.SUPPORT_ENGINEER, Role.PARTNER_ENGINEER):
         seen.append(_r.actor_id == actor.id)
     return or_(*seen)
+
+
+def _own(
+    tx: Transaction, actor: Actor, action: Action, receiver_id: str, now: datetime
+) -> Row[Any] | Refusal:
+    """Find a receiver for an act of its owner."""
+    row = _find(tx, actor, receiver_id)
+    if row is None:
+        return unseen(tx, actor, action, now, "receiver", receiver_id)
+    if denied := _not_owner(actor, row):
+        return refuse(tx, actor, action, now, denied, tenant=row.tenant_id, subject=row.id)
+    return row
 
 
 def _find(reads: Reads, actor: Actor, receiver_id: str) -> Row[Any] | None:
