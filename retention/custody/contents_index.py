@@ -61,7 +61,7 @@ class Stopped(Exception):
 
 
 class ClaimLost(Exception):
-    """The loss of a claim to another process, because this one was silent for longer than LEASE."""
+    """The loss of a claim: the bundle is being erased, or another process has it, after a silence longer than LEASE."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,10 @@ def index_next(custody: Custody, pace: Pace) -> bool:
         claim.let_go()
         return False
     except ClaimLost:
-        LOG.warning("the claim to index %s was lost to another process, after too long a silence", claim.id)
+        LOG.warning(
+            "the claim to index %s was lost: the bundle is being erased, or another process has it",
+            claim.id,
+        )
     except KeyDestroyed:
         destroy_if_gone(custody, claim.id)
     except Exception as error:  # whatever a hostile archive causes; a message could name what is in it
